@@ -1,0 +1,282 @@
+/**
+ * The doors to the machine, as interfaces. `host/` implements them on Node, `testkit/` in virtual time with twins of the
+ * same name. Everything outside those two folders reaches time, chance, sockets, files and processes through here only.
+ *
+ * Rules for every implementation: callbacks never run inside the call that registered them; errors are FluxError;
+ * synchronous functions do not block longer than a write to the page cache.
+ */
+
+export interface TimerHandle {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Wall-clock time in seconds since the epoch, with fraction: the form of eventlog timestamps (RFC 18). */
+  now(): number;
+  /** Milliseconds since an arbitrary origin; never goes back. */
+  monotonicMs(): number;
+  /** Calls back once after a delay. A pending timer keeps the process alive unless `background` is true. */
+  after(delayMs: number, callback: () => void, options?: { background?: boolean }): TimerHandle;
+  /** Calls back once this turn's input has been handled: where work of one turn is gathered into one batch. */
+  defer(callback: () => void): void;
+}
+
+export interface Random {
+  /** Unpredictable bytes, fit for keys. */
+  bytes(length: number): Uint8Array;
+  /** A UUID of version 4 as 36 characters. */
+  uuid(): string;
+}
+
+export type HashAlgorithm = "sha1" | "sha256";
+
+/** Synchronous cryptography and compression: the same functions in production and simulation. */
+export interface Codec {
+  digest(algorithm: HashAlgorithm, data: Uint8Array): Uint8Array;
+  compress(data: Uint8Array): Uint8Array;
+  decompress(data: Uint8Array): Uint8Array;
+  /** A fresh X25519 key pair, as raw 32-byte keys. */
+  generateKeyPair(): KeyPair;
+  /** The secret that two owners of key pairs share (X25519). */
+  sharedSecret(privateKey: Uint8Array, peerPublicKey: Uint8Array): Uint8Array;
+}
+
+export interface KeyPair {
+  readonly publicKey: Uint8Array;
+  readonly privateKey: Uint8Array;
+}
+
+/** Where a stream socket is: `unix` has a path (at most 107 bytes), `tcp` a host and a port (0 = any free one). */
+export type Address =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+
+/** What is known of the process at the other end of a unix socket (SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly uid: number;
+  readonly pid: number;
+}
+
+export interface StreamEvents {
+  /** Bytes arrived, in order. The array belongs to the receiver. */
+  data(chunk: Uint8Array): void;
+  /** Bytes that `write` kept back have gone: `buffered` is below the limit again. */
+  drain?(): void;
+  /** The stream is over: null after a clean end, an error otherwise. Called exactly once. */
+  close(error: Error | null): void;
+}
+
+/** An ordered, reliable stream of bytes in both directions, until it breaks (then what was under way is lost). */
+export interface ByteStream {
+  /** Credentials of the peer, on unix sockets. */
+  readonly credentials: PeerCredentials | null;
+  /** The identity that the peer proved, on secured streams. */
+  readonly identity: string | null;
+  /** Begins the delivery of events. Nothing is delivered (or lost) before. */
+  start(events: StreamEvents): void;
+  /** Queues bytes for sending. Returns false when the sender should wait for `drain`. */
+  write(chunk: Uint8Array): boolean;
+  /** Bytes queued and not yet taken by the other side. */
+  readonly buffered: number;
+  /** Stops, resumes the delivery of data; the peer is held back in the end. */
+  pause(): void;
+  resume(): void;
+  /** Sends what is queued, then closes. */
+  end(): void;
+  /** Closes now; queued bytes are lost. `close` is still delivered. */
+  destroy(): void;
+}
+
+/**
+ * Mutual authentication and encryption by a key that both sides hold. The connecting side names itself; the listening
+ * side looks up the key for that name (null refuses the peer).
+ */
+export interface ListenSecurity {
+  keyFor(identity: string): Uint8Array | null;
+  /** A peer was refused: its claimed identity where known, and why. */
+  refused(identity: string | null, reason: string): void;
+}
+export interface ConnectSecurity {
+  readonly identity: string;
+  readonly key: Uint8Array;
+}
+
+export interface Listener {
+  /** The address with the port that was chosen. */
+  readonly address: Address;
+  /** Stops listening and removes a unix socket's file. Accepted streams live on. */
+  close(): Promise<void>;
+}
+
+export interface Net {
+  listen(
+    address: Address,
+    accept: (stream: ByteStream) => void,
+    options?: { security?: ListenSecurity; mode?: number },
+  ): Promise<Listener>;
+  connect(address: Address, options?: { security?: ConnectSecurity; timeoutMs?: number }): Promise<ByteStream>;
+  /** The local address by which other hosts reach this one; `interfaceHint` may name an interface or a network. */
+  hostAddress(interfaceHint?: string): string;
+}
+
+/** An append-only file. */
+export interface LogFile {
+  /** Current length in bytes. */
+  readonly length: number;
+  /** Appends in one write: afterwards the bytes survive the death of the process (not of the machine). Throws ENOSPC, EIO. */
+  append(data: Uint8Array): void;
+  /** After this resolves, everything appended before the call survives power loss. */
+  sync(): Promise<void>;
+  /** Cuts the file to a length. */
+  truncate(length: number): void;
+  close(): void;
+}
+
+export interface FileInfo {
+  readonly kind: "file" | "directory" | "other";
+  readonly sizeBytes: number;
+  readonly mode: number;
+  readonly mtime: number;
+}
+
+export interface Disk {
+  /** Whole content. Throws ENOENT and the like. */
+  readFile(path: string): Uint8Array;
+  /** Replaces a file atomically (temporary file, then rename); `sync` makes it survive power loss. */
+  writeFile(path: string, data: Uint8Array, options?: { mode?: number; sync?: boolean }): void;
+  openLog(path: string, options?: { mode?: number }): LogFile;
+  /** The names in a directory, sorted. */
+  list(path: string): string[];
+  /** Null where nothing is at the path. */
+  info(path: string): FileInfo | null;
+  makeDirectory(path: string, options?: { mode?: number; recursive?: boolean }): void;
+  /** Makes a fresh private directory (mode 0700) named PREFIX followed by six random characters. */
+  makeTemporaryDirectory(prefix: string): string;
+  rename(from: string, to: string): void;
+  /** Removes a file, or a directory with all it holds. Nothing there is no error. */
+  remove(path: string): void;
+  /** Free space of the file system, in bytes. */
+  freeBytes(path: string): number;
+  /** Opens (creates) the blob database of a content store. */
+  openBlobDatabase(path: string, options?: BlobDatabaseOptions): BlobDatabase;
+}
+
+export interface BlobDatabaseOptions {
+  /** Start with an empty database. */
+  readonly truncate?: boolean;
+  readonly journalMode?: string;
+  readonly synchronous?: string;
+}
+
+export interface BlobRecord {
+  readonly hash: Uint8Array;
+  readonly data: Uint8Array;
+}
+
+/** The tables of a content store: blobs by hash, checkpoints by id. Every call is one transaction. */
+export interface BlobDatabase {
+  load(hash: Uint8Array): Uint8Array | null;
+  has(hash: Uint8Array): boolean;
+  store(blobs: readonly BlobRecord[]): void;
+  remove(hashes: readonly Uint8Array[]): void;
+  /** Calls back for each stored hash, in no order. */
+  forEachHash(callback: (hash: Uint8Array) => void): void;
+  /** Checkpoints as JSON text, newest first. */
+  checkpoints(): string[];
+  putCheckpoint(text: string, keep: number): void;
+  /** Gives free pages back to the file system, at most this many bytes. */
+  shrink(maxBytes: number): void;
+  stats(): { objectCount: number; fileBytes: number; freeBytes: number };
+  close(): void;
+}
+
+/** How a process ended, in the form of wait(2): exit code << 8, or the signal number. */
+export type WaitStatus = number;
+
+export interface SpawnOptions {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** "pipe": through this interface; "null": /dev/null; "inherit": that of this process. */
+  readonly stdin: "pipe" | "null" | "inherit";
+  readonly stdout: "pipe" | "null" | "inherit";
+  readonly stderr: "pipe" | "null" | "inherit";
+  /** stdin, stdout and stderr are one pseudo terminal; output arrives as stdout. */
+  readonly pty?: { readonly rows: number; readonly columns: number };
+  /** Socketpairs to this process: variable NAME holds the fd number in the child (PMI_FD and its like). */
+  readonly channels?: readonly string[];
+  /** The child leads a process group of its own, so that signals reach what it starts. Default true. */
+  readonly newProcessGroup?: boolean;
+  /** CPU numbers to bind the child to. */
+  readonly cpus?: readonly number[];
+  /** Resource limits by RFC 14 name without RLIMIT_ (nofile, core …): soft value, -1 = unlimited. */
+  readonly rlimits?: Readonly<Record<string, number>>;
+  readonly umask?: number;
+}
+
+export interface ProcessEvents {
+  /** Output of a piped stream; null is its end. `stream` is "stdout", "stderr" or a channel's name. */
+  output(stream: string, chunk: Uint8Array | null): void;
+  /** The process ended and all of its piped output has been delivered. Called exactly once. */
+  exit(status: WaitStatus): void;
+  /** The process stopped or continued by a signal, where the platform tells. */
+  stopped?(): void;
+}
+
+export interface ChildProcess {
+  readonly pid: number;
+  /** Writes to "stdin" or a channel. Returns false when the writer should wait for `drained`. */
+  write(stream: string, chunk: Uint8Array): boolean;
+  /** Resolves when what was written to the stream has been taken, or the process ended. */
+  drained(stream: string): Promise<void>;
+  closeInput(stream: string): void;
+  /** Sends a signal to the process, or to its whole process group. False when it is gone. */
+  kill(signum: number, options?: { group?: boolean }): boolean;
+  /** Holds back, resumes the delivery of output (flow control towards the process). */
+  pauseOutput(stream: string): void;
+  resumeOutput(stream: string): void;
+  resizePty(rows: number, columns: number): void;
+}
+
+export interface Exec {
+  /** Starts a program. Throws ENOENT, EACCES, ENOTDIR … with a sentence that names the program or the directory. */
+  spawn(options: SpawnOptions, events: ProcessEvents): ChildProcess;
+  /** Signals any process by pid, or its group. False when there is none. */
+  kill(pid: number, signum: number, options?: { group?: boolean }): boolean;
+}
+
+export type TraceFields = Readonly<Record<string, unknown>>;
+
+/** Structured trace events for people and tests; what text they become is decided outside. */
+export interface Trace {
+  event(component: string, name: string, fields?: TraceFields): void;
+  /** Names a situation that simulations must reach ("sometimes" mark). */
+  mark(name: string): void;
+}
+
+/** What is true of the machine and of the process for as long as it runs. */
+export interface HostInfo {
+  readonly hostname: string;
+  readonly uid: number;
+  readonly pid: number;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly temporaryDirectory: string;
+  /** Logical ids of the CPUs (cores) this process may use, and of GPUs. */
+  readonly cores: readonly number[];
+  readonly gpus: readonly number[];
+  /** Absolute path of the `flux` command of this checkout. */
+  readonly fluxPath: string;
+}
+
+/** All the doors together, as a broker or a shell host receives them. */
+export interface Ports {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly codec: Codec;
+  readonly net: Net;
+  readonly disk: Disk;
+  readonly exec: Exec;
+  readonly trace: Trace;
+  readonly host: HostInfo;
+}

@@ -1,0 +1,134 @@
+/**
+ * Loads services into a broker, and removes them: each gets a port of the router, a Handle and a Server of its own.
+ *
+ * Invariant: a module is in the list from the moment its start begins until its stop has ended, so a name is never used
+ * twice at once; what it had registered or called is cleaned up by its port.
+ */
+import { FluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Ports } from "../base/ports.ts";
+import { Role } from "../protocol/message.ts";
+import { Handle } from "../sdk/handle.ts";
+import type { LogLevel, ModuleContext, ModuleDefinition, RunningModule } from "../sdk/module.ts";
+import { Server } from "../sdk/service.ts";
+import type { Port, Router } from "./router.ts";
+
+/** What modules need of the broker that hosts them. */
+export interface ModuleSurroundings {
+  readonly router: Router;
+  readonly ports: Ports;
+  readonly ownerUserid: number;
+  attribute(name: string): string | null;
+  setAttribute(name: string, value: string): void;
+  config(): JsonObject;
+  log(component: string, level: LogLevel, text: string): void;
+  fatal(component: string, error: unknown): void;
+  rusage?(): JsonObject;
+}
+
+/** Module states as `module.list` numbers them (RFC 5). */
+export const ModuleStatus = { Init: 0, Running: 1, Finalizing: 2, Exited: 3 } as const;
+export type ModuleStatus = (typeof ModuleStatus)[keyof typeof ModuleStatus];
+
+export interface LoadedModule {
+  readonly name: string;
+  /** What was asked for: a path, or "builtin". */
+  readonly path: string;
+  readonly port: Port;
+  readonly server: Server;
+  status: ModuleStatus;
+  running: RunningModule | null;
+}
+
+export class ModuleHost {
+  readonly #surroundings: ModuleSurroundings;
+  readonly #modules = new Map<string, LoadedModule>();
+
+  constructor(surroundings: ModuleSurroundings) {
+    this.#surroundings = surroundings;
+  }
+
+  /** In the order of loading. */
+  get modules(): Iterable<LoadedModule> {
+    return this.#modules.values();
+  }
+
+  find(name: string): LoadedModule | null {
+    return this.#modules.get(name) ?? null;
+  }
+
+  /** Starts a service under a name. Rejects with EEXIST, or with what its start threw. */
+  async load(
+    definition: ModuleDefinition,
+    options: { name?: string; path?: string; args?: readonly string[] } = {},
+  ): Promise<LoadedModule> {
+    const name = options.name ?? definition.name;
+    if (this.#modules.has(name)) throw new FluxError("EEXIST", `module ${name} is already loaded`);
+    const { router, ownerUserid } = this.#surroundings;
+    const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
+    const handle = new Handle(port);
+    const server = this.#serverFor(name, handle);
+    const path = options.path ?? "builtin";
+    const loaded: LoadedModule = { name, path, port, server, status: ModuleStatus.Init, running: null };
+    this.#modules.set(name, loaded);
+    try {
+      router.addService(port, name);
+      server.add(name, {});
+      const context = this.#context(name, options.args ?? [], port, handle, server);
+      loaded.running = await definition.start(context);
+      loaded.status = ModuleStatus.Running;
+      return loaded;
+    } catch (error) {
+      this.#modules.delete(name);
+      handle.close();
+      throw error;
+    }
+  }
+
+  /** Stops a service. Rejects with ENOENT. */
+  async remove(name: string): Promise<void> {
+    const loaded = this.#modules.get(name);
+    if (loaded === undefined || loaded.status !== ModuleStatus.Running)
+      throw new FluxError("ENOENT", `module ${name} is not loaded`);
+    loaded.status = ModuleStatus.Finalizing;
+    await loaded.running?.stop();
+    loaded.status = ModuleStatus.Exited;
+    this.#modules.delete(name);
+    loaded.port.close();
+  }
+
+  /** Hands a new configuration to every service. Rejects with the first refusal. */
+  async configure(config: JsonObject): Promise<void> {
+    for (const loaded of this.#modules.values()) await loaded.running?.configure?.(config);
+  }
+
+  #serverFor(name: string, handle: Handle): Server {
+    const { router, rusage, fatal } = this.#surroundings;
+    return new Server(handle, {
+      rank: router.rank,
+      ...(rusage === undefined ? {} : { rusage }),
+      fatal: (error) => fatal(name, error),
+    });
+  }
+
+  #context(name: string, args: readonly string[], port: Port, handle: Handle, server: Server): ModuleContext {
+    const { router, ports, ownerUserid, attribute, setAttribute, config, log, fatal } = this.#surroundings;
+    return {
+      name,
+      args,
+      rank: router.rank,
+      size: router.size,
+      handle,
+      server,
+      ports,
+      ownerUserid,
+      attribute,
+      setAttribute,
+      config,
+      log: (level, text) => log(name, level, text),
+      addService: async (service) => router.addService(port, service),
+      removeService: async (service) => router.removeService(port, service),
+      fatal: (error) => fatal(name, error),
+    };
+  }
+}

@@ -1,0 +1,418 @@
+/**
+ * The switchboard of one broker: requests find their service here or a hop further in the tree, responses go back along
+ * their route stack, events fan out to who subscribed (RFC 3, RFC 6).
+ *
+ * Invariants:
+ * 1. Delivery is in order per sender and never nested: a message sent while another is handled is delivered after it.
+ * 2. A request that expects a response and went over a link that broke is answered with EHOSTUNREACH, once.
+ * 3. A port that goes away has its services removed and every service it called told (`SERVICE.disconnect`).
+ * 4. LOCAL never crosses a link: it says "on this broker".
+ *
+ * It knows neither sockets nor encodings, and no service by name but `event` and `service`, whose four methods are about
+ * a port itself.
+ */
+import { FluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
+import {
+  disconnectTopic,
+  errorResponseTo,
+  expectsResponse,
+  hasFlag,
+  MATCHTAG_NONE,
+  MessageFlag,
+  MessageType,
+  NODEID_ANY,
+  responseTo,
+  Role,
+  USERID_UNKNOWN,
+  type EventMessage,
+  type Message,
+  type RequestMessage,
+  type ResponseMessage,
+} from "../protocol/message.ts";
+import type { MessageChannel } from "../sdk/channel.ts";
+import { Subscriptions } from "./subscriptions.ts";
+
+/** Messages delivered in one go before input from outside gets its turn. */
+const PUMP_BATCH_MAX = 1000;
+
+/** Who a port's messages speak for. */
+export interface Credentials {
+  readonly userid: number;
+  readonly rolemask: number;
+}
+
+/** A link to a neighbour in the tree. */
+export interface Peer {
+  /** Route id of the broker at the other end. */
+  readonly uuid: string;
+  send(message: Message): void;
+}
+
+/** Which way a rank lies: null where there is no way. */
+export interface Routes {
+  nextHop(rank: number): Peer | null;
+  readonly parent: Peer | null;
+  readonly children: Iterable<Peer>;
+}
+
+export interface RouterOptions {
+  readonly rank: number;
+  readonly size: number;
+  readonly ownerUserid: number;
+  readonly routes: Routes;
+  newUuid(): string;
+  /** Runs a callback when this turn's input has been handled. */
+  defer(callback: () => void): void;
+}
+
+/** A local party: a service, or a client connection. */
+export class Port implements MessageChannel {
+  readonly uuid: string;
+  readonly credentials: Credentials;
+  readonly subscriptions: Subscriptions = new Subscriptions();
+  readonly services: Set<string> = new Set();
+  /** One disconnect notice per service that was called. */
+  readonly called: Map<string, RequestMessage> = new Map();
+  readonly #router: Router;
+  receive: ((message: Message) => void) | null = null;
+  closed: ((error: Error | null) => void) | null = null;
+
+  constructor(router: Router, uuid: string, credentials: Credentials) {
+    this.#router = router;
+    this.uuid = uuid;
+    this.credentials = credentials;
+  }
+
+  start(receive: (message: Message) => void, closed: (error: Error | null) => void): void {
+    this.receive = receive;
+    this.closed = closed;
+  }
+  send(message: Message): void {
+    this.#router.sendFrom(this, message);
+  }
+  close(): void {
+    this.#router.detach(this);
+  }
+}
+
+/** Requests that went to a peer and are not answered: by sender, by matchtag. */
+type Outstanding = Map<string, Map<number, RequestMessage>>;
+
+export class Router {
+  readonly rank: number;
+  readonly size: number;
+  readonly #options: RouterOptions;
+  readonly #ports = new Map<string, Port>();
+  readonly #services = new Map<string, Port>();
+  readonly #peers = new Map<string, { peer: Peer; outstanding: Outstanding }>();
+  readonly #queue: (() => void)[] = [];
+  #pumping = false;
+  #sequence = 0;
+
+  constructor(options: RouterOptions) {
+    this.#options = options;
+    this.rank = options.rank;
+    this.size = options.size;
+  }
+
+  /** Sequence number of the latest event seen (published, at the leader). */
+  get eventSequence(): number {
+    return this.#sequence;
+  }
+  /** A broker that joins starts from its parent's number. */
+  set eventSequence(sequence: number) {
+    this.#sequence = sequence;
+  }
+
+  /** Adds a local party. Its messages with unset credentials speak for `credentials`. */
+  attach(credentials: Credentials): Port {
+    const port = new Port(this, this.#options.newUuid(), credentials);
+    this.#ports.set(port.uuid, port);
+    return port;
+  }
+
+  /** Removes a local party: services go, called services are told, its handle learns that it is closed. */
+  detach(port: Port): void {
+    if (!this.#ports.delete(port.uuid)) return;
+    for (const service of port.services) this.#services.delete(service);
+    for (const notice of port.called.values()) this.#enqueue(() => this.#routeRequest(notice));
+    port.called.clear();
+    this.#enqueue(() => port.closed?.(null));
+  }
+
+  addPeer(peer: Peer): void {
+    this.#peers.set(peer.uuid, { peer, outstanding: new Map() });
+  }
+
+  /** A link broke: what it still owed is answered with EHOSTUNREACH. */
+  removePeer(peer: Peer): void {
+    const entry = this.#peers.get(peer.uuid);
+    if (entry === undefined || entry.peer !== peer) return;
+    this.#peers.delete(peer.uuid);
+    for (const requests of entry.outstanding.values())
+      for (const request of requests.values())
+        this.#enqueue(() => this.#refuse(request, new FluxError("EHOSTUNREACH")));
+  }
+
+  /** Registers a service name for a port. Throws EEXIST. */
+  addService(port: Port, name: string): void {
+    if (this.#services.has(name)) throw new FluxError("EEXIST", `service ${name} is already registered`);
+    this.#services.set(name, port);
+    port.services.add(name);
+  }
+
+  /** Throws ENOENT where the port does not own the name. */
+  removeService(port: Port, name: string): void {
+    if (this.#services.get(name) !== port) throw new FluxError("ENOENT", `service ${name} is not registered`);
+    this.#services.delete(name);
+    port.services.delete(name);
+  }
+
+  hasService(name: string): boolean {
+    return this.#services.has(name);
+  }
+
+  /** Takes a message from a local party. */
+  sendFrom(port: Port, message: Message): void {
+    if (!this.#ports.has(port.uuid)) return;
+    switch (message.type) {
+      case MessageType.Request: {
+        const request = this.#withCredentials(port, message);
+        return this.#enqueue(() => this.#requestFromPort(port, request));
+      }
+      case MessageType.Response: {
+        const response = message.userid === USERID_UNKNOWN ? { ...message, ...this.#ownCredentials() } : message;
+        return this.#enqueue(() => this.#routeResponse(response));
+      }
+      case MessageType.Event: {
+        const event = this.#withCredentials(port, message);
+        return this.#enqueue(() => this.publish(event));
+      }
+      case MessageType.Control:
+        return;
+    }
+  }
+
+  /** Takes a message from a neighbour. */
+  receiveFrom(peer: Peer, message: Message): void {
+    const entry = this.#peers.get(peer.uuid);
+    if (entry === undefined) return;
+    switch (message.type) {
+      case MessageType.Request: {
+        const rolemask = (message.rolemask & ~Role.Local) >>> 0;
+        const request = { ...message, rolemask, route: [peer.uuid, ...message.route] };
+        return this.#enqueue(() => this.#routeRequest(request));
+      }
+      case MessageType.Response:
+        settle(entry.outstanding, message);
+        return this.#enqueue(() => this.#routeResponse(message));
+      case MessageType.Event:
+        return this.#enqueue(() =>
+          peer === this.#options.routes.parent ? this.#distribute(message) : this.publish(message),
+        );
+      case MessageType.Control:
+        return;
+    }
+  }
+
+  /** Publishes an event: the leader numbers and distributes it, others pass it up. Returns the number at the leader. */
+  publish(event: EventMessage): number {
+    const parent = this.#options.routes.parent;
+    if (this.rank !== 0) {
+      parent?.send(event);
+      return 0;
+    }
+    this.#distribute({ ...event, sequence: this.#sequence + 1 });
+    return this.#sequence;
+  }
+
+  #distribute(event: EventMessage): void {
+    // What came again after a link was made anew is dropped: every broker sees every number once, in order.
+    if (event.sequence <= this.#sequence) return;
+    this.#sequence = event.sequence;
+    for (const child of this.#options.routes.children) child.send(event);
+    for (const port of this.#ports.values())
+      if (port.subscriptions.matches(event.topic) && this.#mayReceive(port, event)) port.receive?.(event);
+  }
+
+  #mayReceive(port: Port, event: EventMessage): boolean {
+    if (!hasFlag(event, MessageFlag.Private)) return true;
+    return (port.credentials.rolemask & Role.Owner) !== 0 || port.credentials.userid === event.userid;
+  }
+
+  #ownCredentials(): Credentials {
+    return { userid: this.#options.ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 };
+  }
+
+  /** An owner's message may name another user; a guest's always speaks for the guest. */
+  #withCredentials<T extends RequestMessage | EventMessage>(port: Port, message: T): T {
+    const { userid, rolemask } = port.credentials;
+    if ((rolemask & Role.Owner) === 0) return { ...message, userid, rolemask };
+    const isUnset = message.userid === USERID_UNKNOWN;
+    return {
+      ...message,
+      userid: isUnset ? userid : message.userid,
+      rolemask: message.rolemask === Role.None ? rolemask : message.rolemask,
+    };
+  }
+
+  #requestFromPort(port: Port, message: RequestMessage): void {
+    // A client that serves sends on requests with their route kept; its own begin with an empty stack.
+    const request: RequestMessage = { ...message, route: [port.uuid, ...message.route] };
+    if (this.#handlePortMethod(port, message)) return;
+    if (expectsResponse(request)) rememberCall(port, request);
+    this.#routeRequest(request);
+  }
+
+  /** `event.subscribe`, `event.unsubscribe`, `service.add`, `service.remove`: about the port itself. */
+  #handlePortMethod(port: Port, message: RequestMessage): boolean {
+    const methods: Record<string, (body: JsonObject) => void> = {
+      "event.subscribe": (body) => port.subscriptions.add(stringOf(body, "topic")),
+      "event.unsubscribe": (body) => port.subscriptions.remove(stringOf(body, "topic")),
+      "service.add": (body) => this.#addServiceFor(port, stringOf(body, "service")),
+      "service.remove": (body) => this.removeService(port, stringOf(body, "service")),
+    };
+    const method = methods[message.topic];
+    if (method === undefined) return false;
+    let response: ResponseMessage;
+    try {
+      method(message.payload === null ? {} : message.payload.value);
+      response = responseTo(message, 0, null);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      response = errorResponseTo(message, error);
+    }
+    if (expectsResponse(message)) port.receive?.({ ...response, rolemask: Role.Owner, route: message.route });
+    return true;
+  }
+
+  #addServiceFor(port: Port, name: string): void {
+    const isGuest = (port.credentials.rolemask & Role.Owner) === 0;
+    if (isGuest && !name.startsWith(`${port.credentials.userid}-`)) throw new FluxError("EPERM");
+    this.addService(port, name);
+  }
+
+  #routeRequest(request: RequestMessage): void {
+    const { nodeid } = request;
+    const upstream = hasFlag(request, MessageFlag.Upstream);
+    if (nodeid === NODEID_ANY || (upstream && nodeid !== this.rank)) {
+      if (this.#deliverToService(request)) return;
+      return this.#forwardUp(request);
+    }
+    if (upstream) return this.#forwardUp(request);
+    if (nodeid === this.rank) {
+      if (!this.#deliverToService(request)) this.#refuse(request, noService(request));
+      return;
+    }
+    const hop = nodeid < this.size ? this.#options.routes.nextHop(nodeid) : null;
+    if (hop === null) this.#refuse(request, new FluxError("EHOSTUNREACH"));
+    else this.#forward(hop, request);
+  }
+
+  #forwardUp(request: RequestMessage): void {
+    const parent = this.#options.routes.parent;
+    if (parent !== null) this.#forward(parent, request);
+    else if (this.rank === 0) this.#refuse(request, noService(request));
+    else this.#refuse(request, new FluxError("EHOSTUNREACH"));
+  }
+
+  #forward(peer: Peer, request: RequestMessage): void {
+    const entry = this.#peers.get(peer.uuid);
+    if (entry === undefined) return this.#refuse(request, new FluxError("EHOSTUNREACH"));
+    remember(entry.outstanding, request);
+    peer.send(request);
+  }
+
+  /** Tries the service names that the topic may begin with, the longest first. */
+  #deliverToService(request: RequestMessage): boolean {
+    const { topic } = request;
+    for (let dot = topic.length; dot > 0; dot = topic.lastIndexOf(".", dot - 1)) {
+      const port = this.#services.get(topic.slice(0, dot));
+      if (port === undefined) continue;
+      port.receive?.(request);
+      return true;
+    }
+    return false;
+  }
+
+  #routeResponse(response: ResponseMessage): void {
+    const [hop, ...rest] = response.route;
+    if (hop === undefined) return;
+    const port = this.#ports.get(hop);
+    if (port !== undefined) return port.receive?.({ ...response, route: rest });
+    // A peer or client that has gone in the meantime: nobody is left to tell.
+    this.#peers.get(hop)?.peer.send({ ...response, route: rest });
+  }
+
+  #refuse(request: RequestMessage, error: FluxError): void {
+    if (!expectsResponse(request)) return;
+    this.#routeResponse({ ...errorResponseTo(request, error), ...this.#ownCredentials() });
+  }
+
+  #enqueue(deliver: () => void): void {
+    this.#queue.push(deliver);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    void Promise.resolve().then(() => this.#pump());
+  }
+
+  #pump(): void {
+    let delivered = 0;
+    while (delivered < this.#queue.length && delivered < PUMP_BATCH_MAX) this.#queue[delivered++]!();
+    this.#queue.splice(0, delivered);
+    this.#pumping = this.#queue.length > 0;
+    if (this.#pumping) this.#options.defer(() => this.#pump());
+  }
+}
+
+function noService(request: RequestMessage): FluxError {
+  return new FluxError("ENOSYS", `No service matching ${request.topic} is registered`);
+}
+
+function stringOf(body: JsonObject, key: string): string {
+  const value = body[key];
+  if (typeof value !== "string") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value;
+}
+
+function rememberCall(port: Port, request: RequestMessage): void {
+  const topic = disconnectTopic(request.topic);
+  const key = `${topic} ${request.nodeid} ${request.flags & MessageFlag.Upstream}`;
+  if (port.called.has(key)) return;
+  const flags = (request.flags & MessageFlag.Upstream) | MessageFlag.NoResponse;
+  port.called.set(key, { ...request, topic, flags, payload: null, matchtag: MATCHTAG_NONE });
+}
+
+function senderOf(message: { readonly route: readonly string[] }): string {
+  return message.route.at(-1) ?? "";
+}
+
+function remember(outstanding: Outstanding, request: RequestMessage): void {
+  const sender = senderOf(request);
+  if (!expectsResponse(request)) {
+    // The sender is gone: its open streams will never be answered.
+    if (request.topic.endsWith("disconnect")) forget(outstanding, sender, request.topic);
+    return;
+  }
+  if (request.matchtag === MATCHTAG_NONE) return;
+  let requests = outstanding.get(sender);
+  if (requests === undefined) outstanding.set(sender, (requests = new Map()));
+  requests.set(request.matchtag, request);
+}
+
+function settle(outstanding: Outstanding, response: ResponseMessage): void {
+  if (hasFlag(response, MessageFlag.Streaming) && response.errnum === 0) return;
+  const sender = senderOf(response);
+  const requests = outstanding.get(sender);
+  if (requests === undefined) return;
+  requests.delete(response.matchtag);
+  if (requests.size === 0) outstanding.delete(sender);
+}
+
+function forget(outstanding: Outstanding, sender: string, topic: string): void {
+  const requests = outstanding.get(sender);
+  if (requests === undefined) return;
+  for (const [matchtag, request] of requests) if (disconnectTopic(request.topic) === topic) requests.delete(matchtag);
+  if (requests.size === 0) outstanding.delete(sender);
+}

@@ -1,0 +1,189 @@
+/**
+ * Serving: a table of methods under a service name, with the roles that may call each (RFC 12), and the methods that
+ * every service has (ping, stats-get, debug, rusage …).
+ *
+ * A handler answers by returning: an object or bytes (the payload), null (an empty answer), or undefined when it answers
+ * later itself through the request. What it throws becomes the error response; a broken invariant is passed on.
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import { expectsResponse, Role } from "../protocol/message.ts";
+import type { Handle } from "./handle.ts";
+import type { IncomingRequest } from "./request.ts";
+
+export type Answer = object | Uint8Array | null | undefined;
+
+export interface Method {
+  /** Roles that may call: default the owner only. */
+  readonly roles?: number;
+  /** Streaming requests only: a plain one is refused with EPROTO. */
+  readonly streaming?: boolean;
+  readonly handler: (request: IncomingRequest) => Answer | Promise<Answer>;
+}
+
+export type Methods = Readonly<Record<string, Method | ((request: IncomingRequest) => Answer | Promise<Answer>)>>;
+
+/** Any user of the instance may call; the method makes its own checks. */
+export const ANY_USER: number = Role.Owner | Role.User;
+/** Whoever can connect may call. */
+export const ANYONE: number = Role.All;
+
+/** What a server needs to know of its surroundings for the default methods. */
+export interface ServerIdentity {
+  readonly rank: number;
+  /** Resource usage of the process as getrusage(2) has it, for `SERVICE.rusage`. */
+  readonly rusage?: () => JsonObject;
+  /** Called with an unexpected error of a handler, one that is not a FluxError. */
+  readonly fatal: (error: unknown) => void;
+}
+
+/** Answers the requests of one Handle for any number of service names. */
+export class Server {
+  readonly #services = new Map<string, Map<string, Method>>();
+  readonly #identity: ServerIdentity;
+  /** Bits set through `SERVICE.debug`; tests of the reference use them to make faults. */
+  readonly debugFlags: Map<string, number> = new Map();
+
+  constructor(handle: Handle, identity: ServerIdentity) {
+    this.#identity = identity;
+    handle.serveRequests((request) => this.#dispatch(request));
+  }
+
+  /** Adds (or replaces) methods of a service. Registering the name with the broker is the caller's business. */
+  add(service: string, methods: Methods): void {
+    let table = this.#services.get(service);
+    if (table === undefined) this.#services.set(service, (table = new Map(this.#defaults(service))));
+    for (const [name, method] of Object.entries(methods))
+      table.set(name, typeof method === "function" ? { handler: method } : method);
+  }
+
+  remove(service: string): void {
+    this.#services.delete(service);
+  }
+
+  #dispatch(request: IncomingRequest): void {
+    const found = this.#find(request.topic);
+    if (found === null) {
+      const word = request.topic.slice(request.topic.lastIndexOf(".") + 1);
+      if (word !== "disconnect")
+        request.respondError(new FluxError("ENOSYS", `Unknown service method '${request.topic}'`));
+      return;
+    }
+    try {
+      this.#check(found, request);
+      const answer = found.handler(request);
+      if (answer instanceof Promise)
+        answer.then((value) => finish(request, value)).catch((error) => this.#fail(request, error));
+      else finish(request, answer);
+    } catch (error) {
+      this.#fail(request, error);
+    }
+  }
+
+  #find(topic: string): Method | null {
+    for (let dot = topic.lastIndexOf("."); dot > 0; dot = topic.lastIndexOf(".", dot - 1)) {
+      const table = this.#services.get(topic.slice(0, dot));
+      if (table !== undefined) return table.get(topic.slice(dot + 1)) ?? null;
+    }
+    return null;
+  }
+
+  #check(method: Method, request: IncomingRequest): void {
+    if ((request.rolemask & (method.roles ?? Role.Owner)) === 0)
+      throw new FluxError("EPERM", "Request requires owner credentials");
+    if (method.streaming === true && !request.isStreaming) throw new FluxError("EPROTO");
+  }
+
+  #fail(request: IncomingRequest, error: unknown): void {
+    if (!(error instanceof FluxError)) return this.#identity.fatal(error);
+    if (expectsResponse(request.message) && !request.isFinished) request.respondError(error);
+  }
+
+  #defaults(service: string): [string, Method][] {
+    return [
+      ["ping", { roles: ANYONE, handler: (request) => this.#ping(request) }],
+      ["stats-get", { roles: ANYONE, handler: () => ({ tx: counters(), rx: counters() }) }],
+      ["stats-clear", { handler: () => null }],
+      ["rusage", { roles: ANY_USER, handler: () => this.#rusage() }],
+      ["debug", { handler: (request) => this.#debug(service, request) }],
+      ["disconnect", { roles: ANYONE, handler: () => undefined }],
+      ["config-reload", { handler: () => null }],
+      ["config-sync", { handler: () => null }],
+    ];
+  }
+
+  #ping(request: IncomingRequest): JsonObject {
+    return {
+      ...request.json,
+      route: request.message.route
+        .map((hop) => hop.slice(0, 8))
+        .toReversed()
+        .join("!"),
+      userid: request.userid,
+      rolemask: request.rolemask,
+      rank: this.#identity.rank,
+    };
+  }
+
+  #rusage(): JsonObject {
+    if (this.#identity.rusage === undefined) throw new FluxError("ENOSYS");
+    return this.#identity.rusage();
+  }
+
+  #debug(service: string, request: IncomingRequest): JsonObject {
+    const { op, flags } = request.json;
+    if (typeof op !== "string" || typeof flags !== "number") throw new FluxError("EPROTO");
+    const before = this.debugFlags.get(service) ?? 0;
+    const operations: Record<string, number> = {
+      setbit: before | flags,
+      clrbit: before & ~flags,
+      set: flags,
+      clr: 0,
+    };
+    const after = operations[op];
+    if (after === undefined) throw new FluxError("EPROTO");
+    this.debugFlags.set(service, after);
+    return { flags: after };
+  }
+}
+
+function finish(request: IncomingRequest, answer: Answer): void {
+  if (answer === undefined) return;
+  if (request.isStreaming) {
+    if (answer !== null) request.respond(answer);
+    request.end();
+  } else request.respond(answer);
+}
+
+function counters(): JsonObject {
+  return { request: 0, response: 0, event: 0, control: 0 };
+}
+
+/** Reads a member of a request that must be a string. Throws EPROTO. */
+export function requireString(object: JsonObject, key: string): string {
+  const value = object[key];
+  if (typeof value !== "string") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value;
+}
+
+/** Reads a member of a request that must be an integer that fits a number. Throws EPROTO. */
+export function requireInteger(object: JsonObject, key: string): number {
+  const value = object[key];
+  if (typeof value !== "number" || !Number.isInteger(value))
+    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value;
+}
+
+/** Reads a member that must be a job id or another 64-bit integer. Throws EPROTO. */
+export function requireJobId(object: JsonObject, key: string): number | bigint {
+  const value = object[key];
+  if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value))) return value;
+  throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+}
+
+/** Reads a member that must be an object. Throws EPROTO. */
+export function requireObject(object: JsonObject, key: string): JsonObject {
+  const value: JsonValue | undefined = object[key];
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value;
+}

@@ -115,6 +115,8 @@ export interface Net {
     options?: { security?: ListenSecurity; mode?: number },
   ): Promise<Listener>;
   connect(address: Address, options?: { security?: ConnectSecurity; timeoutMs?: number }): Promise<ByteStream>;
+  /** A stream over an inherited file descriptor (PMI_FD). Throws EBADF. */
+  openDescriptor(descriptor: number): ByteStream;
   /** The local address by which other hosts reach this one; `interfaceHint` may name an interface or a network. */
   hostAddress(interfaceHint?: string): string;
 }

@@ -47,7 +47,7 @@ export class Idset implements Iterable<number> {
   }
 
   /**
-   * Reads an idset. Ids may come in any order; brackets around the whole are ignored; the empty text is the empty set.
+   * Reads an idset: ids ascend and none is repeated; brackets around the whole are ignored; the empty text is the empty set.
    * Throws FluxError EINVAL with what is wrong.
    */
   static parse(text: string): Idset {
@@ -61,6 +61,9 @@ export class Idset implements Iterable<number> {
       const first = Number(match[1]);
       const last = match[2] === undefined ? first : Number(match[2]);
       if (last < first) throw new FluxError("EINVAL", `error parsing idset '${text}': range '${item}' is out of order`);
+      if (set.last !== undefined && first <= set.last) {
+        throw new FluxError("EINVAL", `error parsing idset '${text}': '${item}' is out of order`);
+      }
       if (last > ID_MAX) throw new FluxError("EINVAL", `error parsing idset '${text}': ${last} is too large`);
       set.addRange(first, last);
     }

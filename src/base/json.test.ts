@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { isFluxError } from "./errors.ts";
+import { canonicalInteger, parseJson, stringifyJson } from "./json.ts";
+
+test("integers beyond 2^53 survive both ways, smaller ones are plain numbers", () => {
+  const text = '{"id":12345678901234567890,"small":9007199254740991,"list":[9007199254740993,-9007199254740993]}';
+  assert.deepEqual(parseJson(text), {
+    id: 12345678901234567890n,
+    small: 9007199254740991,
+    list: [9007199254740993n, -9007199254740993n],
+  });
+  assert.equal(stringifyJson(parseJson(text)), text);
+});
+
+test("a long run of digits that is not an integer stays what it is", () => {
+  assert.deepEqual(parseJson('{"pi":3.14159265358979312,"text":"12345678901234567890","huge":1e300}'), {
+    pi: 3.14159265358979312,
+    text: "12345678901234567890",
+    huge: 1e300,
+  });
+});
+
+test("any 64-bit integer makes a round trip in canonical form", () => {
+  fc.assert(
+    fc.property(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (value) => {
+      const id = canonicalInteger(value);
+      assert.equal(typeof id, value <= BigInt(Number.MAX_SAFE_INTEGER) ? "number" : "bigint");
+      assert.deepEqual(parseJson(stringifyJson({ id })), { id });
+      assert.equal(stringifyJson({ id }), `{"id":${value}}`);
+    }),
+  );
+});
+
+test("any JSON value makes a round trip", () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      const text = JSON.stringify(value);
+      assert.deepEqual(parseJson(text), JSON.parse(text));
+      assert.equal(stringifyJson(parseJson(text)), text);
+    }),
+  );
+});
+
+test("text that is not JSON is EPROTO", () => {
+  for (const text of ["", "{", "{'a':1}", "nul", "1 2"])
+    assert.throws(
+      () => parseJson(text),
+      (error) => isFluxError(error, "EPROTO"),
+    );
+});

@@ -30,8 +30,6 @@ export interface OptionSpec {
   readonly choices?: readonly string[];
   /** May be given many times: flags count, arguments gather. Otherwise the last one counts. */
   readonly repeatable?: boolean;
-  /** Takes all following words of the command line up to the next option (argparse's `nargs="+"`). */
-  readonly manyArguments?: boolean;
   /** Left out of the help. */
   readonly hidden?: boolean;
   /** Heading under which help lists the option. */
@@ -76,7 +74,7 @@ export interface CommandContext {
   /** Time, files, sockets, processes. Loaded when first called for: commands that need none start faster. */
   ports(): Promise<Ports>;
   /** Environment, directory, user: without loading the ports. */
-  readonly host: HostInfo;
+  readonly host: Pick<HostInfo, "cwd" | "env" | "fluxPath" | "pid" | "uid">;
   /**
    * Connects to the broker of FLUX_URI, or of `uri`. Ends the command with the message of its dialect where there is no
    * broker. The connection is closed when the command ends.
@@ -109,8 +107,10 @@ export interface CommandContext {
 export interface Command {
   /** The word after `flux` (or after the parent command). */
   readonly name: string;
-  /** What messages begin with; default `flux-NAME` (subcommands: that of the parent). */
+  /** What messages begin with: `flux-NAME` by default, `flux` for commands that users know as built in. Subcommands have that of their parent. */
   readonly program?: string;
+  /** What the usage line and complaints about the command line begin with, where it is not made from `program` and the names. */
+  readonly usageProgram?: string;
   readonly dialect: Dialect;
   /** One line for lists of commands. */
   readonly summary: string;
@@ -127,6 +127,8 @@ export interface Command {
   /** Text under the list of options. */
   readonly epilogue?: string;
   readonly examples?: readonly string[];
+  /** The answer to `--help=TOPIC`; null where the topic is not known. */
+  readonly helpTopic?: (topic: string) => string | null;
   readonly subcommands?: readonly Command[];
   /** Not in lists of subcommands. */
   readonly hidden?: boolean;

@@ -1,0 +1,62 @@
+/**
+ * Finds the broker that a command talks to and connects to it: `local://PATH`, or a path through the hierarchy of
+ * instances (`.` this one, `..` its parent, `/` the outermost one).
+ */
+import { isFluxError, FluxError } from "../../base/errors.ts";
+import { connectLocal } from "../../sdk/local-connector.ts";
+import { Handle } from "../../sdk/handle.ts";
+import { nodeNet } from "../../host/net.ts";
+import type { Dialect } from "./command.ts";
+
+/** Where the broker of a system instance listens, when FLUX_URI says nothing. */
+const SYSTEM_SOCKET = "/run/flux/local";
+const REMEDY = "FLUX_URI is not set: run this inside an instance (see flux-start(1)), or set FLUX_URI";
+
+/** Connects. `uri` null means the system instance. Throws FluxError. */
+export async function connect(uri: string | null): Promise<Handle> {
+  if (uri !== null && /^[./]/.test(uri)) return connectByPath(uri);
+  return connectTo(uri ?? `local://${SYSTEM_SOCKET}`);
+}
+
+async function connectTo(uri: string): Promise<Handle> {
+  const scheme = /^([^:]*):\/\/(.*)$/s.exec(uri);
+  if (scheme === null || scheme[1] !== "local")
+    throw new FluxError("ENOENT", `Unable to find connector name '${scheme?.[1] ?? uri}'`);
+  const path = scheme[2]!.replace(/\?.*$/s, "");
+  return new Handle(await connectLocal(nodeNet(), path));
+}
+
+async function connectByPath(path: string): Promise<Handle> {
+  let handle = await connectTo(process.env["FLUX_URI"] ?? `local://${SYSTEM_SOCKET}`);
+  if (path === "/") {
+    while ((await levelOf(handle)) > 0) handle = await parentOf(handle);
+    return handle;
+  }
+  for (const step of path.split("/")) {
+    if (step === "" || step === ".") continue;
+    if (step !== "..") throw new FluxError("EINVAL", `'${path}' is no path to an instance: use '.', '..' or '/'`);
+    if ((await levelOf(handle)) > 0) handle = await parentOf(handle);
+  }
+  return handle;
+}
+
+async function levelOf(handle: Handle): Promise<number> {
+  return Number(await attribute(handle, "instance-level"));
+}
+
+async function parentOf(handle: Handle): Promise<Handle> {
+  const uri = await attribute(handle, "parent-uri");
+  handle.close();
+  return connectTo(uri);
+}
+
+async function attribute(handle: Handle, name: string): Promise<string> {
+  return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+}
+
+/** What a command says when there is no broker, in its dialect. */
+export function connectionComplaint(error: unknown, dialect: Dialect, uri: string | null): string {
+  if (!isFluxError(error)) throw error;
+  const reason = uri === null ? `${error.message} (${REMEDY})` : error.message;
+  return dialect === "argparse" ? `Unable to connect to Flux: ${reason}` : `flux_open: ${reason}`;
+}

@@ -1,0 +1,98 @@
+/**
+ * Commands that are programs of their own: `flux-NAME` in a directory of FLUX_EXEC_PATH or PATH, or any program where
+ * the name has a slash. And what is said when there is none.
+ */
+import { accessSync, constants, statSync } from "node:fs";
+import { delimiter, join, resolve } from "node:path";
+import { COMMANDS } from "../registry.ts";
+
+/** Replaces this process by the program, where there is one. */
+export async function runExternal(name: string, words: readonly string[]): Promise<number> {
+  const path = name.includes("/") ? resolve(name) : findProgram(name);
+  if (path === null || !isProgram(path)) {
+    process.stderr.write(unknownCommandText(name, [...Object.keys(COMMANDS)]));
+    return 1;
+  }
+  const script = path.endsWith(".py");
+  const program = script ? (findInPath("python3") ?? "python3") : path;
+  const argv = script ? ["python3", path, ...words] : [path, ...words];
+  return execute(program, argv);
+}
+
+async function execute(program: string, argv: readonly string[]): Promise<number> {
+  if (typeof process.execve === "function") process.execve(program, [...argv], process.env as Record<string, string>);
+  const { spawnSync } = await import("node:child_process");
+  const { constants: osConstants } = await import("node:os");
+  const { status, signal } = spawnSync(program, argv.slice(1), { stdio: "inherit", argv0: argv[0]! });
+  return status ?? 128 + (signal === null ? 0 : osConstants.signals[signal]);
+}
+
+function findProgram(name: string): string | null {
+  const directories = [process.env["FLUX_EXEC_PATH"], process.env["PATH"]].flatMap((list) => splitPath(list));
+  for (const directory of directories)
+    for (const ending of ["", ".py"]) {
+      const path = join(directory, `flux-${name}${ending}`);
+      if (isProgram(path)) return path;
+    }
+  return null;
+}
+
+function findInPath(name: string): string | null {
+  return (
+    splitPath(process.env["PATH"])
+      .map((directory) => join(directory, name))
+      .find(isProgram) ?? null
+  );
+}
+
+function splitPath(list: string | undefined): string[] {
+  return (list ?? "").split(delimiter).filter((directory) => directory !== "");
+}
+
+function isProgram(path: string): boolean {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    // The file is there, but may not be run: the search goes on.
+    return false;
+  }
+}
+
+/** The complaint about an unknown command, with the known ones that look most like it. */
+export function unknownCommandText(name: string, known: readonly string[]): string {
+  const text = `flux: \`${name}' is not a flux command.  See 'flux --help'\n`;
+  const near = nearest(name, known);
+  if (near.length === 0) return text;
+  const head = near.length === 1 ? "The most similar command is" : "The most similar commands are";
+  return `${text}flux: ${head}\n${near.map((each) => `flux: \t${each}\n`).join("")}`;
+}
+
+/** The words at the smallest edit distance, where that is small for the word's length. */
+export function nearest(word: string, known: readonly string[]): string[] {
+  const distances = known.map((each) => ({ each, distance: editDistance(word, each) }));
+  const smallest = Math.min(...distances.map(({ distance }) => distance));
+  if (smallest > Math.max(1, Math.floor(word.length / 2))) return [];
+  return distances
+    .filter(({ distance }) => distance === smallest)
+    .map(({ each }) => each)
+    .sort();
+}
+
+/** Letters inserted, removed, changed or swapped with their neighbour on the way from one word to the other. */
+export function editDistance(from: string, to: string): number {
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, index) => index)];
+  for (let i = 1; i <= from.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const changed = rows[i - 1]![j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1);
+      let best = Math.min(changed, rows[i - 1]![j]! + 1, row[j - 1]! + 1);
+      if (i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1])
+        best = Math.min(best, rows[i - 2]![j - 2]! + 1);
+      row.push(best);
+    }
+    rows.push(row);
+  }
+  return rows[from.length]![to.length]!;
+}

@@ -1,0 +1,68 @@
+/**
+ * The commands of `flux`: where each is implemented, and under which heading the front page lists it.
+ *
+ * A file `commands/FILE.ts` exports its command as `command`; a file with several exports them by name in `commands`.
+ */
+
+export interface Entry {
+  /** File name in `commands/`. */
+  readonly file: string;
+  /** One line for the front page; absent where the page does not list it. */
+  readonly summary?: string;
+}
+
+export const HEADINGS: readonly { readonly title: string; readonly names: readonly string[] }[] = [
+  {
+    title: "run and submit jobs, allocate resources",
+    names: ["submit", "run", "bulksubmit", "alloc", "batch"],
+  },
+  { title: "list and interact with jobs", names: ["jobs", "cancel", "pgrep/pkill", "job", "watch"] },
+  {
+    title: "get resource, queue and other instance information",
+    names: ["resource", "queue", "overlay", "uptime"],
+  },
+  {
+    title: "share data and messages between jobs",
+    names: ["kvs", "event", "ping", "exec"],
+  },
+  {
+    title: "other useful commands",
+    names: ["start", "version", "config", "env", "module", "dmesg", "getattr"],
+  },
+];
+
+/** By the word after `flux`. */
+export const COMMANDS: Readonly<Record<string, Entry>> = {
+  alloc: { file: "alloc", summary: "allocate a new Flux instance for interactive use" },
+  batch: { file: "batch", summary: "submit a batch script to Flux" },
+  broker: { file: "broker" },
+  bulksubmit: { file: "bulksubmit", summary: "submit jobs in bulk to a Flux instance" },
+  cancel: { file: "cancel", summary: "cancel one or more jobs" },
+  config: { file: "config", summary: "manage/query Flux configuration" },
+  dmesg: { file: "dmesg", summary: "manipulate broker log ring buffer" },
+  env: { file: "env", summary: "print the flux environment or execute a command inside it" },
+  event: { file: "event", summary: "send and receive Flux events" },
+  exec: { file: "exec", summary: "execute processes across brokers" },
+  getattr: { file: "getattr", summary: "get a broker attribute (also: setattr, lsattr)" },
+  help: { file: "help" },
+  job: { file: "job", summary: "get job status, info, etc (see: flux help job)" },
+  jobs: { file: "jobs", summary: "list jobs submitted to Flux" },
+  kvs: { file: "kvs", summary: "Flux key-value store utility" },
+  lsattr: { file: "lsattr" },
+  module: { file: "module", summary: "manage broker modules" },
+  overlay: { file: "overlay", summary: "Show flux overlay network status" },
+  pgrep: { file: "pgrep", summary: "search or cancel matching jobs" },
+  ping: { file: "ping", summary: "measure round-trip latency to Flux services" },
+  pkill: { file: "pkill" },
+  python: { file: "python" },
+  queue: { file: "queue", summary: "list and manipulate flux queues" },
+  resource: { file: "resource", summary: "list/manipulate Flux resource status" },
+  run: { file: "run", summary: "run a Flux job interactively" },
+  setattr: { file: "setattr" },
+  "shell-host": { file: "shell-host" },
+  start: { file: "start", summary: "bootstrap a local Flux instance" },
+  submit: { file: "submit", summary: "submit a job to a Flux instance" },
+  uptime: { file: "uptime", summary: "Tell how long Flux has been up and running" },
+  version: { file: "version", summary: "Display flux version information" },
+  watch: { file: "watch", summary: "monitor one or more Flux jobs" },
+};

@@ -94,6 +94,7 @@ export class Handle {
   #nextMatchtag = 1;
   #closed: FluxError | null = null;
   #onRequest: ((request: IncomingRequest) => void) | null = null;
+  #onUntagged: ((response: ResponseMessage) => void) | null = null;
 
   constructor(channel: MessageChannel) {
     this.#channel = channel;
@@ -153,6 +154,19 @@ export class Handle {
   /** Sends a request that gets no response. */
   send(topic: string, payload?: PayloadLike, options: RequestOptions = {}): void {
     this.#sendRequest(topic, payload, options, MessageFlag.NoResponse, MATCHTAG_NONE);
+  }
+
+  /**
+   * Sends a streaming request without a matchtag: its responses are told apart by what they say (the protocols of RFC 27
+   * and RFC 32 use the job id), so any number may be open at once. They arrive at the listener of `onUntagged`.
+   */
+  sendUntagged(topic: string, payload?: PayloadLike, options: RequestOptions = {}): void {
+    this.#sendRequest(topic, payload, options, MessageFlag.Streaming, MATCHTAG_NONE);
+  }
+
+  /** Sets who takes the responses, errors included, to requests without a matchtag. */
+  onUntagged(listener: (response: ResponseMessage) => void): void {
+    this.#onUntagged = listener;
   }
 
   /** Publishes an event; resolves with its sequence number once the leader has taken it. */
@@ -300,6 +314,7 @@ export class Handle {
   }
 
   #receiveResponse(response: ResponseMessage): void {
+    if (response.matchtag === MATCHTAG_NONE) return this.#onUntagged?.(response);
     const pending = this.#pending.get(response.matchtag);
     if (pending === undefined) return;
     if (!pending.streaming || response.errnum !== 0) this.#pending.delete(response.matchtag);

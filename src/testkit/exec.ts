@@ -117,7 +117,7 @@ export class SimulatedProcess {
   #lastMs = 0;
   #later(callback: () => void): void {
     const { timeline } = this.#table;
-    this.#lastMs = Math.max(this.#lastMs + 0.000_1, timeline.nowMs);
+    this.#lastMs = Math.max(this.#lastMs + 0.000_01, timeline.nowMs);
     timeline.after(this.#lastMs - timeline.nowMs, callback);
   }
 }

@@ -22,6 +22,7 @@ import type { Seeded } from "./seeded.ts";
 import type { Timeline } from "./timeline.ts";
 
 const HIGH_WATER_BYTES = 256 * 1024;
+const TICK_MS = 1e-5;
 const UNIX_PATH_MAX_BYTES = 107;
 
 /** Who opens a stream: its process, and the machine it runs on. */
@@ -212,10 +213,14 @@ export class SimulatedStream implements ByteStream {
   arrive(chunk: Uint8Array | null, latencyMs: number): void {
     const timeline = this.#network.timeline;
     const jitterMs = this.#network.dice.fraction() * 0.05;
-    const atMs = Math.max(this.#lastArrivalMs, timeline.nowMs + latencyMs + jitterMs);
+    // Never two arrivals at one instant: the order of equal times is random, that of a stream is not.
+    const atMs = Math.max(this.#lastArrivalMs + TICK_MS, timeline.nowMs + latencyMs + jitterMs);
     this.#lastArrivalMs = atMs;
-    this.#inbox.push(chunk);
-    timeline.after(atMs - timeline.nowMs, () => this.kick());
+    timeline.after(atMs - timeline.nowMs, () => {
+      if (this.#closed !== null) return;
+      this.#inbox.push(chunk);
+      this.kick();
+    });
   }
 
   /** Delivers what has arrived, unless paused, cut or not started. */
@@ -225,7 +230,7 @@ export class SimulatedStream implements ByteStream {
     this.#scheduled = true;
     this.#network.timeline.after(0, () => {
       this.#scheduled = false;
-      this.#deliver();
+      if (!this.#network.isCut(...this.#machines)) this.#deliver();
     });
   }
 

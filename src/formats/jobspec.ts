@@ -1,0 +1,277 @@
+/**
+ * Jobspec (RFC 14, and its version 1 in RFC 25): what a job asks for. The types, and the checks at the door.
+ *
+ * Every jobspec is checked against RFC 14; one that says `version: 1` also against the narrower RFC 25, in which
+ * resources are `[node >] slot > core [, gpu]`. Errors name the place in the jobspec.
+ *
+ * Does not know: which resources exist (`resources.ts` of the scheduler does), dependency schemes and shell options.
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import { validateConstraint } from "./constraint.ts";
+import { isDependency } from "./dependency.ts";
+import { Idset } from "./idset.ts";
+
+/** A count of a resource: a number, a text (RFC 22 idset or RFC 45 range), or a range (RFC 14). */
+export type ResourceCount = number | string | JsonObject;
+
+export interface ResourceVertex extends JsonObject {
+  readonly type: string;
+  readonly count: ResourceCount;
+  readonly unit?: string;
+  readonly exclusive?: boolean;
+  readonly label?: string;
+  readonly id?: string;
+  readonly with?: readonly ResourceVertex[];
+}
+
+export interface TaskCount extends JsonObject {
+  readonly per_slot?: number;
+  readonly total?: number;
+  readonly per_resource?: { readonly type: string; readonly count: number };
+}
+
+export interface JobspecTask extends JsonObject {
+  readonly command: readonly string[];
+  readonly slot: string;
+  readonly count: TaskCount;
+}
+
+/** The attributes that this code reads; others are carried along. */
+export interface SystemAttributes extends JsonObject {
+  /** Seconds; 0 is unlimited. */
+  readonly duration?: number;
+  readonly environment?: { readonly [name: string]: string | null };
+  readonly cwd?: string;
+  readonly queue?: string;
+  readonly bank?: string;
+  readonly job?: { readonly name?: string; readonly [key: string]: string | undefined };
+  readonly shell?: { readonly options?: JsonObject; readonly [key: string]: JsonValue | undefined };
+  readonly dependencies?: readonly JsonObject[];
+  readonly constraints?: JsonObject;
+  readonly files?: JsonObject;
+}
+
+export interface Jobspec extends JsonObject {
+  readonly version: number;
+  readonly resources: readonly ResourceVertex[];
+  readonly tasks: readonly JobspecTask[];
+  readonly attributes: {
+    readonly system?: SystemAttributes;
+    readonly user?: JsonObject;
+    readonly [key: string]: JsonValue | undefined;
+  };
+}
+
+const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", "exclusive", "with", "label"]);
+
+/**
+ * Checks a jobspec and returns it. `requireVersion` refuses every other version.
+ * Throws FluxError EINVAL with the place and what is wrong there.
+ */
+export function validateJobspec(value: JsonValue | undefined, options: { requireVersion?: number } = {}): Jobspec {
+  if (!isJsonObject(value)) throw invalid("jobspec must be an object");
+  const missing = ["version", "resources", "tasks", "attributes"].filter((key) => value[key] === undefined);
+  if (missing.length > 0) throw invalid(`Missing keys in jobspec: ${missing.join(", ")}`);
+  const unknown = Object.keys(value).find((key) => !["version", "resources", "tasks", "attributes"].includes(key));
+  if (unknown !== undefined) throw invalid(`unknown key '${unknown}' in jobspec`);
+  const version = value["version"];
+  if (!isCount(version)) throw invalid("version must be a positive integer");
+  const { requireVersion } = options;
+  if (requireVersion !== undefined && version !== requireVersion) {
+    throw invalid(`Version ${version} is not supported, only version ${requireVersion}`);
+  }
+  const labels = new Set<string>();
+  validateResources(value["resources"], labels);
+  validateTasks(value["tasks"], labels);
+  validateAttributes(value["attributes"]);
+  if (version === 1) validateV1(value as Jobspec);
+  return value as Jobspec;
+}
+
+/** The name of a job: the one that was given, or the last part of the command's first word. */
+export function jobName(jobspec: Jobspec): string {
+  const name = jobspec.attributes.system?.job?.name;
+  if (name !== undefined) return name;
+  const program = jobspec.tasks[0]?.command[0] ?? "";
+  return program.slice(program.lastIndexOf("/") + 1);
+}
+
+/** The time limit in seconds; 0 where there is none. */
+export function jobDuration(jobspec: Jobspec): number {
+  return jobspec.attributes.system?.duration ?? 0;
+}
+
+function validateResources(value: JsonValue | undefined, labels: Set<string>): void {
+  if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a non-empty array");
+  for (const [index, vertex] of (value as JsonValue[]).entries()) validateVertex(vertex, `resources[${index}]`, labels);
+}
+
+function validateVertex(vertex: JsonValue, where: string, labels: Set<string>): void {
+  if (!isJsonObject(vertex)) throw invalid(`${where} must be an object`);
+  if (typeof vertex["type"] !== "string") throw invalid(`${where}: type is missing or not a string`);
+  validateCount(vertex["count"], `${where}: count`, vertex["type"] === "gpu" ? 0 : 1);
+  for (const key of ["unit", "label", "id"]) {
+    if (vertex[key] !== undefined && typeof vertex[key] !== "string")
+      throw invalid(`${where}: ${key} must be a string`);
+  }
+  if (vertex["exclusive"] !== undefined && typeof vertex["exclusive"] !== "boolean") {
+    throw invalid(`${where}: exclusive must be a boolean`);
+  }
+  const children = vertex["with"];
+  if (vertex["type"] === "slot") {
+    if (vertex["label"] === undefined) throw invalid(`${where}: a slot must have a label`);
+    if (children === undefined) throw invalid(`${where}: a slot must have resources`);
+  }
+  if (typeof vertex["label"] === "string") {
+    if (labels.has(vertex["label"])) throw invalid(`${where}: label '${vertex["label"]}' is used twice`);
+    labels.add(vertex["label"]);
+  }
+  if (children === undefined) return;
+  if (!Array.isArray(children) || children.length === 0) throw invalid(`${where}: with must be a non-empty array`);
+  for (const [index, child] of (children as JsonValue[]).entries()) {
+    validateVertex(child, `${where}.with[${index}]`, labels);
+  }
+}
+
+function validateCount(count: JsonValue | undefined, where: string, min: number): void {
+  if (typeof count === "number") {
+    if (!Number.isSafeInteger(count) || count < min) throw invalid(`${where} must be an integer >= ${min}`);
+  } else if (typeof count === "string") {
+    if (!isCountText(count)) throw invalid(`${where}: '${count}' is not an idset or a range`);
+  } else if (isJsonObject(count)) {
+    validateRange(count, where);
+  } else {
+    throw invalid(count === undefined ? `${where} is missing` : `${where} must be an integer, a string or an object`);
+  }
+}
+
+function validateRange(range: JsonObject, where: string): void {
+  const { min, max, operator, operand } = range as Record<
+    "min" | "max" | "operator" | "operand",
+    JsonValue | undefined
+  >;
+  if (!isCount(min)) throw invalid(`${where}: min is missing or not a positive integer`);
+  if (max !== undefined && (!isCount(max) || max < min)) throw invalid(`${where}: max must be an integer >= min`);
+  if ((operator === undefined) !== (operand === undefined)) {
+    throw invalid(`${where}: operator and operand must be given together`);
+  }
+  if (operator === undefined) return;
+  if (operator !== "+" && operator !== "*" && operator !== "^") throw invalid(`${where}: operator must be +, * or ^`);
+  if (!isCount(operand) || (operator !== "+" && operand < 2)) {
+    throw invalid(`${where}: operand must be an integer >= ${operator === "+" ? 1 : 2}`);
+  }
+  if (operator === "^" && min < 2) throw invalid(`${where}: min must be >= 2 with operator ^`);
+}
+
+/** An RFC 22 idset without 0, or an RFC 45 range such as `2-16:2:*` or `3+`. */
+function isCountText(text: string): boolean {
+  const body = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
+  const range = /^([1-9]\d*)(?:-([1-9]\d*)|\+)(?::([1-9]\d*)(?::([+*^]))?)?$/.exec(body);
+  if (range !== null) {
+    const [, min, max, operand, operator = "+"] = range;
+    if (max !== undefined && Number(max) < Number(min)) return false;
+    return operator === "+" || (Number(operand) >= 2 && (operator === "*" || Number(min) >= 2));
+  }
+  const ids = Idset.tryParse(text);
+  return ids !== null && ids.first !== undefined && ids.first > 0;
+}
+
+function validateTasks(value: JsonValue | undefined, labels: ReadonlySet<string>): void {
+  if (!Array.isArray(value) || value.length === 0) throw invalid("tasks must be a non-empty array");
+  for (const [index, task] of (value as JsonValue[]).entries()) {
+    const where = `tasks[${index}]`;
+    if (!isJsonObject(task)) throw invalid(`${where} must be an object`);
+    const command = task["command"];
+    if (!Array.isArray(command) || command.length === 0 || command.some((word) => typeof word !== "string")) {
+      throw invalid(`${where}: command must be a non-empty array of strings`);
+    }
+    if (typeof task["slot"] !== "string") throw invalid(`${where}: slot is missing or not a string`);
+    if (!labels.has(task["slot"])) throw invalid(`${where}: slot '${task["slot"]}' is not the label of a resource`);
+    validateTaskCount(task["count"], `${where}: count`);
+  }
+}
+
+function validateTaskCount(count: JsonValue | undefined, where: string): void {
+  if (!isJsonObject(count)) throw invalid(`${where} is missing or not an object`);
+  const keys = ["per_slot", "total", "per_resource"].filter((key) => count[key] !== undefined);
+  if (keys.length !== 1) throw invalid(`${where} must have exactly one of per_slot, total and per_resource`);
+  const value = count[keys[0]!];
+  const number = isJsonObject(value) && keys[0] === "per_resource" ? value["count"] : value;
+  if (!isCount(number)) throw invalid(`${where}: ${keys[0]} must be a positive integer`);
+  if (isJsonObject(value) && typeof value["type"] !== "string") throw invalid(`${where}: per_resource has no type`);
+}
+
+function validateAttributes(attributes: JsonValue | undefined): void {
+  if (!isJsonObject(attributes)) throw invalid("attributes must be an object");
+  for (const key of ["system", "user"]) {
+    if (attributes[key] !== undefined && !isJsonObject(attributes[key])) {
+      throw invalid(`attributes.${key} must be an object`);
+    }
+  }
+  const unknown = Object.keys(attributes).find((key) => key !== "system" && key !== "user");
+  if (unknown !== undefined) throw invalid(`attributes: unknown key '${unknown}'`);
+  validateSystem((attributes["system"] ?? {}) as JsonObject);
+}
+
+function validateSystem(system: JsonObject): void {
+  const where = "attributes.system";
+  const { duration, environment, cwd, dependencies, constraints } = system as Record<string, JsonValue | undefined>;
+  if (duration !== undefined && (typeof duration !== "number" || duration < 0)) {
+    throw invalid(`${where}.duration must be a number >= 0`);
+  }
+  if (cwd !== undefined && typeof cwd !== "string") throw invalid(`${where}.cwd must be a string`);
+  if (environment !== undefined) {
+    if (!isJsonObject(environment)) throw invalid(`${where}.environment must be an object`);
+    const wrong = Object.entries(environment).find(([, value]) => typeof value !== "string" && value !== null);
+    if (wrong !== undefined) throw invalid(`${where}.environment: the value of ${wrong[0]} must be a string`);
+  }
+  if (dependencies !== undefined) {
+    if (!Array.isArray(dependencies)) throw invalid(`${where}.dependencies must be an array`);
+    const wrong = (dependencies as JsonValue[]).findIndex((dependency) => !isDependency(dependency));
+    if (wrong >= 0) throw invalid(`${where}.dependencies[${wrong}] must have the strings scheme and value`);
+  }
+  if (constraints !== undefined) validateConstraint(constraints);
+}
+
+/** RFC 25: one graph of resources, one task, and a duration. */
+function validateV1(jobspec: Jobspec): void {
+  if (jobspec.resources.length !== 1) throw invalid("version 1: resources must have exactly one entry");
+  if (jobspec.tasks.length !== 1) throw invalid("version 1: tasks must have exactly one entry");
+  const top = jobspec.resources[0]!;
+  if (top.type === "node") {
+    if (top.with?.length !== 1 || top.with[0]!.type !== "slot") throw invalid("version 1: a node must have one slot");
+    validateVertexV1(top);
+  } else if (top.type !== "slot") {
+    throw invalid(`version 1: the first resource must be a node or a slot, not '${top.type}'`);
+  }
+  const slot = top.type === "node" ? top.with![0]! : top;
+  validateVertexV1(slot);
+  const types = (slot.with ?? []).map(({ type }) => type).sort();
+  if (types.join() !== "core" && types.join() !== "core,gpu") {
+    throw invalid("version 1: a slot must have one core entry and at most one gpu entry, and nothing else");
+  }
+  for (const vertex of slot.with!) {
+    validateVertexV1(vertex);
+    if (vertex.with !== undefined) throw invalid(`version 1: a ${vertex.type} cannot have resources`);
+  }
+  if (jobspec.tasks[0]!.count.per_resource !== undefined) throw invalid("version 1: per_resource is not supported");
+  if (jobspec.attributes.system === undefined) throw invalid("Missing keys in jobspec: attributes.system");
+  if (jobspec.attributes.system.duration === undefined) {
+    throw invalid("Missing keys in jobspec: attributes.system.duration");
+  }
+}
+
+function validateVertexV1(vertex: ResourceVertex): void {
+  const unknown = Object.keys(vertex).find((key) => !RESOURCE_KEYS_V1.has(key));
+  if (unknown !== undefined) throw invalid(`version 1: ${vertex.type}: unknown key '${unknown}'`);
+  if (typeof vertex.count !== "number") throw invalid(`version 1: the count of ${vertex.type} must be an integer`);
+}
+
+function isCount(value: JsonValue | undefined): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
+}
+
+function invalid(text: string): FluxError {
+  return new FluxError("EINVAL", text);
+}

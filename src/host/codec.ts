@@ -1,0 +1,93 @@
+/**
+ * The codec port on Node: digests, zstd compression (RFC 8878), X25519 key agreement (RFC 7748) with raw keys.
+ *
+ * Modules of Node that not every process needs are loaded at their first use.
+ */
+import { hash } from "node:crypto";
+import { FluxError } from "../base/errors.ts";
+import type { Codec, HashAlgorithm, KeyPair } from "../base/ports.ts";
+
+const KEY_BYTES = 32;
+/** What comes before the raw key in the DER forms PKCS #8 and SubjectPublicKeyInfo of an X25519 key (RFC 8410). */
+const PRIVATE_PREFIX: Buffer = Buffer.from("302e020100300506032b656e04220420", "hex");
+const PUBLIC_PREFIX: Buffer = Buffer.from("302a300506032b656e032100", "hex");
+/** Favours speed: blobs are compressed on the path of a checkpoint. */
+const COMPRESSION_LEVEL = 1;
+/** Decompression stops here: a small input must not fill the memory. */
+const MAX_DECOMPRESSED_BYTES: number = 1024 * 1024 * 1024;
+
+/** An array that does not keep a much larger buffer alive. */
+function compact(bytes: Uint8Array): Uint8Array {
+  return bytes.buffer.byteLength > 2 * bytes.byteLength + 1024 ? new Uint8Array(bytes) : bytes;
+}
+
+/** Compresses with zstd. */
+export function zstdCompress(data: Uint8Array): Uint8Array {
+  const zlib = process.getBuiltinModule("node:zlib");
+  return compact(
+    zlib.zstdCompressSync(data, { params: { [zlib.constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL } }),
+  );
+}
+
+/** Decompresses zstd. Throws EPROTO where the data is damaged or larger than the limit. */
+export function zstdDecompress(data: Uint8Array, maxBytes: number = MAX_DECOMPRESSED_BYTES): Uint8Array {
+  const zlib = process.getBuiltinModule("node:zlib");
+  try {
+    return compact(zlib.zstdDecompressSync(data, { maxOutputLength: Math.max(1, maxBytes) }));
+  } catch (error) {
+    throw new FluxError("EPROTO", `cannot decompress: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+class NodeCodec implements Codec {
+  digest(algorithm: HashAlgorithm, data: Uint8Array): Uint8Array {
+    return new Uint8Array(hash(algorithm, data, "buffer"));
+  }
+
+  compress(data: Uint8Array): Uint8Array {
+    return zstdCompress(data);
+  }
+
+  decompress(data: Uint8Array): Uint8Array {
+    return zstdDecompress(data);
+  }
+
+  generateKeyPair(): KeyPair {
+    const crypto = process.getBuiltinModule("node:crypto");
+    const pair = crypto.generateKeyPairSync("x25519");
+    const publicKey = pair.publicKey.export({ format: "der", type: "spki" });
+    const privateKey = pair.privateKey.export({ format: "der", type: "pkcs8" });
+    return {
+      publicKey: new Uint8Array(publicKey.subarray(PUBLIC_PREFIX.byteLength)),
+      privateKey: new Uint8Array(privateKey.subarray(PRIVATE_PREFIX.byteLength)),
+    };
+  }
+
+  sharedSecret(privateKey: Uint8Array, peerPublicKey: Uint8Array): Uint8Array {
+    if (privateKey.byteLength !== KEY_BYTES || peerPublicKey.byteLength !== KEY_BYTES) {
+      throw new FluxError("EINVAL", `an X25519 key has ${KEY_BYTES} bytes`);
+    }
+    const crypto = process.getBuiltinModule("node:crypto");
+    try {
+      const secret = crypto.diffieHellman({
+        privateKey: crypto.createPrivateKey({
+          key: Buffer.concat([PRIVATE_PREFIX, privateKey]),
+          format: "der",
+          type: "pkcs8",
+        }),
+        publicKey: crypto.createPublicKey({
+          key: Buffer.concat([PUBLIC_PREFIX, peerPublicKey]),
+          format: "der",
+          type: "spki",
+        }),
+      });
+      return new Uint8Array(secret);
+    } catch (error) {
+      throw new FluxError("EPROTO", "the peer's public key is not fit for key agreement", { cause: error });
+    }
+  }
+}
+
+export function nodeCodec(): Codec {
+  return new NodeCodec();
+}

@@ -1,0 +1,131 @@
+/**
+ * ByteStream over a socket of Node, plain or TLS.
+ *
+ * Invariants: `close` is delivered exactly once and last; nothing is delivered before `start`, and never inside it;
+ * what is written in one turn leaves in one system call where it fits.
+ */
+import type { Socket } from "node:net";
+import { assert } from "../base/assert.ts";
+import { FluxError, type ErrnoName } from "../base/errors.ts";
+import type { ByteStream, PeerCredentials, StreamEvents } from "../base/ports.ts";
+import { errnoOf } from "./errors.ts";
+
+export interface StreamFacts {
+  readonly credentials: PeerCredentials | null;
+  readonly identity: string | null;
+}
+
+export class SocketStream implements ByteStream {
+  readonly credentials: PeerCredentials | null;
+  readonly identity: string | null;
+  readonly #socket: Socket;
+  #events: StreamEvents | null = null;
+  #error: Error | null = null;
+  /** The socket has closed; the owner may not have been told yet. */
+  #closed = false;
+  #told = false;
+  #corked = false;
+  #paused = false;
+  /** The owner asked for the end: what goes wrong afterwards is of no interest to it. */
+  #abandoned = false;
+
+  constructor(socket: Socket, facts: StreamFacts) {
+    this.#socket = socket;
+    this.credentials = facts.credentials;
+    this.identity = facts.identity;
+    this.#closed = socket.closed;
+    if (socket.errored !== null) this.#error = streamError(socket.errored);
+    socket.on("error", (error) => {
+      this.#error ??= streamError(error);
+    });
+    socket.on("close", () => {
+      this.#closed = true;
+      this.#tellClose();
+    });
+  }
+
+  start(events: StreamEvents): void {
+    assert(this.#events === null, "a stream is started once");
+    // The socket's own listeners are attached a tick later, so that nothing runs inside this call.
+    process.nextTick(() => {
+      this.#events = events;
+      if (this.#closed) {
+        this.#tellClose();
+        return;
+      }
+      this.#socket.on("data", (chunk: Uint8Array) => events.data(chunk));
+      this.#socket.on("drain", () => events.drain?.());
+      if (this.#paused) this.#socket.pause();
+      else this.#socket.resume();
+    });
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#closed || !this.#socket.writable) return true;
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#socket.cork();
+      process.nextTick(this.#uncork);
+    }
+    return this.#socket.write(chunk);
+  }
+
+  readonly #uncork = (): void => {
+    this.#corked = false;
+    this.#socket.uncork();
+  };
+
+  get buffered(): number {
+    return this.#socket.writableLength;
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    if (this.#events !== null) this.#socket.resume();
+  }
+
+  end(): void {
+    this.#socket.end();
+    // A paused socket would not notice the other side's end.
+    if (!this.#paused && this.#events !== null) this.#socket.resume();
+  }
+
+  destroy(): void {
+    this.#abandoned = true;
+    this.#socket.destroy();
+  }
+
+  #tellClose(): void {
+    if (this.#told || this.#events === null) return;
+    this.#told = true;
+    this.#events.close(this.#abandoned ? null : this.#error);
+  }
+}
+
+/** What went wrong with a stream, in the words of the platform. */
+export function streamError(error: Error): FluxError {
+  if (error instanceof FluxError) return error;
+  const otherwise: ErrnoName = isTlsError(error) ? "EPROTO" : "EIO";
+  const errnum = errnoOf(error, otherwise);
+  return otherwise === "EPROTO"
+    ? new FluxError(errnum, `the secured stream broke: ${tlsReason(error)}`, { cause: error })
+    : new FluxError(errnum, undefined, { cause: error });
+}
+
+/** Whether an error comes from the TLS library. */
+export function isTlsError(error: Error): boolean {
+  const code = (error as { code?: unknown }).code;
+  return typeof code === "string" && (code.startsWith("ERR_SSL") || code.startsWith("ERR_TLS"));
+}
+
+/** The reason out of a message of the TLS library, without its internals. */
+export function tlsReason(error: Error): string {
+  const reason = (error as { reason?: unknown }).reason;
+  if (typeof reason === "string") return reason;
+  return error.message.split(":")[5] ?? error.message;
+}

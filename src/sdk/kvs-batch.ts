@@ -1,0 +1,161 @@
+/**
+ * Gathers the KVS writes of many parties of one process into few commits: what comes while a commit is under way goes
+ * with the next, so batches grow with the load and a lone write goes at once.
+ *
+ * Invariants: one commit is in flight at a time, so that appends to a key keep their order; text appended to a key
+ * within a batch is one operation; a settled write is in the KVS.
+ */
+import { base64Encode, utf8Encode } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import type { Clock, TimerHandle } from "../base/ports.ts";
+import type { Handle } from "./handle.ts";
+import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
+
+/** Characters of one commit; what is more goes with the next. */
+const COMMIT_LENGTH_MAX = 1024 * 1024;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+interface Entry {
+  readonly append: boolean;
+  readonly chunks: string[];
+  length: number;
+  /** Monotonic milliseconds. */
+  dueMs: number;
+  readonly waiters: Waiter[];
+}
+
+export interface KvsBatchOptions {
+  readonly handle: Handle;
+  readonly clock: Clock;
+  /** Told of each commit that failed; its writes are lost. */
+  failed(error: FluxError): void;
+}
+
+export class KvsBatch {
+  readonly #options: KvsBatchOptions;
+  readonly #pending = new Map<string, Entry>();
+  #inFlight: Map<string, Entry> | null = null;
+  #isScheduled = false;
+  #timer: { readonly dueMs: number; readonly handle: TimerHandle } | null = null;
+  #length = 0;
+
+  constructor(options: KvsBatchOptions) {
+    this.#options = options;
+  }
+
+  /** Characters that wait, including those in flight. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Sets a key's value, in the place of what was to be set before. */
+  put(key: string, text: string): void {
+    const entry = this.#entry(key, false, 0);
+    this.#length += text.length - entry.length;
+    entry.length = text.length;
+    entry.chunks.splice(0, entry.chunks.length, text);
+  }
+
+  /** Appends text to a key's value; it may wait up to a delay for company. */
+  append(key: string, text: string, delayMs = 0): void {
+    const entry = this.#entry(key, true, delayMs);
+    entry.chunks.push(text);
+    entry.length += text.length;
+    this.#length += text.length;
+  }
+
+  /** Resolves when what was written to the key is committed; it goes with the next commit. Rejects where that failed. */
+  settle(key: string): Promise<void> {
+    const pending = this.#pending.get(key);
+    const entry = pending ?? this.#inFlight?.get(key);
+    if (entry === undefined) return Promise.resolve();
+    if (pending !== undefined) {
+      pending.dueMs = 0;
+      this.#schedule();
+    }
+    return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }));
+  }
+
+  #entry(key: string, append: boolean, delayMs: number): Entry {
+    const dueMs = delayMs === 0 ? 0 : this.#options.clock.monotonicMs() + delayMs;
+    let entry = this.#pending.get(key);
+    if (entry === undefined) {
+      entry = { append, chunks: [], length: 0, dueMs, waiters: [] };
+      this.#pending.set(key, entry);
+    } else entry.dueMs = Math.min(entry.dueMs, dueMs);
+    if (delayMs === 0) this.#schedule();
+    else this.#wakeAt(dueMs);
+    return entry;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#inFlight !== null) return;
+    this.#isScheduled = true;
+    this.#options.clock.defer(() => {
+      this.#isScheduled = false;
+      this.#commit();
+    });
+  }
+
+  #wakeAt(dueMs: number): void {
+    if (this.#timer !== null && this.#timer.dueMs <= dueMs) return;
+    this.#timer?.handle.cancel();
+    const delayMs = Math.max(0, dueMs - this.#options.clock.monotonicMs());
+    const handle = this.#options.clock.after(delayMs, () => {
+      this.#timer = null;
+      this.#schedule();
+    });
+    this.#timer = { dueMs, handle };
+  }
+
+  #commit(): void {
+    if (this.#inFlight !== null) return;
+    const batch = this.#takeDue();
+    if (batch.size === 0) return;
+    this.#inFlight = batch;
+    const ops = [...batch].map(([key, entry]) => ({
+      key,
+      flags: entry.append ? OPERATION_APPEND : 0,
+      dirent: { ver: 1, type: "val", data: base64Encode(utf8Encode(entry.chunks.join(""))) },
+    }));
+    const commit = { namespace: PRIMARY_NAMESPACE, flags: 0, ops };
+    this.#options.handle.rpc("kvs.commit", commit).then(
+      () => this.#finish(batch, null),
+      (error: unknown) => this.#finish(batch, error),
+    );
+  }
+
+  #takeDue(): Map<string, Entry> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const batch = new Map<string, Entry>();
+    let length = 0;
+    let nextMs = Infinity;
+    for (const [key, entry] of this.#pending) {
+      if (entry.dueMs > nowMs) nextMs = Math.min(nextMs, entry.dueMs);
+      else if (batch.size === 0 || length + entry.length <= COMMIT_LENGTH_MAX) {
+        batch.set(key, entry);
+        length += entry.length;
+      }
+    }
+    for (const key of batch.keys()) this.#pending.delete(key);
+    if (nextMs < Infinity) this.#wakeAt(nextMs);
+    return batch;
+  }
+
+  #finish(batch: Map<string, Entry>, error: unknown): void {
+    this.#inFlight = null;
+    for (const entry of batch.values()) {
+      this.#length -= entry.length;
+      for (const waiter of entry.waiters) {
+        if (error === null) waiter.resolve();
+        else waiter.reject(error);
+      }
+    }
+    if (error !== null) this.#options.failed(error instanceof FluxError ? error : new FluxError("EIO", String(error)));
+    if (this.#pending.size > 0) this.#schedule();
+  }
+}

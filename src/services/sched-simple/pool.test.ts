@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ResourcePool, type NodeInventory, type NodeShare, type ResourceRequest } from "./pool.ts";
+
+function nodes(count: number, cores: number, gpus = 0): NodeInventory[] {
+  return Array.from({ length: count }, (_, rank) => ({
+    rank,
+    hostname: `node${rank}`,
+    cores: Array.from({ length: cores }, (_core, id) => id),
+    gpus: Array.from({ length: gpus }, (_gpu, id) => id),
+    properties: rank % 2 === 0 ? ["even"] : [],
+  }));
+}
+
+function request(wanted: Partial<ResourceRequest>): ResourceRequest {
+  return { nodes: 0, slots: 1, coresPerSlot: 1, gpusPerSlot: 0, exclusive: false, constraint: null, ...wanted };
+}
+
+function poolOf(inventory: NodeInventory[]): ResourcePool {
+  const pool = new ResourcePool(inventory);
+  pool.setUp(
+    inventory.map((node) => node.rank),
+    true,
+  );
+  return pool;
+}
+
+test("slots go to the first nodes that have room, lowest cores first", () => {
+  const pool = poolOf(nodes(3, 4));
+  assert.deepEqual(pool.allocate(1, request({ slots: 3 })), [{ rank: 0, cores: [0, 1, 2], gpus: [] }]);
+  assert.deepEqual(pool.allocate(2, request({ slots: 2, coresPerSlot: 2 })), [
+    { rank: 1, cores: [0, 1, 2, 3], gpus: [] },
+  ]);
+  assert.deepEqual(pool.allocate(3, request({ slots: 3 })), [
+    { rank: 0, cores: [3], gpus: [] },
+    { rank: 2, cores: [0, 1], gpus: [] },
+  ]);
+});
+
+test("a request for nodes takes its slots on each of so many nodes", () => {
+  const pool = poolOf(nodes(3, 4, 1));
+  assert.deepEqual(pool.allocate(1, request({ nodes: 2, slots: 1, coresPerSlot: 3, gpusPerSlot: 1 })), [
+    { rank: 0, cores: [0, 1, 2], gpus: [0] },
+    { rank: 1, cores: [0, 1, 2], gpus: [0] },
+  ]);
+  assert.equal(pool.allocate(2, request({ nodes: 2, coresPerSlot: 3 })), null);
+});
+
+test("an exclusive node is taken whole, and only if nobody is on it", () => {
+  const pool = poolOf(nodes(2, 4));
+  pool.allocate(1, request({}));
+  assert.deepEqual(pool.allocate(2, request({ nodes: 1, exclusive: true })), [
+    { rank: 1, cores: [0, 1, 2, 3], gpus: [] },
+  ]);
+  assert.equal(pool.allocate(3, request({ nodes: 1, exclusive: true })), null);
+});
+
+test("a node that is down gets no job, is counted as satisfiable, and keeps what runs there", () => {
+  const pool = poolOf(nodes(2, 2));
+  pool.allocate(1, request({}));
+  pool.setUp([0, 1], false);
+  assert.deepEqual(pool.down, [0, 1]);
+  assert.equal(pool.allocate(2, request({})), null);
+  assert.equal(pool.isSatisfiable(request({ slots: 4 })), true);
+  assert.equal(pool.isSatisfiable(request({ slots: 5 })), false);
+  pool.free(1, null);
+  pool.setUp([0], true);
+  assert.deepEqual(pool.allocate(3, request({ slots: 2 })), [{ rank: 0, cores: [0, 1], gpus: [] }]);
+});
+
+test("a constraint chooses among nodes", () => {
+  const pool = poolOf(nodes(4, 1));
+  const constraint = { key: "even", matches: (node: NodeInventory) => node.properties.includes("even") };
+  assert.deepEqual(
+    pool.allocate(1, request({ nodes: 2, constraint }))?.map((share) => share.rank),
+    [0, 2],
+  );
+  assert.equal(pool.allocate(2, request({ constraint })), null);
+  assert.equal(pool.isSatisfiable(request({ nodes: 3, constraint })), false);
+});
+
+test("ranks of one job may be freed one by one", () => {
+  const pool = poolOf(nodes(2, 1));
+  pool.allocate(1, request({ nodes: 2 }));
+  pool.free(1, [0]);
+  assert.deepEqual(pool.held.get(1), [{ rank: 1, cores: [0], gpus: [] }]);
+  assert.deepEqual(pool.allocate(2, request({})), [{ rank: 0, cores: [0], gpus: [] }]);
+  pool.free(1, null);
+  assert.equal(pool.held.has(1), false);
+});
+
+/** The same rules, told simply: a list of free cores per node, copied on every try. */
+class NaivePool {
+  readonly free: Map<number, Set<number>>;
+  readonly up = new Set<number>();
+  readonly cores: number;
+
+  constructor(count: number, cores: number) {
+    this.cores = cores;
+    this.free = new Map(
+      Array.from({ length: count }, (_, rank) => [rank, new Set(Array.from({ length: cores }).keys())]),
+    );
+  }
+
+  allocate(wanted: ResourceRequest): NodeShare[] | null {
+    const shares: NodeShare[] = [];
+    let left = wanted.nodes || wanted.slots;
+    for (const [rank, free] of this.free) {
+      if (!this.up.has(rank) || left === 0) continue;
+      const ids = [...free].toSorted((a, b) => a - b);
+      if (wanted.exclusive && ids.length < this.cores) continue;
+      const fit = Math.floor(ids.length / wanted.coresPerSlot);
+      const slots = wanted.nodes ? (fit >= wanted.slots ? wanted.slots : 0) : Math.min(fit, left);
+      if (slots === 0) continue;
+      shares.push({ rank, cores: wanted.exclusive ? ids : ids.slice(0, slots * wanted.coresPerSlot), gpus: [] });
+      left -= wanted.nodes ? 1 : slots;
+    }
+    if (left > 0) return null;
+    for (const share of shares) for (const core of share.cores) this.free.get(share.rank)!.delete(core);
+    return shares;
+  }
+}
+
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant("allocate" as const),
+    nodes: fc.integer({ min: 0, max: 3 }),
+    slots: fc.integer({ min: 1, max: 6 }),
+    coresPerSlot: fc.integer({ min: 1, max: 3 }),
+    exclusive: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant("free" as const), which: fc.nat() }),
+  fc.record({ kind: fc.constant("up" as const), rank: fc.integer({ min: 0, max: 4 }), isUp: fc.boolean() }),
+);
+
+test("it gives what a naive allocator gives, never one core twice, and gets everything back", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const pool = poolOf(nodes(5, 4));
+      const naive = new NaivePool(5, 4);
+      for (let rank = 0; rank < 5; rank++) naive.up.add(rank);
+      const running: number[] = [];
+      steps.forEach((each, id) => {
+        if (each.kind === "up") {
+          pool.setUp([each.rank], each.isUp);
+          if (each.isUp) naive.up.add(each.rank);
+          else naive.up.delete(each.rank);
+        } else if (each.kind === "free") {
+          const job = running.splice(each.which % Math.max(1, running.length), 1)[0];
+          if (job === undefined) return;
+          for (const share of pool.held.get(job)!)
+            for (const core of share.cores) naive.free.get(share.rank)!.add(core);
+          pool.free(job, null);
+        } else {
+          const wanted = request(each);
+          const shares = pool.allocate(id, wanted);
+          assert.deepEqual(shares, naive.allocate(wanted));
+          if (shares !== null) running.push(id);
+        }
+        const taken = [...pool.held.values()]
+          .flat()
+          .flatMap(({ rank, cores }) => cores.map((core) => `${rank}/${core}`));
+        assert.equal(new Set(taken).size, taken.length);
+      });
+      for (const job of running) pool.free(job, null);
+      pool.setUp([0, 1, 2, 3, 4], true);
+      assert.notEqual(pool.allocate(-1, request({ slots: 20 })), null);
+    }),
+  );
+});

@@ -1,0 +1,288 @@
+/**
+ * The scheduler: first come, first served in order of priority, first fit (RFC 27, RFC 28). Runs at rank 0.
+ *
+ * Invariants: a job is told of its resources only when R is in the KVS; all allocations of one pass go in one commit.
+ *
+ * Module arguments: `mode=limited=N`, `mode=unlimited` (how many requests the job manager may have open).
+ */
+import { FluxError } from "../../base/errors.ts";
+import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
+import { KvsBatch } from "../../sdk/kvs-batch.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, requireInteger, requireJobId, requireObject, type Methods } from "../../sdk/service.ts";
+import { SchedulerCore, type Grant } from "./core.ts";
+import { parseNodeConstraint } from "./node-constraint.ts";
+import { ResourcePool, type NodeInventory, type NodeShare } from "./pool.ts";
+import {
+  AllocResponseType,
+  type AcquireResponse,
+  type AllocMode,
+  type AllocResponse,
+  type HelloResponse,
+} from "./protocol.ts";
+import { slotTotal } from "./request.ts";
+import { inventoryOf, resourceSetOf, sharesOf } from "./resource-text.ts";
+
+const DEFAULT_LIMIT = 8;
+
+export const schedSimpleModule: ModuleDefinition = {
+  name: "sched-simple",
+  async start(context) {
+    const mode = parseMode(context.args);
+    const scheduler = new Scheduler(context);
+    await scheduler.acquire();
+    await scheduler.greet();
+    await scheduler.serve();
+    await context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
+    return scheduler;
+  },
+};
+
+/** Throws FluxError EINVAL. */
+function parseMode(args: readonly string[]): AllocMode {
+  let mode: AllocMode = { mode: "limited", limit: DEFAULT_LIMIT };
+  for (const arg of args) {
+    const match = /^(?:queue-)?mode=(unlimited|limited=(\d+)|single)$/.exec(arg);
+    const limit = match?.[1] === "single" ? 1 : Number(match?.[2]);
+    if (match?.[1] === "unlimited") mode = { mode: "unlimited" };
+    else if (match !== null && limit > 0) mode = { mode: "limited", limit };
+    else throw new FluxError("EINVAL", `sched-simple: unknown or invalid module option '${arg}'`);
+  }
+  return mode;
+}
+
+class Scheduler implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #batch: KvsBatch;
+  readonly #requests = new Map<Integer, IncomingRequest>();
+  #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
+  #inventory = new Map<number, NodeInventory>();
+  #isPassScheduled = false;
+  #isStopped = false;
+
+  constructor(context: ModuleContext) {
+    this.#context = context;
+    this.#batch = new KvsBatch({
+      handle: context.handle,
+      clock: context.ports.clock,
+      failed: (error) => context.log(LogLevel.err, `committing R: ${error.message}`),
+    });
+  }
+
+  /** Gets the inventory and follows its state. Resolves with the first response. */
+  acquire(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const item = (payload: Payload | null): void => {
+        this.#update((payload?.value ?? {}) as AcquireResponse);
+        resolve();
+      };
+      const end = (error: FluxError | null): void => {
+        const reason = error ?? new FluxError("EPROTO", "resource.acquire ended");
+        reject(reason);
+        if (!this.#isStopped) this.#context.log(LogLevel.err, `resource.acquire: ${reason.message}`);
+      };
+      this.#context.handle.open("resource.acquire", null, { item, end }, { cancelTopic: "resource.acquire-cancel" });
+    });
+  }
+
+  /** Learns which jobs hold resources already. */
+  async greet(): Promise<void> {
+    const { handle } = this.#context;
+    const stream = handle.stream<HelloResponse>("job-manager.sched-hello", { "partial-ok": true }, { nodeid: 0 });
+    for await (const hello of stream) {
+      const text = await lookupText(this.#context.handle, `${fluidKvsPath(hello.id)}.R`);
+      const freed = Idset.parse(hello.free ?? "");
+      const shares = sharesOf(ResourceSet.parseText(text).removeRanks(freed));
+      this.#core.pool.restore(hello.id, shares);
+    }
+  }
+
+  async serve(): Promise<void> {
+    const { server } = this.#context;
+    server.add("sched", this.#schedMethods());
+    server.add("feasibility", {
+      check: { roles: ANY_USER, handler: (request) => this.#checkFeasibility(request) },
+    });
+    server.add(this.#context.name, { "stats-get": { roles: ANY_USER, handler: () => this.#stats() } });
+    await this.#context.addService("sched");
+    await this.#context.addService("feasibility");
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const request of this.#requests.values())
+      request.respondError(new FluxError("ENOSYS", "scheduler is unloading"));
+    this.#requests.clear();
+  }
+
+  #schedMethods(): Methods {
+    return {
+      alloc: (request) => this.#alloc(request),
+      free: (request) => this.#free(request),
+      cancel: (request) => this.#cancel(request),
+      prioritize: (request) => this.#prioritize(request),
+      expiration: (request) => this.#expiration(request),
+      "resource-status": { roles: ANY_USER, handler: () => this.#resourceStatus() },
+    };
+  }
+
+  #update(response: AcquireResponse): void {
+    if (response.resources !== undefined) {
+      const inventory = inventoryOf(ResourceSet.parse(response.resources));
+      this.#inventory = new Map(inventory.map((node) => [node.rank, node]));
+      this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint);
+      this.#core.instanceExpiration = ResourceSet.parse(response.resources).expiration;
+    }
+    const { pool } = this.#core;
+    if (response.up !== undefined) pool.setUp(Idset.parse(response.up), true);
+    if (response.down !== undefined) pool.setUp(Idset.parse(response.down), false);
+    if (response.shrink !== undefined) pool.remove(Idset.parse(response.shrink));
+    if (response.expiration !== undefined) this.#core.instanceExpiration = response.expiration;
+    this.#schedulePass();
+  }
+
+  #alloc(request: IncomingRequest): undefined {
+    const id = requireJobId(request.json, "id");
+    try {
+      const priority = requireInteger(request.json, "priority");
+      const userid = requireInteger(request.json, "userid");
+      const submitTime = Number(request.json["t_submit"] ?? 0);
+      const job = this.#core.check(requireObject(request.json, "jobspec"));
+      this.#requests.set(id, request);
+      this.#core.queue.add({ id, userid, priority, submitTime, request: job });
+      this.#schedulePass();
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#finish(request, { id, type: AllocResponseType.Deny, note: error.message });
+    }
+    return undefined;
+  }
+
+  #free(request: IncomingRequest): undefined {
+    const id = requireJobId(request.json, "id");
+    const isFinal = request.json["final"] === true;
+    const ranks = isFinal ? null : ResourceSet.parse(request.json["R"]).ranks;
+    this.#core.pool.free(id, ranks);
+    this.#schedulePass();
+    return undefined;
+  }
+
+  #cancel(request: IncomingRequest): undefined {
+    const id = requireJobId(request.json, "id");
+    if (this.#core.queue.remove(id) === undefined) return undefined;
+    const alloc = this.#requests.get(id)!;
+    this.#requests.delete(id);
+    this.#finish(alloc, { id, type: AllocResponseType.Cancel });
+    this.#schedulePass();
+    return undefined;
+  }
+
+  #prioritize(request: IncomingRequest): undefined {
+    const { jobs } = request.json;
+    if (!Array.isArray(jobs)) throw new FluxError("EPROTO");
+    for (const [id, priority] of jobs as [Integer, number][]) this.#core.queue.prioritize(id, priority);
+    this.#schedulePass();
+    return undefined;
+  }
+
+  #expiration(request: IncomingRequest): null {
+    const id = requireJobId(request.json, "id");
+    if (!this.#core.pool.held.has(id)) throw new FluxError("ENOENT", "job has no allocation");
+    return null;
+  }
+
+  #checkFeasibility(request: IncomingRequest): null {
+    this.#core.check(requireObject(request.json, "jobspec"));
+    return null;
+  }
+
+  #resourceStatus(): JsonObject {
+    const { pool } = this.#core;
+    const all = this.#setOf(pool.inventory);
+    const held = [...pool.held.values()].flat();
+    return {
+      all: all.with({ expiration: this.#core.instanceExpiration }).toJSON(),
+      down: all.keepRanks(Idset.from(pool.down)).toJSON(),
+      allocated: this.#setOf(mergeShares(held)).toJSON(),
+    };
+  }
+
+  #stats(): JsonObject {
+    return { pending_jobs: this.#core.queue.size, allocated_jobs: this.#core.pool.held.size };
+  }
+
+  #setOf(shares: readonly NodeShare[]): ResourceSet {
+    return resourceSetOf(shares, (rank) => this.#inventory.get(rank));
+  }
+
+  #schedulePass(): void {
+    if (this.#isPassScheduled || this.#isStopped || !this.#core.isPassDue) return;
+    this.#isPassScheduled = true;
+    this.#context.ports.clock.defer(() => {
+      this.#isPassScheduled = false;
+      if (!this.#isStopped) this.#pass();
+    });
+  }
+
+  #pass(): void {
+    const { grants, blocked } = this.#core.pass(this.#context.ports.clock.now());
+    for (const grant of grants) this.#grant(grant);
+    if (blocked === null) return;
+    const annotations = { sched: { reason_pending: "insufficient resources" } };
+    this.#respond(this.#requests.get(blocked.id)!, { id: blocked.id, type: AllocResponseType.Annotate, annotations });
+  }
+
+  /** RFC 27 matches responses by job id, so one request may have many even where it is no stream. */
+  #respond(request: IncomingRequest, response: AllocResponse): void {
+    this.#context.handle.respond(responseTo(request.message, 0, Payload.json(response)));
+  }
+
+  #finish(request: IncomingRequest, response: AllocResponse): void {
+    this.#respond(request, response);
+    if (isStream(request)) request.end();
+  }
+
+  #grant({ job, shares, starttime, expiration }: Grant): void {
+    const request = this.#requests.get(job.id)!;
+    this.#requests.delete(job.id);
+    const nslots = slotTotal(job.request);
+    const set = this.#setOf(shares).withoutLocalProperties().with({ starttime, expiration, nslots });
+    const resource = set.toJSON();
+    const key = `${fluidKvsPath(job.id)}.R`;
+    this.#batch.put(key, stringifyJson(resource));
+    const annotations = { sched: { resource_summary: set.dump(), reason_pending: null } };
+    const success = { id: job.id, type: AllocResponseType.Success, R: resource, annotations };
+    this.#batch.settle(key).then(
+      () => this.#finish(request, success),
+      (error: unknown) => {
+        this.#core.pool.free(job.id, null);
+        this.#finish(request, { id: job.id, type: AllocResponseType.Deny, note: `cannot store R: ${String(error)}` });
+      },
+    );
+  }
+}
+
+/** Several jobs' parts of the same nodes as one part per node. */
+function mergeShares(shares: readonly NodeShare[]): NodeShare[] {
+  const byRank = new Map<number, { rank: number; cores: number[]; gpus: number[] }>();
+  for (const { rank, cores, gpus } of shares) {
+    const merged = byRank.get(rank);
+    if (merged === undefined) byRank.set(rank, { rank, cores: [...cores], gpus: [...gpus] });
+    else {
+      merged.cores.push(...cores);
+      merged.gpus.push(...gpus);
+    }
+  }
+  return [...byRank.values()];
+}
+
+/** What ends an alloc request; a caller that made a stream of it is told so. */
+function isStream(request: IncomingRequest): boolean {
+  return request.isStreaming && request.matchtag !== MATCHTAG_NONE;
+}

@@ -1,8 +1,8 @@
 /**
  * Jobspec (RFC 14, and its version 1 in RFC 25): what a job asks for. The types, and the checks at the door.
  *
- * Every jobspec is checked against RFC 14; one that says `version: 1` also against the narrower RFC 25, in which
- * resources are `[node >] slot > core [, gpu]`. Errors name the place in the jobspec.
+ * Every jobspec is checked against RFC 14; version 1, the default, also against the narrower RFC 25, in which resources
+ * are `[node >] slot > core [, gpu]`. Errors name the place in the jobspec.
  *
  * Does not know: which resources exist (`resources.ts` of the scheduler does), dependency schemes and shell options.
  */
@@ -66,10 +66,11 @@ export interface Jobspec extends JsonObject {
 const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", "exclusive", "with", "label"]);
 
 /**
- * Checks a jobspec and returns it. `requireVersion` refuses every other version.
+ * Checks a jobspec and returns it. Only version 1 is taken, unless `version` names another or says `any`.
  * Throws FluxError EINVAL with the place and what is wrong there.
  */
-export function validateJobspec(value: JsonValue | undefined, options: { requireVersion?: number } = {}): Jobspec {
+export function validateJobspec(value: JsonValue | undefined, options: { version?: number | "any" } = {}): Jobspec {
+  const { version: wanted = 1 } = options;
   if (!isJsonObject(value)) throw invalid("jobspec must be an object");
   const missing = ["version", "resources", "tasks", "attributes"].filter((key) => value[key] === undefined);
   if (missing.length > 0) throw invalid(`Missing keys in jobspec: ${missing.join(", ")}`);
@@ -77,15 +78,13 @@ export function validateJobspec(value: JsonValue | undefined, options: { require
   if (unknown !== undefined) throw invalid(`unknown key '${unknown}' in jobspec`);
   const version = value["version"];
   if (!isCount(version)) throw invalid("version must be a positive integer");
-  const { requireVersion } = options;
-  if (requireVersion !== undefined && version !== requireVersion) {
-    throw invalid(`Version ${version} is not supported, only version ${requireVersion}`);
+  if (wanted !== "any" && version !== wanted) {
+    throw invalid(`Version ${version} is not supported, only version ${wanted}`);
   }
-  const labels = new Set<string>();
-  validateResources(value["resources"], labels);
-  validateTasks(value["tasks"], labels);
+  validateResources(value["resources"]);
+  validateTasks(value["tasks"]);
   validateAttributes(value["attributes"]);
-  if (version === 1) validateV1(value as Jobspec);
+  if (wanted === 1) validateV1(value as Jobspec);
   return value as Jobspec;
 }
 
@@ -102,7 +101,8 @@ export function jobDuration(jobspec: Jobspec): number {
   return jobspec.attributes.system?.duration ?? 0;
 }
 
-function validateResources(value: JsonValue | undefined, labels: Set<string>): void {
+function validateResources(value: JsonValue | undefined): void {
+  const labels = new Set<string>();
   if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a non-empty array");
   for (const [index, vertex] of (value as JsonValue[]).entries()) validateVertex(vertex, `resources[${index}]`, labels);
 }
@@ -177,7 +177,8 @@ function isCountText(text: string): boolean {
   return ids !== null && ids.first !== undefined && ids.first > 0;
 }
 
-function validateTasks(value: JsonValue | undefined, labels: ReadonlySet<string>): void {
+/** A task's slot need not be a label of the resources: with one slot there is nothing to choose. */
+function validateTasks(value: JsonValue | undefined): void {
   if (!Array.isArray(value) || value.length === 0) throw invalid("tasks must be a non-empty array");
   for (const [index, task] of (value as JsonValue[]).entries()) {
     const where = `tasks[${index}]`;
@@ -187,7 +188,6 @@ function validateTasks(value: JsonValue | undefined, labels: ReadonlySet<string>
       throw invalid(`${where}: command must be a non-empty array of strings`);
     }
     if (typeof task["slot"] !== "string") throw invalid(`${where}: slot is missing or not a string`);
-    if (!labels.has(task["slot"])) throw invalid(`${where}: slot '${task["slot"]}' is not the label of a resource`);
     validateTaskCount(task["count"], `${where}: count`);
   }
 }

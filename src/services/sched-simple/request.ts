@@ -15,7 +15,7 @@ export type ConstraintParser = (constraint: JsonValue) => NodeConstraint;
 
 /** Throws FluxError EINVAL where the jobspec is malformed or asks for what cannot be scheduled. */
 export function requestOf(value: JsonObject, parseConstraint: ConstraintParser): JobRequest {
-  const jobspec = validateJobspec(value, { requireVersion: 1 });
+  const jobspec = validateJobspec(value, { version: 1 });
   const counts = jobspecCounts(jobspec);
   if (counts.coresPerSlot === 0) throw new FluxError("EINVAL", "unable to determine slot size: a slot needs cores");
   const constraint = jobspec.attributes.system?.constraints;

@@ -33,13 +33,11 @@ const DEFAULT_LIMIT = 8;
 
 export const schedSimpleModule: ModuleDefinition = {
   name: "sched-simple",
-  async start(context) {
+  start(context) {
     const mode = parseMode(context.args);
     const scheduler = new Scheduler(context);
-    await scheduler.acquire();
-    await scheduler.greet();
-    await scheduler.serve();
-    await context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
+    // Resources may become known only when other brokers have started, and those wait for this one's modules.
+    void scheduler.begin(mode);
     return scheduler;
   },
 };
@@ -75,8 +73,22 @@ class Scheduler implements RunningModule {
     });
   }
 
+  /** Gets resources, learns who holds some, then serves. */
+  async begin(mode: AllocMode): Promise<void> {
+    try {
+      await this.#acquire();
+      await this.#greet();
+      await this.#serve();
+      await this.#context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
+    } catch (error) {
+      if (this.#isStopped) return;
+      if (!(error instanceof FluxError)) this.#context.fatal(error);
+      else this.#context.log(LogLevel.err, `cannot start: ${error.message}`);
+    }
+  }
+
   /** Gets the inventory and follows its state. Resolves with the first response. */
-  acquire(): Promise<void> {
+  #acquire(): Promise<void> {
     return new Promise((resolve, reject) => {
       const item = (payload: Payload | null): void => {
         this.#update((payload?.value ?? {}) as AcquireResponse);
@@ -92,7 +104,7 @@ class Scheduler implements RunningModule {
   }
 
   /** Learns which jobs hold resources already. */
-  async greet(): Promise<void> {
+  async #greet(): Promise<void> {
     const { handle } = this.#context;
     const stream = handle.stream<HelloResponse>("job-manager.sched-hello", { "partial-ok": true }, { nodeid: 0 });
     for await (const hello of stream) {
@@ -103,7 +115,7 @@ class Scheduler implements RunningModule {
     }
   }
 
-  async serve(): Promise<void> {
+  async #serve(): Promise<void> {
     const { server } = this.#context;
     server.add("sched", this.#schedMethods());
     server.add("feasibility", {

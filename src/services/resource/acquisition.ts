@@ -1,0 +1,76 @@
+/**
+ * The one stream of `resource.acquire` (RFC 28): the scheduler gets the inventory and who is up, then what changes.
+ *
+ * Invariant: the ranks told as up, less those told as down, are the ranks that are up.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { Idset } from "../../formats/idset.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import type { ResourceState } from "./core.ts";
+
+export class Acquisition {
+  readonly #state: ResourceState;
+  #request: IncomingRequest | null = null;
+  /** What the scheduler believes; null until it has been told the inventory. */
+  #told: Idset | null = null;
+  #isMuted = false;
+
+  constructor(state: ResourceState) {
+    this.#state = state;
+  }
+
+  get isActive(): boolean {
+    return this.#request !== null;
+  }
+
+  /** Throws FluxError EBUSY while another has it. */
+  open(request: IncomingRequest): void {
+    if (this.#request !== null) throw new FluxError("EBUSY", "resources are already acquired");
+    this.#request = request;
+    this.#told = null;
+    this.update();
+  }
+
+  /** Tells what changed since it was last told. */
+  update(): void {
+    if (this.#request === null || this.#isMuted || this.#state.resources === null) return;
+    const { up } = this.#state;
+    if (this.#told === null) this.#request.respond({ resources: this.#state.schedulable.toJSON(), up: up.toString() });
+    else {
+      const came = up.subtract(this.#told);
+      const went = this.#told.subtract(up);
+      if (came.isEmpty && went.isEmpty) return;
+      this.#request.respond({
+        ...(came.isEmpty ? {} : { up: came.toString() }),
+        ...(went.isEmpty ? {} : { down: went.toString() }),
+      });
+    }
+    this.#told = up;
+  }
+
+  setExpiration(expiration: number): void {
+    if (this.#told !== null && !this.#isMuted) this.#request?.respond({ expiration });
+  }
+
+  /** Says nothing more: the instance is shutting down. */
+  mute(): void {
+    this.#isMuted = true;
+  }
+
+  /** The acquirer is gone. */
+  forget(sender: string): void {
+    if (this.#request?.sender === sender) this.#request = null;
+  }
+
+  cancel(cancel: IncomingRequest): void {
+    const request = this.#request;
+    if (request === null || request.sender !== cancel.sender || request.matchtag !== cancel.json["matchtag"]) return;
+    this.#request = null;
+    request.respondError(new FluxError("ECANCELED"));
+  }
+
+  end(error: FluxError): void {
+    this.#request?.respondError(error);
+    this.#request = null;
+  }
+}

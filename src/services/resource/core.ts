@@ -1,0 +1,236 @@
+/**
+ * The state of the instance's resources as a fold over resource events (RFC 44): what there is, who is online, drained,
+ * excluded; and the checks of drain and undrain.
+ *
+ * Invariants: a rank is not both drained and excluded; what is up is in R, online, neither drained nor excluded nor
+ * torpid; every change is an event, applied here and shown to the journal.
+ *
+ * It knows neither messages nor the KVS.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import type { DefineMethod, DrainMode } from "./protocol.ts";
+
+export interface ResourceEvent {
+  readonly timestamp: number;
+  readonly name: string;
+  readonly context?: JsonObject;
+}
+
+interface Drain {
+  readonly timestamp: number;
+  readonly reason: string | null;
+}
+
+/** Values of `overwrite` in a drain event (RFC 44). */
+const Overwrite = { None: 0, Reason: 1, ReasonAndTime: 2 } as const;
+
+export class ResourceState {
+  /** The whole inventory, excluded ranks too; null until it is defined. */
+  resources: ResourceSet | null = null;
+  method: DefineMethod | null = null;
+  online: Idset = new Idset();
+  torpid: Idset = new Idset();
+  exclude: Idset = new Idset();
+  readonly #size: number;
+  readonly #hosts: readonly string[];
+  readonly #drains = new Map<number, Drain>();
+
+  /** `hosts` names the brokers by rank. */
+  constructor(size: number, hosts: readonly string[]) {
+    this.#size = size;
+    this.#hosts = hosts;
+  }
+
+  get drained(): Idset {
+    return Idset.from(this.#drains.keys());
+  }
+
+  /** All ranks that exist: those of R, or of the instance until R is known. */
+  get ranks(): Idset {
+    return this.resources?.ranks ?? Idset.upTo(this.#size);
+  }
+
+  /** Ranks that jobs may be started on. */
+  get up(): Idset {
+    return this.online.intersect(this.ranks).subtract(this.drained).subtract(this.exclude).subtract(this.torpid);
+  }
+
+  /** What a scheduler gets: the inventory without excluded ranks. */
+  get schedulable(): ResourceSet {
+    return (this.resources ?? ResourceSet.EMPTY).removeRanks(this.exclude);
+  }
+
+  hostOf(rank: number): string {
+    return this.resources?.node(rank)?.host ?? this.#hosts[rank] ?? "unknown";
+  }
+
+  hostsOf(ranks: Idset): string {
+    return Hostlist.from([...ranks].map((rank) => this.hostOf(rank))).toString();
+  }
+
+  /** Drained ranks with the same reason and time together, as `resource.status` has them. */
+  drainTable(): JsonObject {
+    const groups = new Map<string, { ranks: Idset; drain: Drain }>();
+    for (const [rank, drain] of this.#drains) {
+      const key = `${drain.timestamp} ${drain.reason ?? ""}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, { ranks: Idset.of(rank), drain });
+      else group.ranks.add(rank);
+    }
+    return Object.fromEntries(
+      [...groups.values()].map(({ ranks, drain }) => [
+        ranks.toString(),
+        { timestamp: drain.timestamp, reason: drain.reason ?? "" },
+      ]),
+    );
+  }
+
+  /** Ranks named by an idset or a hostlist. Throws FluxError EINVAL. */
+  parseTargets(targets: string): Idset {
+    const ranks = Idset.tryParse(targets);
+    if (ranks !== null) {
+      if (ranks.isEmpty) throw new FluxError("EINVAL", "idset is empty");
+      if (!this.ranks.includes(ranks)) throw new FluxError("EINVAL", "idset is out of range");
+      return ranks;
+    }
+    return this.#ranksOfHosts(targets);
+  }
+
+  /** Checks a drain and makes its event. Throws FluxError EEXIST, EINVAL. */
+  planDrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent | null {
+    const ranks = this.parseTargets(targets);
+    const drained = ranks.intersect(this.drained);
+    const excluded = ranks.intersect(this.exclude);
+    const refused = mode === "default" ? drained.union(excluded) : excluded;
+    if (!refused.isEmpty)
+      throw refusal(refused, drainedWords(mode === "default" ? drained : new Idset(), excluded), drained);
+    const wanted = mode === "update" ? ranks.subtract(this.#withReason(drained)) : ranks;
+    if (wanted.isEmpty) return null;
+    const overwrite = overwriteOf(mode);
+    const context = {
+      idset: wanted.toString(),
+      nodelist: this.hostsOf(wanted),
+      ...(reason === null ? {} : { reason }),
+      overwrite,
+    };
+    return { timestamp, name: "drain", context };
+  }
+
+  /** Checks an undrain and makes its event; null where `mode` is "force" and nothing is to do. Throws FluxError. */
+  planUndrain(targets: string, reason: string | null, mode: string | null, timestamp: number): ResourceEvent | null {
+    if (mode !== null && mode !== "force") throw new FluxError("EINVAL", `invalid undrain mode '${mode}' specified`);
+    const ranks = this.parseTargets(targets);
+    const missing = ranks.subtract(this.drained);
+    if (!missing.isEmpty && mode === null) throw new FluxError("EEXIST", `${rankWords(missing)} not drained`);
+    const wanted = ranks.subtract(missing);
+    if (wanted.isEmpty) return null;
+    const context = {
+      idset: wanted.toString(),
+      nodelist: this.hostsOf(wanted),
+      ...(reason === null ? {} : { reason }),
+      overwrite: Overwrite.None,
+    };
+    return { timestamp, name: "undrain", context };
+  }
+
+  /** The events that lead from who was online to who is. */
+  planOnline(members: Idset, timestamp: number): ResourceEvent[] {
+    const came = members.subtract(this.online);
+    const went = this.online.subtract(members);
+    const events: ResourceEvent[] = [];
+    if (!came.isEmpty) events.push({ timestamp, name: "online", context: { idset: came.toString() } });
+    if (!went.isEmpty) events.push({ timestamp, name: "offline", context: { idset: went.toString() } });
+    return events;
+  }
+
+  /** Folds an event in. Events of other names change nothing. */
+  apply(event: ResourceEvent): void {
+    const context = event.context ?? {};
+    const ranks = Idset.tryParse(String(context["idset"] ?? "")) ?? new Idset();
+    switch (event.name) {
+      case "drain":
+        return this.#applyDrain(ranks, event.timestamp, context);
+      case "undrain":
+        for (const rank of ranks) this.#drains.delete(rank);
+        return;
+      case "online":
+        this.online = this.online.union(ranks);
+        return;
+      case "offline":
+        this.online = this.online.subtract(ranks);
+        return;
+      case "torpid":
+        this.torpid = this.torpid.union(ranks);
+        return;
+      case "lively":
+        this.torpid = this.torpid.subtract(ranks);
+        return;
+      default:
+    }
+  }
+
+  /** Withholds ranks from scheduling; an excluded rank is drained no more. */
+  setExclude(ranks: Idset): void {
+    this.exclude = ranks;
+    for (const rank of ranks) this.#drains.delete(rank);
+  }
+
+  #applyDrain(ranks: Idset, timestamp: number, context: JsonObject): void {
+    const reason = typeof context["reason"] === "string" ? context["reason"] : null;
+    for (const rank of ranks) {
+      if (this.exclude.has(rank)) continue;
+      const before = this.#drains.get(rank);
+      const keepsTime = before !== undefined && context["overwrite"] !== Overwrite.ReasonAndTime;
+      const keepsReason = before !== undefined && before.reason !== null && context["overwrite"] === Overwrite.None;
+      this.#drains.set(rank, {
+        timestamp: keepsTime ? before.timestamp : timestamp,
+        reason: keepsReason ? before.reason : (reason ?? before?.reason ?? null),
+      });
+    }
+  }
+
+  #withReason(ranks: Idset): Idset {
+    return Idset.from([...ranks].filter((rank) => this.#drains.get(rank)?.reason !== null));
+  }
+
+  #ranksOfHosts(targets: string): Idset {
+    let hosts: Hostlist;
+    try {
+      hosts = Hostlist.parse(targets);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      throw new FluxError("EINVAL", `invalid targets: ${error.message}`);
+    }
+    const ranks = new Idset();
+    const unknown = new Hostlist();
+    for (const host of hosts) {
+      const found = [...this.ranks].filter((rank) => this.hostOf(rank) === host);
+      if (found.length === 0) unknown.push(host);
+      for (const rank of found) ranks.add(rank);
+    }
+    if (!unknown.isEmpty) throw new FluxError("EINVAL", `invalid targets: invalid hosts: ${unknown}`);
+    return ranks;
+  }
+}
+
+function overwriteOf(mode: DrainMode): number {
+  if (mode === "overwrite") return Overwrite.Reason;
+  return mode === "force-overwrite" ? Overwrite.ReasonAndTime : Overwrite.None;
+}
+
+function rankWords(ranks: Idset): string {
+  return `rank${ranks.count > 1 ? "s" : ""} ${ranks}`;
+}
+
+function drainedWords(drained: Idset, excluded: Idset): string {
+  if (excluded.isEmpty) return "drained";
+  return drained.isEmpty ? "excluded" : "drained or excluded";
+}
+
+function refusal(ranks: Idset, words: string, drained: Idset): FluxError {
+  return new FluxError(drained.isEmpty ? "EINVAL" : "EEXIST", `${rankWords(ranks)} already ${words}`);
+}

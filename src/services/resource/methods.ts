@@ -1,0 +1,132 @@
+/** The methods of the resource service at rank 0: requests in, decisions of the state out. */
+import { utf8Decode } from "../../base/bytes.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
+import { ownResources } from "./inventory.ts";
+import type { DrainMode } from "./protocol.ts";
+import type { ResourceService } from "./service.ts";
+
+export function resourceMethods(service: ResourceService): Methods {
+  const { state, acquisition, journal, context } = service;
+  return {
+    acquire: { streaming: true, handler: (request) => void acquisition.open(request) },
+    "acquire-cancel": (request) => void acquisition.cancel(request),
+    "acquire-mute": () => {
+      acquisition.mute();
+      return null;
+    },
+    status: { roles: ANY_USER, handler: () => status(service) },
+    "sched-status": { roles: ANY_USER, handler: () => schedStatus(service) },
+    drain: (request) => drain(service, request),
+    undrain: (request) => undrain(service, request),
+    reload: (request) => reload(service, request),
+    get: async () => {
+      await service.defined();
+      return { R: state.resources!.toJSON(), method: state.method };
+    },
+    journal: { streaming: true, handler: (request) => void journal.open(request) },
+    "journal-cancel": (request) => {
+      journal.listeners.takeCanceled(request)?.[0].respondError(new FluxError("ECANCELED"));
+      return undefined;
+    },
+    "topo-get": { roles: ANY_USER, handler: () => ({ resource: ownResources(context).toJSON() }) },
+    "topo-reduce": (request) => {
+      service.report(ResourceSet.parse(requireObject(request.json, "resource")));
+      return null;
+    },
+    "expiration-update": async (request) => {
+      await service.setExpiration(Number(request.json["expiration"]));
+      return null;
+    },
+    "monitor-force-down": (request) => {
+      service.forceDown(Idset.parse(requireString(request.json, "ranks")));
+      return null;
+    },
+    "monitor-waitup": async (request) => {
+      await service.onlineCount(requireInteger(request.json, "up"));
+      return null;
+    },
+    disconnect: {
+      roles: ANYONE,
+      handler: (request) => {
+        acquisition.forget(request.sender);
+        journal.listeners.takeDisconnected(request);
+        return undefined;
+      },
+    },
+  };
+}
+
+async function status(service: ResourceService): Promise<JsonObject> {
+  await service.defined();
+  const { state } = service;
+  return {
+    R: state.resources!.toJSON(),
+    drain: state.drainTable(),
+    online: state.online.toString(),
+    offline: state.ranks.subtract(state.online).toString(),
+    exclude: state.exclude.toString(),
+    torpid: state.torpid.toString(),
+  };
+}
+
+/** What the scheduler says; without one, everything that exists with nothing allocated. */
+async function schedStatus(service: ResourceService): Promise<JsonObject> {
+  await service.defined();
+  try {
+    return await service.context.handle.rpc("sched.resource-status", null, { nodeid: 0 });
+  } catch (error) {
+    if (!isFluxError(error, "ENOSYS")) throw error;
+    const all = service.state.schedulable;
+    return {
+      all: all.toJSON(),
+      down: all.removeRanks(service.state.up).toJSON(),
+      allocated: all.removeRanks(all.ranks).toJSON(),
+    };
+  }
+}
+
+async function drain(service: ResourceService, request: IncomingRequest): Promise<null> {
+  const { targets, reason, mode } = targetsOf(request);
+  const modes: readonly string[] = ["default", "update", "overwrite", "force-overwrite"];
+  if (!modes.includes(mode ?? "default")) throw new FluxError("EINVAL", `invalid drain mode '${mode}' specified`);
+  const event = service.state.planDrain(targets, reason, (mode ?? "default") as DrainMode, now(service));
+  if (event !== null) await service.change(event);
+  return null;
+}
+
+async function undrain(service: ResourceService, request: IncomingRequest): Promise<null> {
+  const { targets, reason, mode } = targetsOf(request);
+  const event = service.state.planUndrain(targets, reason, mode, now(service));
+  if (event !== null) await service.change(event);
+  return null;
+}
+
+function targetsOf(request: IncomingRequest): { targets: string; reason: string | null; mode: string | null } {
+  const { reason, mode } = request.json;
+  return {
+    targets: requireString(request.json, "targets"),
+    reason: typeof reason === "string" ? reason : null,
+    mode: typeof mode === "string" ? mode : null,
+  };
+}
+
+async function reload(service: ResourceService, request: IncomingRequest): Promise<null> {
+  const { path, xml, force } = request.json;
+  if (typeof path !== "string") throw new FluxError("EPROTO", "missing or invalid 'path'");
+  if (xml === true) throw new FluxError("ENOTSUP", "hwloc XML is not supported: give a file in RFC 20 form");
+  if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are acquired by the scheduler");
+  const resources = ResourceSet.parseText(utf8Decode(service.context.ports.disk.readFile(path)));
+  const beyond = resources.ranks.subtract(Idset.upTo(service.context.size));
+  if (!beyond.isEmpty && force !== true) throw new FluxError("EINVAL", "R contains invalid ranks");
+  await service.define(resources, "reload");
+  return null;
+}
+
+function now(service: ResourceService): number {
+  return service.context.ports.clock.now();
+}

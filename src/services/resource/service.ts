@@ -1,0 +1,293 @@
+/**
+ * The resource service: the inventory of the instance and who of it may be used (RFC 28, RFC 44). Rank 0 decides and
+ * serves; the other ranks report what their machine has.
+ *
+ * Invariants: `resource.R` is in the KVS before `resource-define` is posted; a scheduler's view is up to date with every
+ * event applied; the events that must outlive a restart (resource-define, drain, undrain, resource-update) are in the
+ * KVS before the one who asked for them is answered.
+ *
+ * Module arguments: `noverify` (do not compare with the machine), `no-fallback` (an enclosing instance's allocation or
+ * nothing), `monitor-force-up` (ranks count as online without a broker), `exclude=TARGETS`.
+ */
+import { errorText, FluxError } from "../../base/errors.ts";
+import { stringifyJson, type JsonObject } from "../../base/json.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import { encodeEvent, parseEventlog } from "../../sdk/job-protocol.ts";
+import { KvsBatch } from "../../sdk/kvs-batch.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { Acquisition } from "./acquisition.ts";
+import { ResourceState, type ResourceEvent } from "./core.ts";
+import { configuredResources, enclosingResources, hasFakeResources, ownResources, table } from "./inventory.ts";
+import { Journal } from "./journal.ts";
+import { resourceMethods } from "./methods.ts";
+import type { DefineMethod } from "./protocol.ts";
+
+const KEY_R = "resource.R";
+const KEY_EVENTLOG = "resource.eventlog";
+const REPORT_RETRY_MS = 50;
+
+export const resourceModule: ModuleDefinition = {
+  name: "resource",
+  async start(context) {
+    const args = parseArguments(context.args);
+    if (context.rank !== 0) return startReporter(context);
+    const service = new ResourceService(context, args);
+    await service.restore();
+    service.serve();
+    return service;
+  },
+};
+
+interface Arguments {
+  readonly forceUp: boolean;
+  readonly noFallback: boolean;
+  readonly exclude: string | null;
+}
+
+/** Throws FluxError EINVAL. */
+function parseArguments(args: readonly string[]): Arguments {
+  const known = new Set(["noverify", "no-fallback", "monitor-force-up", "force-up", "norestrict"]);
+  const unknown = args.find((arg) => !known.has(arg) && !arg.startsWith("exclude="));
+  if (unknown !== undefined) throw new FluxError("EINVAL", `resource: unknown module option '${unknown}'`);
+  return {
+    forceUp: args.includes("monitor-force-up") || args.includes("force-up"),
+    noFallback: args.includes("no-fallback"),
+    exclude: args.find((arg) => arg.startsWith("exclude="))?.slice("exclude=".length) ?? null,
+  };
+}
+
+/** What a rank other than 0 does: it tells rank 0 what it has, until rank 0 has heard. */
+function startReporter(context: ModuleContext): RunningModule {
+  const resource = ownResources(context).toJSON();
+  context.server.add(context.name, { "topo-get": () => ({ resource }) });
+  let timer: { cancel(): void } | null = null;
+  let isStopped = false;
+  const report = (): void => {
+    context.handle.rpc("resource.topo-reduce", { resource }, { nodeid: 0 }).catch((error: unknown) => {
+      if (isStopped) return;
+      context.log(LogLevel.debug, `reporting resources: ${errorText(error)}`);
+      timer = context.ports.clock.after(REPORT_RETRY_MS, report, { background: true });
+    });
+  };
+  report();
+  return {
+    stop: () => {
+      isStopped = true;
+      timer?.cancel();
+    },
+  };
+}
+
+export class ResourceService implements RunningModule {
+  readonly context: ModuleContext;
+  readonly state: ResourceState;
+  readonly journal: Journal = new Journal();
+  readonly acquisition: Acquisition;
+  readonly #args: Arguments;
+  readonly #batch: KvsBatch;
+  readonly #hosts: readonly string[];
+  #reported: ResourceSet;
+  readonly #definedWaiters: (() => void)[] = [];
+  readonly #onlineWaiters: { readonly count: number; resolve(): void }[] = [];
+  #isStopped = false;
+
+  constructor(context: ModuleContext, args: Arguments) {
+    this.context = context;
+    this.#args = args;
+    this.#hosts = hostsOf(context);
+    this.state = new ResourceState(context.size, this.#hosts);
+    this.acquisition = new Acquisition(this.state);
+    this.#reported = ownResources(context);
+    this.#batch = new KvsBatch({
+      handle: context.handle,
+      clock: context.ports.clock,
+      failed: (error) => context.log(LogLevel.err, `committing to ${KEY_EVENTLOG}: ${error.message}`),
+    });
+  }
+
+  /** Brings back what an earlier run of the instance left in the KVS, and looks for an inventory. */
+  async restore(): Promise<void> {
+    const text = await this.#lookup(KEY_EVENTLOG);
+    for (const event of text === null ? [] : parseEventlog(text))
+      if (event.name === "drain" || event.name === "undrain") this.state.apply(event);
+    this.#post({
+      timestamp: this.#now(),
+      name: "restart",
+      context: {
+        ranks: Idset.upTo(this.context.size).toString(),
+        online: "",
+        nodelist: Hostlist.from(this.#hosts).toString(),
+      },
+    });
+    const config = this.context.config();
+    const configured = configuredResources(config, this.context.ports.disk, this.#hosts);
+    const preset = configured === null ? await this.#lookup(KEY_R) : null;
+    if (configured !== null) await this.define(configured, "configuration");
+    else if (preset !== null) await this.define(ResourceSet.parseText(preset), "kvs");
+  }
+
+  serve(): void {
+    this.context.server.add(this.context.name, resourceMethods(this));
+    this.#watchGroup("broker.online", (members) => this.#setOnline(members));
+    this.#watchGroup("broker.torpid", (members) => this.#setTorpid(members));
+    if (this.state.resources === null) void this.#discover();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
+    this.journal.close(new FluxError("ECANCELED"));
+  }
+
+  /** Resolves once the inventory is known. */
+  defined(): Promise<void> {
+    if (this.state.resources !== null) return Promise.resolve();
+    return new Promise((resolve) => this.#definedWaiters.push(resolve));
+  }
+
+  /** Resolves once so many ranks are online. */
+  onlineCount(count: number): Promise<void> {
+    if (this.state.online.count >= count) return Promise.resolve();
+    return new Promise((resolve) => this.#onlineWaiters.push({ count, resolve }));
+  }
+
+  /** Takes what a rank has; when all have told, the inventory is theirs together. */
+  report(resources: ResourceSet): void {
+    this.#reported = this.#reported.removeRanks(resources.ranks).append(resources);
+    if (this.state.resources === null && !this.#args.noFallback) void this.#discover();
+  }
+
+  /** Makes a resource set the inventory. */
+  async define(resources: ResourceSet, method: DefineMethod): Promise<void> {
+    this.#exclude(resources);
+    this.#batch.put(KEY_R, stringifyJson(resources.toJSON()));
+    await this.#batch.settle(KEY_R);
+    this.state.resources = resources;
+    this.state.method = method;
+    this.#exclude(resources);
+    if (this.#args.forceUp || hasFakeResources(this.context.config())) this.#setOnline(resources.ranks);
+    await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } });
+    for (const resolve of this.#definedWaiters.splice(0)) resolve();
+  }
+
+  /** Applies an event, shows it to the journal and the scheduler, and resolves when the KVS has it. */
+  async change(event: ResourceEvent): Promise<void> {
+    this.#post(event);
+    this.#batch.append(KEY_EVENTLOG, encodeEvent(event));
+    await this.#batch.settle(KEY_EVENTLOG);
+  }
+
+  /** Takes ranks offline, whatever the group says. */
+  forceDown(ranks: Idset): void {
+    this.#setOnline(this.state.online.subtract(ranks));
+  }
+
+  /** The end of the instance's allocation moved. */
+  async setExpiration(expiration: number): Promise<void> {
+    const resources = this.state.resources?.with({ expiration });
+    if (resources === undefined) throw new FluxError("EAGAIN", "resources are not known yet");
+    this.state.resources = resources;
+    this.#batch.put(KEY_R, stringifyJson(resources.toJSON()));
+    await this.change({ timestamp: this.#now(), name: "resource-update", context: { expiration } });
+    this.acquisition.setExpiration(expiration);
+  }
+
+  #post(event: ResourceEvent): void {
+    this.state.apply(event);
+    const isDefine = event.name === "resource-define";
+    this.journal.add(event, isDefine ? this.state.resources!.toJSON() : undefined);
+    this.acquisition.update();
+  }
+
+  #setOnline(members: Idset): void {
+    for (const event of this.state.planOnline(members, this.#now())) this.#post(event);
+    for (const waiter of this.#onlineWaiters.filter(({ count }) => this.state.online.count >= count)) {
+      this.#onlineWaiters.splice(this.#onlineWaiters.indexOf(waiter), 1);
+      waiter.resolve();
+    }
+  }
+
+  #setTorpid(members: Idset): void {
+    const came = members.subtract(this.state.torpid);
+    const went = this.state.torpid.subtract(members);
+    const timestamp = this.#now();
+    if (!came.isEmpty) this.#post({ timestamp, name: "torpid", context: { idset: came.toString() } });
+    if (!went.isEmpty) this.#post({ timestamp, name: "lively", context: { idset: went.toString() } });
+  }
+
+  #exclude(resources: ResourceSet): void {
+    const configured = table(this.context.config(), "resource")["exclude"];
+    const targets = this.#args.exclude ?? (typeof configured === "string" ? configured : "");
+    if (targets === "") return;
+    const before = this.state.resources;
+    this.state.resources = resources;
+    try {
+      this.state.setExclude(this.state.parseTargets(targets));
+    } finally {
+      this.state.resources = before;
+    }
+  }
+
+  /** The enclosing instance's allocation, or what all ranks reported. */
+  async #discover(): Promise<void> {
+    try {
+      const enclosing = await this.#enclosing();
+      if (this.state.resources !== null || this.#isStopped) return;
+      if (enclosing !== null) return await this.define(enclosing, "job-info");
+      if (this.#reported.nnodes === this.context.size) await this.define(this.#reported, "dynamic-discovery");
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.context.fatal(error);
+      this.context.log(LogLevel.err, `defining resources: ${error.message}`);
+    }
+  }
+
+  async #enclosing(): Promise<ResourceSet | null> {
+    if (table(this.context.config(), "resource")["rediscover"] === true) return null;
+    try {
+      return await enclosingResources(this.context);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.context.log(LogLevel.warning, `no resources from the enclosing instance: ${error.message}`);
+      if (this.#args.noFallback) throw error;
+      return null;
+    }
+  }
+
+  #watchGroup(name: string, changed: (members: Idset) => void): void {
+    const item = (payload: { value: JsonObject } | null): void => {
+      const members = payload?.value["members"];
+      if (typeof members === "string" && !this.#isForced(name)) changed(Idset.parse(members));
+    };
+    const end = (error: FluxError | null): void => {
+      if (!this.#isStopped) this.context.log(LogLevel.err, `watching ${name}: ${error?.message ?? "ended"}`);
+    };
+    this.context.handle.open("groups.get", { name }, { item, end }, { nodeid: 0 });
+  }
+
+  #isForced(group: string): boolean {
+    return group === "broker.online" && (this.#args.forceUp || hasFakeResources(this.context.config()));
+  }
+
+  async #lookup(key: string): Promise<string | null> {
+    try {
+      return await lookupText(this.context.handle, key);
+    } catch (error) {
+      if (error instanceof FluxError && error.is("ENOENT")) return null;
+      throw error;
+    }
+  }
+
+  #now(): number {
+    return this.context.ports.clock.now();
+  }
+}
+
+/** The hosts of the brokers by rank. */
+function hostsOf(context: ModuleContext): readonly string[] {
+  const listed = Hostlist.tryParse(context.attribute("hostlist") ?? "");
+  if (listed !== null && listed.count === context.size) return listed.toArray();
+  return Array.from({ length: context.size }, () => context.ports.host.hostname);
+}

@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import { isFluxError } from "../base/errors.ts";
+import { parseJson, type JsonObject } from "../base/json.ts";
+import {
+  decodeEntry,
+  decodeEventlog,
+  encodeEntry,
+  encodeEventlog,
+  EventlogReader,
+  type EventlogEntry,
+} from "./eventlog.ts";
+import { jobResultName, jobStateName, parseJobEvent, parseJobResult, parseJobStates } from "./job-events.ts";
+
+const RFC_EXAMPLE = `{"timestamp":1552593348.073045,"name":"submit","context":{"urgency":16,"userid":5588,"flags":0}}
+{"timestamp":1552593547.411336,"name":"urgency","context":{"urgency":0,"userid":5588}}
+{"timestamp":1552593348.088391,"name":"alloc","context":{"note":"rank0/core[0-1]"}}
+{"timestamp":1552593348.093541,"name":"free"}
+{"timestamp":1552593348.089787,"name":"start"}
+{"timestamp":1552593348.09283,"name":"release","context":{"ranks":"all","final":true}}
+{"timestamp":1552593348.090927,"name":"finish","context":{"status":0}}
+{"timestamp":1552593348.104432,"name":"clean"}
+`;
+
+test("RFC 18 example is read, has its meaning, and is written as it was", () => {
+  const entries = decodeEventlog(RFC_EXAMPLE);
+  assert.equal(entries.length, 8);
+  assert.equal(encodeEventlog(entries), RFC_EXAMPLE);
+  assert.deepEqual(entries[1], {
+    timestamp: 1552593547.411336,
+    name: "urgency",
+    context: { urgency: 0, userid: 5588 },
+  });
+  for (const entry of entries) assert.equal(parseJobEvent(entry).name, entry.name);
+});
+
+test("a log that is not exactly of the form is refused", () => {
+  const good = '{"timestamp":1,"name":"a"}';
+  const bad: [string, RegExp][] = [
+    [good, /does not end with a newline/],
+    [`${good}\n\n`, /line 2/],
+    ["\n", /line 1/],
+    [`${good}\nfoo\n`, /invalid JSON.*line 2/],
+    ["[]\n", /an entry is an object/],
+    ['{"name":"a"}\n', /timestamp must be/],
+    ['{"timestamp":0,"name":"a"}\n', /timestamp must be/],
+    ['{"timestamp":"1","name":"a"}\n', /timestamp must be/],
+    ['{"timestamp":1}\n', /name must be/],
+    ['{"timestamp":1,"name":1}\n', /name must be/],
+    ['{"timestamp":1,"name":"a","context":[]}\n', /context must be an object/],
+    ['{"timestamp":1,"name":"a","extra":1}\n', /unknown key 'extra'/],
+  ];
+  for (const [text, reason] of bad) {
+    assert.throws(
+      () => decodeEventlog(text),
+      (error) => isFluxError(error, "EINVAL") && reason.test((error as Error).message),
+      text,
+    );
+  }
+  assert.deepEqual(decodeEventlog(""), []);
+  assert.throws(() => decodeEntry(`${good}\n${good}\n`), /one line/);
+  assert.equal(decodeEntry(good).name, "a");
+});
+
+const anyEntry = fc.record(
+  {
+    timestamp: fc.double({ min: 1, max: 4e9, noNaN: true }),
+    name: fc.string({ minLength: 1, unit: "binary" }),
+    context: fc.dictionary(
+      fc.string().filter((key) => key !== "__proto__"),
+      fc.jsonValue({ maxDepth: 2, noUnicodeString: false }),
+    ) as fc.Arbitrary<JsonObject>,
+  },
+  { requiredKeys: ["timestamp", "name"] },
+);
+
+test("any entry is one line and is read back, however the text is cut", () => {
+  fc.assert(
+    fc.property(fc.array(anyEntry, { maxLength: 5 }), fc.integer({ min: 1, max: 40 }), (entries, size) => {
+      const plain = entries.map((entry) => parseJson(JSON.stringify(entry)) as unknown as EventlogEntry);
+      const text = encodeEventlog(plain);
+      assert.equal(text.split("\n").length, plain.length + 1);
+      assert.deepEqual(decodeEventlog(text), plain);
+      const reader = new EventlogReader();
+      const read: EventlogEntry[] = [];
+      for (let at = 0; at < text.length; at += size) read.push(...reader.push(text.slice(at, at + size)));
+      assert.equal(reader.isPartial, false);
+      assert.deepEqual(read, plain);
+      if (plain[0] !== undefined) assert.equal(decodeEntry(encodeEntry(plain[0])).name, plain[0].name);
+    }),
+  );
+});
+
+test("RFC 21: events need their context", () => {
+  const parse = (name: string, context?: JsonObject) => parseJobEvent({ timestamp: 1, name, context });
+  const good: [string, JsonObject | undefined][] = [
+    ["submit", { urgency: 16, userid: 5588, flags: 0, version: 1 }],
+    ["jobspec-update", { "attributes.system.duration": 3600 }],
+    ["resource-update", { expiration: 1692206240 }],
+    ["set-flags", { flags: ["debug"] }],
+    ["dependency-add", { description: "begin-time=1552594348" }],
+    ["priority", { priority: 4294967295 }],
+    ["alloc", { annotations: { sched: { resource_summary: "rank0/core[0-1]" } } }],
+    ["alloc", undefined],
+    ["prolog-finish", { description: "/usr/sbin/job-prolog.sh", status: 0 }],
+    ["exception", { type: "oom", severity: 0, userid: 5588, note: "out of memory on foo42" }],
+    ["memo", { key: null }],
+    ["free", undefined],
+  ];
+  for (const [name, context] of good) assert.deepEqual(parse(name, context), { timestamp: 1, name, context });
+  const bad: [string, JsonObject | undefined, RegExp][] = [
+    ["submit", { urgency: 16, userid: 1 }, /submit: flags is missing/],
+    ["submit", { urgency: 32, userid: 1, flags: 0 }, /urgency must be in the range 0-31/],
+    ["urgency", undefined, /urgency is missing/],
+    ["priority", { priority: -1 }, /range/],
+    ["priority", { priority: 1.5 }, /integer/],
+    ["set-flags", { flags: [1] }, /strings/],
+    ["dependency-add", {}, /description is missing/],
+    ["finish", { status: "0" }, /integer/],
+    ["release", { ranks: "0" }, /final is missing/],
+    ["exception", { type: "x", severity: 8, note: "" }, /range 0-7/],
+    ["alloc", { annotations: 1 }, /object/],
+    ["memo", {}, /empty/],
+    ["jobspec-update", undefined, /empty/],
+  ];
+  for (const [name, context, reason] of bad) assert.throws(() => parse(name, context), reason, name);
+  assert.deepEqual(parse("exception", { type: "cancel", severity: 0 }).context, {
+    type: "cancel",
+    severity: 0,
+    note: "",
+  });
+  assert.ok("isOther" in parse("debug.free-request"));
+  assert.ok("isOther" in parse("constructor"));
+});
+
+test("states and results have names, letters and bits", () => {
+  assert.equal(jobStateName(16), "RUN");
+  assert.equal(jobStateName(64, "abbreviated"), "I");
+  assert.equal(jobStateName(3), "(unknown)");
+  assert.equal(jobResultName(1), "COMPLETED");
+  assert.equal(jobResultName(8, "abbreviated"), "TO");
+  const states: [string, number | null][] = [
+    ["sched", 8],
+    ["S", 8],
+    ["pending", 14],
+    ["running", 48],
+    ["active", 62],
+    ["INACTIVE", 64],
+    ["nope", null],
+  ];
+  for (const [name, mask] of states) assert.equal(parseJobStates(name), mask, name);
+  assert.equal(parseJobResult("ca"), 4);
+  assert.equal(parseJobResult("failed"), 2);
+  assert.equal(parseJobResult("x"), null);
+});

@@ -1,0 +1,116 @@
+/**
+ * What both sides of the key-value store agree on (RFC 11 and the messages of the services `kvs` and `kvs-watch`): flags,
+ * the operations of a transaction, and how a key reads.
+ *
+ * Pure data: it knows neither how a tree is stored nor how a message travels.
+ */
+import { base64Encode } from "../base/bytes.ts";
+import type { JsonObject } from "../base/json.ts";
+
+/** The namespace that always exists; only the instance owner may use it. */
+export const PRIMARY_NAMESPACE = "primary";
+
+/** Flags of a lookup. */
+export const LookupFlag = {
+  ReadDir: 1,
+  ReadLink: 2,
+  Watch: 4,
+  WaitCreate: 8,
+  TreeObject: 16,
+  WatchFull: 64,
+  WatchUniq: 128,
+  WatchAppend: 256,
+  Stream: 512,
+  /** With WatchAppend: an answer without a value marks the end of what was there already. */
+  InitialSentinel: 1024,
+} as const;
+
+/** Flags of a whole commit. */
+export const CommitFlag = {
+  /** Not in one version with other commits. */
+  NoMerge: 1,
+  Compact: 2,
+  /** Answer only once a checkpoint holds it. */
+  Sync: 4,
+} as const;
+
+/** Flag of one operation: add to the value instead of replacing it. */
+export const OPERATION_APPEND = 32;
+
+/** A tree object in its JSON form. */
+export type TreeObject =
+  | { readonly ver: 1; readonly type: "val"; readonly data: string }
+  | { readonly ver: 1; readonly type: "valref" | "dirref"; readonly data: readonly string[] }
+  | { readonly ver: 1; readonly type: "dir"; readonly data: { readonly [name: string]: TreeObject } }
+  | {
+      readonly ver: 1;
+      readonly type: "symlink";
+      readonly data: { readonly target: string; readonly namespace?: string };
+    };
+
+/** One operation of a transaction: `dirent` null removes the key. */
+export interface Operation {
+  readonly key: string;
+  readonly flags: number;
+  readonly dirent: TreeObject | null;
+}
+
+export interface CommitAnswer {
+  readonly rootref: string;
+  readonly rootseq: number;
+}
+
+export interface RootAnswer {
+  readonly owner: number;
+  readonly rootseq: number;
+  readonly rootref: string;
+  readonly flags: number;
+  readonly namespace: string;
+}
+
+/** What `kvs.namespace-NS-setroot` announces. */
+export interface SetrootEvent {
+  readonly namespace: string;
+  readonly rootref: string;
+  readonly rootseq: number;
+  readonly owner: number;
+  /** Names of the transactions in this version. */
+  readonly names: readonly string[];
+  /** The keys that the transactions wrote, each with its operation's flags. */
+  readonly keys: Readonly<Record<string, number>>;
+}
+
+/** Events about namespace NS are `kvs.namespace-NS-` and one of setroot, created, removed, error. */
+export const NAMESPACE_EVENT_PREFIX = "kvs.namespace-";
+
+export function valueObject(data: Uint8Array): TreeObject {
+  return { ver: 1, type: "val", data: base64Encode(data) };
+}
+
+export function directoryReference(rootref: string): TreeObject {
+  return { ver: 1, type: "dirref", data: [rootref] };
+}
+
+export const EMPTY_DIRECTORY: TreeObject = { ver: 1, type: "dir", data: {} };
+
+/** The components of a key. Dots at either end and doubled ones mean nothing; "." is the root: no component. */
+export function splitKey(key: string): string[] {
+  if (!key.startsWith(".") && !key.endsWith(".") && !key.includes("..")) return key === "" ? [] : key.split(".");
+  return key.split(".").filter((name) => name !== "");
+}
+
+/** A key in its normal form: no dot too many, "." for the root. */
+export function normalizeKey(key: string): string {
+  if (key !== "" && !key.startsWith(".") && !key.endsWith(".") && !key.includes("..")) return key;
+  const names = splitKey(key);
+  return names.length === 0 ? "." : names.join(".");
+}
+
+/** The payload of a lookup. */
+export interface LookupRequest extends JsonObject {
+  readonly key: string;
+  readonly flags: number;
+  readonly namespace?: string;
+  readonly rootdir?: JsonObject;
+  readonly rootseq?: number;
+}

@@ -1,0 +1,44 @@
+/**
+ * Messages of the service `content` (RFC 10): blobs by digest, raw payloads both ways. Only the instance owner may call.
+ *
+ * Besides RFC 10: `register-volatile {name}` names a service on rank 0 that holds blobs no store has yet; it is asked
+ * with `NAME.load-blob` (raw digest) for what the cache lacks.
+ */
+import { FluxError } from "../../base/errors.ts";
+
+/** Largest blob by default, in bytes. */
+export const BLOB_BYTES_MAX: number = 1024 * 1024 * 1024;
+/** Memory for blobs that can be had again, in bytes. */
+export const CACHE_BYTES_MAX: number = 16 * 1024 * 1024;
+/** A blob that was not used for this time goes when the cache is over its size. */
+export const CACHE_AGE_MIN_MS = 10_000;
+/** Memory for blobs that the backing store refuses, in bytes; then stores are refused too. */
+export const UNSAVED_BYTES_MAX: number = 64 * 1024 * 1024;
+/** Stores to the backing service under way at once. */
+export const FLUSH_WINDOW = 256;
+/** A flush that failed is tried again after this time. */
+export const FLUSH_RETRY_MS = 1000;
+
+export interface ContentOptions {
+  readonly blobBytesMax: number;
+  readonly cacheBytesMax: number;
+  readonly cacheAgeMinMs: number;
+  readonly flushWindow: number;
+}
+
+/** Reads module arguments. Throws EINVAL for one that is unknown. */
+export function parseOptions(args: readonly string[]): ContentOptions {
+  const values = new Map<string, number>();
+  for (const argument of args) {
+    const match = /^(blob-size-limit|purge-target-size|purge-old-entry|flush-batch-limit)=(\d+)$/.exec(argument);
+    if (match === null) throw new FluxError("EINVAL", `unknown module argument '${argument}'`);
+    values.set(match[1]!, Number(match[2]));
+  }
+  const ageSeconds = values.get("purge-old-entry");
+  return {
+    blobBytesMax: values.get("blob-size-limit") ?? BLOB_BYTES_MAX,
+    cacheBytesMax: values.get("purge-target-size") ?? CACHE_BYTES_MAX,
+    cacheAgeMinMs: ageSeconds === undefined ? CACHE_AGE_MIN_MS : ageSeconds * 1000,
+    flushWindow: values.get("flush-batch-limit") ?? FLUSH_WINDOW,
+  };
+}

@@ -1,0 +1,270 @@
+/**
+ * The service `content` (RFC 10): a cache on every rank, which goes to its parent in the tree for what it lacks; on
+ * rank 0 in front of the backing service `content-backing`, if there is one, else all the memory there is.
+ *
+ * A store is answered on rank 0 once the blob is in memory, elsewhere once rank 0 has it. While the backing store is
+ * full, blobs stay in memory up to a limit; then stores are refused with ENOSPC, loads go on, and stores are taken
+ * again by themselves once there is room.
+ */
+import { EMPTY_BYTES, hexEncode } from "../../base/bytes.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import type { HashAlgorithm, TimerHandle } from "../../base/ports.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { requireObject, requireString, type Answer } from "../../sdk/service.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { BackingRegister, BlobCache } from "./core.ts";
+import { FLUSH_RETRY_MS, parseOptions, UNSAVED_BYTES_MAX, type ContentOptions } from "./protocol.ts";
+
+const BACKING = "content-backing";
+
+class ContentService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #options: ContentOptions;
+  readonly #algorithm: HashAlgorithm;
+  readonly #digestLength: number;
+  readonly #cache = new BlobCache();
+  readonly #backing = new BackingRegister();
+  readonly #loading = new Map<string, Promise<Uint8Array>>();
+  readonly #storing = new Set<string>();
+  #flushWaiters: { resolve(): void; reject(error: FluxError): void }[] = [];
+  #volatile: { name: string; sender: string } | null = null;
+  /** Why the backing store takes nothing at the moment. */
+  #flushError: FluxError | null = null;
+  #retryTimer: TimerHandle | null = null;
+
+  constructor(context: ModuleContext) {
+    this.#context = context;
+    this.#options = parseOptions(context.args);
+    this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
+    this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
+    this.#serve();
+  }
+
+  get #isLeader(): boolean {
+    return this.#context.rank === 0;
+  }
+  get #nowMs(): number {
+    return this.#context.ports.clock.monotonicMs();
+  }
+
+  stop(): void {
+    this.#retryTimer?.cancel();
+    this.#endFlushes(new FluxError("ENOSYS", "the content service was unloaded"));
+  }
+
+  #serve(): void {
+    this.#context.server.add(this.#context.name, {
+      store: (request) => this.#store(request),
+      load: (request) => this.#load(request),
+      flush: () => this.#flush(),
+      dropcache: () => this.#dropCache(),
+      "checkpoint-get": (request) => this.#checkpoint(request, "checkpoint-get"),
+      "checkpoint-put": (request) => {
+        requireObject(request.json, "value");
+        return this.#checkpoint(request, "checkpoint-put");
+      },
+      "register-backing": (request) => this.#registerBacking(request),
+      "unregister-backing": () => this.#unregisterBacking(),
+      "register-volatile": (request) => {
+        this.#volatile = { name: requireString(request.json, "name"), sender: request.sender };
+        return null;
+      },
+      "stats-get": () => this.#statistics(),
+      disconnect: (request) => {
+        if (this.#volatile?.sender === request.sender) this.#volatile = null;
+        return undefined;
+      },
+    });
+  }
+
+  #store(request: IncomingRequest): Answer | Promise<Answer> {
+    const data = request.bytes ?? EMPTY_BYTES;
+    if (data.byteLength > this.#options.blobBytesMax) throw new FluxError("EFBIG");
+    const digest = this.#context.ports.codec.digest(this.#algorithm, data);
+    const key = hexEncode(digest);
+    if (!this.#isLeader) return this.#storeUpstream(key, digest, data);
+    if (this.#flushError !== null && this.#cache.dirtyBytes + data.byteLength > UNSAVED_BYTES_MAX)
+      throw this.#flushError;
+    if (this.#cache.get(key, this.#nowMs) === undefined) {
+      this.#cache.add(key, data, true, this.#nowMs);
+      this.#flushSome();
+    }
+    return digest;
+  }
+
+  async #storeUpstream(key: string, digest: Uint8Array, data: Uint8Array): Promise<Answer> {
+    if (this.#cache.get(key, this.#nowMs) === undefined) {
+      await this.#context.handle.call(`${this.#context.name}.store`, data, {
+        upstream: true,
+        nodeid: this.#context.rank,
+      });
+      this.#keep(key, data);
+    }
+    return digest;
+  }
+
+  #load(request: IncomingRequest): Answer | Promise<Answer> {
+    const digest = request.bytes;
+    if (digest === null || digest.byteLength !== this.#digestLength) throw new FluxError("EPROTO");
+    const key = hexEncode(digest);
+    const cached = this.#cache.get(key, this.#nowMs);
+    if (cached !== undefined) return rawAnswer(cached);
+    let loading = this.#loading.get(key);
+    // Who holds the volatile blobs is not asked for what it asks for itself.
+    const askVolatile = this.#volatile !== null && this.#volatile.sender !== request.sender;
+    if (loading === undefined) {
+      loading = this.#fetch(key, digest, askVolatile).finally(() => this.#loading.delete(key));
+      this.#loading.set(key, loading);
+    }
+    return loading.then(rawAnswer);
+  }
+
+  async #fetch(key: string, digest: Uint8Array, askVolatile: boolean): Promise<Uint8Array> {
+    const { handle, name, rank } = this.#context;
+    if (this.#isLeader) {
+      const unsaved = askVolatile ? await this.#fetchVolatile(digest) : null;
+      if (unsaved !== null) return unsaved;
+      if (!this.#backing.isActive) throw new FluxError("ENOENT");
+    }
+    const payload = this.#isLeader
+      ? await handle.call(`${BACKING}.load`, digest)
+      : await handle.call(`${name}.load`, digest, { upstream: true, nodeid: rank });
+    const data = payload?.bytes ?? EMPTY_BYTES;
+    this.#keep(key, data);
+    return data;
+  }
+
+  /** What only the key-value store has stays there: it decides when it is written, or forgotten. */
+  async #fetchVolatile(digest: Uint8Array): Promise<Uint8Array | null> {
+    try {
+      const payload = await this.#context.handle.call(`${this.#volatile!.name}.load-blob`, digest);
+      return payload?.bytes ?? EMPTY_BYTES;
+    } catch (error) {
+      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+      throw error;
+    }
+  }
+
+  #keep(key: string, data: Uint8Array): void {
+    this.#cache.add(key, data, false, this.#nowMs);
+    this.#purge();
+  }
+
+  #purge(): void {
+    if (this.#cache.bytes <= this.#options.cacheBytesMax) return;
+    this.#cache.shrink(this.#options.cacheBytesMax, this.#nowMs - this.#options.cacheAgeMinMs);
+    // Under pressure age does not protect: the cache is a bounded memory.
+    this.#cache.shrink(4 * this.#options.cacheBytesMax, Infinity);
+  }
+
+  /** Sends dirty blobs to the backing service, a window at a time. */
+  #flushSome(): void {
+    if (!this.#isLeader || !this.#backing.isActive || this.#retryTimer !== null) return;
+    const room = this.#options.flushWindow - this.#storing.size;
+    for (const [key, data] of this.#cache.dirtyBlobs(room, this.#storing)) void this.#storeBacking(key, data);
+    if (this.#cache.dirtyCount === 0) this.#endFlushes(null);
+  }
+
+  async #storeBacking(key: string, data: Uint8Array): Promise<void> {
+    this.#storing.add(key);
+    try {
+      await this.#context.handle.call(`${BACKING}.store`, data);
+      this.#storing.delete(key);
+      this.#cache.markClean(key);
+      this.#storeSucceeded();
+    } catch (error) {
+      this.#storing.delete(key);
+      if (error instanceof FluxError) this.#storeFailed(error);
+      else this.#context.fatal(error);
+    }
+  }
+
+  #storeSucceeded(): void {
+    if (this.#flushError !== null) this.#context.log(LogLevel.notice, "the backing store takes blobs again");
+    this.#flushError = null;
+    this.#purge();
+    this.#flushSome();
+  }
+
+  #storeFailed(error: FluxError): void {
+    if (this.#flushError === null)
+      this.#context.log(LogLevel.err, `the backing store refuses blobs: ${errorText(error)}`);
+    this.#flushError = error;
+    this.#endFlushes(error);
+    this.#retryTimer ??= this.#context.ports.clock.after(
+      FLUSH_RETRY_MS,
+      () => {
+        this.#retryTimer = null;
+        this.#flushSome();
+      },
+      { background: true },
+    );
+  }
+
+  #flush(): Answer | Promise<Answer> {
+    if (!this.#isLeader) return null;
+    if (!this.#backing.isActive) throw new FluxError("ENOSYS");
+    if (this.#cache.dirtyCount === 0) return null;
+    this.#retryTimer?.cancel();
+    this.#retryTimer = null;
+    return new Promise((resolve, reject) => {
+      this.#flushWaiters.push({ resolve: () => resolve(null), reject });
+      this.#flushSome();
+    });
+  }
+
+  #endFlushes(error: FluxError | null): void {
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
+    for (const waiter of waiters)
+      if (error === null) waiter.resolve();
+      else waiter.reject(error);
+  }
+
+  #dropCache(): Answer {
+    this.#cache.dropClean();
+    return null;
+  }
+
+  async #checkpoint(request: IncomingRequest, method: string): Promise<Answer> {
+    const { handle, name } = this.#context;
+    const { payload } = request.message;
+    if (!this.#isLeader) return handle.call(`${name}.${method}`, payload, { nodeid: 0 });
+    if (!this.#backing.isActive) throw new FluxError("ENOSYS");
+    return handle.call(`${BACKING}.${method}`, payload);
+  }
+
+  #registerBacking(request: IncomingRequest): Answer {
+    this.#backing.register(requireString(request.json, "name"));
+    this.#flushSome();
+    return null;
+  }
+
+  #unregisterBacking(): Answer {
+    this.#backing.unregister();
+    this.#endFlushes(new FluxError("ENOSYS"));
+    return null;
+  }
+
+  #statistics(): JsonObject {
+    return {
+      count: this.#cache.count,
+      valid: this.#cache.count,
+      dirty: this.#cache.dirtyCount,
+      size: this.#cache.bytes,
+      "flush-batch-count": this.#storing.size,
+      mmap: { tags: {}, blobs: 0 },
+    };
+  }
+}
+
+/** The empty blob travels as no payload. */
+function rawAnswer(data: Uint8Array): Answer {
+  return data.byteLength === 0 ? null : data;
+}
+
+export const contentModule: ModuleDefinition = {
+  name: "content",
+  start: (context) => new ContentService(context),
+};

@@ -1,0 +1,82 @@
+/**
+ * Fetches blobs from the content service into the index: each once at a time, however many wait for it, a bounded number
+ * under way.
+ */
+import { EMPTY_BYTES, hexDecode } from "../../base/bytes.ts";
+import { assert } from "../../base/assert.ts";
+import { FluxError } from "../../base/errors.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { MissingBlob, type BlobIndex } from "./blob-index.ts";
+import { LOAD_ROUNDS_MAX, STORE_WINDOW } from "./protocol.ts";
+
+export class BlobLoader {
+  readonly #handle: Handle;
+  readonly #index: BlobIndex;
+  readonly #loading = new Map<string, Promise<Uint8Array>>();
+  #faults = 0;
+
+  constructor(handle: Handle, index: BlobIndex) {
+    this.#handle = handle;
+    this.#index = index;
+  }
+
+  /** Blobs that were fetched since the start. */
+  get faults(): number {
+    return this.#faults;
+  }
+  /** Blobs under way. */
+  get incomplete(): number {
+    return this.#loading.size;
+  }
+
+  /** Fetches blobs; resolves with their bytes. Rejects with ENOENT where one does not exist, EIO where one is no directory. */
+  async load(missing: MissingBlob): Promise<Map<string, Uint8Array>> {
+    const loaded = new Map<string, Uint8Array>();
+    for (let start = 0; start < missing.refs.length; start += STORE_WINDOW) {
+      const refs = missing.refs.slice(start, start + STORE_WINDOW);
+      const blobs = await Promise.all(refs.map((ref) => this.#fetch(ref)));
+      for (const [position, ref] of refs.entries()) {
+        this.#index.addLoaded(ref, blobs[position]!, missing.isDirectory);
+        loaded.set(ref, blobs[position]!);
+      }
+    }
+    return loaded;
+  }
+
+  /** Does something that needs blobs, as often as it misses some. Rejects with what it throws. */
+  async complete<T>(action: (held: Map<string, Uint8Array>) => T, missing: MissingBlob): Promise<T> {
+    const held = new Map<string, Uint8Array>();
+    let blobs = missing;
+    for (let round = 0; round < LOAD_ROUNDS_MAX; round++) {
+      for (const [ref, bytes] of await this.load(blobs)) if (!blobs.isDirectory) held.set(ref, bytes);
+      try {
+        return action(held);
+      } catch (error) {
+        if (!(error instanceof MissingBlob)) throw error;
+        blobs = error;
+      }
+    }
+    throw new FluxError("EIO", "directories are dropped from memory faster than they can be read");
+  }
+
+  #fetch(ref: string): Promise<Uint8Array> {
+    const underWay = this.#loading.get(ref);
+    if (underWay !== undefined) return underWay;
+    this.#faults += 1;
+    const fetched = this.#call(ref).finally(() => this.#loading.delete(ref));
+    this.#loading.set(ref, fetched);
+    return fetched;
+  }
+
+  async #call(ref: string): Promise<Uint8Array> {
+    const payload = await this.#handle.call("content.load", digestOf(ref));
+    return payload === null ? EMPTY_BYTES : payload.bytes;
+  }
+}
+
+/** The digest that a blobref names. */
+export function digestOf(ref: string): Uint8Array {
+  const digest = hexDecode(ref.slice(ref.indexOf("-") + 1));
+  assert(digest !== null, `${ref} is a blobref`);
+  return digest;
+}

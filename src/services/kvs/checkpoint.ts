@@ -1,0 +1,85 @@
+/**
+ * Writing checkpoints: the blobs that the current roots reach and the content store lacks, then the roots, then the log
+ * is cut. And reading the last one at the start.
+ *
+ * The checkpoint object is Flux's own (`version`, `rootref`, `sequence`, `timestamp`) with one member more, `log`: the
+ * number of the last redo log record it contains, and the namespaces besides the primary one.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
+import { bytesOf, type Node } from "./blob-index.ts";
+import type { LeaderSnapshot, NamespaceRoot } from "./core.ts";
+import { STORE_WINDOW } from "./protocol.ts";
+import { isBlobref } from "./tree.ts";
+
+/** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
+export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<LeaderSnapshot | null> {
+  let answer: JsonObject;
+  try {
+    answer = await handle.rpc("content.checkpoint-get", {});
+  } catch (error) {
+    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+    throw error;
+  }
+  const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
+  return parseCheckpoint(value, ownerUserid);
+}
+
+/** Reads a checkpoint object. Throws EINVAL where it is none. */
+export function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): LeaderSnapshot {
+  const bad = new FluxError("EINVAL", "the checkpoint in the content store cannot be read");
+  if (!isJsonObject(value) || !isBlobref(value["rootref"])) throw bad;
+  const { rootref, sequence } = value;
+  const primary: NamespaceRoot = {
+    name: PRIMARY_NAMESPACE,
+    owner: ownerUserid,
+    flags: 0,
+    rootref,
+    rootseq: typeof sequence === "number" ? sequence : 0,
+  };
+  const log = value["log"];
+  if (!isJsonObject(log)) return { number: 0, namespaces: [primary] };
+  if (typeof log["number"] !== "number" || !Array.isArray(log["namespaces"])) throw bad;
+  return { number: log["number"], namespaces: [primary, ...(log["namespaces"] as unknown as NamespaceRoot[])] };
+}
+
+function checkpointObject(snapshot: LeaderSnapshot, timestamp: number): JsonObject {
+  const primary = snapshot.namespaces.find((root) => root.name === PRIMARY_NAMESPACE)!;
+  const namespaces = snapshot.namespaces.filter((root) => root !== primary);
+  return {
+    version: 1,
+    rootref: primary.rootref,
+    sequence: primary.rootseq,
+    timestamp,
+    log: { number: snapshot.number, namespaces: namespaces as unknown as JsonValue[] },
+  };
+}
+
+/** Stores blobs in the content service, some at a time, referred-to ones first. */
+export async function storeBlobs(handle: Handle, nodes: ReadonlyMap<string, Node>): Promise<void> {
+  let underWay: Promise<unknown>[] = [];
+  for (const node of nodes.values()) {
+    underWay.push(handle.call("content.store", bytesOf(node)));
+    if (underWay.length < STORE_WINDOW) continue;
+    await Promise.all(underWay);
+    underWay = [];
+  }
+  await Promise.all(underWay);
+}
+
+/**
+ * Makes a checkpoint durable: blobs are stored already. Resolves with whether there is a store that keeps it; without
+ * one, blobs stay in the content service's memory.
+ */
+export async function writeCheckpoint(handle: Handle, snapshot: LeaderSnapshot, timestamp: number): Promise<boolean> {
+  try {
+    await handle.rpc("content.flush");
+    await handle.rpc("content.checkpoint-put", { value: checkpointObject(snapshot, timestamp) });
+    return true;
+  } catch (error) {
+    if (isFluxError(error, "ENOSYS")) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The service on every other rank: lookups from the roots that the leader announces, commits passed on to it.
+ *
+ * Invariants: a namespace's version never goes back here (unless it was removed and made anew); who committed through
+ * this rank reads its own writes here, because the answer's root is taken over before the answer is passed on.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, requireString, type Answer } from "../../sdk/service.ts";
+import type { ModuleContext, RunningModule } from "../../sdk/module.ts";
+import {
+  NAMESPACE_EVENT_PREFIX,
+  type CommitAnswer,
+  type RootAnswer,
+  type SetrootEvent,
+} from "../../sdk/kvs-protocol.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import type { BlobLoader } from "./blob-loader.ts";
+import type { NamespaceRoot } from "./core.ts";
+import { Reader } from "./reader.ts";
+import { serviceStatistics } from "./statistics.ts";
+
+const LEADER_RANK = 0;
+
+export class FollowerService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #index: BlobIndex;
+  readonly #loader: BlobLoader;
+  readonly #reader: Reader;
+  readonly #roots = new Map<string, NamespaceRoot>();
+  readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
+  /** Namespaces whose announcements are held back (a test hook), with the latest one. */
+  readonly #paused = new Map<string, NamespaceRoot | null>();
+
+  private constructor(context: ModuleContext, index: BlobIndex, loader: BlobLoader) {
+    this.#context = context;
+    this.#index = index;
+    this.#loader = loader;
+    this.#reader = new Reader(index, loader, {
+      find: (namespace) => this.#roots.get(namespace) ?? null,
+      fetch: (namespace) => this.#fetchRoot(namespace),
+    });
+  }
+
+  static async start(context: ModuleContext, index: BlobIndex, loader: BlobLoader): Promise<FollowerService> {
+    const service = new FollowerService(context, index, loader);
+    await context.handle.subscribe(NAMESPACE_EVENT_PREFIX, (event) => {
+      if (event.payload !== null) service.#hear(event.topic, event.payload.value);
+    });
+    service.#serve();
+    return service;
+  }
+
+  stop(): void {
+    this.#reader.stop();
+  }
+
+  #serve(): void {
+    const pass = (request: IncomingRequest): Promise<Answer> => this.#passOn(request);
+    this.#context.server.add(this.#context.name, {
+      ...this.#reader.methods,
+      commit: { roles: ANY_USER, handler: (request) => this.#commit(request) },
+      "namespace-create": pass,
+      "namespace-remove": pass,
+      "namespace-list": () => ({
+        namespaces: Array.from(this.#roots.values(), ({ name, owner, flags }) => ({ namespace: name, owner, flags })),
+      }),
+      "setroot-pause": (request) => this.#pause(request),
+      "setroot-unpause": (request) => this.#unpause(request),
+      dropcache: () => this.#dropCache(),
+      "stats-get": {
+        roles: ANY_USER,
+        handler: () => serviceStatistics(this.#index, this.#loader, this.#reader, [...this.#roots.values()], () => 0),
+      },
+      disconnect: { roles: ANY_USER, handler: (request) => void this.#reader.disconnect(request) },
+    });
+  }
+
+  #dropCache(): Answer {
+    this.#index.dropClean();
+    return null;
+  }
+
+  /** Sends a request on to the leader as the one who made it. */
+  async #passOn(request: IncomingRequest): Promise<Answer> {
+    const { topic, payload, userid, rolemask } = request.message;
+    return this.#context.handle.call(topic, payload, { nodeid: LEADER_RANK, userid, rolemask });
+  }
+
+  async #commit(request: IncomingRequest): Promise<Answer> {
+    const namespace = requireString(request.json, "namespace");
+    const { payload, userid, rolemask } = request.message;
+    const options = { nodeid: LEADER_RANK, userid, rolemask };
+    const answer = await this.#context.handle.rpc<CommitAnswer>(`${this.#context.name}.commit`, payload, options);
+    const known = this.#roots.get(namespace);
+    // A namespace that was never read here is asked for when it is; the leader answers with this version or a later one.
+    if (known !== undefined) this.#advance({ ...known, rootref: answer.rootref, rootseq: answer.rootseq });
+    return answer;
+  }
+
+  /** Hears what the leader announces of a namespace. */
+  #hear(topic: string, event: JsonObject): void {
+    const { namespace } = event;
+    if (typeof namespace !== "string") return;
+    if (topic.endsWith("-removed")) {
+      this.#roots.delete(namespace);
+      this.#paused.delete(namespace);
+      return this.#reader.namespaceRemoved(namespace);
+    }
+    const known = this.#roots.get(namespace);
+    if (known === undefined || !topic.endsWith("-setroot")) return;
+    const { rootref, rootseq } = event as unknown as SetrootEvent;
+    const root = { ...known, rootref, rootseq };
+    if (this.#paused.has(namespace)) this.#paused.set(namespace, root);
+    else this.#advance(root);
+  }
+
+  #advance(root: NamespaceRoot): void {
+    const known = this.#roots.get(root.name);
+    if (known !== undefined && known.rootseq >= root.rootseq) return;
+    this.#roots.set(root.name, root);
+    this.#reader.rootChanged(root);
+  }
+
+  #fetchRoot(namespace: string): Promise<NamespaceRoot> {
+    let fetching = this.#fetching.get(namespace);
+    if (fetching === undefined) {
+      fetching = this.#askLeader(namespace).finally(() => this.#fetching.delete(namespace));
+      this.#fetching.set(namespace, fetching);
+    }
+    return fetching;
+  }
+
+  async #askLeader(namespace: string): Promise<NamespaceRoot> {
+    const topic = `${this.#context.name}.getroot`;
+    const answer = await this.#context.handle.rpc<RootAnswer>(topic, { namespace, flags: 0 }, { nodeid: LEADER_RANK });
+    const { owner, flags, rootref, rootseq } = answer;
+    this.#advance({ name: namespace, owner, flags, rootref, rootseq });
+    return this.#roots.get(namespace)!;
+  }
+
+  #pause(request: IncomingRequest): Answer {
+    const namespace = requireString(request.json, "namespace");
+    if (!this.#roots.has(namespace)) throw new FluxError("ENOTSUP");
+    if (!this.#paused.has(namespace)) this.#paused.set(namespace, null);
+    return null;
+  }
+
+  #unpause(request: IncomingRequest): Answer {
+    const namespace = requireString(request.json, "namespace");
+    const held = this.#paused.get(namespace);
+    this.#paused.delete(namespace);
+    if (held !== undefined && held !== null) this.#advance(held);
+    return null;
+  }
+}

@@ -1,0 +1,438 @@
+/**
+ * The service on the leader (rank 0): gathers commits, logs them, announces versions, makes checkpoints.
+ *
+ * The order of things in a turn: apply in memory, append to the redo log, then answer and announce. When the log cannot
+ * be written, nothing of the turn happened.
+ */
+import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import type { TimerHandle } from "../../base/ports.ts";
+import { parseFsd } from "../../formats/duration.ts";
+import { Payload } from "../../protocol/message.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, requireInteger, requireString, type Answer } from "../../sdk/service.ts";
+import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
+import {
+  CommitFlag,
+  NAMESPACE_EVENT_PREFIX,
+  PRIMARY_NAMESPACE,
+  type CommitAnswer,
+  type SetrootEvent,
+} from "../../sdk/kvs-protocol.ts";
+import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
+import type { BlobLoader } from "./blob-loader.ts";
+import { readCheckpoint, storeBlobs, writeCheckpoint } from "./checkpoint.ts";
+import { Leader, type NamespaceRoot, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { LogStore } from "./log-store.ts";
+import {
+  callerOf,
+  checkAccess,
+  checkGuestOperations,
+  CHECKPOINT_DIRTY_BYTES,
+  CHECKPOINT_LOG_BYTES,
+  CHECKPOINT_PERIOD_MS,
+  CHECKPOINT_RETRY_MS,
+  isOwner,
+  LOG_SYNC_PERIOD_MS,
+  parseCommit,
+} from "./protocol.ts";
+import { Reader } from "./reader.ts";
+import type { NumberedRecord } from "./redo-log.ts";
+import { serviceStatistics } from "./statistics.ts";
+import { isBlobref } from "./tree.ts";
+
+interface Settings {
+  /** Acknowledge a commit only once its record survives power loss. */
+  readonly syncEachCommit: boolean;
+  readonly checkpointPeriodMs: number;
+}
+
+export class LeaderService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #leader: Leader;
+  readonly #index: BlobIndex;
+  readonly #loader: BlobLoader;
+  readonly #log: LogStore | null;
+  readonly #reader: Reader;
+  #settings: Settings;
+  #turnIsDue = false;
+  #stopped = false;
+  #checkpoint: Promise<boolean> | null = null;
+  #checkpointTimer: TimerHandle | null = null;
+  #syncTimer: TimerHandle | null = null;
+  /** The record that the last finished checkpoint contains. */
+  #savedNumber: number;
+
+  private constructor(
+    context: ModuleContext,
+    leader: Leader,
+    loader: BlobLoader,
+    log: LogStore | null,
+    savedNumber: number,
+  ) {
+    this.#context = context;
+    this.#leader = leader;
+    this.#index = leader.index;
+    this.#loader = loader;
+    this.#log = log;
+    this.#savedNumber = savedNumber;
+    this.#settings = parseSettings(context.config());
+    this.#reader = new Reader(leader.index, loader, {
+      find: (namespace) => leader.root(namespace),
+      fetch: async (namespace) => leader.root(namespace),
+    });
+  }
+
+  /** Restores what the last checkpoint and the redo log hold. */
+  static async start(context: ModuleContext, index: BlobIndex, loader: BlobLoader): Promise<LeaderService> {
+    const { handle, ownerUserid, ports } = context;
+    const warn = (text: string): void => context.log(LogLevel.warning, text);
+    const saved = await readCheckpoint(handle, ownerUserid);
+    const leader = new Leader(index, ownerUserid, saved ?? undefined);
+    const directory = context.attribute("statedir") ?? context.attribute("rundir");
+    let log: LogStore | null = null;
+    if (directory !== null) {
+      const opened = LogStore.open(ports, directory, warn);
+      log = opened.log;
+      await replay(leader, loader, log, opened.records, warn);
+    }
+    const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
+    service.#serve();
+    await service.#offerBlobs();
+    if (service.#isUnsaved) service.#armCheckpoint(0);
+    return service;
+  }
+
+  configure(config: JsonObject): void {
+    this.#settings = parseSettings(config);
+  }
+
+  async stop(): Promise<void> {
+    this.#turn();
+    this.#stopped = true;
+    this.#checkpointTimer?.cancel();
+    this.#syncTimer?.cancel();
+    let isSaved = !this.#isUnsaved;
+    try {
+      if (!isSaved) isSaved = await this.#saveAll();
+    } catch (error) {
+      this.#context.log(LogLevel.err, `the last checkpoint failed, the redo log stays: ${errorText(error)}`);
+    }
+    this.#reader.stop();
+    this.#log?.close(isSaved, (text) => this.#context.log(LogLevel.warning, text));
+  }
+
+  #serve(): void {
+    this.#context.server.add(this.#context.name, {
+      ...this.#reader.methods,
+      commit: { roles: ANY_USER, handler: (request) => this.#commit(request) },
+      "namespace-create": (request) => this.#createNamespace(request),
+      "namespace-remove": (request) => this.#removeNamespace(request),
+      "namespace-list": () => ({ namespaces: this.#leader.roots.map(listed) }),
+      "setroot-pause": (request) => this.#known(request),
+      "setroot-unpause": (request) => this.#known(request),
+      "load-blob": (request) => this.#loadBlob(request),
+      dropcache: () => this.#dropCache(),
+      "stats-get": {
+        roles: ANY_USER,
+        handler: () =>
+          serviceStatistics(this.#index, this.#loader, this.#reader, this.#leader.roots, (name) =>
+            this.#leader.queueLengthOf(name),
+          ),
+      },
+      disconnect: { roles: ANY_USER, handler: (request) => void this.#reader.disconnect(request) },
+    });
+  }
+
+  /** Blobs that no checkpoint holds yet can be read by all: the content service asks here for what it lacks. */
+  async #offerBlobs(): Promise<void> {
+    try {
+      await this.#context.handle.rpc("content.register-volatile", { name: this.#context.name });
+    } catch (error) {
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+  }
+
+  #loadBlob(request: IncomingRequest): Answer {
+    if (request.bytes === null) throw new FluxError("EPROTO");
+    const node = this.#index.findDigest(request.bytes);
+    if (node === undefined) throw new FluxError("ENOENT");
+    const bytes = bytesOf(node);
+    return bytes.byteLength === 0 ? null : bytes;
+  }
+
+  #dropCache(): Answer {
+    this.#index.dropClean();
+    return null;
+  }
+
+  #known(request: IncomingRequest): Answer {
+    this.#leader.root(requireString(request.json, "namespace"));
+    return null;
+  }
+
+  #commit(request: IncomingRequest): Answer {
+    const { json } = request;
+    const commit = parseCommit(json);
+    const caller = callerOf(request);
+    checkAccess(caller, this.#leader.root(commit.namespace).owner);
+    if (!isOwner(caller)) checkGuestOperations(commit.operations);
+    const isSync = (commit.flags & CommitFlag.Sync) !== 0;
+    if (isSync && commit.namespace !== PRIMARY_NAMESPACE)
+      throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
+    this.#submit({
+      request: commit,
+      payload: request.message.payload ?? Payload.json(json),
+      settle: (outcome) => {
+        if (outcome instanceof FluxError) request.respondError(outcome);
+        else if (isSync) void this.#answerOnceSaved(request, outcome);
+        else request.respond(outcome);
+      },
+    });
+    return undefined;
+  }
+
+  #submit(commit: PendingCommit): void {
+    this.#leader.submit(commit);
+    this.#scheduleTurn();
+  }
+
+  #scheduleTurn(): void {
+    if (this.#turnIsDue) return;
+    this.#turnIsDue = true;
+    this.#context.ports.clock.defer(() => {
+      try {
+        this.#turn();
+      } catch (error) {
+        this.#context.fatal(error);
+      }
+    });
+  }
+
+  #turn(): void {
+    this.#turnIsDue = false;
+    if (this.#stopped) return;
+    const outcome = this.#leader.turn();
+    for (const { commit, error } of outcome.failed) commit.settle(error);
+    for (const { namespace, blobs } of outcome.missing) void this.#fetchFor(namespace, blobs);
+    if (outcome.records.length === 0) return;
+    try {
+      this.#log?.append(outcome.records);
+    } catch (error) {
+      return this.#refuse(outcome, error);
+    }
+    for (const version of outcome.versions) this.#announce(version);
+    this.#afterLogging();
+    if (this.#log === null || !this.#settings.syncEachCommit) acknowledge(outcome);
+    else
+      this.#log.sync().then(
+        () => acknowledge(outcome),
+        (error) => this.#context.fatal(error),
+      );
+  }
+
+  /** Nothing of a turn could be logged: it did not happen. */
+  #refuse(outcome: TurnOutcome, error: unknown): void {
+    if (!(error instanceof FluxError)) throw error;
+    this.#context.log(LogLevel.err, `commits are refused: ${error.message}`);
+    this.#leader.rollBack(outcome);
+    for (const { commits } of outcome.versions) for (const commit of commits) commit.settle(error);
+  }
+
+  async #fetchFor(namespace: string, blobs: MissingBlob): Promise<void> {
+    let failure: FluxError | null = null;
+    try {
+      await this.#loader.load(blobs);
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      failure = error;
+    }
+    this.#leader.unblock(namespace, failure)?.settle(failure!);
+    this.#scheduleTurn();
+  }
+
+  #announce({ root, keys }: NewVersion): void {
+    const event: SetrootEvent = {
+      namespace: root.name,
+      rootref: root.rootref,
+      rootseq: root.rootseq,
+      owner: root.owner,
+      names: [],
+      keys,
+    };
+    this.#publish(root.name, "setroot", event);
+    this.#reader.rootChanged(root);
+  }
+
+  #publish(namespace: string, what: string, payload: object): void {
+    this.#context.handle.sendEvent(`${NAMESPACE_EVENT_PREFIX}${namespace}-${what}`, payload, { isPrivate: true });
+  }
+
+  #createNamespace(request: IncomingRequest): Answer {
+    const { json } = request;
+    const name = requireString(json, "namespace");
+    const owner = requireInteger(json, "owner");
+    const flags = requireInteger(json, "flags");
+    const rootref = json["rootref"] ?? this.#leader.emptyRef;
+    if (!isBlobref(rootref)) throw new FluxError("EINVAL", "rootref is not a blobref");
+    const userid = owner === 0xffffffff ? this.#context.ownerUserid : owner;
+    const change = this.#leader.createNamespace(name, userid, flags, rootref);
+    this.#logChange(change, () => this.#leader.undoChange(change));
+    this.#publish(name, "created", { namespace: name, rootseq: 0, rootref, owner: userid });
+    return null;
+  }
+
+  #removeNamespace(request: IncomingRequest): Answer {
+    const name = requireString(request.json, "namespace");
+    const removed = this.#leader.removeNamespace(name);
+    if (removed === null) return null;
+    this.#logChange(removed.record, () => this.#leader.undoChange(removed.record, removed));
+    for (const commit of removed.commits) commit.settle(new FluxError("ENOTSUP"));
+    this.#reader.namespaceRemoved(name);
+    this.#publish(name, "removed", { namespace: name });
+    return null;
+  }
+
+  #logChange(change: NumberedRecord, undo: () => void): void {
+    try {
+      this.#log?.append([change]);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    this.#afterLogging();
+  }
+
+  #afterLogging(): void {
+    const { clock } = this.#context.ports;
+    if (this.#log !== null && !this.#settings.syncEachCommit)
+      this.#syncTimer ??= clock.after(LOG_SYNC_PERIOD_MS, () => this.#syncLog(), { background: true });
+    const isFull =
+      (this.#log?.bytesSinceCheckpoint ?? 0) > CHECKPOINT_LOG_BYTES || this.#index.dirtyBytes > CHECKPOINT_DIRTY_BYTES;
+    if (isFull && this.#checkpoint === null) this.#armCheckpoint(0);
+    else if (this.#checkpointTimer === null) this.#armCheckpoint(this.#settings.checkpointPeriodMs);
+  }
+
+  #syncLog(): void {
+    this.#syncTimer = null;
+    this.#log?.sync().catch((error) => this.#context.log(LogLevel.err, `redo log: ${errorText(error)}`));
+  }
+
+  #armCheckpoint(delayMs: number): void {
+    this.#checkpointTimer?.cancel();
+    this.#checkpointTimer = this.#context.ports.clock.after(delayMs, () => void this.#checkpointNow(), {
+      background: true,
+    });
+  }
+
+  async #checkpointNow(): Promise<void> {
+    this.#checkpointTimer = null;
+    try {
+      await this.#save();
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      this.#context.log(LogLevel.err, `checkpoint: ${error.message}`);
+      if (!this.#stopped) this.#armCheckpoint(CHECKPOINT_RETRY_MS);
+    }
+  }
+
+  get #isUnsaved(): boolean {
+    return this.#leader.snapshot().number !== this.#savedNumber;
+  }
+
+  /** Makes a checkpoint of all that has happened until now. Resolves with whether there is a store that keeps it. */
+  async #saveAll(): Promise<boolean> {
+    if (this.#checkpoint !== null) await this.#checkpoint;
+    return this.#save();
+  }
+
+  /** Makes a checkpoint, or waits for the one that is being made. */
+  #save(): Promise<boolean> {
+    this.#checkpoint ??= this.#writeCheckpoint().finally(() => (this.#checkpoint = null));
+    return this.#checkpoint;
+  }
+
+  async #writeCheckpoint(): Promise<boolean> {
+    const { handle, ports } = this.#context;
+    const snapshot = this.#leader.snapshot();
+    const nodes = this.#index.beginFlush(snapshot.namespaces.map((root) => root.rootref));
+    try {
+      this.#log?.rotate();
+      await storeBlobs(handle, nodes);
+      const isKept = await writeCheckpoint(handle, snapshot, ports.clock.now());
+      this.#index.endFlush(nodes);
+      // Without a store nothing could be restored, with or without a log.
+      this.#log?.discardOld();
+      this.#savedNumber = snapshot.number;
+      return isKept;
+    } catch (error) {
+      this.#index.cancelFlush();
+      throw error;
+    }
+  }
+
+  async #answerOnceSaved(request: IncomingRequest, outcome: CommitAnswer): Promise<void> {
+    try {
+      if (await this.#saveAll()) request.respond(outcome);
+      else request.respondError(new FluxError("ENOSYS"));
+    } catch (error) {
+      if (error instanceof FluxError) request.respondError(error);
+      else this.#context.fatal(error);
+    }
+  }
+}
+
+function acknowledge(outcome: TurnOutcome): void {
+  for (const { root, commits } of outcome.versions) {
+    const answer: CommitAnswer = { rootref: root.rootref, rootseq: root.rootseq };
+    for (const commit of commits) commit.settle(answer);
+  }
+}
+
+function listed(root: NamespaceRoot): JsonObject {
+  return { namespace: root.name, owner: root.owner, flags: root.flags };
+}
+
+/** Applies the records of the log that the checkpoint does not contain. */
+async function replay(
+  leader: Leader,
+  loader: BlobLoader,
+  log: LogStore,
+  records: readonly NumberedRecord[],
+  warn: (text: string) => void,
+): Promise<void> {
+  const first = records[0];
+  if (first !== undefined && first.number > leader.snapshot().number + 1) {
+    warn(`the redo log begins after the checkpoint (record ${first.number}); it belongs to other data and is dropped`);
+    return log.clear();
+  }
+  for (const record of records) {
+    try {
+      leader.replay(record);
+    } catch (error) {
+      if (!(error instanceof MissingBlob)) throw error;
+      await loader.complete(() => leader.replay(record), error);
+    }
+  }
+}
+
+/** Reads the table `[kvs]`. Throws EINVAL with the key's name. */
+function parseSettings(config: JsonObject): Settings {
+  const table = config["kvs"];
+  if (table === undefined) return { syncEachCommit: false, checkpointPeriodMs: CHECKPOINT_PERIOD_MS };
+  if (!isJsonObject(table)) throw new FluxError("EINVAL", "[kvs] is not a table");
+  const { durability } = table;
+  if (durability !== undefined && durability !== "process" && durability !== "fsync")
+    throw new FluxError("EINVAL", `[kvs] durability is "process" or "fsync"`);
+  return { syncEachCommit: durability === "fsync", checkpointPeriodMs: parsePeriod(table["checkpoint-period"]) };
+}
+
+function parsePeriod(value: unknown): number {
+  if (value === undefined) return CHECKPOINT_PERIOD_MS;
+  try {
+    if (typeof value === "string") return parseFsd(value) * 1000;
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+  }
+  throw new FluxError("EINVAL", '[kvs] checkpoint-period is a duration, as "5s" or "30m"');
+}

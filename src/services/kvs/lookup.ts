@@ -1,0 +1,82 @@
+/**
+ * Finding a key in a tree (RFC 11): through directories, and through symbolic links, which may lead to other namespaces.
+ *
+ * Pure: what is not in memory is told by MissingBlob; the caller loads it and asks again.
+ */
+import { base64Encode, concatBytes } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import { LookupFlag, splitKey, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import { SYMLINK_DEPTH_MAX } from "./transaction.ts";
+import { directoryObject, treeObjectOf, type Entry } from "./tree.ts";
+
+/** Thrown where a link leads to a namespace whose root is not known here. */
+export class MissingNamespace extends Error {
+  readonly namespace: string;
+
+  constructor(namespace: string) {
+    super(`the root of namespace ${namespace} is not known`);
+    this.namespace = namespace;
+  }
+}
+
+export interface LookupContext {
+  readonly index: BlobIndex;
+  /** Blobs that were loaded for this very lookup: a long value may be more than the cache holds. */
+  readonly held: ReadonlyMap<string, Uint8Array>;
+  /** The root of a namespace that a link leads to. Throws EPERM, ENOTSUP or MissingNamespace. */
+  rootOf(namespace: string): string;
+}
+
+/**
+ * Looks a key up from a root. Returns null where there is none.
+ * Throws ENOTDIR, EISDIR, EINVAL, ELOOP by what the flags ask for, ENOTSUP and EPERM for namespaces.
+ */
+export function lookupKey(context: LookupContext, rootref: string, key: string, flags: number): TreeObject | null {
+  const asItIs = (flags & (LookupFlag.ReadLink | LookupFlag.TreeObject)) !== 0;
+  if ((flags & LookupFlag.ReadDir) !== 0 && (flags & LookupFlag.ReadLink) !== 0) throw new FluxError("EINVAL");
+  const entry = findEntry(context, rootref, splitKey(key), !asItIs);
+  if (entry === null) return null;
+  if ((flags & LookupFlag.TreeObject) !== 0) return treeObjectOf(entry);
+  if ((flags & LookupFlag.ReadLink) !== 0) {
+    if (entry.kind !== "symlink") throw new FluxError("EINVAL");
+    return treeObjectOf(entry);
+  }
+  if ((flags & LookupFlag.ReadDir) !== 0) {
+    if (entry.kind !== "dirref") throw new FluxError("ENOTDIR");
+    return directoryObject(context.index.directory(entry.ref));
+  }
+  if (entry.kind === "dirref") throw new FluxError("EISDIR");
+  return valueOf(context, entry);
+}
+
+type StoredEntry = Exclude<Entry, { kind: "draft" }>;
+
+function findEntry(
+  context: LookupContext,
+  rootref: string,
+  path: readonly string[],
+  followLast: boolean,
+): StoredEntry | null {
+  let names = path;
+  let root = rootref;
+  let entry: StoredEntry = { kind: "dirref", ref: root, text: null };
+  for (let position = 0, links = 0; position < names.length; position++) {
+    if (entry.kind !== "dirref") return null;
+    const found: Entry | undefined = context.index.directory(entry.ref).get(names[position]!);
+    if (found === undefined || found.kind === "draft") return null;
+    entry = found;
+    if (entry.kind !== "symlink" || (position === names.length - 1 && !followLast)) continue;
+    if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
+    if (entry.namespace !== null) root = context.rootOf(entry.namespace);
+    names = [...splitKey(entry.target), ...names.slice(position + 1)];
+    entry = { kind: "dirref", ref: root, text: null };
+    position = -1;
+  }
+  return entry;
+}
+
+function valueOf(context: LookupContext, entry: StoredEntry): TreeObject {
+  if (entry.kind !== "valref") return treeObjectOf(entry);
+  return { ver: 1, type: "val", data: base64Encode(concatBytes(context.index.values(entry.refs, context.held))) };
+}

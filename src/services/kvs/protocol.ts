@@ -1,0 +1,103 @@
+/**
+ * Messages of the service `kvs` (RFC 11; roles by RFC 12): what requests must look like, and who may do what.
+ *
+ * The instance owner may do everything. A guest may use the namespaces that it owns; its commits may set values and make
+ * empty directories, and may not store references, through which it could read what is not its own.
+ */
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { Role } from "../../protocol/message.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { requireInteger, requireString } from "../../sdk/service.ts";
+import { type LookupRequest, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { checkTreeObject } from "./tree.ts";
+
+/** Memory for blobs that the content store can give again, in bytes. */
+export const CLEAN_BYTES_MAX: number = 32 * 1024 * 1024;
+/** Memory for superseded versions that never reached the disk, in bytes. */
+export const HISTORY_BYTES_MAX: number = 16 * 1024 * 1024;
+/** A checkpoint is made when this much has been logged since the last one … */
+export const CHECKPOINT_LOG_BYTES: number = 4 * 1024 * 1024;
+/** … or what was made since takes this much memory … */
+export const CHECKPOINT_DIRTY_BYTES: number = 32 * 1024 * 1024;
+/** … or the first change since is this old. */
+export const CHECKPOINT_PERIOD_MS = 5000;
+/** A checkpoint that failed is tried again after this time. */
+export const CHECKPOINT_RETRY_MS = 1000;
+/** The log is synchronised to the disk at most this often. */
+export const LOG_SYNC_PERIOD_MS = 1000;
+/** Blobs on their way to the content store at once. */
+export const STORE_WINDOW = 256;
+/** Loads after which a request that still misses blobs is given up. */
+export const LOAD_ROUNDS_MAX = 10_000;
+
+export interface CommitRequest {
+  readonly namespace: string;
+  readonly flags: number;
+  readonly operations: readonly Operation[];
+}
+
+/** Whom a request speaks for. */
+export interface Caller {
+  readonly userid: number;
+  readonly rolemask: number;
+}
+
+export function isOwner(caller: Caller): boolean {
+  return (caller.rolemask & Role.Owner) !== 0;
+}
+
+/** Whether a caller may use a namespace. Throws EPERM. */
+export function checkAccess(caller: Caller, namespaceOwner: number): void {
+  if (isOwner(caller)) return;
+  if ((caller.rolemask & Role.User) === 0 || caller.userid !== namespaceOwner) throw new FluxError("EPERM");
+}
+
+/** Reads the payload of a commit. Throws EPROTO, EINVAL. */
+export function parseCommit(json: JsonObject): CommitRequest {
+  const namespace = requireString(json, "namespace");
+  const flags = requireInteger(json, "flags");
+  const { ops } = json;
+  if (!Array.isArray(ops)) throw new FluxError("EPROTO", "missing or invalid 'ops'");
+  return { namespace, flags, operations: ops.map(parseOperation) };
+}
+
+function parseOperation(value: JsonValue): Operation {
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", "an operation is not an object");
+  const key = requireString(value, "key");
+  const flags = requireInteger(value, "flags");
+  const { dirent } = value;
+  if (dirent === undefined) throw new FluxError("EPROTO", "an operation has no 'dirent'");
+  return { key, flags, dirent: dirent === null ? null : checkTreeObject(dirent) };
+}
+
+/** Refuses what a guest must not store. Throws EPERM. */
+export function checkGuestOperations(operations: readonly Operation[]): void {
+  for (const { dirent } of operations)
+    if (dirent !== null && dirent.type !== "val" && !isEmptyDirectory(dirent))
+      throw new FluxError("EPERM", `guests may not store a tree object of type ${dirent.type}`);
+}
+
+function isEmptyDirectory(object: TreeObject): boolean {
+  return object.type === "dir" && Object.keys(object.data).length === 0;
+}
+
+/** Reads the payload of a lookup. Throws EPROTO, EINVAL for a bad `rootdir`. */
+export function parseLookup(json: JsonObject): LookupRequest & { readonly rootref: string | null } {
+  const key = requireString(json, "key");
+  const flags = requireInteger(json, "flags");
+  const namespace = json["namespace"] === undefined ? undefined : requireString(json, "namespace");
+  if (key === "") throw new FluxError("EINVAL");
+  if (json["rootdir"] === undefined) {
+    if (namespace === undefined) throw new FluxError("EPROTO", "missing 'namespace'");
+    return { key, flags, namespace, rootref: null };
+  }
+  const root = checkTreeObject(json["rootdir"]);
+  if (root.type !== "dirref") throw new FluxError("EINVAL", "rootdir is not a directory reference");
+  return { key, flags, ...(namespace === undefined ? {} : { namespace }), rootref: root.data[0]! };
+}
+
+/** Whether a request comes from the instance owner or a guest: what all methods need. */
+export function callerOf(request: IncomingRequest): Caller {
+  return { userid: request.userid, rolemask: request.rolemask };
+}

@@ -1,0 +1,131 @@
+/**
+ * Applying transactions to a tree: operations on a draft of the root, of which only the directories on the way are
+ * copied. The version before stays as it is.
+ *
+ * A transaction happens whole or not at all: what it changed in a draft that it shares with others is undone when one of
+ * its operations fails, or finds a directory that is not in memory (MissingBlob).
+ */
+import { FluxError } from "../../base/errors.ts";
+import { splitKey, OPERATION_APPEND, type Operation } from "../../sdk/kvs-protocol.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import { Directory, entryOf, type Entry } from "./tree.ts";
+
+/** Links that one key may go through. */
+export const SYMLINK_DEPTH_MAX = 10;
+
+interface Change {
+  readonly directory: Directory;
+  readonly name: string;
+  readonly before: Entry | undefined;
+}
+
+export class Draft {
+  readonly #index: BlobIndex;
+  readonly #root: Directory;
+  readonly #changes: Change[] = [];
+
+  /** Throws MissingBlob where the root is not in memory. */
+  constructor(index: BlobIndex, rootref: string) {
+    this.#index = index;
+    this.#root = index.directory(rootref).draft();
+  }
+
+  /** Applies a transaction. Throws FluxError where it cannot be done, MissingBlob where it must wait; then nothing of it is left. */
+  apply(operations: readonly Operation[]): void {
+    this.#changes.length = 0;
+    try {
+      for (const operation of operations) this.#applyOperation(operation);
+    } catch (error) {
+      for (const { directory, name, before } of this.#changes.toReversed()) directory.set(name, before);
+      throw error;
+    } finally {
+      this.#changes.length = 0;
+    }
+  }
+
+  /** Hashes what was touched; returns the new root's blobref. The draft is of no use afterwards. */
+  freeze(): string {
+    return this.#index.freeze(this.#root);
+  }
+
+  #applyOperation({ key, flags, dirent }: Operation): void {
+    const names = splitKey(key);
+    if (names.length === 0) throw new FluxError("EINVAL");
+    const place = this.#descend(names, dirent !== null);
+    if (place === null) return;
+    const { directory, name } = place;
+    if (dirent === null) {
+      if (directory.get(name) !== undefined) this.#set(directory, name, undefined);
+      return;
+    }
+    if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val")
+      throw new FluxError("EPROTO", "only a value can be appended");
+    const before = directory.get(name);
+    const isAppend = (flags & OPERATION_APPEND) !== 0 && before !== undefined;
+    this.#set(
+      directory,
+      name,
+      isAppend ? this.#appended(before, (dirent as { data: string }).data) : this.#made(dirent),
+    );
+  }
+
+  #made(dirent: NonNullable<Operation["dirent"]>): Entry {
+    const entry = entryOf(dirent, this.#index);
+    if (entry.kind === "dirref") this.#index.revive(entry.ref);
+    if (entry.kind === "valref") for (const ref of entry.refs) this.#index.revive(ref);
+    return entry;
+  }
+
+  /** A value with bytes added: blobs one after the other, in the order of the appends. */
+  #appended(before: Entry, base64: string): Entry {
+    switch (before.kind) {
+      case "val": {
+        const refs = [this.#index.addValue(before.data), this.#index.addValue(base64)];
+        return { kind: "valref", refs, text: null };
+      }
+      case "valref":
+        return { kind: "valref", refs: [...before.refs, this.#index.addValue(base64)], text: null };
+      case "symlink":
+        throw new FluxError("ENOTSUP");
+      default:
+        throw new FluxError("EISDIR");
+    }
+  }
+
+  /**
+   * Goes to the directory that holds the last name of a path. Directories on the way become drafts; what is in the way is
+   * overwritten by a directory when `create` is set, otherwise there is no such place (null).
+   */
+  #descend(path: readonly string[], create: boolean): { directory: Directory; name: string } | null {
+    let names = [...path];
+    let directory = this.#root;
+    for (let position = 0, links = 0; position < names.length - 1; position++) {
+      const name = names[position]!;
+      const entry = directory.get(name);
+      if (entry?.kind === "symlink") {
+        if (entry.namespace !== null) throw new FluxError("EINVAL");
+        if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
+        names = [...splitKey(entry.target), ...names.slice(position + 1)];
+        directory = this.#root;
+        position = -1;
+        continue;
+      }
+      const next = this.#draftOf(directory, name, entry, create);
+      if (next === null) return null;
+      directory = next;
+    }
+    return { directory, name: names.at(-1)! };
+  }
+
+  #draftOf(directory: Directory, name: string, entry: Entry | undefined, create: boolean): Directory | null {
+    if (entry?.kind === "draft") return entry.directory;
+    if (entry?.kind !== "dirref" && !create) return null;
+    const draft = entry?.kind === "dirref" ? this.#index.directory(entry.ref).draft() : new Directory();
+    this.#set(directory, name, { kind: "draft", directory: draft });
+    return draft;
+  }
+
+  #set(directory: Directory, name: string, entry: Entry | undefined): void {
+    this.#changes.push({ directory, name, before: directory.set(name, entry) });
+  }
+}

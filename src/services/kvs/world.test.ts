@@ -1,0 +1,216 @@
+/**
+ * A small world for tests of the storage services: brokers made of a Router and a ModuleHost each, joined by links that
+ * pass objects, and a disk in memory that a crash does not clear.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { BlobDatabase, BlobRecord, Clock, Disk, LogFile, Ports } from "../../base/ports.ts";
+import { ModuleHost } from "../../broker/module-host.ts";
+import { Router, type Peer } from "../../broker/router.ts";
+import { nodeClock } from "../../host/clock.ts";
+import { nodeCodec } from "../../host/codec.ts";
+import { nodeRandom } from "../../host/random.ts";
+import { Role, type Message } from "../../protocol/message.ts";
+import { Handle } from "../../sdk/handle.ts";
+import type { JsonObject } from "../../base/json.ts";
+import type { ModuleDefinition } from "../../sdk/module.ts";
+import { contentModule } from "../content/service.ts";
+import { contentSqliteModule } from "../content-sqlite/service.ts";
+import { kvsModule } from "./service.ts";
+
+export const OWNER = 1000;
+
+class MemoryBlobs implements BlobDatabase {
+  readonly blobs = new Map<string, Uint8Array>();
+  readonly texts: string[] = [];
+  readonly #disk: MemoryDisk;
+
+  constructor(disk: MemoryDisk) {
+    this.#disk = disk;
+  }
+  load(hash: Uint8Array): Uint8Array | null {
+    return this.blobs.get(Buffer.from(hash).toString("hex")) ?? null;
+  }
+  has(hash: Uint8Array): boolean {
+    return this.blobs.has(Buffer.from(hash).toString("hex"));
+  }
+  store(blobs: readonly BlobRecord[]): void {
+    this.#disk.checkRoom();
+    for (const { hash, data } of blobs) this.blobs.set(Buffer.from(hash).toString("hex"), data);
+  }
+  remove(): void {}
+  forEachHash(): void {}
+  checkpoints(): string[] {
+    return this.texts.toReversed();
+  }
+  putCheckpoint(text: string): void {
+    this.#disk.checkRoom();
+    this.texts.push(text);
+  }
+  shrink(): void {}
+  stats(): { objectCount: number; fileBytes: number; freeBytes: number } {
+    return { objectCount: this.blobs.size, fileBytes: 0, freeBytes: 0 };
+  }
+  close(): void {}
+}
+
+/** Files and blob databases in memory: all that was written stays, whatever happens to the brokers. */
+export class MemoryDisk {
+  readonly files = new Map<string, Buffer>();
+  readonly databases = new Map<string, MemoryBlobs>();
+  isFull = false;
+
+  checkRoom(): void {
+    if (this.isFull) throw new FluxError("ENOSPC");
+  }
+
+  get port(): Disk {
+    const { files, databases } = this;
+    const openLog = (path: string): LogFile => {
+      if (!files.has(path)) files.set(path, Buffer.alloc(0));
+      let name = path;
+      const content = (): Buffer => files.get(name) ?? Buffer.alloc(0);
+      const log = {
+        get length() {
+          return content().byteLength;
+        },
+        append: (data: Uint8Array) => {
+          this.checkRoom();
+          files.set(name, Buffer.concat([content(), data]));
+        },
+        sync: async () => {},
+        truncate: (length: number) => void files.set(name, content().subarray(0, length)),
+        close: () => void (name = ""),
+      };
+      return log;
+    };
+    return {
+      openLog,
+      info: (path: string) =>
+        files.has(path) ? { kind: "file", sizeBytes: files.get(path)!.byteLength, mode: 0o600, mtime: 0 } : null,
+      readFile: (path: string) => files.get(path)!,
+      rename: (from: string, to: string) => {
+        files.set(to, files.get(from)!);
+        files.delete(from);
+      },
+      remove: (path: string) => void files.delete(path),
+      freeBytes: () => 1 << 30,
+      openBlobDatabase: (path: string) => {
+        if (!databases.has(path)) databases.set(path, new MemoryBlobs(this));
+        return databases.get(path)!;
+      },
+    } as Partial<Disk> as Disk;
+  }
+}
+
+export interface Broker {
+  readonly rank: number;
+  readonly router: Router;
+  readonly modules: ModuleHost;
+  readonly logs: string[];
+  /** A client of this broker. */
+  connect(userid?: number): Handle;
+  load(definition: ModuleDefinition, args?: readonly string[]): Promise<void>;
+}
+
+export interface WorldOptions {
+  readonly size?: number;
+  readonly disk?: MemoryDisk;
+  readonly config?: JsonObject;
+  readonly clock?: Clock;
+  readonly hash?: string;
+  /** Real disk port and directory instead of memory. */
+  readonly realDisk?: { port: Disk; directory: string };
+}
+
+/** Brokers in a chain-free tree: rank 0 is the parent of all. */
+export function makeBrokers(options: WorldOptions = {}): Broker[] {
+  const size = options.size ?? 1;
+  const disk = options.disk ?? new MemoryDisk();
+  const ports = {
+    clock: options.clock ?? nodeClock(),
+    random: nodeRandom(),
+    codec: nodeCodec(),
+    disk: options.realDisk?.port ?? disk.port,
+  } as Ports;
+  const brokers: Broker[] = [];
+  const peers: Map<number, Peer>[] = Array.from({ length: size }, () => new Map());
+  for (let rank = 0; rank < size; rank++) brokers.push(makeBroker(rank, size, ports, peers[rank]!, options));
+  for (let rank = 1; rank < size; rank++) link(brokers[0]!, brokers[rank]!, peers);
+  return brokers;
+}
+
+function makeBroker(rank: number, size: number, ports: Ports, peers: Map<number, Peer>, options: WorldOptions): Broker {
+  const logs: string[] = [];
+  const router = new Router({
+    rank,
+    size,
+    ownerUserid: OWNER,
+    routes: {
+      nextHop: (target) => peers.get(rank === 0 ? target : 0) ?? null,
+      get parent() {
+        return rank === 0 ? null : (peers.get(0) ?? null);
+      },
+      get children() {
+        return rank === 0 ? peers.values() : [];
+      },
+    },
+    newUuid: () => ports.random.uuid(),
+    defer: (callback) => ports.clock.defer(callback),
+  });
+  const attributes: Record<string, string> = {
+    "content.hash": options.hash ?? "sha1",
+    statedir: options.realDisk?.directory ?? "/state",
+  };
+  const modules = new ModuleHost({
+    router,
+    ports,
+    ownerUserid: OWNER,
+    attribute: (name) => attributes[name] ?? null,
+    setAttribute: (name, value) => void (attributes[name] = value),
+    config: () => options.config ?? {},
+    log: (component, level, text) => void logs.push(`${level} ${component}: ${text}`),
+    fatal: (component, error) => {
+      throw new Error(`fatal in ${component}`, { cause: error });
+    },
+  });
+  return {
+    rank,
+    router,
+    modules,
+    logs,
+    connect: (userid = OWNER) => {
+      const rolemask = userid === OWNER ? Role.Owner | Role.Local : Role.User | Role.Local;
+      return new Handle(router.attach({ userid, rolemask }));
+    },
+    load: async (definition, args = []) => void (await modules.load(definition, { args })),
+  };
+}
+
+function link(parent: Broker, child: Broker, peers: Map<number, Peer>[]): void {
+  const uuids = { parent: `broker-${parent.rank}`, child: `broker-${child.rank}` };
+  const deliver = (to: Broker, peer: () => Peer) => (message: Message) =>
+    queueMicrotask(() => to.router.receiveFrom(peer(), message));
+  const toChild: Peer = { uuid: uuids.child, send: deliver(child, () => toParent) };
+  const toParent: Peer = { uuid: uuids.parent, send: deliver(parent, () => toChild) };
+  peers[parent.rank]!.set(child.rank, toChild);
+  peers[child.rank]!.set(parent.rank, toParent);
+  parent.router.addPeer(toChild);
+  child.router.addPeer(toParent);
+}
+
+/** Brokers with content store and KVS loaded. */
+export async function startStorage(options: WorldOptions = {}): Promise<Broker[]> {
+  const brokers = makeBrokers(options);
+  for (const broker of brokers) {
+    await broker.load(contentModule);
+    if (broker.rank === 0) await broker.load(contentSqliteModule);
+    await broker.load(kvsModule);
+  }
+  return brokers;
+}
+
+/** Unloads everything, as an instance that ends well does. */
+export async function stopStorage(brokers: readonly Broker[]): Promise<void> {
+  for (const broker of brokers.toReversed())
+    for (const { name } of [...broker.modules.modules].toReversed()) await broker.modules.remove(name);
+}

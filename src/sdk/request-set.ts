@@ -16,6 +16,10 @@ export class RequestSet<T> {
     this.#entries.set(request, state);
   }
 
+  has(request: IncomingRequest): boolean {
+    return this.#entries.has(request);
+  }
+
   delete(request: IncomingRequest): boolean {
     return this.#entries.delete(request);
   }

@@ -1,0 +1,99 @@
+/**
+ * The attributes of one broker: names, values, and who may change what (flux-broker-attributes(7)). Pure.
+ *
+ * The broker itself sets what it likes (`set`); the command line and clients go through the rules (`setInitial`,
+ * `setByClient`).
+ */
+import { FluxError } from "../base/errors.ts";
+import { formatDuration, tryParseFsd } from "../formats/duration.ts";
+import { ATTRIBUTE_FAMILIES, ATTRIBUTE_RULES, type AttributeRule } from "./attribute-table.ts";
+
+/** Bit 0 of the flags in an answer to `attr.get`: the value never changes. */
+const FLAG_IMMUTABLE = 1;
+
+export function attributeRule(name: string): AttributeRule | null {
+  const rule = ATTRIBUTE_RULES[name];
+  if (rule !== undefined) return rule;
+  return ATTRIBUTE_FAMILIES.find(([prefix]) => name.startsWith(prefix))?.[1] ?? null;
+}
+
+export class Attributes {
+  readonly #values = new Map<string, string>();
+  readonly #listeners = new Map<string, ((value: string) => void)[]>();
+
+  constructor() {
+    for (const [name, rule] of Object.entries(ATTRIBUTE_RULES))
+      if (rule.initial !== null) this.#values.set(name, canonical(name, rule, rule.initial));
+  }
+
+  get(name: string): string | null {
+    return this.#values.get(name) ?? null;
+  }
+
+  /** The value; throws where the broker should have set it by now. */
+  require(name: string): string {
+    const value = this.get(name);
+    if (value === null) throw new FluxError("ENOENT", `attribute ${name} is not set`);
+    return value;
+  }
+
+  /** A duration in seconds; Infinity where it is "none". */
+  seconds(name: string): number {
+    const value = this.get(name);
+    return value === null || value === "none" ? Number.POSITIVE_INFINITY : (tryParseFsd(value) ?? 0);
+  }
+
+  set(name: string, value: string): void {
+    this.#values.set(name, value);
+    for (const listener of this.#listeners.get(name) ?? []) listener(value);
+  }
+
+  /** Calls back whenever the value is set. */
+  watch(name: string, listener: (value: string) => void): void {
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+  }
+
+  /** Sets a value from the command line. Throws FluxError with a text that begins with the name. */
+  setInitial(name: string, value: string): void {
+    const rule = attributeRule(name);
+    if (rule === null) throw new FluxError("ENOENT", `${name}: unknown attribute`);
+    if (rule.readonly === true) throw new FluxError("EINVAL", `${name}: attribute may not be set on the command line`);
+    this.set(name, canonical(name, rule, value));
+  }
+
+  /** Sets a value for a client. Throws ENOENT or EPERM. */
+  setByClient(name: string, value: string, force: boolean): void {
+    const rule = attributeRule(name);
+    if (rule === null) throw new FluxError("ENOENT", "unknown attribute");
+    if (!force && rule.runtime !== true) throw new FluxError("EPERM", "attribute may not be updated");
+    this.set(name, value);
+  }
+
+  /** Removes a value for a client. Throws ENOENT or EPERM. */
+  removeByClient(name: string): void {
+    if (!this.#values.has(name)) throw new FluxError("ENOENT");
+    if (attributeRule(name)?.runtime !== true) throw new FluxError("EPERM");
+    this.#values.delete(name);
+  }
+
+  /** The answer to `attr.get`. Throws ENOENT. */
+  describe(name: string): { value: string; flags: number } {
+    const value = this.get(name);
+    if (value === null) throw new FluxError("ENOENT");
+    const rule = attributeRule(name);
+    const mayChange = rule === null || rule.immutable !== true;
+    return { value, flags: mayChange ? 0 : FLAG_IMMUTABLE };
+  }
+
+  /** All known names, set or not, sorted. */
+  names(): string[] {
+    return [...new Set([...Object.keys(ATTRIBUTE_RULES), ...this.#values.keys()])].sort();
+  }
+}
+
+function canonical(name: string, rule: AttributeRule, value: string): string {
+  if (rule.duration !== true || value === "none") return value;
+  const seconds = tryParseFsd(value);
+  if (seconds === null) throw new FluxError("EINVAL", `${name}: '${value}' is not a duration, like 30s or 5m`);
+  return formatDuration(seconds);
+}

@@ -1,0 +1,264 @@
+/**
+ * From nothing to a broker that knows its place: rank and size, directories, attributes, its parts, its builtin services,
+ * and the addresses and keys of its neighbours.
+ */
+import { FluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Address, KeyPair, Ports } from "../base/ports.ts";
+import { Hostlist } from "../formats/hostlist.ts";
+import { Idset } from "../formats/idset.ts";
+import type { Attributes } from "./attributes.ts";
+import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootstrap.ts";
+import { Core, type CoreEvents } from "./core.ts";
+import { prepareRundir, prepareStatedir } from "./directories.ts";
+import { programEnvironment } from "./environment.ts";
+import type { BrokerLog } from "./log.ts";
+import type { ModuleRegistry } from "./module-service.ts";
+import { Overlay, type OverlayEvents } from "./overlay.ts";
+import { makeTree, type Tree } from "./tree.ts";
+
+/** The release of the reference whose protocol this broker speaks: what clients see as attribute `version`. */
+export const COMPATIBLE_VERSION = "0.88.0";
+
+export interface BootOptions {
+  readonly ports: Ports;
+  readonly attributes: Attributes;
+  readonly client: BootClient;
+  readonly config: JsonObject;
+  readonly reloadConfig: () => JsonObject;
+  readonly registry: ModuleRegistry;
+  readonly log: BrokerLog;
+  readonly overlayEvents: OverlayEvents;
+  readonly coreEvents: CoreEvents;
+}
+
+interface Place {
+  readonly rank: number;
+  readonly size: number;
+  readonly name: string;
+  readonly tree: Tree;
+}
+
+/** Rejects with FluxError where the broker cannot start; what was made until then is on disk. */
+export async function bootBroker(options: BootOptions): Promise<{ core: Core; overlay: Overlay }> {
+  const { ports, attributes, client, log } = options;
+  const { rank, size, name } = await client.initialize();
+  if (rank < 0 || rank >= size) throw new FluxError("EPROTO", `bootstrap: rank ${rank} is not below size ${size}`);
+  const tree = makeTree(attributes.require("tbon.topo"), size, client.plan?.parents);
+  const place: Place = { rank, size, name, tree };
+  setAttributes(options, place);
+  await inheritFromLauncher(options, place);
+  const rundir = prepareRundir(ports.disk, attributes, ports.host);
+  if (rank === 0) prepareStatedir(ports.disk, attributes, ports.host);
+  const socketPath = localSocket(attributes, rundir, rank);
+  const keys = client.plan?.keys ?? ports.codec.generateKeyPair();
+  const uuid = ports.random.uuid();
+  const overlay = new Overlay({
+    ports,
+    rank,
+    tree,
+    uuid,
+    hostname: attributes.require("hostname"),
+    keys,
+    silenceLimit: attributes.seconds("tbon.torpid_max"),
+    events: options.overlayEvents,
+  });
+  const environment = programEnvironment(ports.host.env, attributes.require("local-uri"), ports.host.fluxPath);
+  const { config, reloadConfig, registry, coreEvents } = options;
+  const core = new Core({
+    ports,
+    attributes,
+    registry,
+    overlay,
+    tree,
+    rank,
+    size,
+    uuid,
+    config,
+    reloadConfig,
+    environment,
+    log,
+    events: coreEvents,
+  });
+  await core.loadBuiltins(socketPath);
+  await meetNeighbours(options, place, overlay, keys);
+  if (rank === 0) {
+    const hostlist = attributes.require("hostlist");
+    overlay.open({ hostlist, config, starttime: attributes.require("broker.starttime") });
+  }
+  return { core, overlay };
+}
+
+function localSocket(attributes: Attributes, rundir: string, rank: number): string {
+  const given = attributes.get("local-uri");
+  if (given === null) {
+    attributes.set("local-uri", `local://${rundir}/local-${rank}`);
+    return `${rundir}/local-${rank}`;
+  }
+  if (!given.startsWith("local://")) throw new FluxError("EINVAL", `local-uri '${given}' must begin with local://`);
+  return given.slice("local://".length);
+}
+
+function setAttributes(options: BootOptions, place: Place): void {
+  const { ports, attributes, client } = options;
+  const { rank, size, tree } = place;
+  const { host, clock } = ports;
+  const set = (name: string, value: string | number): void => attributes.set(name, String(value));
+  const setDefault = (name: string, value: string | number): void => {
+    if (attributes.get(name) === null) set(name, value);
+  };
+  set("rank", rank);
+  set("size", size);
+  set("version", COMPATIBLE_VERSION);
+  set("security.owner", host.uid);
+  set("broker.pid", host.pid);
+  set("broker.starttime", clock.now().toFixed(2));
+  set("broker.boot-method", client.method);
+  setDefault("hostname", host.hostname);
+  setDefault("broker.quorum", size);
+  setDefault("broker.critical-ranks", Idset.from(tree.criticalRanks).format());
+  set("tbon.level", tree.levelOf(rank));
+  set("tbon.maxlevel", tree.maxLevel);
+  set("tbon.descendants", tree.descendantsOf(rank).length);
+  if (rank === 0) setDefault("content.backing-module", "content-sqlite");
+}
+
+/** What the enclosing instance, or the launcher, says of this one. */
+async function inheritFromLauncher(options: BootOptions, place: Place): Promise<void> {
+  const { ports, attributes, client } = options;
+  const { env } = ports.host;
+  const level = await client.get("flux.instance-level");
+  attributes.set("instance-level", level ?? "0");
+  if (level !== null) {
+    attributes.set("jobid", place.name);
+    const hint = await client.get("flux.tbon-interface-hint");
+    if (hint !== null) attributes.set("tbon.interface-hint", hint);
+  }
+  const parentUri = env["FLUX_URI"];
+  if (parentUri !== undefined && level !== null) attributes.set("parent-uri", parentUri);
+  const namespace = env["FLUX_KVS_NAMESPACE"];
+  if (namespace !== undefined) attributes.set("parent-kvs-namespace", namespace);
+  attributes.set("jobid-path", level === null ? "/" : `${env["FLUX_JOB_ID_PATH"] ?? ""}/${place.name}`);
+  attributes.set("broker.mapping", await mappingOf(client, place.size));
+}
+
+/** RFC 34: which ranks share a node. */
+async function mappingOf(client: BootClient, size: number): Promise<string> {
+  const taskmap = await client.get("flux.taskmap");
+  if (taskmap !== null) return taskmap.replace(/^\{.*"map":(.*)\}$/, "$1");
+  const vector = await client.get("PMI_process_mapping");
+  const blocks = vector === null ? [] : [...vector.matchAll(/\((\d+),(\d+),(\d+)\)/g)];
+  if (blocks.length === 0) return `[[0,${size},1,1]]`;
+  return `[${expandBlocks(
+    blocks.map((block) => [Number(block[1]), Number(block[2]), Number(block[3])] as const),
+    size,
+  ).join(",")}]`;
+}
+
+/** The list of blocks repeats until every rank is placed. */
+function expandBlocks(blocks: readonly (readonly [number, number, number])[], size: number): string[] {
+  const result: string[] = [];
+  let left = size;
+  for (let index = 0; left > 0; index++) {
+    const [first, nodes, perNode] = blocks[index % blocks.length]!;
+    if (nodes === 0 || perNode === 0) break;
+    const whole = Math.min(nodes, Math.floor(left / perNode));
+    if (whole > 0) result.push(`[${first},${whole},${perNode},1]`);
+    left -= whole * perNode;
+    if (whole < nodes && left > 0) {
+      result.push(`[${first + whole},1,${left},1]`);
+      left = 0;
+    }
+  }
+  return result;
+}
+
+/** Exchanges addresses and keys with parent and children; listens for the children before anybody can know where. */
+async function meetNeighbours(options: BootOptions, place: Place, overlay: Overlay, keys: KeyPair): Promise<void> {
+  const { ports, attributes, client } = options;
+  const { rank, size, tree } = place;
+  const host = attributes.require("hostname");
+  if (client.plan !== undefined) return meetByPlan(options, place, overlay, keys);
+  const children = tree.childrenOf(rank);
+  const address = children.length === 0 ? null : await overlay.listen(listenAddress(ports, attributes, rank));
+  if (address !== null) attributes.set("tbon.endpoint", formatEndpoint(address));
+  if (size === 1) {
+    if (attributes.get("hostlist") === null) attributes.set("hostlist", host);
+    return client.finalize();
+  }
+  await client.put(String(rank), encodeCard({ host, publicKey: keys.publicKey, address }));
+  await client.barrier();
+  const parent = tree.parentOf(rank);
+  if (parent !== null) await meet(client, attributes, overlay, parent, true);
+  if (rank === 0) await meetAll(client, attributes, overlay, place, host);
+  else for (const child of children) await meet(client, attributes, overlay, child, false);
+  // Nobody connects before every parent knows its children's keys.
+  await client.barrier();
+  await client.finalize();
+}
+
+async function meet(
+  client: BootClient,
+  attributes: Attributes,
+  overlay: Overlay,
+  rank: number,
+  isParent: boolean,
+): Promise<void> {
+  const card = await fetchCard(client, rank);
+  overlay.setCard(rank, card);
+  if (!isParent) return;
+  if (card.address === null) throw new FluxError("EPROTO", `bootstrap: rank ${rank} does not say where it listens`);
+  attributes.set("tbon.parent-endpoint", formatEndpoint(card.address));
+}
+
+/** The leader reads every card, for the list of hosts. */
+async function meetAll(
+  client: BootClient,
+  attributes: Attributes,
+  overlay: Overlay,
+  place: Place,
+  ownHost: string,
+): Promise<void> {
+  const hosts = [ownHost];
+  for (let rank = 1; rank < place.size; rank++) {
+    const card = await fetchCard(client, rank);
+    overlay.setCard(rank, card);
+    hosts.push(card.host);
+  }
+  if (attributes.get("hostlist") === null) attributes.set("hostlist", Hostlist.from(hosts).format());
+}
+
+/** On one node a socket file does; else the address by which other hosts reach this one. */
+function listenAddress(ports: Ports, attributes: Attributes, rank: number): Address {
+  const sharesNode = /^\[\[\d+,1,\d+,1\]\]$/.test(attributes.require("broker.mapping"));
+  if (sharesNode && (attributes.get("tbon.prefertcp") ?? "0") === "0")
+    return { kind: "unix", path: `${attributes.require("rundir")}/tbon-${rank}` };
+  const hint = attributes.get("tbon.interface-hint") ?? "default-route";
+  return { kind: "tcp", host: ports.net.hostAddress(hint === "default-route" ? undefined : hint), port: 0 };
+}
+
+async function meetByPlan(options: BootOptions, place: Place, overlay: Overlay, keys: KeyPair): Promise<void> {
+  const { attributes, client } = options;
+  const plan = client.plan!;
+  const { rank, tree } = place;
+  if (attributes.get("hostlist") === null) attributes.set("hostlist", Hostlist.from(plan.hosts).format());
+  const cardOf = (of: number): { host: string; publicKey: Uint8Array; address: Address | null } => ({
+    host: plan.hosts[of] ?? "",
+    publicKey: keys.publicKey,
+    address: plan.connectAddress(of),
+  });
+  const children = tree.childrenOf(rank);
+  for (const child of children) overlay.setCard(child, cardOf(child));
+  if (children.length > 0) {
+    const bind = plan.bindAddress(rank);
+    if (bind === null) throw new FluxError("EINVAL", `bootstrap: host ${plan.hosts[rank]} needs a bind address`);
+    attributes.set("tbon.endpoint", formatEndpoint(await overlay.listen(bind)));
+  }
+  const parent = tree.parentOf(rank);
+  if (parent === null) return;
+  const card = cardOf(parent);
+  if (card.address === null) throw new FluxError("EINVAL", `bootstrap: host ${card.host} needs a connect address`);
+  attributes.set("tbon.parent-endpoint", formatEndpoint(card.address));
+  overlay.setCard(parent, card);
+}
+

@@ -1,0 +1,431 @@
+/**
+ * One broker, from its start to its exit code. Many can live in one process: everything they touch comes with the
+ * options.
+ *
+ * Invariants: `run` resolves exactly once. State changes happen in `#post` only, by the table of `state-machine.ts`;
+ * what a state sets going reports back with an event. After `kill` nothing is sent, logged or started any more.
+ */
+import { utf8Encode } from "../base/bytes.ts";
+import { errorText, FluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Ports, TimerHandle } from "../base/ports.ts";
+import { signalName, SIGNALS } from "../base/signals.ts";
+import { formatDuration } from "../formats/duration.ts";
+import { Attributes } from "./attributes.ts";
+import { bootBroker } from "./boot.ts";
+import { singleBoot, type BootClient } from "./bootstrap.ts";
+import type { Core, CoreEvents } from "./core.ts";
+import { removeDirectories } from "./directories.ts";
+import { BrokerLog } from "./log.ts";
+import type { ModuleRegistry } from "./module-service.ts";
+import { Overlay, type OverlayEvents, type Welcome } from "./overlay.ts";
+import { DEFAULT_PERSONALITY, type PersonalityEntry } from "./personality.ts";
+import type { Program } from "./programs.ts";
+import { prefetchServices, runCleanup, runRc1, runRc2, runRc3, type RunLevelOptions } from "./run-levels.ts";
+import { isEnding, nextState, stateNumber, type StateEvent, type StateName } from "./state-machine.ts";
+
+const LOG_CRIT = 2;
+const LOG_ERR = 3;
+const LOG_INFO = 6;
+/** How long the initial program may take to end after SIGHUP, and again after SIGTERM, before SIGKILL. */
+const PROGRAM_PATIENCE_MS = 5000;
+/** How long the orderly way out may take once the parent is gone. */
+const ORPHAN_PATIENCE_MS = 5000;
+/** How long children may take to leave after a signal, where broker.shutdown-timeout does not say. */
+const SIGNAL_PATIENCE_MS = 20_000;
+/** What a shell says of a program that SIGKILL ended. */
+const KILLED_EXIT_CODE: number = 128 + 9;
+
+export interface BrokerOptions {
+  readonly ports: Ports;
+  /** How the broker finds its place; default: an instance of its own. */
+  readonly boot?: BootClient;
+  /** Attributes of the command line. */
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly config?: JsonObject;
+  /** Reads the configuration again (`flux config reload`). Throws FluxError. Default: it stays as it is. */
+  readonly reloadConfig?: () => JsonObject;
+  /** One word is a line for the shell, more are program and arguments, none is an interactive shell. */
+  readonly initialProgram?: readonly string[];
+  /** The services that can be loaded, by name. */
+  readonly modules: ModuleRegistry;
+  /** Which of them a complete instance has. */
+  readonly personality?: readonly PersonalityEntry[];
+  /** Takes lines for people. */
+  readonly stderr: (text: string) => void;
+  /** The initial program shares the broker's process group (as under a terminal). Default false. */
+  readonly sharesGroup?: boolean;
+}
+
+export class Broker {
+  readonly #options: BrokerOptions;
+  readonly #attributes = new Attributes();
+  readonly #log: BrokerLog;
+  readonly #ended: Promise<number>;
+  #resolve: (exitCode: number) => void = () => {};
+  #core: Core | null = null;
+  #overlay: Overlay | null = null;
+  #levels: RunLevelOptions | null = null;
+  #state: StateName = "load-builtins";
+  #sinceMs: number;
+  #parentState: StateName = "load-builtins";
+  /** Events that came before the state in which they count. */
+  readonly #waiting = new Set<StateEvent>();
+  #program: Program | null = null;
+  #exitCode = 0;
+  #signals = 0;
+  #dead = false;
+  readonly #timers = new Set<TimerHandle>();
+
+  constructor(options: BrokerOptions) {
+    this.#options = options;
+    const { clock, host, disk } = options.ports;
+    this.#sinceMs = clock.monotonicMs();
+    this.#ended = new Promise((resolve) => (this.#resolve = resolve));
+    this.#log = new BrokerLog({
+      rank: () => this.#attributes.get("rank") ?? host.hostname,
+      pid: host.pid,
+      attributes: this.#attributes,
+      now: () => clock.now(),
+      stderr: (text) => this.#dead || options.stderr(text),
+      forward: (line) => this.#forwardLog(line),
+      appendFile: (path, line) => {
+        const log = disk.openLog(path);
+        log.append(utf8Encode(line));
+        log.close();
+      },
+    });
+  }
+
+  /** The value of an attribute, or null. */
+  attribute(name: string): string | null {
+    return this.#attributes.get(name);
+  }
+
+  get state(): StateName {
+    return this.#state;
+  }
+
+  /** Boots and lives. Resolves with the exit code. */
+  async run(): Promise<number> {
+    try {
+      for (const [name, value] of Object.entries(this.#options.attributes ?? {})) this.#attributes.setInitial(name, value);
+    } catch (error) {
+      this.#options.stderr(`flux-broker: ${errorText(error)}\n`);
+      return 1;
+    }
+    try {
+      await this.#boot();
+    } catch (error) {
+      if (this.#dead) return KILLED_EXIT_CODE;
+      this.#log.append("broker", LOG_CRIT, error instanceof FluxError ? error.message : describeBug(error));
+      this.#overlay?.destroy();
+      this.#core?.connector.destroy();
+      removeDirectories(this.#options.ports.disk, this.#attributes);
+      return 1;
+    }
+    this.#post("builtins-success");
+    return this.#ended;
+  }
+
+  /** Takes a signal that its process got: SIGINT, SIGTERM, SIGHUP and the like end the instance. */
+  signal(signum: number): void {
+    this.#signals++;
+    this.#log.append("broker", LOG_INFO, `signal ${signalName(signum)}`);
+    if (this.#core === null || this.#signals > 2) return this.#exit(128 + signum);
+    this.#boundShutdown();
+    this.#shutdown();
+    // Who asks twice does not want to wait for jobs.
+    if (this.#signals > 1) this.#post("cleanup-timeout");
+  }
+
+  /** Dies at once, as if by SIGKILL: links break, nothing is said or cleaned up. */
+  kill(): void {
+    this.#dead = true;
+    this.#cancelTimers();
+    this.#overlay?.destroy();
+    this.#core?.connector.destroy();
+    this.#resolve(KILLED_EXIT_CODE);
+  }
+
+  async #boot(): Promise<void> {
+    const { ports, boot, config, modules } = this.#options;
+    const { core, overlay } = await bootBroker({
+      ports,
+      attributes: this.#attributes,
+      client: boot ?? singleBoot(),
+      config: config ?? {},
+      reloadConfig: this.#options.reloadConfig ?? (() => this.#core?.config ?? {}),
+      registry: modules,
+      log: this.#log,
+      overlayEvents: this.#overlayEvents(),
+      coreEvents: this.#coreEvents(),
+    });
+    this.#core = core;
+    this.#overlay = overlay;
+    this.#levels = {
+      core,
+      registry: modules,
+      personality: this.#options.personality ?? DEFAULT_PERSONALITY,
+      sharesGroup: this.#options.sharesGroup === true,
+      cwd: ports.host.cwd,
+      running: (program) => (this.#program = program),
+    };
+  }
+
+  #coreEvents(): CoreEvents {
+    return {
+      online: () => this.#checkQuorum(),
+      shutdown: () => this.#shutdown(),
+      fatal: (component, error) => {
+        if (this.#dead) return;
+        this.#log.append(component, LOG_CRIT, describeBug(error));
+        this.#exit(1);
+      },
+    };
+  }
+
+  #overlayEvents(): OverlayEvents {
+    return {
+      joined: (welcome) => this.#joined(welcome),
+      parentState: (state) => this.#followParent(state),
+      parentLost: (reason) => this.#parentLost(reason),
+      childJoined: () => {},
+      childLeft: (rank, reason) => this.#childLeft(rank, reason),
+      log: (severity, text) => this.#log.append("overlay", severity, text),
+    };
+  }
+
+  // ---- States
+
+  #post(event: StateEvent): void {
+    if (this.#dead) return;
+    const next = nextState(this.#state, event);
+    if (next === null) {
+      // A wish to end that comes at a bad time is remembered until it can be granted.
+      if (event === "shutdown" || event === "parent-fail") this.#waiting.add(event);
+      return;
+    }
+    if (event === "rc1-fail" || event === "rc3-fail") this.#exitCode ||= 1;
+    const nowMs = this.#options.ports.clock.monotonicMs();
+    const seconds = formatDuration((nowMs - this.#sinceMs) / 1000);
+    this.#log.append("broker", LOG_INFO, `${event}: ${this.#state}->${next} ${seconds}`);
+    this.#state = next;
+    this.#sinceMs = nowMs;
+    this.#core?.enterState(next);
+    this.#act(next);
+    for (const waiting of [...this.#waiting])
+      if (this.#state === next && nextState(next, waiting) !== null) {
+        this.#waiting.delete(waiting);
+        this.#post(waiting);
+      }
+  }
+
+  /** Carries out work of a state; the event that it resolves with leads on. What is no operating error is fatal. */
+  #do(work: Promise<StateEvent>): void {
+    work.then(
+      (event) => this.#post(event),
+      (error: unknown) => this.#coreEvents().fatal("broker", error),
+    );
+  }
+
+  #act(state: StateName): void {
+    const levels = this.#levels!;
+    switch (state) {
+      case "join":
+        prefetchServices(levels);
+        if (this.#isLeader) this.#post("parent-none");
+        else this.#overlay!.connectParent();
+        return;
+      case "config-sync":
+        return this.#post(this.#isLeader ? "sync-none" : "sync-success");
+      case "init":
+        return this.#do(runRc1(levels));
+      case "quorum":
+        return this.#enterQuorum();
+      case "run":
+        return this.#enterRun();
+      case "cleanup":
+        return this.#enterCleanup();
+      case "shutdown":
+        return this.#enterShutdown();
+      case "finalize":
+        return this.#do(runRc3(levels));
+      case "goodbye":
+        return this.#post("goodbye");
+      case "unload-builtins":
+        return this.#do(this.#leave());
+      case "exit":
+        return this.#exit(this.#exitCode);
+      case "load-builtins":
+    }
+  }
+
+  get #isLeader(): boolean {
+    return this.#attributes.get("rank") === "0";
+  }
+
+  #enterQuorum(): void {
+    this.#core!.groups.join("broker.online", "broker");
+    if (!this.#isLeader) return this.#followParent(this.#parentState);
+    this.#warnAfter("broker.quorum-warn", () => {
+      if (this.#state === "quorum") this.#log.append("broker", LOG_ERR, `quorum delayed: ${this.#onlineText()}`);
+    });
+    this.#checkQuorum();
+  }
+
+  #onlineText(): string {
+    const online = this.#core!.groups.members("broker.online");
+    return `online: ${online.count} of ${this.#attributes.require("size")} brokers (ranks ${online.format()})`;
+  }
+
+  #checkQuorum(): void {
+    if (!this.#isLeader || this.#state !== "quorum") return;
+    const online = this.#core!.groups.members("broker.online").count;
+    const quorum = Number(this.#attributes.get("broker.quorum") ?? this.#attributes.require("size"));
+    if (online < quorum) return;
+    this.#log.append("broker", LOG_INFO, this.#onlineText());
+    this.#post("quorum-full");
+  }
+
+  #enterRun(): void {
+    if (!this.#isLeader) return this.#followParent(this.#parentState);
+    if (this.#attributes.get("broker.rc2_none") !== null) return;
+    const program = runRc2(this.#levels!, this.#options.initialProgram ?? []);
+    this.#do(
+      program.then((exitCode) => {
+        this.#exitCode = exitCode;
+        return exitCode === 0 ? "rc2-success" : "rc2-fail";
+      }),
+    );
+  }
+
+  #enterCleanup(): void {
+    if (!this.#isLeader) return this.#post("cleanup-none");
+    this.#do(runCleanup(this.#levels!));
+    if (this.#signals > 0) this.#limitCleanup();
+  }
+
+  #limitCleanup(): void {
+    const seconds = this.#attributes.seconds("broker.cleanup-timeout");
+    if (Number.isFinite(seconds)) this.#after(seconds * 1000, () => this.#post("cleanup-timeout"));
+  }
+
+  #enterShutdown(): void {
+    if (this.#overlay!.childRanks.length === 0) return this.#post("children-none");
+    this.#warnAfter("broker.shutdown-warn", () => {
+      if (this.#state === "shutdown")
+        this.#log.append("broker", LOG_ERR, `shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`);
+    });
+    const seconds = this.#attributes.seconds("broker.shutdown-timeout");
+    if (Number.isFinite(seconds)) this.#after(seconds * 1000, () => this.#post("children-timeout"));
+    else if (this.#signals > 0) this.#after(SIGNAL_PATIENCE_MS, () => this.#post("children-timeout"));
+  }
+
+  async #leave(): Promise<StateEvent> {
+    await this.#core!.unloadBuiltins();
+    await this.#overlay!.close();
+    return "builtins-done";
+  }
+
+  // ---- What happens from outside
+
+  /** Somebody wants the instance to end: the initial program is asked to go, everything else follows from its end. */
+  #shutdown(): void {
+    const program = this.#program;
+    if (program === null) return this.#post("shutdown");
+    program.kill(SIGNALS["SIGHUP"]!);
+    this.#after(PROGRAM_PATIENCE_MS, () => this.#program === program && program.kill(SIGNALS["SIGTERM"]!));
+    this.#after(2 * PROGRAM_PATIENCE_MS, () => this.#program === program && program.kill(SIGNALS["SIGKILL"]!));
+  }
+
+  /** After a signal the way out must not take for ever. */
+  #boundShutdown(): void {
+    if (this.#signals !== 1) return;
+    if (this.#state === "cleanup") this.#limitCleanup();
+    if (this.#state === "shutdown") this.#after(SIGNAL_PATIENCE_MS, () => this.#post("children-timeout"));
+  }
+
+  #joined(welcome: Welcome): void {
+    this.#core!.config = welcome.config;
+    this.#attributes.set("hostlist", welcome.hostlist);
+    this.#overlay!.open({ hostlist: welcome.hostlist, config: welcome.config, starttime: welcome.starttime });
+  }
+
+  /** A follower goes where its parent has gone. */
+  #followParent(state: StateName): void {
+    this.#parentState = state;
+    const number = stateNumber(state);
+    if (number >= stateNumber("quorum") && this.#state === "join") this.#post("parent-ready");
+    if (number >= stateNumber("run") && this.#state === "quorum") this.#post("quorum-full");
+    if (number >= stateNumber("shutdown") && !isEnding(this.#state)) this.#post("shutdown");
+  }
+
+  #parentLost(reason: string): void {
+    if (this.#dead || stateNumber(this.#state) >= stateNumber("goodbye")) return;
+    this.#log.append("broker", LOG_CRIT, `lost the parent: ${reason}`);
+    this.#exitCode = 1;
+    this.#after(ORPHAN_PATIENCE_MS, () => this.#exit(1));
+    this.#post("parent-fail");
+    if (this.#state === "shutdown") this.#post("children-timeout");
+  }
+
+  #childLeft(rank: number, reason: string | null): void {
+    if (this.#dead) return;
+    const { tree } = this.#core!.options;
+    const host = this.#core!.hostOf(rank);
+    if (reason !== null && !isEnding(this.#state)) {
+      this.#options.ports.trace.mark("broker.child-lost");
+      this.#log.append("overlay", LOG_ERR, `${host} (rank ${rank}) failed: ${reason}`);
+    }
+    this.#core!.groups.removeRanks([rank, ...tree.descendantsOf(rank)]);
+    if (this.#state === "shutdown" && this.#overlay!.childRanks.length === 0) this.#post("children-complete");
+  }
+
+  #forwardLog(line: string): void {
+    this.#core?.handle.send("log.append", utf8Encode(line), { nodeid: 0 });
+  }
+
+  // ---- The end
+
+  #exit(exitCode: number): void {
+    if (this.#dead) return;
+    this.#dead = true;
+    this.#cancelTimers();
+    this.#program?.kill(SIGNALS["SIGKILL"]!);
+    this.#core?.rexec.killAll(SIGNALS["SIGKILL"]!);
+    if (this.#state !== "exit") {
+      this.#overlay?.destroy();
+      this.#core?.connector.destroy();
+    }
+    removeDirectories(this.#options.ports.disk, this.#attributes);
+    this.#resolve(exitCode);
+  }
+
+  #after(delayMs: number, callback: () => void): void {
+    const timer = this.#options.ports.clock.after(
+      delayMs,
+      () => {
+        this.#timers.delete(timer);
+        callback();
+      },
+      { background: true },
+    );
+    this.#timers.add(timer);
+  }
+
+  #warnAfter(attribute: string, warn: () => void): void {
+    const seconds = this.#attributes.seconds(attribute);
+    if (Number.isFinite(seconds)) this.#after(seconds * 1000, warn);
+  }
+
+  #cancelTimers(): void {
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
+  }
+}
+
+/** An error that should not exist is told with where it came from. */
+function describeBug(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,158 @@
+/**
+ * The methods of the services that are part of every broker: `attr`, `broker`, `event`, `runat`, `shutdown`, `config`,
+ * `overlay`.
+ */
+import { base64Decode } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { MessageFlag, MessageType, Payload } from "../protocol/message.ts";
+import type { IncomingRequest } from "../sdk/request.ts";
+import { ANY_USER, ANYONE, requireInteger, requireString, type Methods } from "../sdk/service.ts";
+import type { Core } from "./core.ts";
+import { formatLogRecord, type LogRecord } from "./log-record.ts";
+import { isEnding, stateNumber } from "./state-machine.ts";
+
+const LOG_INFO = 6;
+
+function stringList(body: JsonObject, key: string): string[] {
+  const value = body[key];
+  if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
+    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value as string[];
+}
+
+export function builtinMethods(core: Core): Readonly<Record<string, Methods>> {
+  return {
+    attr: attrMethods(core),
+    broker: brokerMethods(core),
+    event: { publish: { roles: ANY_USER, handler: (request) => publish(core, request) } },
+    runat: { push: (request) => pushCleanup(core, request) },
+    shutdown: { start: (request) => startShutdown(core, request) },
+  };
+}
+
+function attrMethods(core: Core): Methods {
+  const { attributes } = core.options;
+  return {
+    get: { roles: ANYONE, handler: (request) => attributes.describe(requireString(request.json, "name")) },
+    list: { roles: ANYONE, handler: () => ({ names: attributes.names() }) },
+    set: (request) => {
+      const { json } = request;
+      attributes.setByClient(requireString(json, "name"), requireString(json, "value"), json["force"] === true);
+      return null;
+    },
+    rm: (request) => {
+      attributes.removeByClient(requireString(request.json, "name"));
+      return null;
+    },
+  };
+}
+
+function brokerMethods(core: Core): Methods {
+  const { environment } = core.options;
+  return {
+    getenv: (request) => {
+      const env: Record<string, string> = {};
+      for (const name of stringList(request.json, "names"))
+        if (environment[name] !== undefined) env[name] = environment[name];
+      return { env };
+    },
+    setenv: (request) => {
+      const { env } = request.json;
+      if (!isJsonObject(env)) throw new FluxError("EPROTO", "missing or invalid 'env'");
+      for (const [name, value] of Object.entries(env))
+        if (typeof value === "string") environment[name] = value;
+        else if (value === null) delete environment[name];
+        else throw new FluxError("EPROTO", `the value of ${name} must be a string or null`);
+      return null;
+    },
+    "stats-get": {
+      roles: ANYONE,
+      handler: () => ({ "event-sequence": core.router.eventSequence, "overlay-queued": core.options.overlay.queuedBytes }),
+    },
+  };
+}
+
+/** Publishes at the leader and answers with the number that the event got. */
+function publish(core: Core, request: IncomingRequest): object {
+  if (core.options.rank !== 0) throw new FluxError("EPROTO", "events are published on rank 0");
+  const { payload } = request.json;
+  const flags = requireInteger(request.json, "flags");
+  if ((flags & ~MessageFlag.Private) !== 0) throw new FluxError("EPROTO", "invalid event flags");
+  const bytes = typeof payload === "string" ? base64Decode(payload) : null;
+  if (payload !== undefined && payload !== null && bytes === null)
+    throw new FluxError("EPROTO", "the event's payload is not base64");
+  const seq = core.router.publish({
+    type: MessageType.Event,
+    topic: requireString(request.json, "topic"),
+    payload: bytes === null || bytes.byteLength === 0 ? null : Payload.raw(bytes),
+    flags,
+    userid: request.userid,
+    rolemask: request.rolemask,
+    route: [],
+    sequence: 0,
+  });
+  return { seq };
+}
+
+function pushCleanup(core: Core, request: IncomingRequest): null {
+  const name = requireString(request.json, "name");
+  if (name !== "cleanup") throw new FluxError("ENOENT", `there is no list of commands named ${name}`);
+  if (stateNumber(core.states.state) >= stateNumber("cleanup"))
+    throw new FluxError("EBUSY", "cleanup has begun already");
+  core.cleanupCommands.push(...stringList(request.json, "commands"));
+  return null;
+}
+
+function startShutdown(core: Core, request: IncomingRequest): null | undefined {
+  if (core.options.rank !== 0) throw new FluxError("EPROTO", "shutdown.start is only available on rank 0");
+  if (isEnding(core.states.state)) throw new FluxError("EINVAL", "shutdown is already in progress");
+  const { loglevel } = request.json;
+  const level = typeof loglevel === "number" ? loglevel : LOG_INFO;
+  core.options.events.shutdown();
+  if (!request.isStreaming) return null;
+  const { log, ports } = core.options;
+  const listener = (record: LogRecord): void => {
+    if (record.severity <= level) request.respond({ log: formatLogRecord(record) });
+    if (stateNumber(core.states.state) < stateNumber("goodbye")) return;
+    log.listeners.delete(listener);
+    ports.clock.defer(() => request.end());
+  };
+  log.listeners.add(listener);
+  return undefined;
+}
+
+export function configMethods(core: Core): Methods {
+  return {
+    get: { roles: ANY_USER, handler: () => core.config },
+    load: async (request) => {
+      await core.replaceConfig(request.json);
+      return null;
+    },
+    reload: async () => {
+      await core.replaceConfig(core.options.reloadConfig());
+      return null;
+    },
+  };
+}
+
+export function overlayMethods(core: Core): Methods {
+  const { overlay, rank } = core.options;
+  return {
+    health: { roles: ANY_USER, handler: () => overlay.health.describe(rank) },
+    topology: {
+      roles: ANY_USER,
+      handler: (request) => {
+        const wanted = request.json["rank"];
+        return overlay.topology(typeof wanted === "number" ? wanted : rank);
+      },
+    },
+    "disconnect-subtree": (request) => {
+      const child = requireInteger(request.json, "rank");
+      if (!overlay.disconnectChild(child))
+        throw new FluxError("ENOENT", `failed to disconnect subtree: rank ${child} is not a connected child`);
+      return null;
+    },
+    "stats-get": { roles: ANYONE, handler: () => overlay.stats() },
+  };
+}

@@ -1,0 +1,207 @@
+/**
+ * The local connector: clients of this broker on the unix socket RUNDIR/local-RANK. One byte of handshake (0 = welcome,
+ * an errno otherwise), then RFC 3 frames in both directions; roles as RFC 12 has them.
+ *
+ * Invariants: what one client sends, garbage included, concerns its own connection only. A client that does not read is
+ * not read from either, and is dropped when it owes too much. Its services, subscriptions and streams end with it.
+ */
+import { Errno, FluxError } from "../base/errors.ts";
+import type { ByteStream, Listener, Net, PeerCredentials } from "../base/ports.ts";
+import { encodeFrame, FrameReader } from "../protocol/codec.ts";
+import { errorResponseTo, expectsResponse, MessageType, Role, type Message } from "../protocol/message.ts";
+import type { Credentials, Port, Router } from "./router.ts";
+
+/** A client with this much unread is not read from. */
+const PAUSE_BYTES = 4 * 1024 * 1024;
+/** A client with this much unread is dropped. */
+const DROP_BYTES = 1024 * 1024 * 1024;
+const FRAME_BYTES_MAX = 2 ** 31 - 1;
+const SOCKET_MODE = 0o777;
+
+/** What clients may ask for while the broker is not part of an instance yet. */
+const OFFLINE_TOPICS: ReadonlySet<string> = new Set([
+  "state-machine.wait",
+  "state-machine.get",
+  "attr.get",
+  "log.dmesg",
+  "event.subscribe",
+  "event.unsubscribe",
+]);
+
+/** Who may connect besides the owner (flux-config-access(5)). */
+export interface Access {
+  readonly allowGuestUser: boolean;
+  readonly allowRootOwner: boolean;
+}
+
+export interface LocalConnectorOptions {
+  readonly net: Net;
+  readonly router: Router;
+  readonly ownerUserid: number;
+  access(): Access;
+  isOffline(): boolean;
+  log(severity: number, text: string): void;
+}
+
+/** The credentials of a peer's messages, or the errno that refuses it. */
+export function admit(peer: PeerCredentials | null, ownerUserid: number, access: Access): Credentials | number {
+  if (peer === null) return Errno.EPERM;
+  const { uid: userid } = peer;
+  if (userid === ownerUserid || (userid === 0 && access.allowRootOwner))
+    return { userid, rolemask: Role.Owner | Role.Local };
+  if (access.allowGuestUser) return { userid, rolemask: Role.User | Role.Local };
+  return Errno.EPERM;
+}
+
+export class LocalConnector {
+  readonly #options: LocalConnectorOptions;
+  readonly #clients = new Set<Client>();
+  #listener: Listener | null = null;
+  #connects = 0;
+
+  constructor(options: LocalConnectorOptions) {
+    this.#options = options;
+  }
+
+  async listen(path: string): Promise<void> {
+    const accept = (stream: ByteStream): void => this.#accept(stream);
+    this.#listener = await this.#options.net.listen({ kind: "unix", path }, accept, { mode: SOCKET_MODE });
+  }
+
+  #accept(stream: ByteStream): void {
+    const { ownerUserid, access, log } = this.#options;
+    this.#connects++;
+    const admitted = admit(stream.credentials, ownerUserid, access());
+    if (typeof admitted === "number") {
+      log(3, `refused a connection of uid ${stream.credentials?.uid ?? "unknown"}`);
+      stream.start({ data: () => {}, close: () => {} });
+      stream.write(Uint8Array.of(admitted));
+      stream.end();
+      return;
+    }
+    stream.write(Uint8Array.of(0));
+    this.#clients.add(new Client(this.#options, stream, admitted, (client) => this.#clients.delete(client)));
+  }
+
+  /** Stops listening and ends every connection once what was sent has gone. */
+  async close(): Promise<void> {
+    await this.#listener?.close();
+    for (const client of this.#clients) client.end();
+  }
+
+  /** Drops everything at once. */
+  destroy(): void {
+    void this.#listener?.close();
+    for (const client of this.#clients) client.destroy();
+  }
+
+  stats(): object {
+    const { allowGuestUser, allowRootOwner } = this.#options.access();
+    return {
+      server: { clients: [...this.#clients].map((client) => client.stats()), connects: this.#connects },
+      allow_guest_user: allowGuestUser,
+      allow_root_owner: allowRootOwner,
+    };
+  }
+}
+
+class Client {
+  readonly #options: LocalConnectorOptions;
+  readonly #stream: ByteStream;
+  readonly #port: Port;
+  readonly #reader = new FrameReader(FRAME_BYTES_MAX);
+  readonly #gone: (client: Client) => void;
+  #paused = false;
+  #open = true;
+  #received = 0;
+  #sent = 0;
+
+  constructor(
+    options: LocalConnectorOptions,
+    stream: ByteStream,
+    credentials: Credentials,
+    gone: (client: Client) => void,
+  ) {
+    this.#options = options;
+    this.#stream = stream;
+    this.#gone = gone;
+    this.#port = options.router.attach(credentials);
+    this.#port.start(
+      (message) => this.#deliver(message),
+      () => {},
+    );
+    stream.start({
+      data: (chunk) => this.#receive(chunk),
+      drain: () => this.#resume(),
+      close: () => this.#close(),
+    });
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+  }
+
+  stats(): object {
+    const { credentials } = this.#stream;
+    return {
+      uuid: this.#port.uuid,
+      userid: this.#port.credentials.userid,
+      pid: credentials?.pid ?? -1,
+      txcount: this.#sent,
+      rxcount: this.#received,
+      rxbacklog: this.#reader.pendingBytes,
+    };
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (!this.#open) return;
+    try {
+      this.#reader.feed(chunk, (message) => this.#forward(message));
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#options.log(3, `dropped a client (pid ${this.#stream.credentials?.pid ?? "unknown"}): ${error.message}`);
+      this.#stream.destroy();
+    }
+  }
+
+  #forward(message: Message): void {
+    if (!this.#open || message.type === MessageType.Control) return;
+    this.#received++;
+    const isRefused =
+      message.type === MessageType.Request && this.#options.isOffline() && !OFFLINE_TOPICS.has(message.topic);
+    if (!isRefused) return this.#port.send(message);
+    const error = new FluxError("EAGAIN", "Upstream Flux broker is offline. Try again later.");
+    if (expectsResponse(message)) this.#deliver(errorResponseTo(message, error));
+  }
+
+  #deliver(message: Message): void {
+    if (!this.#open) return;
+    this.#sent++;
+    this.#stream.write(encodeFrame(message));
+    const unread = this.#stream.buffered;
+    if (unread > DROP_BYTES) {
+      this.#options.log(3, `dropped a client that left ${unread} bytes unread`);
+      this.#stream.destroy();
+    } else if (unread > PAUSE_BYTES && !this.#paused) {
+      this.#paused = true;
+      this.#stream.pause();
+    }
+  }
+
+  #resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#stream.resume();
+  }
+
+  #close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#gone(this);
+    this.#port.close();
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * The parts of a booted broker, put together: router, overlay, log, groups, modules, and the services that are the
+ * broker's own. What to do when is decided elsewhere (`broker.ts`, `run-levels.ts`).
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import type { Ports } from "../base/ports.ts";
+import { Hostlist } from "../formats/hostlist.ts";
+import { Role } from "../protocol/message.ts";
+import { Handle } from "../sdk/handle.ts";
+import type { ModuleDefinition } from "../sdk/module.ts";
+import { Server } from "../sdk/service.ts";
+import type { Attributes } from "./attributes.ts";
+import { builtinMethods, configMethods, overlayMethods } from "./builtin-methods.ts";
+import { LocalConnector } from "./connector-local.ts";
+import { Groups } from "./groups.ts";
+import { BrokerLog } from "./log.ts";
+import { ModuleHost } from "./module-host.ts";
+import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
+import type { Overlay } from "./overlay.ts";
+import { RexecServer } from "./rexec.ts";
+import { Router } from "./router.ts";
+import { isOffline, type StateName } from "./state-machine.ts";
+import { StateService } from "./state-service.ts";
+import type { Tree } from "./tree.ts";
+
+/** What the core tells the broker that drives it. */
+export interface CoreEvents {
+  /** The members of `broker.online` as known here changed. */
+  online(): void;
+  /** A client wants the instance to end. Throws EINVAL where it is ending already. */
+  shutdown(): void;
+  fatal(component: string, error: unknown): void;
+}
+
+export interface CoreOptions {
+  readonly ports: Ports;
+  readonly attributes: Attributes;
+  readonly registry: ModuleRegistry;
+  readonly overlay: Overlay;
+  readonly tree: Tree;
+  readonly rank: number;
+  readonly size: number;
+  readonly uuid: string;
+  readonly config: JsonObject;
+  /** Reads the configuration files again. */
+  readonly reloadConfig: () => JsonObject;
+  readonly environment: Record<string, string>;
+  readonly log: BrokerLog;
+  readonly events: CoreEvents;
+}
+
+/** The modules that are part of every broker, in the order of loading. */
+const BUILTIN_ORDER = ["config", "connector-local", "groups", "rexec", "overlay"] as const;
+const OWN_SERVICES = ["broker", "attr", "event", "module", "log", "runat", "shutdown", "state-machine", "service"];
+
+export class Core {
+  readonly options: CoreOptions;
+  readonly router: Router;
+  readonly handle: Handle;
+  readonly modules: ModuleHost;
+  readonly groups: Groups;
+  readonly states: StateService;
+  readonly rexec: RexecServer;
+  readonly connector: LocalConnector;
+  readonly server: Server;
+  /** Commands to run in the cleanup state, as pushed; the last one runs first. */
+  readonly cleanupCommands: string[] = [];
+  config: JsonObject;
+
+  constructor(options: CoreOptions) {
+    this.options = options;
+    this.config = options.config;
+    const { ports, attributes, overlay, rank, size, uuid, log, events } = options;
+    const ownerUserid = ports.host.uid;
+    this.router = new Router({
+      rank,
+      size,
+      ownerUserid,
+      routes: overlay,
+      newUuid: () => ports.random.uuid(),
+      defer: (callback) => ports.clock.defer(callback),
+    });
+    overlay.attachRouter(this.router);
+    const port = this.router.attach({ userid: ownerUserid, rolemask: Role.Owner | Role.Local });
+    this.handle = new Handle(port);
+    this.server = new Server(this.handle, { rank, fatal: (error) => events.fatal("broker", error) });
+    this.states = new StateService(() => ports.clock.monotonicMs());
+    this.modules = new ModuleHost({
+      router: this.router,
+      ports,
+      ownerUserid,
+      attribute: (name) => attributes.get(name),
+      setAttribute: (name, value) => attributes.set(name, value),
+      config: () => this.config,
+      log: (component, level, text) => log.append(component, level, text),
+      fatal: (component, error) => events.fatal(component, error),
+    });
+    this.groups = new Groups({
+      rank,
+      sendUp: (update) => this.handle.send("groups.update", update, { nodeid: rank, upstream: true }),
+      changed: (name) => name === "broker.online" && events.online(),
+    });
+    this.rexec = new RexecServer({
+      rank,
+      exec: ports.exec,
+      cwd: ports.host.cwd,
+      environment: () => options.environment,
+      localUri: () => attributes.require("local-uri"),
+      log: (severity, text) => log.append("rexec", severity, text),
+    });
+    this.connector = new LocalConnector({
+      net: ports.net,
+      router: this.router,
+      ownerUserid,
+      access: () => accessOf(this.config),
+      isOffline: () => isOffline(this.states.state),
+      log: (severity, text) => log.append("connector-local", severity, text),
+    });
+    attributes.set("broker.uuid", uuid);
+    for (const name of OWN_SERVICES) this.router.addService(port, name);
+    this.#serveOwn();
+  }
+
+  #serveOwn(): void {
+    const { log, registry, ports } = this.options;
+    const own = builtinMethods(this);
+    for (const [name, methods] of Object.entries(own)) this.server.add(name, methods);
+    this.server.add("log", log.methods());
+    this.server.add("state-machine", this.states.methods());
+    this.server.add("service", {});
+    this.server.add(
+      "module",
+      moduleMethods({
+        host: this.modules,
+        registry,
+        now: () => ports.clock.monotonicMs() / 1000,
+        loaded: (name) => log.append("broker", 7, `insmod ${name}`),
+        removed: (name) => log.append("broker", 7, `rmmod ${name}`),
+      }),
+    );
+  }
+
+  /** Loads the builtin modules, and opens the socket for clients. */
+  async loadBuiltins(socketPath: string): Promise<void> {
+    const parts: Readonly<Record<(typeof BUILTIN_ORDER)[number], ModuleDefinition>> = {
+      config: builtin("config", (server) => server.add("config", configMethods(this))),
+      "connector-local": {
+        name: "connector-local",
+        start: async ({ server }) => {
+          server.add("connector-local", { "stats-get": { roles: Role.All, handler: () => this.connector.stats() } });
+          await this.connector.listen(socketPath);
+          checkAccess(this.config);
+          return { configure: checkAccess, stop: () => this.connector.close() };
+        },
+      },
+      groups: builtin("groups", (server) => server.add("groups", this.groups.methods()), () => this.groups.close()),
+      rexec: builtin("rexec", (server) => server.add("rexec", this.rexec.methods()), () => this.rexec.close()),
+      overlay: builtin("overlay", (server) => server.add("overlay", overlayMethods(this))),
+    };
+    for (const name of BUILTIN_ORDER) await this.loadModule(parts[name]);
+  }
+
+  async loadModule(definition: ModuleDefinition, args: readonly string[] = []): Promise<void> {
+    await this.modules.load(definition, { args });
+    this.options.log.append("broker", 7, `insmod ${definition.name}`);
+  }
+
+  async removeModule(name: string): Promise<void> {
+    this.options.log.append("broker", 7, `rmmod ${name}`);
+    await this.modules.remove(name);
+    this.options.log.append("broker", 7, `module ${name} exited`);
+  }
+
+  /** Loaded modules that are not part of the broker itself, in the order of loading. */
+  get serviceModules(): string[] {
+    const own: readonly string[] = BUILTIN_ORDER;
+    return [...this.modules.modules].map((module) => module.name).filter((name) => !own.includes(name));
+  }
+
+  async unloadBuiltins(): Promise<void> {
+    for (const name of BUILTIN_ORDER.toReversed()) if (this.modules.find(name) !== null) await this.removeModule(name);
+    this.states.close();
+    this.options.log.close();
+  }
+
+  /** The host of a rank. */
+  hostOf(rank: number): string {
+    const hosts = Hostlist.tryParse(this.options.attributes.get("hostlist") ?? "");
+    return hosts?.nth(rank) ?? "unknown";
+  }
+
+  enterState(state: StateName): void {
+    this.states.enter(state);
+    this.options.overlay.announceState(state);
+  }
+
+  /** Takes a new configuration and hands it to every service. Rejects with the first refusal. */
+  async replaceConfig(config: JsonObject): Promise<void> {
+    const before = this.config;
+    this.config = config;
+    try {
+      await this.modules.configure(config);
+    } catch (error) {
+      this.config = before;
+      throw error;
+    }
+  }
+}
+
+function builtin(name: string, serve: (server: Server) => void, stop: () => void = () => {}): ModuleDefinition {
+  return {
+    name,
+    start: ({ server }) => {
+      serve(server);
+      return { stop };
+    },
+  };
+}
+
+/** The table `[access]` (flux-config-access(5)). What is no boolean counts as false here: loading refuses it. */
+function accessOf(config: JsonObject): { allowGuestUser: boolean; allowRootOwner: boolean } {
+  const access = isJsonObject(config["access"]) ? config["access"] : {};
+  return { allowGuestUser: access["allow-guest-user"] === true, allowRootOwner: access["allow-root-owner"] === true };
+}
+
+function checkAccess(config: JsonObject): void {
+  const access = isJsonObject(config["access"]) ? config["access"] : {};
+  for (const key of ["allow-guest-user", "allow-root-owner"])
+    if (access[key] !== undefined && typeof access[key] !== "boolean")
+      throw new FluxError("EINVAL", `access.${key} must be true or false`);
+}

@@ -1,0 +1,58 @@
+/**
+ * The directories of a broker: `rundir` for its sockets, `statedir` (leader only) for what is to survive
+ * (flux-broker-attributes(7)).
+ *
+ * Invariant: what the broker made it removes at its end, what was there before it leaves, unless an attribute says
+ * otherwise.
+ */
+import { utf8Length } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import type { Disk, HostInfo } from "../base/ports.ts";
+import type { Attributes } from "./attributes.ts";
+
+/** A socket's path holds 107 bytes; the names in the directory need some. */
+const RUNDIR_BYTES_MAX = 96;
+const STICKY = 0o1000;
+const PRIVATE = 0o700;
+const PERSISTENT_TEMPORARY = "/var/tmp";
+
+/** Makes the directory of an attribute where it is needed, and sets NAME and NAME-cleanup. Throws FluxError. */
+function prepare(disk: Disk, attributes: Attributes, name: "rundir" | "statedir", temporary: string): string {
+  const wanted = attributes.get(name);
+  let path = wanted ?? "";
+  let isMade = true;
+  if (wanted === null) path = disk.makeTemporaryDirectory(`${temporary}/flux-`);
+  else {
+    const info = disk.info(wanted);
+    if (info === null) disk.makeDirectory(wanted, { mode: PRIVATE, recursive: true });
+    else if (info.kind !== "directory") throw new FluxError("ENOTDIR", `${name} ${wanted}: Not a directory`);
+    else if ((info.mode & STICKY) !== 0) path = disk.makeTemporaryDirectory(`${wanted}/flux-`);
+    else isMade = false;
+  }
+  attributes.set(name, path);
+  if (attributes.get(`${name}-cleanup`) === null) attributes.set(`${name}-cleanup`, isMade ? "1" : "0");
+  return path;
+}
+
+export function prepareRundir(disk: Disk, attributes: Attributes, host: HostInfo): string {
+  const length = utf8Length(attributes.get("rundir") ?? "");
+  if (length > RUNDIR_BYTES_MAX)
+    throw new FluxError(
+      "ENAMETOOLONG",
+      `rundir length of ${length} bytes exceeds max ${RUNDIR_BYTES_MAX} to allow for AF_UNIX socket creation.`,
+    );
+  return prepare(disk, attributes, "rundir", host.temporaryDirectory);
+}
+
+export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostInfo): string {
+  const parent = disk.info(PERSISTENT_TEMPORARY) === null ? host.temporaryDirectory : PERSISTENT_TEMPORARY;
+  return prepare(disk, attributes, "statedir", parent);
+}
+
+/** Removes what is to be removed. */
+export function removeDirectories(disk: Disk, attributes: Attributes): void {
+  for (const name of ["statedir", "rundir"]) {
+    const path = attributes.get(name);
+    if (path !== null && attributes.get(`${name}-cleanup`) === "1") disk.remove(path);
+  }
+}

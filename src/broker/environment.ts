@@ -1,0 +1,38 @@
+/**
+ * The environment of the programs that a broker starts (flux-environment(7)): that of the broker, without what belongs to
+ * the launcher of this instance, with the way to this instance. Pure.
+ */
+
+const REMOVED_PREFIXES = ["PMI_", "PMIX_", "SLURM_", "PALS_"];
+const REMOVED_NAMES: ReadonlySet<string> = new Set([
+  "FLUX_PMI_LIBRARY_PATH",
+  "I_MPI_PMI_LIBRARY",
+  "NOTIFY_SOCKET",
+  "FLUX_KVS_NAMESPACE",
+  "FLUX_PROXY_REMOTE",
+  "HYDI_CONTROL_FD",
+  "MPI_LOCALNRANKS",
+  "MPI_LOCALRANKID",
+]);
+
+export function programEnvironment(
+  inherited: Readonly<Record<string, string>>,
+  localUri: string,
+  fluxPath: string,
+): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(inherited))
+    if (!REMOVED_NAMES.has(name) && !REMOVED_PREFIXES.some((prefix) => name.startsWith(prefix)))
+      environment[name] = value;
+  environment["FLUX_URI"] = localUri;
+  environment["PATH"] = withDirectoryOf(fluxPath, environment["PATH"] ?? "");
+  return environment;
+}
+
+/** The `flux` that programs find is the one that runs the instance. */
+function withDirectoryOf(fluxPath: string, path: string): string {
+  const directory = fluxPath.slice(0, Math.max(0, fluxPath.lastIndexOf("/")));
+  const entries = path.split(":").filter((entry) => entry !== "");
+  if (directory === "" || entries[0] === directory) return path;
+  return [directory, ...entries].join(":");
+}

@@ -1,0 +1,133 @@
+/**
+ * Groups of brokers (`groups.*`): who is in `broker.online` and the like. Each broker knows the members in its own
+ * subtree and tells its parent of changes, so the leader knows them all.
+ *
+ * Invariants: a rank that was lost is in no group. A client's membership ends with its connection.
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { Idset } from "../formats/idset.ts";
+import type { IncomingRequest } from "../sdk/request.ts";
+import { RequestSet } from "../sdk/request-set.ts";
+import { ANY_USER, ANYONE, requireString, type Methods } from "../sdk/service.ts";
+
+export interface GroupsSurroundings {
+  readonly rank: number;
+  /** Tells the parent; not called on rank 0. */
+  sendUp(update: object): void;
+  /** The members of a group as known here changed. */
+  changed(name: string, members: Idset): void;
+}
+
+export class Groups {
+  readonly #surroundings: GroupsSurroundings;
+  readonly #members = new Map<string, Idset>();
+  /** Local joiners: group name to the route id of the client (or "broker"). */
+  readonly #local = new Map<string, string>();
+  readonly #watchers = new RequestSet<string>();
+
+  constructor(surroundings: GroupsSurroundings) {
+    this.#surroundings = surroundings;
+  }
+
+  members(name: string): Idset {
+    return this.#members.get(name) ?? new Idset();
+  }
+
+  /** Joins this broker to a group. Throws EEXIST. */
+  join(name: string, owner: string): void {
+    const { rank } = this.#surroundings;
+    if (this.#local.has(name)) throw new FluxError("EEXIST", `rank ${rank} is already a member of ${name}`);
+    this.#local.set(name, owner);
+    this.#change(name, Idset.of(rank), true);
+  }
+
+  /** Throws ENOENT. */
+  leave(name: string): void {
+    const { rank } = this.#surroundings;
+    if (!this.#local.delete(name)) throw new FluxError("ENOENT", `rank ${rank} is not a member of ${name}`);
+    this.#change(name, Idset.of(rank), false);
+  }
+
+  /** Takes ranks out of every group: they are lost. */
+  removeRanks(ranks: Iterable<number>): void {
+    const gone = Idset.from(ranks);
+    for (const [name, members] of this.#members) if (members.overlaps(gone)) this.#change(name, gone, false);
+  }
+
+  #change(name: string, ranks: Idset, isMember: boolean): void {
+    const before = this.members(name);
+    const after = isMember ? before.union(ranks) : before.subtract(ranks);
+    if (after.equals(before)) return;
+    this.#members.set(name, after);
+    if (this.#surroundings.rank !== 0)
+      this.#surroundings.sendUp({ update: { [name]: [{ ranks: ranks.format(), set: isMember }] } });
+    for (const [request, watched] of this.#watchers)
+      if (watched === name) request.respond({ members: after.format() });
+    this.#surroundings.changed(name, after);
+  }
+
+  methods(): Methods {
+    return {
+      get: { roles: ANY_USER, handler: (request) => this.#get(request) },
+      join: { roles: ANY_USER, handler: (request) => this.#joinBy(request) },
+      leave: { roles: ANY_USER, handler: (request) => this.#leaveBy(request) },
+      update: (request) => this.#update(request),
+      disconnect: { roles: ANYONE, handler: (request) => this.#disconnect(request) },
+      "stats-get": { roles: ANYONE, handler: () => this.#stats() },
+    };
+  }
+
+  #get(request: IncomingRequest): undefined {
+    const name = requireString(request.json, "name");
+    if (this.#surroundings.rank !== 0) throw new FluxError("EPROTO", "groups.get is only available on rank 0");
+    request.respond({ members: this.members(name).format() });
+    if (request.isStreaming) this.#watchers.add(request, name);
+    return undefined;
+  }
+
+  #joinBy(request: IncomingRequest): null {
+    requireLocal(request, "groups.join");
+    this.join(requireString(request.json, "name"), request.sender);
+    return null;
+  }
+
+  #leaveBy(request: IncomingRequest): null {
+    requireLocal(request, "groups.leave");
+    const name = requireString(request.json, "name");
+    if (this.#local.get(name) !== request.sender)
+      throw new FluxError("ENOENT", `rank ${this.#surroundings.rank} is not a member of ${name}`);
+    this.leave(name);
+    return null;
+  }
+
+  #update(request: IncomingRequest): undefined {
+    const { update } = request.json;
+    if (!isJsonObject(update)) throw new FluxError("EPROTO");
+    for (const [name, changes] of Object.entries(update))
+      if (Array.isArray(changes))
+        for (const change of changes as JsonObject[])
+          this.#change(name, Idset.parse(requireString(change, "ranks")), change["set"] === true);
+    return undefined;
+  }
+
+  #disconnect(request: IncomingRequest): undefined {
+    this.#watchers.takeDisconnected(request);
+    for (const [name, owner] of this.#local) if (owner === request.sender) this.leave(name);
+    return undefined;
+  }
+
+  #stats(): JsonObject {
+    return Object.fromEntries([...this.#members].map(([name, members]) => [name, members.format()]));
+  }
+
+  close(): void {
+    this.#watchers.failAll(new FluxError("ENODATA"));
+  }
+}
+
+/** A request that came from this broker's own clients carries one route id only. */
+function requireLocal(request: IncomingRequest, topic: string): void {
+  if (request.message.route.length > 1)
+    throw new FluxError("EPROTO", `${topic} is restricted to the local broker`);
+}

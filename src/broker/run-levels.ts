@@ -1,0 +1,145 @@
+/**
+ * What a broker does on entering a state: start its services (rc1), run the initial program (rc2), clean up, stop its
+ * services (rc3). Each ends with the event that leads on.
+ */
+import { errorText, FluxError, isFluxError } from "../base/errors.ts";
+import type { ModuleDefinition } from "../sdk/module.ts";
+import type { Core } from "./core.ts";
+import { findModule, type ModuleRegistry } from "./module-service.ts";
+import type { PersonalityEntry } from "./personality.ts";
+import { startProgram, type Program } from "./programs.ts";
+import type { StateEvent } from "./state-machine.ts";
+
+const LOG_ERR = 3;
+const LOG_INFO = 6;
+/** A service that does not stop by itself is left behind after this time. */
+const STOP_TIMEOUT_MS = 30_000;
+
+export interface RunLevelOptions {
+  readonly core: Core;
+  readonly registry: ModuleRegistry;
+  readonly personality: readonly PersonalityEntry[];
+  /** The initial program shares the broker's process group: a terminal's signals reach both. */
+  readonly sharesGroup: boolean;
+  readonly cwd: string;
+  /** The program that runs now, to be signalled when the broker is to end. */
+  running(program: Program | null): void;
+}
+
+/** The entries of a personality that a rank loads. */
+function entriesFor(options: RunLevelOptions): readonly PersonalityEntry[] {
+  const isLeader = options.core.options.rank === 0;
+  return options.personality.filter(({ name, where }) => (isLeader || where === "all") && name in options.registry);
+}
+
+/** Starts fetching the code of the services, so that it is there when they are loaded. */
+export function prefetchServices(options: RunLevelOptions): void {
+  if (options.core.options.attributes.get("broker.rc1_path") !== null) return;
+  // A failure is told when the service is loaded.
+  for (const { name } of entriesFor(options)) options.registry[name]!().catch(() => undefined);
+}
+
+/** Runs a command line, or nothing where it is empty; logs its end under a name. Resolves with its exit code. */
+async function runScript(options: RunLevelOptions, name: string, words: readonly string[]): Promise<number> {
+  const { core, cwd, sharesGroup, running } = options;
+  const { ports, environment, log, attributes } = core.options;
+  const isInitialProgram = name === "rc2.0";
+  const startedMs = ports.clock.monotonicMs();
+  const program = startProgram(ports.exec, {
+    words,
+    env: environment,
+    cwd,
+    stdin: isInitialProgram ? "inherit" : "null",
+    ownGroup: !isInitialProgram || !sharesGroup || attributes.get("broker.rc2_pgrp") !== null,
+  });
+  if (isInitialProgram) running(program);
+  const { exitCode, text } = await program.ended;
+  if (isInitialProgram) running(null);
+  const seconds = ((ports.clock.monotonicMs() - startedMs) / 1000).toFixed(1);
+  const command = words.length === 0 ? (environment["SHELL"] ?? "/bin/sh") : words.join(" ");
+  log.append("broker", exitCode === 0 ? LOG_INFO : LOG_ERR, `${name}: ${command} ${text} ${seconds}s`);
+  return exitCode;
+}
+
+/** Starts the services of this rank, or runs the user's rc1. */
+export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
+  const { core, registry } = options;
+  const path = core.options.attributes.get("broker.rc1_path");
+  if (path === "") return "rc1-none";
+  if (path !== null) return (await runScript(options, "rc1.0", [path])) === 0 ? "rc1-success" : "rc1-fail";
+  for (const { name } of entriesFor(options)) {
+    try {
+      const definition: ModuleDefinition = await findModule(registry, name);
+      await core.loadModule(definition);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      core.options.log.append("broker", LOG_ERR, `rc1.0: load ${name}: ${error.message}`);
+      return "rc1-fail";
+    }
+  }
+  return "rc1-success";
+}
+
+export async function runRc2(options: RunLevelOptions, words: readonly string[]): Promise<number> {
+  return runScript(options, "rc2.0", words);
+}
+
+/** Ends what still runs in the instance: commands that users asked for, then the jobs. On the leader only. */
+export async function runCleanup(options: RunLevelOptions): Promise<StateEvent> {
+  const { core } = options;
+  const commands = core.cleanupCommands.toReversed();
+  let failed = false;
+  for (const [index, command] of commands.entries())
+    if ((await runScript(options, `cleanup.${index}`, [command])) !== 0) failed = true;
+  if (core.modules.find("job-manager") !== null) await stopJobs(core);
+  else if (commands.length === 0) return "cleanup-none";
+  return failed ? "cleanup-fail" : "cleanup-success";
+}
+
+const STATE_RUN = 16;
+
+/** Stops the queues, cancels what runs, waits until it has ended. */
+async function stopJobs(core: Core): Promise<void> {
+  const steps: readonly (readonly [string, object])[] = [
+    ["job-manager.queue-start", { start: false, all: true, nocheckpoint: true }],
+    ["resource.acquire-mute", {}],
+    [
+      "job-manager.raiseall",
+      { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
+    ],
+    ["job-manager.idle", {}],
+  ];
+  for (const [topic, payload] of steps) {
+    try {
+      await core.handle.rpc(topic, payload);
+    } catch (error) {
+      if (!isFluxError(error, "ENOSYS")) core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
+    }
+  }
+}
+
+/** Stops the services in the opposite order of their start, after the user's rc3 where there is one. */
+export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
+  const { core } = options;
+  const path = core.options.attributes.get("broker.rc3_path");
+  let failed = false;
+  if (path !== null && path !== "") failed = (await runScript(options, "rc3.0", [path])) !== 0;
+  for (const name of core.serviceModules.toReversed()) {
+    const error = await stopWithin(core, name);
+    if (error === null) continue;
+    failed = true;
+    core.options.log.append("broker", LOG_ERR, `rc3.0: remove ${name}: ${error}`);
+  }
+  return failed ? "rc3-fail" : "rc3-success";
+}
+
+async function stopWithin(core: Core, name: string): Promise<string | null> {
+  const { clock } = core.options.ports;
+  return new Promise((resolve) => {
+    const timer = clock.after(STOP_TIMEOUT_MS, () => resolve(`not stopped within ${STOP_TIMEOUT_MS / 1000}s`));
+    core.removeModule(name).then(
+      () => resolve(null),
+      (error: unknown) => resolve(errorText(error)),
+    ).finally(() => timer.cancel());
+  });
+}

@@ -1,0 +1,98 @@
+/**
+ * Submission directives (RFC 36): options of `flux batch` inside of the script, in lines such as `# flux: -N4`.
+ *
+ * The first directive sets the sentinel: what stands before `flux:` and the tag itself. Directives end at the first line
+ * that does not begin as the sentinel does; one after that is an error, because it would silently be ignored.
+ */
+import { FluxError } from "../base/errors.ts";
+import { splitShellWords } from "./shell-words.ts";
+
+export interface Directive {
+  /** Where it begins, from 1. */
+  readonly line: number;
+  /** Its words: options of the command and their values. */
+  readonly args: readonly string[];
+}
+
+const SENTINEL = /^([^\w]*)(flux|FLUX):/;
+
+/**
+ * Reads the directives of a script. Throws FluxError EINVAL with a text that begins with the line: `line 3: …`.
+ * A script in a binary format has none.
+ */
+export function parseDirectives(script: string): Directive[] {
+  const lines = script.split(/\r?\n/);
+  const first = lines.findIndex((line) => SENTINEL.test(line));
+  if (first < 0) return [];
+  const [sentinel, prefix = ""] = SENTINEL.exec(lines[first]!) as unknown as [string, string];
+  // The blank after a comment sign does not count: an empty comment line does not end the directives.
+  const start = prefix.trim() === "" ? prefix : prefix.trimEnd();
+  const directives: Directive[] = [];
+  let isOver = false;
+  for (let index = first; index < lines.length;) {
+    const line = lines[index]!;
+    const found = SENTINEL.exec(line);
+    if (found !== null && isOver && found[0] === sentinel) {
+      throw at(index, `orphan '${sentinel}' detected, directives must be before the first other line: ${line.trim()}`);
+    }
+    if (found !== null && !isOver) {
+      if (found[0] !== sentinel) throw at(index, `all directives must begin with '${sentinel}'`);
+      const { text, end } = gather(lines, index, sentinel);
+      const args = split(text, index);
+      if (args.length > 0) directives.push({ line: index + 1, args });
+      index = end;
+      continue;
+    }
+    if (line.trim() !== "" && !line.startsWith(start)) isOver = true;
+    index += 1;
+  }
+  return directives;
+}
+
+/** The words of all directives, as if they stood on the command line. */
+export function directiveArgs(script: string): string[] {
+  return parseDirectives(script).flatMap(({ args }) => args);
+}
+
+/** The text of a directive, with the lines of a literal that it opens; and the line after it. */
+function gather(lines: readonly string[], index: number, sentinel: string): { text: string; end: number } {
+  const text = lines[index]!.slice(sentinel.length).trim();
+  const quote = /("""|''')$/.exec(text)?.[1];
+  // An even number of them has closed what it opened.
+  if (quote === undefined || text.split(quote).length % 2 === 1) return { text, end: index + 1 };
+  const body: string[] = [];
+  for (let next = index + 1; next < lines.length; next++) {
+    const line = lines[next]!;
+    if (!line.startsWith(sentinel)) throw at(next, `a line of a ${quote} literal must begin with '${sentinel}'`);
+    const content = line.slice(sentinel.length);
+    if (content.trimEnd().endsWith(quote)) {
+      const last = content.trimEnd().slice(0, -quote.length);
+      const literal = dedent([...body, last]);
+      return { text: `${text}${literal}${quote}`, end: next + 1 };
+    }
+    body.push(content);
+  }
+  throw at(index, "No closing quotation");
+}
+
+/** Strips the indentation that all lines share. A last line of blanks only gives the final newline. */
+function dedent(lines: readonly string[]): string {
+  const indents = lines.filter((line) => line.trim() !== "").map((line) => /^\s*/.exec(line)![0].length);
+  const indent = indents.length === 0 ? 0 : Math.min(...indents);
+  return lines.map((line) => (line.trim() === "" ? "" : line.slice(indent))).join("\n");
+}
+
+function split(text: string, index: number): string[] {
+  let args: string[];
+  try {
+    args = splitShellWords(text, { comments: true, tripleQuotes: true });
+  } catch (error) {
+    throw at(index, (error as Error).message);
+  }
+  if (args[0] !== undefined && !args[0].startsWith("-")) throw at(index, `Unknown directive: ${args[0]}`);
+  return args;
+}
+
+function at(index: number, text: string): FluxError {
+  return new FluxError("EINVAL", `line ${index + 1}: ${text}`);
+}

@@ -1,0 +1,97 @@
+/**
+ * Process resource limits: their names, and the rules of `--rlimit` (flux-submit(1)) that choose which limits of the
+ * submitter a job has.
+ *
+ * In jobspec (shell option `rlimit`) a limit is a number; "unlimited" is -1.
+ */
+import { FluxError } from "../base/errors.ts";
+import type { Integer } from "../base/json.ts";
+
+/** The limits of Linux by name, with their numbers. `ofile` is BSD's name of `nofile`. */
+export const RLIMITS: Readonly<Record<string, number>> = {
+  cpu: 0,
+  fsize: 1,
+  data: 2,
+  stack: 3,
+  core: 4,
+  rss: 5,
+  nproc: 6,
+  nofile: 7,
+  ofile: 7,
+  memlock: 8,
+  as: 9,
+  sigpending: 11,
+  msgqueue: 12,
+  nice: 13,
+  rtprio: 14,
+  rttime: 15,
+};
+
+export const RLIM_INFINITY = -1;
+
+const NOT_BY_DEFAULT: ReadonlySet<string> = new Set([
+  "memlock",
+  "ofile",
+  "msgqueue",
+  "nice",
+  "rtprio",
+  "rttime",
+  "sigpending",
+]);
+
+/**
+ * The limits a job has, given the submitter's soft limits and the rules in order; a rule may hold several, with commas.
+ * Throws FluxError EINVAL for a name or value that is none.
+ */
+export function applyRlimitRules(
+  rules: readonly string[],
+  current: Readonly<Record<string, Integer>>,
+): Record<string, Integer> {
+  const limits = new Map<string, Integer>();
+  const propagate = (name: string) => {
+    const value = current[name] ?? (name === "ofile" ? current["nofile"] : undefined);
+    if (value !== undefined) limits.set(name, value);
+  };
+  for (const name of Object.keys(RLIMITS)) if (!NOT_BY_DEFAULT.has(name)) propagate(name);
+  for (const rule of rules.flatMap((item) => item.split(",")).filter((item) => item !== "")) {
+    const at = rule.indexOf("=");
+    if (rule.startsWith("-")) {
+      for (const name of matching(rule.slice(1))) limits.delete(name);
+    } else if (at >= 0) {
+      const [name] = matching(rule.slice(0, at));
+      limits.set(name!, limitValue(name!, rule.slice(at + 1)));
+    } else {
+      for (const name of matching(rule)) propagate(name);
+    }
+  }
+  return Object.fromEntries(limits);
+}
+
+/** The names that a pattern with `*`, `?` and `[…]` matches, in upper or lower case, with or without `RLIMIT_`. */
+function matching(pattern: string): string[] {
+  const name = pattern.toLowerCase().replace(/^rlimit_/, "");
+  if (!/[*?[]/.test(name)) {
+    if (Object.hasOwn(RLIMITS, name)) return [name];
+    throw new FluxError("EINVAL", `rlimit: no such resource limit: ${pattern}`);
+  }
+  const expression = globExpression(name);
+  return Object.keys(RLIMITS).filter((candidate) => expression.test(candidate));
+}
+
+/** A regular expression for a shell pattern. */
+export function globExpression(pattern: string): RegExp {
+  const source = pattern.replace(/\[!?[^\]]+\]|[\s\S]/g, (part) => {
+    if (part === "*") return "[\\s\\S]*";
+    if (part === "?") return "[\\s\\S]";
+    if (part.length > 1) return `[${part.slice(1, -1).replace(/^!/, "^").replaceAll("\\", "\\\\")}]`;
+    return part.replace(/[\\^$.*+?()[\]{}|/]/, "\\$&");
+  });
+  return new RegExp(`^${source}$`);
+}
+
+function limitValue(name: string, text: string): Integer {
+  if (["unlimited", "infinity", "inf"].includes(text.toLowerCase())) return RLIM_INFINITY;
+  if (!/^\d+$/.test(text)) throw new FluxError("EINVAL", `rlimit: invalid value in ${name}=${text}`);
+  const value = BigInt(text);
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+}

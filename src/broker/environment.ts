@@ -13,6 +13,7 @@ const REMOVED_NAMES: ReadonlySet<string> = new Set([
   "HYDI_CONTROL_FD",
   "MPI_LOCALNRANKS",
   "MPI_LOCALRANKID",
+  "FLUX_START_LIFELINE_FD",
 ]);
 
 export function programEnvironment(

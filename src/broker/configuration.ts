@@ -1,0 +1,70 @@
+/**
+ * The configuration of an instance: TOML or JSON files, `--conf` values on top (flux-broker(1)). What the keys mean is
+ * for the services to say.
+ */
+import { utf8Decode } from "../base/bytes.ts";
+import { errorText, FluxError } from "../base/errors.ts";
+import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
+import type { Disk } from "../base/ports.ts";
+import { parseToml } from "../formats/toml.ts";
+
+/** Puts `added` over `base`, table by table. */
+export function mergeConfig(base: JsonObject, added: JsonObject): JsonObject {
+  const merged: Record<string, JsonValue | undefined> = { ...base };
+  for (const [key, value] of Object.entries(added)) {
+    const before = merged[key];
+    merged[key] = isJsonObject(before) && isJsonObject(value) ? mergeConfig(before, value) : value;
+  }
+  return merged;
+}
+
+/** Reads a file (`.json` as JSON, anything else as TOML) or all `*.toml` of a directory. Throws EINVAL with a sentence. */
+export function loadConfigPath(disk: Disk, path: string): JsonObject {
+  const info = disk.info(path);
+  if (info === null) throw new FluxError("ENOENT", `stat: ${path}: No such file or directory`);
+  if (info.kind !== "directory") return loadConfigFile(disk, path);
+  return disk
+    .list(path)
+    .filter((name) => name.endsWith(".toml"))
+    .reduce<JsonObject>((config, name) => mergeConfig(config, loadConfigFile(disk, `${path}/${name}`)), {});
+}
+
+function loadConfigFile(disk: Disk, path: string): JsonObject {
+  const text = utf8Decode(disk.readFile(path));
+  return path.endsWith(".json") ? parseJsonConfig(text, path) : parseToml(text, path);
+}
+
+function parseJsonConfig(text: string, where: string): JsonObject {
+  let value: JsonValue;
+  try {
+    value = parseJson(text);
+  } catch (error) {
+    throw new FluxError("EINVAL", `${where}: ${errorText(error)}`, { cause: error });
+  }
+  if (!isJsonObject(value)) throw new FluxError("EINVAL", `${where}: not a JSON object`);
+  return value;
+}
+
+/** Applies one `--conf` value: KEY=VAL, an inline JSON object, inline TOML, or a path. Throws EINVAL, ENOENT. */
+export function applyConfValue(disk: Disk, config: JsonObject, value: string): JsonObject {
+  if (value.startsWith("{")) return mergeConfig(config, parseJsonConfig(value, "--conf"));
+  if (value.includes("\n")) return mergeConfig(config, parseToml(value, "--conf"));
+  const equals = value.indexOf("=");
+  if (equals < 0) return mergeConfig(config, loadConfigPath(disk, value));
+  const path = value.slice(0, equals).split(".");
+  if (path.some((key) => key === "")) throw new FluxError("EINVAL", `--conf: '${value}' has an empty key`);
+  return mergeConfig(
+    config,
+    path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), valueOf(value.slice(equals + 1))) as JsonObject,
+  );
+}
+
+/** JSON where it is JSON, else a string. */
+function valueOf(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (error instanceof FluxError) return text;
+    throw error;
+  }
+}

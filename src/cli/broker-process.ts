@@ -1,0 +1,143 @@
+/**
+ * A broker as a process: finds how to boot in the environment, gives the broker its ports, and carries signals and the
+ * exit code between it and the operating system.
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import type { Ports } from "../base/ports.ts";
+import { SIGNALS } from "../base/signals.ts";
+import { Broker } from "../broker/broker.ts";
+import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
+import { formatForStderr } from "../broker/log-record.ts";
+import { BUILTIN_MODULES } from "../broker/personality.ts";
+import type { CommandContext } from "./framework/command.ts";
+
+const LOG_CRIT = 2;
+const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
+/** A descriptor whose other end is held by `flux start`: when it closes, that process is gone. */
+export const LIFELINE_VARIABLE = "FLUX_START_LIFELINE_FD";
+
+export interface BrokerCommandLine {
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly configPath: string | null;
+  /** Values of `--conf`. */
+  readonly conf: readonly string[];
+  readonly initialProgram: readonly string[];
+}
+
+/** Runs a broker in this process. Resolves with its exit code. */
+export async function runBrokerProcess(context: CommandContext, line: BrokerCommandLine): Promise<number> {
+  const ports = await context.ports();
+  const stderr = (text: string): void => context.err(text);
+  const complain = (text: string): number => {
+    const { clock, host } = ports;
+    const rank = line.attributes["hostname"] ?? host.hostname;
+    const record = { timestamp: clock.now(), severity: LOG_CRIT, rank, appname: "broker", procid: "-", text };
+    stderr(formatForStderr(record));
+    return 1;
+  };
+  const path = line.configPath ?? ports.host.env["FLUX_CONF_DIR"] ?? null;
+  const attributes = path === null ? line.attributes : { ...line.attributes, "config.path": path };
+  let config: JsonObject = {};
+  if (path !== null || line.conf.length > 0) {
+    try {
+      config = await readConfig(ports, path, line.conf);
+    } catch (error) {
+      if (error instanceof FluxError) return complain(`Config file error: ${error.message}`);
+      throw error;
+    }
+  }
+  let boot: BootClient;
+  try {
+    boot = await chooseBoot(context, ports, attributes, config);
+  } catch (error) {
+    if (error instanceof FluxError) return complain(`bootstrap: ${error.message}`);
+    throw error;
+  }
+  const reload = path === null ? null : await import("../broker/configuration.ts");
+  const broker = new Broker({
+    ports,
+    boot,
+    attributes,
+    config,
+    ...(reload === null || path === null ? {} : { reloadConfig: () => reload.loadConfigPath(ports.disk, path) }),
+    initialProgram: line.initialProgram,
+    modules: BUILTIN_MODULES,
+    stderr,
+    sharesGroup: context.stdinIsTerminal,
+  });
+  for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
+  watchLifeline(ports, broker);
+  return broker.run();
+}
+
+async function readConfig(ports: Ports, path: string | null, conf: readonly string[]): Promise<JsonObject> {
+  const { applyConfValue, loadConfigPath } = await import("../broker/configuration.ts");
+  const config = path === null ? {} : loadConfigPath(ports.disk, path);
+  return conf.reduce((merged, value) => applyConfValue(ports.disk, merged, value), config);
+}
+
+/** `flux start` that is killed cannot tell its brokers: they see the end of the line. */
+function watchLifeline(ports: Ports, broker: Broker): void {
+  const descriptor = ports.host.env[LIFELINE_VARIABLE];
+  if (descriptor === undefined) return;
+  ports.net.openDescriptor(Number(descriptor)).start({
+    data: () => {},
+    close: () => broker.signal(SIGNALS["SIGTERM"]!),
+  });
+}
+
+const METHODS_DEFAULT = "config simple single";
+
+async function chooseBoot(
+  context: CommandContext,
+  ports: Ports,
+  attributes: Readonly<Record<string, string>>,
+  config: JsonObject,
+): Promise<BootClient> {
+  const { env } = ports.host;
+  const forced = attributes["broker.boot-method"]?.split(":", 1)[0];
+  const methods = forced === undefined ? (env["FLUX_PMI_CLIENT_METHODS"] ?? METHODS_DEFAULT).split(/[\s,]+/) : [forced];
+  for (const method of methods) {
+    const boot = await bootBy(method, context, ports, attributes, config);
+    if (boot !== null) return boot;
+    if (forced !== undefined) throw new FluxError("ENOENT", `method '${method}' is not usable here`);
+  }
+  if (env["PMIX_RANK"] !== undefined)
+    context.err("flux-broker: the launcher offers PMIx only; under Slurm use srun --mpi=pmi2\n");
+  return singleBoot();
+}
+
+async function bootBy(
+  method: string,
+  context: CommandContext,
+  ports: Ports,
+  attributes: Readonly<Record<string, string>>,
+  config: JsonObject,
+): Promise<BootClient | null> {
+  const { env } = ports.host;
+  switch (method) {
+    case "config": {
+      if (!isJsonObject(config["bootstrap"])) return null;
+      const { configBoot } = await import("../broker/boot-config.ts");
+      const hostname = attributes["hostname"] ?? ports.host.hostname;
+      return configBoot(ports, config["bootstrap"], hostname);
+    }
+    case "simple": {
+      const { pmiBoot, pmiEnvironment } = await import("../broker/boot-pmi.ts");
+      const place = pmiEnvironment(env);
+      if (place === null) return null;
+      const debug = env["FLUX_PMI_DEBUG"] !== undefined && env["FLUX_PMI_DEBUG"] !== "0";
+      const trace = debug ? (text: string): void => context.err(`bootstrap: ${place.rank}: ${text}\n`) : undefined;
+      return pmiBoot(ports.net.openDescriptor(place.descriptor), place, trace);
+    }
+    case "single":
+      return singleBoot();
+    case "libpmi":
+    case "libpmi2":
+    case "":
+      return null;
+    default:
+      throw new FluxError("ENOENT", `plugin matching '${method}' not found`);
+  }
+}

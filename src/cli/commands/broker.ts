@@ -1,0 +1,37 @@
+/** `flux broker`: one broker of an instance; what `flux start` and parallel launchers start. */
+import { runBrokerProcess } from "../broker-process.ts";
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+
+/** Reads `ATTR=VAL` words. */
+export function attributesFrom(context: CommandContext, words: readonly string[]): Record<string, string> {
+  const attributes: Record<string, string> = {};
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    // As the reference has it, an attribute without a value is set to nothing.
+    if (equals === 0) context.fail(`--setattr: '${word}' has no attribute name; use ATTR=VAL`);
+    attributes[equals < 0 ? word : word.slice(0, equals)] = equals < 0 ? "" : word.slice(equals + 1);
+  }
+  return attributes;
+}
+
+export const command: Command = defineCommand({
+  name: "broker",
+  dialect: "getopt",
+  summary: "Flux message broker daemon",
+  usage: "flux broker [OPTIONS] [initial-program [args...]]",
+  stopAtOperand: true,
+  options: [
+    { names: ["verbose"], short: "v", repeatable: true, help: "Be annoyingly chatty" },
+    { names: ["setattr"], short: "S", argument: "ATTR=VAL", repeatable: true, help: "Set broker attribute" },
+    { names: ["config-path"], short: "c", argument: "PATH", help: "Set broker configuration from PATH (default: none)" },
+    { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
+  ],
+  operands: [{ name: "initial-program", arity: "..." }],
+  run: (context) =>
+    runBrokerProcess(context, {
+      attributes: attributesFrom(context, context.options.list("setattr")),
+      configPath: context.options.text("config-path"),
+      conf: context.options.list("conf"),
+      initialProgram: context.operands,
+    }),
+});

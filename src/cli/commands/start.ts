@@ -1,0 +1,86 @@
+/**
+ * `flux start`: becomes a broker of an instance that a launcher starts, or, with `--test-size`, starts all brokers of an
+ * instance on this machine (flux-start(1)).
+ */
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { runCommand } from "../framework/run.ts";
+import { command as brokerCommand } from "./broker.ts";
+
+const EXIT_MODES = ["any", "leader"];
+const START_MODES = ["all", "leader"];
+
+export const command: Command = defineCommand({
+  name: "start",
+  dialect: "getopt",
+  summary: "bootstrap a local Flux instance",
+  usage: "[launcher] flux start [OPTIONS] [initial-program [args...]]",
+  stopAtOperand: true,
+  options: [
+    { names: ["verbose"], short: "v", argument: "LEVEL", optionalArgument: true, repeatable: true, help: "Be annoyingly chatty by level" },
+    { names: ["noexec"], short: "X", help: "Don't execute (useful with -v, --verbose)" },
+    { names: ["broker-opts"], short: "o", argument: "OPTS", repeatable: true, help: "Add comma-separated broker options, e.g. \"-o,-v\"" },
+    { names: ["setattr"], short: "S", argument: "ATTR=VAL", repeatable: true, help: "Set a broker attribute" },
+    { names: ["config-path"], short: "c", argument: "PATH", repeatable: true, help: "Set path to broker configuration" },
+    { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
+    { names: ["rundir"], argument: "DIR", help: "(only with --test-size) Use DIR as the rundir of the instance" },
+    { names: ["wrap"], argument: "ARGS,...", help: "Wrap broker execution in comma-separated arguments" },
+    { names: ["test-size"], short: "s", argument: "N", integer: true, help: "Start a test instance by launching N brokers locally" },
+    { names: ["test-hosts"], argument: "HOSTLIST", help: "Set list of test hosts (default: local hostname for all)" },
+    { names: ["test-exit-timeout"], argument: "FSD", help: "After a broker exits, kill other brokers after timeout (default 20s)" },
+    { names: ["test-exit-mode"], argument: "any|leader", help: "Trigger exit timer on leader/any broker exit (default=any)" },
+    { names: ["test-start-mode"], argument: "all|leader", help: "Start all brokers, or the leader only (default=all)" },
+    { names: ["test-rundir"], argument: "DIR", help: "Use DIR as broker run directory" },
+    { names: ["test-rundir-cleanup"], help: "Clean up --test-rundir DIR upon flux-start exit" },
+    { names: ["test-pmi-clique"], argument: "single|per-broker|none", help: "Set PMI_process_mapping mode (default=single)" },
+  ],
+  operands: [{ name: "initial-program", arity: "..." }],
+  run: start,
+});
+
+async function start(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  const words = brokerWords(context);
+  const size = options.integer("test-size");
+  if (size === null) {
+    const testOnly = options.given.find(({ name }) => name.startsWith("test-") || name === "rundir");
+    if (testOnly !== undefined) context.fail(`--${testOnly.name} only works with --test-size=N`);
+    return startOne(context, words, operands);
+  }
+  if (size < 1) context.fail("--test-size argument must be > 0");
+  checkChoice(context, "test-exit-mode", EXIT_MODES);
+  checkChoice(context, "test-start-mode", START_MODES);
+  const { startMany } = await import("../test-instance.ts");
+  return startMany(context, size, words, operands);
+}
+
+function checkChoice(context: CommandContext, name: string, choices: readonly string[]): void {
+  const value = context.options.text(name);
+  if (value !== null && !choices.includes(value)) context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
+}
+
+/** The options that the broker gets, in its own form. */
+function brokerWords(context: CommandContext): string[] {
+  const words: string[] = [];
+  for (const { name, value } of context.options.given) {
+    if (name === "setattr" || name === "conf" || name === "config-path") words.push(`--${name}=${value ?? ""}`);
+    if (name === "broker-opts") words.push(...(value ?? "").split(",").filter((word) => word !== ""));
+  }
+  return words;
+}
+
+/** How much to tell: the number of -v, or the level given. */
+export function verbosity(context: CommandContext): number {
+  const levels = context.options.list("verbose");
+  return levels.reduce((sum, level) => (level === "" ? sum + 1 : Number(level)), 0);
+}
+
+async function startOne(context: CommandContext, words: readonly string[], program: readonly string[]): Promise<number> {
+  const { options } = context;
+  const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
+  const argv = [...wrap, context.host.fluxPath, "broker", ...words, ...program];
+  if (verbosity(context) > 0) context.err(`flux-start: ${argv.join(" ")}\n`);
+  if (options.has("noexec")) return 0;
+  if (wrap.length === 0) return runCommand(brokerCommand, [...words, "--", ...program]);
+  const { runWrapped } = await import("../test-instance.ts");
+  return runWrapped(context, argv);
+}

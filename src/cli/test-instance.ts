@@ -1,0 +1,237 @@
+/**
+ * All brokers of an instance on this machine (`flux start --test-size=N`): starts them, tells them of each other as a PMI
+ * server, and cleans up after them.
+ *
+ * Invariants: when this process ends, no broker is left; the directory that it made is gone.
+ */
+import { errorText, FluxError } from "../base/errors.ts";
+import type { ChildProcess, Ports } from "../base/ports.ts";
+import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../base/signals.ts";
+import { parseFsd } from "../formats/duration.ts";
+import { Hostlist } from "../formats/hostlist.ts";
+import { PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
+import { LIFELINE_VARIABLE } from "./broker-process.ts";
+import type { CommandContext } from "./framework/command.ts";
+import { verbosity } from "./commands/start.ts";
+
+const EXIT_TIMEOUT_SECONDS = 20;
+const SIGKILL: number = SIGNALS["SIGKILL"]!;
+
+interface Member {
+  readonly rank: number;
+  child: ChildProcess | null;
+  pmi: PmiConnection | null;
+  exitCode: number | null;
+}
+
+/** Starts the brokers and waits for them. Resolves with the exit code of the instance. */
+export async function startMany(
+  context: CommandContext,
+  size: number,
+  words: readonly string[],
+  program: readonly string[],
+): Promise<number> {
+  const ports = await context.ports();
+  const given = context.options.text("test-rundir") ?? context.options.text("rundir");
+  const isNew = given === null || ports.disk.info(given) === null;
+  if (given !== null && isNew && context.options.has("test-rundir"))
+    context.fail(`error accessing --test-rundir: ${given}: No such file or directory`);
+  const rundir = given ?? ports.disk.makeTemporaryDirectory(`${ports.host.temporaryDirectory}/flux-`);
+  if (given !== null && isNew) ports.disk.makeDirectory(given, { mode: 0o700 });
+  const isRemoved = given === null || context.options.has("test-rundir-cleanup") || (isNew && context.options.has("rundir"));
+  try {
+    return await new TestInstance(context, ports, size, rundir, words, program).run();
+  } finally {
+    if (isRemoved) ports.disk.remove(rundir);
+  }
+}
+
+/** Runs a broker under another program (`--wrap`). */
+export async function runWrapped(context: CommandContext, argv: readonly string[]): Promise<number> {
+  const ports = await context.ports();
+  const { env, cwd } = ports.host;
+  return new Promise((resolve) => {
+    const child = ports.exec.spawn(
+      { argv, env, cwd, stdin: "inherit", stdout: "inherit", stderr: "inherit", newProcessGroup: false },
+      { output: () => {}, exit: (status) => resolve(exitCodeOfStatus(status)) },
+    );
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) context.onSignal(name, () => child.kill(SIGNALS[name]!));
+  });
+}
+
+class TestInstance {
+  readonly #context: CommandContext;
+  readonly #ports: Ports;
+  readonly #size: number;
+  readonly #rundir: string;
+  readonly #words: readonly string[];
+  readonly #program: readonly string[];
+  readonly #members: Member[];
+  readonly #server: PmiServer;
+  readonly #verbosity: number;
+  #exitTimer: { cancel(): void } | null = null;
+  #resolve: (exitCode: number) => void = () => {};
+
+  constructor(
+    context: CommandContext,
+    ports: Ports,
+    size: number,
+    rundir: string,
+    words: readonly string[],
+    program: readonly string[],
+  ) {
+    this.#context = context;
+    this.#ports = ports;
+    this.#size = size;
+    this.#rundir = rundir;
+    this.#words = words;
+    this.#program = program;
+    this.#verbosity = verbosity(context);
+    this.#members = Array.from({ length: size }, (_, rank) => ({ rank, child: null, pmi: null, exitCode: null }));
+    this.#server = this.#makeServer();
+  }
+
+  run(): Promise<number> {
+    const { options } = this.#context;
+    const onlyLeader = options.text("test-start-mode") === "leader";
+    const timeout = this.#exitTimeout();
+    const starting = this.#members.filter(({ rank }) => rank === 0 || !onlyLeader);
+    if (this.#verbosity > 0)
+      for (const { rank } of starting) this.#say(`${rank}: ${this.#argv(rank).join(" ")}`);
+    if (options.has("noexec")) return Promise.resolve(0);
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"])
+      this.#context.onSignal(name, () => this.#passSignal(name));
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+      for (const member of starting) this.#start(member, timeout);
+    });
+  }
+
+  #say(text: string): void {
+    this.#context.err(`flux-start: ${text}\n`);
+  }
+
+  #exitTimeout(): number {
+    const text = this.#context.options.text("test-exit-timeout");
+    try {
+      return text === null ? EXIT_TIMEOUT_SECONDS : parseFsd(text);
+    } catch (error) {
+      return this.#context.fail(`could not parse --test-exit-timeout: ${errorText(error)}`);
+    }
+  }
+
+  /** A terminal's signals reach the leader by themselves where it shares the terminal. */
+  #passSignal(name: string): void {
+    const leader = this.#members[0]!;
+    if (name === "SIGINT" && this.#sharesTerminal(leader.rank)) return;
+    leader.child?.kill(SIGNALS[name]!);
+  }
+
+  #sharesTerminal(rank: number): boolean {
+    return rank === 0 && this.#context.stdinIsTerminal;
+  }
+
+  #makeServer(): PmiServer {
+    const clique = this.#context.options.text("test-pmi-clique") ?? "single";
+    const mapping: Readonly<Record<string, string>> = {
+      single: `(vector,(0,1,${this.#size}))`,
+      "per-broker": `(vector,(0,${this.#size},1))`,
+      none: "",
+    };
+    const value = mapping[clique] ?? clique;
+    return new PmiServer({
+      kvsname: "-",
+      universeSize: this.#size,
+      localSize: this.#size,
+      preset: value === "" ? {} : { PMI_process_mapping: value },
+      abort: (rank, exitCode, message) => {
+        this.#say(`${rank}: PMI_Abort()${message === null ? "" : `: ${message}`}`);
+        const member = this.#members[rank]!;
+        member.exitCode ??= exitCode;
+        this.#killAll();
+      },
+      ...(this.#verbosity > 1
+        ? { trace: (rank, direction, line) => this.#context.err(`${rank}: ${direction}: ${line}\n`) }
+        : {}),
+    });
+  }
+
+  #argv(rank: number): string[] {
+    const { options, host } = this.#context;
+    const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
+    const hosts = options.text("test-hosts");
+    const hostname = hosts === null ? undefined : Hostlist.parse(hosts).nth(rank);
+    const own = [`--setattr=rundir=${this.#rundir}`];
+    if (hostname !== undefined) own.push(`--setattr=hostname=${hostname}`);
+    return [...wrap, host.fluxPath, "broker", ...own, ...this.#words, ...(rank === 0 ? this.#program : [])];
+  }
+
+  #start(member: Member, timeout: number): void {
+    const { rank } = member;
+    const { env, cwd } = this.#ports.host;
+    try {
+      member.child = this.#ports.exec.spawn(
+        {
+          argv: this.#argv(rank),
+          env: { ...env, PMI_RANK: String(rank), PMI_SIZE: String(this.#size) },
+          cwd,
+          stdin: rank === 0 ? "inherit" : "null",
+          stdout: "inherit",
+          stderr: "inherit",
+          channels: ["PMI_FD", LIFELINE_VARIABLE],
+          newProcessGroup: !this.#sharesTerminal(rank),
+        },
+        {
+          output: (stream, chunk) => this.#receive(member, stream, chunk),
+          exit: (status) => this.#ended(member, status, timeout),
+        },
+      );
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#say(`${rank}: ${error.message}`);
+      member.exitCode = 127;
+      this.#killAll();
+      return this.#checkEnd();
+    }
+    const { child } = member;
+    member.pmi = this.#server.connect(rank, (bytes) => void child.write("PMI_FD", bytes));
+  }
+
+  #receive(member: Member, stream: string, chunk: Uint8Array | null): void {
+    if (stream !== "PMI_FD" || chunk === null || member.pmi === null) return;
+    try {
+      member.pmi.feed(chunk);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#say(`${member.rank}: ${error.message}`);
+      member.child?.kill(SIGKILL);
+    }
+  }
+
+  #ended(member: Member, status: number, timeout: number): void {
+    const pid = member.child?.pid ?? 0;
+    member.child = null;
+    member.exitCode ??= exitCodeOfStatus(status);
+    const signum = signalOfStatus(status);
+    if (signum !== 0) this.#say(`${member.rank} (pid ${pid}) ${signalSentence(signum)}`);
+    else if (status !== 0) this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
+    // Until the brokers know each other none can go on without it.
+    if (member.pmi?.isFinalized === false) this.#killAll();
+    const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";
+    if (isTrigger && this.#exitTimer === null && Number.isFinite(timeout))
+      this.#exitTimer = this.#ports.clock.after(timeout * 1000, () => this.#killAll());
+    this.#checkEnd();
+  }
+
+  #killAll(): void {
+    for (const { child } of this.#members) child?.kill(SIGKILL);
+  }
+
+  #checkEnd(): void {
+    if (this.#members.some(({ child }) => child !== null)) return;
+    this.#exitTimer?.cancel();
+    const codes = this.#members.map(({ exitCode }) => exitCode ?? 0);
+    const isLeaderMode = this.#context.options.text("test-exit-mode") === "leader";
+    this.#resolve(isLeaderMode ? codes[0]! : Math.max(...codes));
+  }
+}

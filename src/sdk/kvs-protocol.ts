@@ -4,8 +4,8 @@
  *
  * Pure data: it knows neither how a tree is stored nor how a message travels.
  */
-import { base64Encode } from "../base/bytes.ts";
 import type { JsonObject } from "../base/json.ts";
+import { makeDir, makeDirref, makeVal, type Treeobj } from "../formats/treeobj.ts";
 
 /** The namespace that always exists; only the instance owner may use it. */
 export const PRIMARY_NAMESPACE = "primary";
@@ -23,6 +23,8 @@ export const LookupFlag = {
   Stream: 512,
   /** With WatchAppend: an answer without a value marks the end of what was there already. */
   InitialSentinel: 1024,
+  /** Between services only: with TreeObject, a link at the end of the path is followed. */
+  FollowLast: 65536,
 } as const;
 
 /** Flags of a whole commit. */
@@ -38,15 +40,7 @@ export const CommitFlag = {
 export const OPERATION_APPEND = 32;
 
 /** A tree object in its JSON form. */
-export type TreeObject =
-  | { readonly ver: 1; readonly type: "val"; readonly data: string }
-  | { readonly ver: 1; readonly type: "valref" | "dirref"; readonly data: readonly string[] }
-  | { readonly ver: 1; readonly type: "dir"; readonly data: { readonly [name: string]: TreeObject } }
-  | {
-      readonly ver: 1;
-      readonly type: "symlink";
-      readonly data: { readonly target: string; readonly namespace?: string };
-    };
+export type TreeObject = Treeobj;
 
 /** One operation of a transaction: `dirent` null removes the key. */
 export interface Operation {
@@ -76,22 +70,31 @@ export interface SetrootEvent {
   readonly owner: number;
   /** Names of the transactions in this version. */
   readonly names: readonly string[];
-  /** The keys that the transactions wrote, each with its operation's flags. */
-  readonly keys: Readonly<Record<string, number>>;
+  /** The keys that the transactions wrote, as members of an object. */
+  readonly keys: Readonly<Record<string, null>>;
+}
+
+/** What `kvs.lookup-plus` answers: the version looked at, the value or errno 2, and whether a link was on the way. */
+export interface LookupPlusAnswer {
+  readonly rootseq: number;
+  readonly rootref: string;
+  readonly val?: TreeObject;
+  readonly errno?: number;
+  readonly followed?: boolean;
 }
 
 /** Events about namespace NS are `kvs.namespace-NS-` and one of setroot, created, removed, error. */
 export const NAMESPACE_EVENT_PREFIX = "kvs.namespace-";
 
 export function valueObject(data: Uint8Array): TreeObject {
-  return { ver: 1, type: "val", data: base64Encode(data) };
+  return makeVal(data);
 }
 
 export function directoryReference(rootref: string): TreeObject {
-  return { ver: 1, type: "dirref", data: [rootref] };
+  return makeDirref(rootref);
 }
 
-export const EMPTY_DIRECTORY: TreeObject = { ver: 1, type: "dir", data: {} };
+export const EMPTY_DIRECTORY: TreeObject = makeDir();
 
 /** The components of a key. Dots at either end and doubled ones mean nothing; "." is the root: no component. */
 export function splitKey(key: string): string[] {

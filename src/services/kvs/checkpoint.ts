@@ -7,12 +7,12 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isBlobref } from "../../formats/blobref.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { bytesOf, type Node } from "./blob-index.ts";
 import type { LeaderSnapshot, NamespaceRoot } from "./core.ts";
 import { STORE_WINDOW } from "./protocol.ts";
-import { isBlobref } from "./tree.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
 export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<LeaderSnapshot | null> {

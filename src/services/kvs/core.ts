@@ -39,8 +39,8 @@ export interface NewVersion {
   readonly root: NamespaceRoot;
   readonly before: NamespaceRoot;
   readonly commits: readonly PendingCommit[];
-  /** The keys written, in normal form, each with its operation's flags. */
-  readonly keys: Record<string, number>;
+  /** The keys written, in normal form, as members of an object. */
+  readonly keys: Record<string, null>;
 }
 
 export interface TurnOutcome {
@@ -254,8 +254,8 @@ function recordOf(version: NewVersion): LogRecord {
   };
 }
 
-function keysOf(commits: readonly PendingCommit[]): Record<string, number> {
-  const keys: Record<string, number> = Object.create(null) as Record<string, number>;
-  for (const { request } of commits) for (const { key, flags } of request.operations) keys[normalizeKey(key)] = flags;
+function keysOf(commits: readonly PendingCommit[]): Record<string, null> {
+  const keys: Record<string, null> = Object.create(null) as Record<string, null>;
+  for (const { request } of commits) for (const { key } of request.operations) keys[normalizeKey(key)] = null;
   return keys;
 }

@@ -8,6 +8,7 @@ import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { parseFsd } from "../../formats/duration.ts";
+import { isBlobref } from "../../formats/blobref.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireString, type Answer } from "../../sdk/service.ts";
@@ -39,7 +40,6 @@ import {
 import { Reader } from "./reader.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 import { serviceStatistics } from "./statistics.ts";
-import { isBlobref } from "./tree.ts";
 
 interface Settings {
   /** Acknowledge a commit only once its record survives power loss. */
@@ -56,6 +56,7 @@ export class LeaderService implements RunningModule {
   readonly #reader: Reader;
   #settings: Settings;
   #turnIsDue = false;
+  #transactionCount = 0;
   #stopped = false;
   #checkpoint: Promise<boolean> | null = null;
   #checkpointTimer: TimerHandle | null = null;
@@ -251,13 +252,13 @@ export class LeaderService implements RunningModule {
     this.#scheduleTurn();
   }
 
-  #announce({ root, keys }: NewVersion): void {
+  #announce({ root, keys, commits }: NewVersion): void {
     const event: SetrootEvent = {
       namespace: root.name,
       rootref: root.rootref,
       rootseq: root.rootseq,
       owner: root.owner,
-      names: [],
+      names: commits.map(() => `transaction_req.0.${this.#transactionCount++}`),
       keys,
     };
     this.#publish(root.name, "setroot", event);

@@ -24,6 +24,8 @@ export interface LookupContext {
   readonly index: BlobIndex;
   /** Blobs that were loaded for this very lookup: a long value may be more than the cache holds. */
   readonly held: ReadonlyMap<string, Uint8Array>;
+  /** Told of each link that was followed. */
+  onLink?: () => void;
   /** The root of a namespace that a link leads to. Throws EPERM, ENOTSUP or MissingNamespace. */
   rootOf(namespace: string): string;
 }
@@ -33,7 +35,7 @@ export interface LookupContext {
  * Throws ENOTDIR, EISDIR, EINVAL, ELOOP by what the flags ask for, ENOTSUP and EPERM for namespaces.
  */
 export function lookupKey(context: LookupContext, rootref: string, key: string, flags: number): TreeObject | null {
-  const asItIs = (flags & (LookupFlag.ReadLink | LookupFlag.TreeObject)) !== 0;
+  const asItIs = (flags & (LookupFlag.ReadLink | LookupFlag.TreeObject)) !== 0 && (flags & LookupFlag.FollowLast) === 0;
   if ((flags & LookupFlag.ReadDir) !== 0 && (flags & LookupFlag.ReadLink) !== 0) throw new FluxError("EINVAL");
   const entry = findEntry(context, rootref, splitKey(key), !asItIs);
   if (entry === null) return null;
@@ -68,6 +70,7 @@ function findEntry(
     entry = found;
     if (entry.kind !== "symlink" || (position === names.length - 1 && !followLast)) continue;
     if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
+    context.onLink?.();
     if (entry.namespace !== null) root = context.rootOf(entry.namespace);
     names = [...splitKey(entry.target), ...names.slice(position + 1)];
     entry = { kind: "dirref", ref: root, text: null };

@@ -6,11 +6,11 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { checkTreeobj, isTreeobj } from "../../formats/treeobj.ts";
 import { Role } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
 import { type LookupRequest, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
-import { checkTreeObject } from "./tree.ts";
 
 /** Memory for blobs that the content store can give again, in bytes. */
 export const CLEAN_BYTES_MAX: number = 32 * 1024 * 1024;
@@ -68,7 +68,7 @@ function parseOperation(value: JsonValue): Operation {
   const flags = requireInteger(value, "flags");
   const { dirent } = value;
   if (dirent === undefined) throw new FluxError("EPROTO", "an operation has no 'dirent'");
-  return { key, flags, dirent: dirent === null ? null : checkTreeObject(dirent) };
+  return { key, flags, dirent: dirent === null ? null : checkTreeobj(dirent) };
 }
 
 /** Refuses what a guest must not store. Throws EPERM. */
@@ -92,8 +92,8 @@ export function parseLookup(json: JsonObject): LookupRequest & { readonly rootre
     if (namespace === undefined) throw new FluxError("EPROTO", "missing 'namespace'");
     return { key, flags, namespace, rootref: null };
   }
-  const root = checkTreeObject(json["rootdir"]);
-  if (root.type !== "dirref") throw new FluxError("EINVAL", "rootdir is not a directory reference");
+  const root = json["rootdir"];
+  if (!isTreeobj(root) || root.type !== "dirref") throw new FluxError("EINVAL");
   return { key, flags, ...(namespace === undefined ? {} : { namespace }), rootref: root.data[0]! };
 }
 

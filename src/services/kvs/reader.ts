@@ -8,7 +8,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireString, type Answer, type Methods } from "../../sdk/service.ts";
-import type { RootAnswer, TreeObject } from "../../sdk/kvs-protocol.ts";
+import type { LookupRequest, RootAnswer, TreeObject } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import type { NamespaceRoot } from "./core.ts";
@@ -27,6 +27,8 @@ interface Found {
   readonly root: NamespaceRoot | null;
   readonly rootref: string;
   readonly value: TreeObject | null;
+  /** Whether a link was on the way. */
+  readonly followed: boolean;
 }
 
 interface VersionWaiter {
@@ -109,8 +111,8 @@ export class Reader {
 
   /** A lookup that tells from which version it answered: what kvs-watch asks. */
   #lookupPlus(request: IncomingRequest): Answer | Promise<Answer> {
-    const answer = ({ root, rootref, value }: Found): Answer => {
-      const version = { rootseq: root?.rootseq ?? 0, rootref };
+    const answer = ({ root, rootref, value, followed }: Found): Answer => {
+      const version = { rootseq: root?.rootseq ?? 0, rootref, ...(followed ? { followed } : {}) };
       return value === null ? { errno: 2, ...version } : { val: value, ...version };
     };
     const found = this.#find(request);
@@ -122,8 +124,9 @@ export class Reader {
     const lookup = parseLookup(request.json);
     const fromRoot = (root: NamespaceRoot | null): Found | Promise<Found> => {
       const rootref = lookup.rootref ?? root!.rootref;
-      const finish = (value: TreeObject | null): Found => ({ root, rootref, value });
-      const value = this.#search(caller, rootref, lookup.key, lookup.flags);
+      let followed = false;
+      const finish = (value: TreeObject | null): Found => ({ root, rootref, value, followed });
+      const value = this.#search(caller, rootref, lookup, () => (followed = true));
       return value instanceof Promise ? value.then(finish) : finish(value);
     };
     if (lookup.rootref !== null) return fromRoot(null);
@@ -131,9 +134,14 @@ export class Reader {
     return root instanceof Promise ? root.then(fromRoot) : fromRoot(root);
   }
 
-  #search(caller: Caller, rootref: string, key: string, flags: number): TreeObject | null | Promise<TreeObject | null> {
+  #search(
+    caller: Caller,
+    rootref: string,
+    lookup: LookupRequest,
+    onLink: () => void,
+  ): TreeObject | null | Promise<TreeObject | null> {
     const search = (held: ReadonlyMap<string, Uint8Array>): TreeObject | null =>
-      lookupKey(this.#contextFor(caller, held), rootref, key, flags);
+      lookupKey({ ...this.#contextFor(caller, held), onLink }, rootref, lookup.key, lookup.flags);
     try {
       return search(new Map());
     } catch (error) {

@@ -8,9 +8,8 @@
  * 4. In the text every subdirectory is a dirref, every value longer than INLINE_VALUE_LENGTH a valref.
  */
 import { assert } from "../../base/assert.ts";
-import { isBase64 } from "./base64.ts";
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonValue } from "../../base/json.ts";
+import { parseTreeobj } from "../../formats/treeobj.ts";
 import type { TreeObject } from "../../sdk/kvs-protocol.ts";
 
 /** A value whose base64 text is longer than this many characters is a blob of its own. */
@@ -173,39 +172,6 @@ export function directoryObject(directory: Directory): TreeObject {
   return { ver: 1, type: "dir", data };
 }
 
-/** Checks a tree object that came from outside. Throws EINVAL, or EPROTO for a value that is not one at all. */
-export function checkTreeObject(value: JsonValue | undefined): TreeObject {
-  if (!isJsonObject(value) || value["ver"] !== 1 || typeof value["type"] !== "string")
-    throw new FluxError("EINVAL", "not a tree object");
-  const { type, data } = value;
-  const isGood =
-    (type === "val" && typeof data === "string" && isBase64(data)) ||
-    (type === "valref" && isReferences(data)) ||
-    (type === "dirref" && isReferences(data) && data.length === 1) ||
-    (type === "dir" && isJsonObject(data)) ||
-    (type === "symlink" && isLink(data));
-  if (!isGood) throw new FluxError("EINVAL", `invalid tree object of type ${type}`);
-  if (type === "dir") for (const child of Object.values(data as object)) checkTreeObject(child as JsonValue);
-  return value as unknown as TreeObject;
-}
-
-function isReferences(data: JsonValue | undefined): data is readonly string[] {
-  return Array.isArray(data) && data.length > 0 && data.every(isBlobref);
-}
-
-function isLink(data: JsonValue | undefined): boolean {
-  return (
-    isJsonObject(data) &&
-    typeof data["target"] === "string" &&
-    (data["namespace"] === undefined || typeof data["namespace"] === "string")
-  );
-}
-
-/** Whether a value is a blobref (RFC 10): the hash's name, a hyphen and its digits. */
-export function isBlobref(value: unknown): value is string {
-  return typeof value === "string" && /^(sha1-[0-9a-f]{40}|sha256-[0-9a-f]{64})$/.test(value);
-}
-
 /** Where the blobs of a parsed directory's inline subdirectories go. */
 export interface DirectorySink {
   /** Gives a directory its hash. Its subdirectories have theirs. */
@@ -252,7 +218,7 @@ export function parseDirectory(text: string, ref: string, sink: DirectorySink): 
 
 function parseStored(text: string, ref: string): Extract<TreeObject, { type: "dir" }> {
   try {
-    const object = checkTreeObject(parseJson(text));
+    const object = parseTreeobj(text);
     if (object.type === "dir") return object;
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;

@@ -1,0 +1,41 @@
+/**
+ * Messages of the service `kvs-watch`: lookups that go on. A client asks it instead of `kvs` when it wants every change
+ * (WATCH), the creation of a key (WAITCREATE) or a long value in pieces (STREAM). Any user may ask; what is allowed to be
+ * read is decided by `kvs`.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { requireInteger, requireString } from "../../sdk/service.ts";
+import { LookupFlag, normalizeKey } from "../../sdk/kvs-protocol.ts";
+
+/** Versions that wait to be looked at for one watcher; when there are more, the oldest are skipped. */
+export const VERSIONS_QUEUED_MAX = 4096;
+/** Blobs of one value under way at once. */
+export const BLOB_WINDOW = 64;
+
+/** Flags that only mean something together with WATCH. */
+const WATCH_KINDS: number = LookupFlag.WatchFull | LookupFlag.WatchUniq | LookupFlag.WatchAppend;
+
+export interface WatchRequest {
+  readonly namespace: string;
+  /** In normal form. */
+  readonly key: string;
+  readonly flags: number;
+}
+
+/** Reads and checks a request. Throws EPROTO. */
+export function parseWatch(request: IncomingRequest): WatchRequest {
+  const { json } = request;
+  const namespace = requireString(json, "namespace");
+  const key = requireString(json, "key");
+  const flags = requireInteger(json, "flags");
+  const has = (flag: number): boolean => (flags & flag) !== 0;
+  if (has(LookupFlag.Watch | LookupFlag.Stream) && !request.isStreaming)
+    throw new FluxError("EPROTO", "a watch needs a streaming request");
+  if (has(LookupFlag.Watch) && has(LookupFlag.Stream)) throw new FluxError("EPROTO", "a stream cannot be watched");
+  if (has(WATCH_KINDS) && !has(LookupFlag.Watch)) throw new FluxError("EPROTO", "a kind of watch without a watch");
+  if (has(LookupFlag.InitialSentinel) && !has(LookupFlag.WatchAppend))
+    throw new FluxError("EPROTO", "an initial sentinel without a watch for appends");
+  if (key === "") throw new FluxError("EINVAL");
+  return { namespace, key: normalizeKey(key), flags };
+}

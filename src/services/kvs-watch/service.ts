@@ -1,0 +1,267 @@
+/**
+ * The service `kvs-watch`: answers lookups again and again, as versions come (`kvs.namespace-NS-setroot`).
+ *
+ * Each watcher looks at the versions that concern it in order, one at a time, by the version's own root: so no change is
+ * missed while it looks, and none is told twice.
+ */
+import { EMPTY_BYTES } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { blobrefDigest } from "../../formats/blobref.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, type Answer } from "../../sdk/service.ts";
+import type { ModuleContext, ModuleDefinition, RunningModule } from "../../sdk/module.ts";
+import {
+  directoryReference,
+  LookupFlag,
+  NAMESPACE_EVENT_PREFIX,
+  valueObject,
+  type LookupPlusAnswer,
+  type TreeObject,
+} from "../../sdk/kvs-protocol.ts";
+import { WatchState, type Piece, type Seen } from "./core.ts";
+import { BLOB_WINDOW, parseWatch, VERSIONS_QUEUED_MAX, type WatchRequest } from "./protocol.ts";
+import { WatchIndex, type Attention, type Watched } from "./watch-index.ts";
+
+interface Version {
+  readonly rootref: string;
+  readonly rootseq: number;
+}
+
+interface Watcher extends Watched {
+  readonly request: IncomingRequest;
+  readonly watch: WatchRequest;
+  readonly state: WatchState;
+  attention: Attention;
+  /** Versions to look at, oldest first; null stands for the present one, whichever it is. */
+  readonly versions: (Version | null)[];
+  /** The latest version looked at. */
+  rootseq: number;
+  /** The namespace does not exist yet. */
+  awaitsNamespace: boolean;
+  isBusy: boolean;
+  isOver: boolean;
+}
+
+interface Namespace {
+  readonly watchers: WatchIndex<Watcher>;
+  latest: (Version & { readonly owner: number }) | null;
+}
+
+class WatchService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #namespaces = new Map<string, Namespace>();
+
+  private constructor(context: ModuleContext) {
+    this.#context = context;
+  }
+
+  static async start(context: ModuleContext): Promise<WatchService> {
+    if (context.args.length > 0) throw new FluxError("EINVAL", `unknown module argument '${context.args[0]}'`);
+    const service = new WatchService(context);
+    await context.handle.subscribe(NAMESPACE_EVENT_PREFIX, ({ topic, payload }) => {
+      if (service.#namespaces.size > 0 && payload !== null) service.#hear(topic, payload.value);
+    });
+    context.server.add(context.name, {
+      lookup: { roles: ANY_USER, handler: (request) => service.#begin(request) },
+      cancel: { roles: ANY_USER, handler: (request) => service.#cancel(request) },
+      disconnect: { roles: ANY_USER, handler: (request) => service.#disconnect(request) },
+      "stats-get": { roles: ANY_USER, handler: () => service.#statistics() },
+    });
+    return service;
+  }
+
+  stop(): void {
+    for (const watcher of this.#all())
+      this.#end(watcher, new FluxError("ENOSYS", "the kvs-watch service was unloaded"));
+  }
+
+  #begin(request: IncomingRequest): Answer {
+    const watch = parseWatch(request);
+    const state = new WatchState(watch.flags);
+    const watcher: Watcher = {
+      request,
+      watch,
+      key: watch.key,
+      state,
+      attention: attentionOf(watch, state, false),
+      versions: [null],
+      rootseq: -1,
+      awaitsNamespace: false,
+      isBusy: false,
+      isOver: false,
+    };
+    let namespace = this.#namespaces.get(watch.namespace);
+    if (namespace === undefined)
+      this.#namespaces.set(watch.namespace, (namespace = { watchers: new WatchIndex(), latest: null }));
+    namespace.watchers.add(watcher);
+    void this.#work(watcher);
+    return undefined;
+  }
+
+  #hear(topic: string, event: JsonObject): void {
+    const name = event["namespace"];
+    const namespace = typeof name === "string" ? this.#namespaces.get(name) : undefined;
+    if (namespace === undefined) return;
+    if (topic.endsWith("-removed")) {
+      for (const watcher of [...namespace.watchers])
+        if (!watcher.awaitsNamespace) this.#end(watcher, new FluxError("ENOTSUP"));
+    } else if (topic.endsWith("-created")) {
+      namespace.latest = null;
+      for (const watcher of namespace.watchers) this.#show(watcher, null);
+    } else if (topic.endsWith("-setroot")) this.#hearVersion(namespace, event);
+  }
+
+  #hearVersion(namespace: Namespace, event: JsonObject): void {
+    const { rootref, rootseq, owner, keys } = event;
+    if (typeof rootref !== "string" || typeof rootseq !== "number" || typeof owner !== "number") return;
+    const before = namespace.latest;
+    if (before !== null && rootseq <= before.rootseq) return;
+    namespace.latest = { rootref, rootseq, owner };
+    // After a gap it is not known which keys were written.
+    const hasGap = before !== null && rootseq !== before.rootseq + 1;
+    const concerned = hasGap || !isJsonObject(keys) ? [...namespace.watchers] : namespace.watchers.concernedBy(keys);
+    for (const watcher of concerned) this.#show(watcher, namespace.latest);
+  }
+
+  #show(watcher: Watcher, version: Version | null): void {
+    watcher.versions.push(version);
+    if (watcher.versions.length > VERSIONS_QUEUED_MAX) watcher.versions.shift();
+    void this.#work(watcher);
+  }
+
+  async #work(watcher: Watcher): Promise<void> {
+    if (watcher.isBusy) return;
+    watcher.isBusy = true;
+    try {
+      while (watcher.versions.length > 0 && !watcher.isOver) {
+        const version = watcher.versions.shift()!;
+        if (version !== null && version.rootseq <= watcher.rootseq) continue;
+        const seen = await this.#look(watcher, version);
+        if (!watcher.isOver) await this.#react(watcher, seen);
+      }
+    } catch (error) {
+      if (error instanceof FluxError) this.#end(watcher, error);
+      else this.#context.fatal(error);
+    } finally {
+      watcher.isBusy = false;
+    }
+  }
+
+  /** Looks the key up in a version, as the one who watches. */
+  async #look(watcher: Watcher, version: Version | null): Promise<Seen> {
+    const { watch, request, state } = watcher;
+    const { userid, rolemask } = request;
+    // The first look goes by the namespace's name: it is the one that checks who may read it.
+    const place =
+      version === null || watcher.rootseq < 0
+        ? { namespace: watch.namespace }
+        : { namespace: watch.namespace, rootdir: directoryReference(version.rootref) };
+    try {
+      const payload = { key: watch.key, flags: state.lookupFlags, ...place };
+      const answer = await this.#context.handle.rpc<LookupPlusAnswer>("kvs.lookup-plus", payload, { userid, rolemask });
+      watcher.awaitsNamespace = false;
+      watcher.rootseq = version !== null && watcher.rootseq >= 0 ? version.rootseq : answer.rootseq;
+      this.#attend(watcher, answer.followed === true);
+      return { value: answer.val ?? null };
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      // A version that came and went before it was looked at cannot be read any more: the present one must do.
+      if (error.is("ENOENT") && version !== null) return this.#look(watcher, null);
+      if (error.is("ENOTSUP") && watcher.rootseq < 0) watcher.awaitsNamespace = true;
+      return { error };
+    }
+  }
+
+  /** A watcher that has found its key needs less attention than one that waits for it. */
+  #attend(watcher: Watcher, followed: boolean): void {
+    const namespace = this.#namespaces.get(watcher.watch.namespace);
+    if (namespace === undefined || watcher.isOver) return;
+    const attention = attentionOf(watcher.watch, watcher.state, followed);
+    if (attention === watcher.attention) return;
+    namespace.watchers.delete(watcher);
+    watcher.attention = attention;
+    namespace.watchers.add(watcher);
+  }
+
+  async #react(watcher: Watcher, seen: Seen): Promise<void> {
+    const { pieces, end } = watcher.state.see(seen);
+    await this.#send(watcher, pieces);
+    if (watcher.isOver) return;
+    if (end === undefined) this.#attend(watcher, watcher.attention === "every");
+    else this.#end(watcher, end);
+  }
+
+  /** Sends pieces in order; blobs are fetched some at a time. */
+  async #send(watcher: Watcher, pieces: readonly Piece[]): Promise<void> {
+    for (let start = 0; start < pieces.length && !watcher.isOver; start += BLOB_WINDOW) {
+      const values = await Promise.all(pieces.slice(start, start + BLOB_WINDOW).map((piece) => this.#valueOf(piece)));
+      for (const value of values) {
+        if (watcher.isOver) return;
+        watcher.request.respond(value === null ? null : { val: value });
+      }
+    }
+  }
+
+  async #valueOf(piece: Piece): Promise<TreeObject | null> {
+    if (piece.kind === "value") return piece.value;
+    if (piece.kind === "sentinel") return null;
+    const payload = await this.#context.handle.call("content.load", blobrefDigest(piece.ref));
+    return valueObject(payload?.bytes ?? EMPTY_BYTES);
+  }
+
+  /** Ends a watch: with an error, or normally. */
+  #end(watcher: Watcher, error: FluxError | null): void {
+    if (!this.#forget(watcher)) return;
+    if (error !== null) watcher.request.respondError(error);
+    else if (watcher.request.isStreaming) watcher.request.end();
+  }
+
+  #forget(watcher: Watcher): boolean {
+    if (watcher.isOver) return false;
+    watcher.isOver = true;
+    const namespace = this.#namespaces.get(watcher.watch.namespace);
+    namespace?.watchers.delete(watcher);
+    if (namespace?.watchers.size === 0) this.#namespaces.delete(watcher.watch.namespace);
+    return true;
+  }
+
+  #cancel(request: IncomingRequest): Answer {
+    const { matchtag } = request.json;
+    for (const watcher of this.#all())
+      if (watcher.request.matchtag === matchtag && watcher.request.sender === request.sender)
+        this.#end(watcher, new FluxError("ENODATA"));
+    return undefined;
+  }
+
+  #disconnect(request: IncomingRequest): Answer {
+    for (const watcher of this.#all()) if (watcher.request.sender === request.sender) this.#forget(watcher);
+    return undefined;
+  }
+
+  #all(): Watcher[] {
+    return [...this.#namespaces.values()].flatMap((namespace) => [...namespace.watchers]);
+  }
+
+  #statistics(): JsonObject {
+    const namespaces: Record<string, JsonObject> = {};
+    let count = 0;
+    for (const [name, { watchers, latest }] of this.#namespaces) {
+      count += watchers.size;
+      const { owner, rootseq, rootref } = latest ?? { owner: this.#context.ownerUserid, rootseq: 0, rootref: "" };
+      namespaces[name] = { owner, rootseq, rootref, watchers: watchers.size };
+    }
+    return { watchers: count, "namespace-count": this.#namespaces.size, namespaces };
+  }
+}
+
+function attentionOf(watch: WatchRequest, state: WatchState, followed: boolean): Attention {
+  const isLoose = state.isWaiting || (watch.flags & LookupFlag.WatchFull) !== 0;
+  if (!isLoose) return "exact";
+  return followed ? "every" : "loose";
+}
+
+export const kvsWatchModule: ModuleDefinition = {
+  name: "kvs-watch",
+  start: (context) => WatchService.start(context),
+};

@@ -1,9 +1,10 @@
 /**
- * Gathers the KVS writes of many parties of one process into few commits: what comes while a commit is under way goes
- * with the next, so batches grow with the load and a lone write goes at once.
+ * Gathers the KVS writes of many parties of one process into few commits: all of one turn, and what was told it may wait
+ * for company.
  *
- * Invariants: one commit is in flight at a time, so that appends to a key keep their order; text appended to a key
- * within a batch is one operation; a settled write is in the KVS.
+ * Invariants: commits are sent in order, and the KVS carries out the commits of one sender in the order it gets them, so
+ * appends to a key keep their order; text appended to a key within a batch is one operation; a settled write is in the
+ * KVS.
  */
 import { base64Encode, utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
@@ -13,6 +14,8 @@ import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
 
 /** Characters of one commit; what is more goes with the next. */
 const COMMIT_LENGTH_MAX = 1024 * 1024;
+/** Commits sent and not answered; beyond, writes gather. */
+const COMMITS_IN_FLIGHT_MAX = 8;
 
 interface Waiter {
   resolve(): void;
@@ -38,7 +41,8 @@ export interface KvsBatchOptions {
 export class KvsBatch {
   readonly #options: KvsBatchOptions;
   readonly #pending = new Map<string, Entry>();
-  #inFlight: Map<string, Entry> | null = null;
+  readonly #inFlight = new Map<string, Entry>();
+  #commitCount = 0;
   #isScheduled = false;
   #timer: { readonly dueMs: number; readonly handle: TimerHandle } | null = null;
   #length = 0;
@@ -47,7 +51,7 @@ export class KvsBatch {
     this.#options = options;
   }
 
-  /** Characters that wait, including those in flight. */
+  /** Characters that wait or are in flight. */
   get length(): number {
     return this.#length;
   }
@@ -68,16 +72,29 @@ export class KvsBatch {
     this.#length += text.length;
   }
 
+  /** Lets what waits for a key go with the next commit. */
+  hasten(key: string): void {
+    const entry = this.#pending.get(key);
+    if (entry !== undefined) entry.dueMs = 0;
+  }
+
   /** Resolves when what was written to the key is committed; it goes with the next commit. Rejects where that failed. */
   settle(key: string): Promise<void> {
     const pending = this.#pending.get(key);
-    const entry = pending ?? this.#inFlight?.get(key);
+    const entry = pending ?? this.#inFlight.get(key);
     if (entry === undefined) return Promise.resolve();
     if (pending !== undefined) {
       pending.dueMs = 0;
       this.#schedule();
     }
     return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }));
+  }
+
+  /** Sends what is due now, instead of at the end of the turn: what is sent afterwards comes after it. */
+  flush(): void {
+    while (this.#commitCount < COMMITS_IN_FLIGHT_MAX && this.#commit()) {
+      // One commit holds a limited length; the next holds the rest.
+    }
   }
 
   #entry(key: string, append: boolean, delayMs: number): Entry {
@@ -93,11 +110,11 @@ export class KvsBatch {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#inFlight !== null) return;
+    if (this.#isScheduled) return;
     this.#isScheduled = true;
     this.#options.clock.defer(() => {
       this.#isScheduled = false;
-      this.#commit();
+      this.flush();
     });
   }
 
@@ -107,26 +124,26 @@ export class KvsBatch {
     const delayMs = Math.max(0, dueMs - this.#options.clock.monotonicMs());
     const handle = this.#options.clock.after(delayMs, () => {
       this.#timer = null;
-      this.#schedule();
+      this.flush();
     });
     this.#timer = { dueMs, handle };
   }
 
-  #commit(): void {
-    if (this.#inFlight !== null) return;
+  /** Returns whether there was something to commit. */
+  #commit(): boolean {
     const batch = this.#takeDue();
-    if (batch.size === 0) return;
-    this.#inFlight = batch;
+    if (batch.size === 0) return false;
+    this.#commitCount++;
     const ops = [...batch].map(([key, entry]) => ({
       key,
       flags: entry.append ? OPERATION_APPEND : 0,
       dirent: { ver: 1, type: "val", data: base64Encode(utf8Encode(entry.chunks.join(""))) },
     }));
-    const commit = { namespace: PRIMARY_NAMESPACE, flags: 0, ops };
-    this.#options.handle.rpc("kvs.commit", commit).then(
+    this.#options.handle.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops }).then(
       () => this.#finish(batch, null),
       (error: unknown) => this.#finish(batch, error),
     );
+    return true;
   }
 
   #takeDue(): Map<string, Entry> {
@@ -141,14 +158,18 @@ export class KvsBatch {
         length += entry.length;
       }
     }
-    for (const key of batch.keys()) this.#pending.delete(key);
+    for (const [key, entry] of batch) {
+      this.#pending.delete(key);
+      this.#inFlight.set(key, entry);
+    }
     if (nextMs < Infinity) this.#wakeAt(nextMs);
     return batch;
   }
 
   #finish(batch: Map<string, Entry>, error: unknown): void {
-    this.#inFlight = null;
-    for (const entry of batch.values()) {
+    this.#commitCount--;
+    for (const [key, entry] of batch) {
+      if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
       this.#length -= entry.length;
       for (const waiter of entry.waiters) {
         if (error === null) waiter.resolve();

@@ -40,3 +40,17 @@ export function inventoryOf(set: ResourceSet): NodeInventory[] {
 export function sharesOf(set: ResourceSet): NodeShare[] {
   return [...set.nodes()].map(([rank, node]) => ({ rank, cores: [...node.cores], gpus: [...node.gpus] }));
 }
+
+/** Several jobs' parts of the same nodes as one part per node. */
+export function mergeShares(shares: Iterable<NodeShare>): NodeShare[] {
+  const byRank = new Map<number, { rank: number; cores: number[]; gpus: number[] }>();
+  for (const { rank, cores, gpus } of shares) {
+    const merged = byRank.get(rank);
+    if (merged === undefined) byRank.set(rank, { rank, cores: [...cores], gpus: [...gpus] });
+    else {
+      merged.cores.push(...cores);
+      merged.gpus.push(...gpus);
+    }
+  }
+  return [...byRank.values()];
+}

@@ -1,7 +1,8 @@
 /**
  * The scheduler: first come, first served in order of priority, first fit (RFC 27, RFC 28). Runs at rank 0.
  *
- * Invariants: a job is told of its resources only when R is in the KVS; all allocations of one pass go in one commit.
+ * Invariants: R is on its way to the KVS before the job manager is told, so that nothing the job manager commits about
+ * the allocation is there without R; all allocations of one pass go in one commit.
  *
  * Module arguments: `mode=limited=N`, `mode=unlimited` (how many requests the job manager may have open).
  */
@@ -27,7 +28,7 @@ import {
   type HelloResponse,
 } from "./protocol.ts";
 import { slotTotal } from "./request.ts";
-import { inventoryOf, resourceSetOf, sharesOf } from "./resource-text.ts";
+import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
 
 const DEFAULT_LIMIT = 8;
 
@@ -244,7 +245,9 @@ class Scheduler implements RunningModule {
 
   #pass(): void {
     const { grants, blocked } = this.#core.pass(this.#context.ports.clock.now());
-    for (const grant of grants) this.#grant(grant);
+    const answers = grants.map((grant) => this.#grant(grant));
+    this.#batch.flush();
+    for (const { request, response } of answers) this.#finish(request, response);
     if (blocked === null) return;
     const annotations = { sched: { reason_pending: "insufficient resources" } };
     this.#respond(this.#requests.get(blocked.id)!, { id: blocked.id, type: AllocResponseType.Annotate, annotations });
@@ -260,38 +263,16 @@ class Scheduler implements RunningModule {
     if (isStream(request)) request.end();
   }
 
-  #grant({ job, shares, starttime, expiration }: Grant): void {
+  #grant({ job, shares, starttime, expiration }: Grant): { request: IncomingRequest; response: AllocResponse } {
     const request = this.#requests.get(job.id)!;
     this.#requests.delete(job.id);
     const nslots = slotTotal(job.request);
     const set = this.#setOf(shares).withoutLocalProperties().with({ starttime, expiration, nslots });
     const resource = set.toJSON();
-    const key = `${fluidKvsPath(job.id)}.R`;
-    this.#batch.put(key, stringifyJson(resource));
+    this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
     const annotations = { sched: { resource_summary: set.dump(), reason_pending: null } };
-    const success = { id: job.id, type: AllocResponseType.Success, R: resource, annotations };
-    this.#batch.settle(key).then(
-      () => this.#finish(request, success),
-      (error: unknown) => {
-        this.#core.pool.free(job.id, null);
-        this.#finish(request, { id: job.id, type: AllocResponseType.Deny, note: `cannot store R: ${String(error)}` });
-      },
-    );
+    return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations } };
   }
-}
-
-/** Several jobs' parts of the same nodes as one part per node. */
-function mergeShares(shares: readonly NodeShare[]): NodeShare[] {
-  const byRank = new Map<number, { rank: number; cores: number[]; gpus: number[] }>();
-  for (const { rank, cores, gpus } of shares) {
-    const merged = byRank.get(rank);
-    if (merged === undefined) byRank.set(rank, { rank, cores: [...cores], gpus: [...gpus] });
-    else {
-      merged.cores.push(...cores);
-      merged.gpus.push(...gpus);
-    }
-  }
-  return [...byRank.values()];
 }
 
 /** What ends an alloc request; a caller that made a stream of it is told so. */

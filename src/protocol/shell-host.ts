@@ -1,0 +1,58 @@
+/**
+ * What the execution service and the shell hosts say to each other: one shell host per broker holds the job shells of
+ * that broker's jobs.
+ *
+ * | topic               | from → to                      | payload                                   |
+ * |---------------------|--------------------------------|-------------------------------------------|
+ * | shell-agent.run     | job-exec → agent, streaming    | {} → AgentResponse; ends when the host has |
+ * | shell-agent.ready   | shell host → its agent         | {pid}                                     |
+ * | shell-host.attach   | job-exec → shell host, streaming | {} → HostResponse                       |
+ * | shell-host.start    | job-exec → shell host, no response | {jobs: ShellStart[]}                  |
+ * | shell-host.kill     | job-exec → shell host, no response | {id, signum}                          |
+ * | shell-host.destroy  | job-exec → shell host, no response | {id}: give the job up, whatever runs  |
+ * | shell-host.expiration | job-exec → shell host, no response | {id, expiration}                    |
+ * | shell-host.exchange | shell → leader's shell host    | {id, puts} → {puts}: a PMI barrier over nodes |
+ * | shell-host.write    | shell → leader's shell host    | {id, path, data} → {}: a piece of a shared file |
+ * | job-exec.shell-barrier | shell → job-exec            | {id} → {} once all shells of the job are there |
+ */
+import type { Integer, JsonObject } from "../base/json.ts";
+
+export const SHELL_HOST_SERVICE = "shell-host";
+export const SHELL_AGENT_SERVICE = "shell-agent";
+
+/** A job to start. */
+export interface ShellStart {
+  readonly id: Integer;
+  readonly userid: number;
+  /** With its environment. */
+  readonly jobspec: JsonObject;
+  readonly R: JsonObject;
+}
+
+/** The agent tells when its shell host is ready to be attached to. */
+export interface AgentResponse {
+  readonly ready: boolean;
+}
+
+/** First what the host runs already, then what happens, all of one turn together. */
+export interface HostResponse {
+  readonly jobs?: readonly Integer[];
+  readonly events?: readonly HostEvent[];
+}
+
+export type HostEvent =
+  /** An event for the job's exec.eventlog. */
+  | {
+      readonly type: "log";
+      readonly id: Integer;
+      readonly event: { timestamp: number; name: string; context?: JsonObject };
+    }
+  | {
+      readonly type: "exception";
+      readonly id: Integer;
+      readonly severity: number;
+      readonly kind: string;
+      readonly note: string;
+    }
+  /** The shell is over; its output is in the KVS. `status` is a wait status whose exit code is that of the worst task. */
+  | { readonly type: "exit"; readonly id: Integer; readonly status: number };

@@ -1,0 +1,128 @@
+/**
+ * The way to the shell host of one rank: has it started when it is first needed, hands it the jobs of a turn in one
+ * message, and tells what it reports.
+ *
+ * Invariants: jobs reach the host in the order given; after `lost` was called, nothing that was given before is reported
+ * any more, and the next job has a new host started.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { Integer } from "../../base/json.ts";
+import type { Clock } from "../../base/ports.ts";
+import type { Payload } from "../../protocol/message.ts";
+import {
+  SHELL_AGENT_SERVICE,
+  SHELL_HOST_SERVICE,
+  type HostEvent,
+  type HostResponse,
+  type ShellStart,
+} from "../../protocol/shell-host.ts";
+import type { Handle } from "../../sdk/handle.ts";
+
+export interface HostLinkListener {
+  /** The host is there, with jobs that it has been running already. */
+  attached(rank: number, jobs: readonly Integer[]): void;
+  events(rank: number, events: readonly HostEvent[]): void;
+  lost(rank: number, error: FluxError): void;
+}
+
+export interface HostLinkOptions {
+  readonly rank: number;
+  readonly handle: Handle;
+  readonly clock: Clock;
+  readonly listener: HostLinkListener;
+}
+
+export class HostLink {
+  readonly rank: number;
+  readonly #options: HostLinkOptions;
+  #state: "idle" | "starting" | "attached" = "idle";
+  /** Grows with each host: what an earlier one still says is not heard. */
+  #generation = 0;
+  #queue: ShellStart[] = [];
+  #isFlushScheduled = false;
+
+  constructor(options: HostLinkOptions) {
+    this.rank = options.rank;
+    this.#options = options;
+  }
+
+  get isAttached(): boolean {
+    return this.#state === "attached";
+  }
+
+  /** Has the host started if it is not. */
+  open(): void {
+    if (this.#state !== "idle") return;
+    this.#state = "starting";
+    const generation = ++this.#generation;
+    this.#options.handle.open(
+      `${SHELL_AGENT_SERVICE}.run`,
+      {},
+      {
+        item: () => this.#attach(generation),
+        end: (error) => this.#lose(generation, error),
+      },
+      { nodeid: this.rank },
+    );
+  }
+
+  start(job: ShellStart): void {
+    this.open();
+    this.#queue.push(job);
+    if (this.isAttached) this.#scheduleFlush();
+  }
+
+  /** Takes back a job that has not been handed over. */
+  withdraw(id: Integer): boolean {
+    const length = this.#queue.length;
+    this.#queue = this.#queue.filter((job) => job.id !== id);
+    return this.#queue.length < length;
+  }
+
+  /** Sends a request about a job that was handed over. */
+  tell(method: "kill" | "destroy" | "expiration", payload: object): void {
+    if (this.isAttached) this.#send(method, payload);
+  }
+
+  #attach(generation: number): void {
+    if (generation !== this.#generation || this.#state !== "starting") return;
+    const end = (error: FluxError | null): void => this.#lose(generation, error);
+    const item = (payload: Payload | null): void => {
+      if (generation === this.#generation) this.#receive((payload?.value ?? {}) as HostResponse);
+    };
+    this.#options.handle.open(`${SHELL_HOST_SERVICE}.attach`, {}, { item, end }, { nodeid: this.rank });
+  }
+
+  #receive(response: HostResponse): void {
+    if (response.jobs !== undefined && this.#state === "starting") {
+      this.#state = "attached";
+      this.#options.listener.attached(this.rank, response.jobs);
+      this.#scheduleFlush();
+    }
+    if (response.events !== undefined) this.#options.listener.events(this.rank, response.events);
+  }
+
+  #scheduleFlush(): void {
+    if (this.#isFlushScheduled) return;
+    this.#isFlushScheduled = true;
+    this.#options.clock.defer(() => {
+      this.#isFlushScheduled = false;
+      if (!this.isAttached || this.#queue.length === 0) return;
+      const jobs = this.#queue;
+      this.#queue = [];
+      this.#send("start", { jobs });
+    });
+  }
+
+  #send(method: string, payload: object): void {
+    this.#options.handle.send(`${SHELL_HOST_SERVICE}.${method}`, payload, { nodeid: this.rank });
+  }
+
+  #lose(generation: number, error: FluxError | null): void {
+    if (generation !== this.#generation || this.#state === "idle") return;
+    this.#state = "idle";
+    this.#generation++;
+    this.#queue = [];
+    this.#options.listener.lost(this.rank, error ?? new FluxError("ECONNRESET", "the shell host ended"));
+  }
+}

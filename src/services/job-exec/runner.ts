@@ -1,0 +1,288 @@
+/**
+ * Runs one job: carries out what `job.ts` decides, through the shell hosts of its ranks (or a timer, for a simulated
+ * job), and tells the job manager.
+ *
+ * Invariants: the last response is the final release, and it is sent once; when `finish` is sent, the whole exec.eventlog
+ * is on its way to the KVS.
+ */
+import type { JsonObject } from "../../base/json.ts";
+import type { TimerHandle } from "../../base/ports.ts";
+import { FluxError } from "../../base/errors.ts";
+import { SIGNALS, statusOfExit } from "../../base/signals.ts";
+import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import type { HostEvent } from "../../protocol/shell-host.ts";
+import { encodeEvent } from "../../sdk/job-protocol.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { Barrier } from "./barrier.ts";
+import { JobExecution, type ShellEnd } from "./job.ts";
+import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
+import { withEnvironment } from "./jobspec-environment.ts";
+import { Termination } from "./termination.ts";
+import { testRunOf, type TestRun } from "./test-run.ts";
+import type { ExecWorld } from "./world.ts";
+
+/** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
+const EVENTLOG_DELAY_MS = 20;
+
+export class JobRunner {
+  readonly job: JobExecution;
+  readonly testRun: TestRun | null;
+  readonly #world: ExecWorld;
+  readonly #exec: ExecRequest;
+  readonly #resources: ResourceSet;
+  readonly #eventlogKey: string;
+  readonly #barrier: Barrier;
+  /** The job manager's request. */
+  #request: IncomingRequest;
+  /** Ranks whose host is not there yet. */
+  readonly #awaited = new Set<number>();
+  readonly #timers = new Map<"expiration" | "run" | "shell-exit", TimerHandle>();
+  #termination: Termination | null = null;
+
+  constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
+    this.#world = world;
+    this.#request = request;
+    this.#exec = exec;
+    this.#resources = ResourceSet.parse(exec.R);
+    this.#eventlogKey = `${fluidKvsPath(exec.id)}.guest.exec.eventlog`;
+    this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
+    this.testRun = testRunOf(exec.jobspec);
+    this.#barrier = new Barrier(world, this.job, (note) => this.fail("exec", note));
+  }
+
+  /** Starts (or finds again) the shells. */
+  begin(): void {
+    this.log(this.#exec.reattach ? "reattach" : "init");
+    this.setExpiration(this.#resources.expiration);
+    if (this.testRun !== null) return this.#simulate(this.testRun);
+    if (this.#exec.reattach) return this.#await();
+    this.log("starting");
+    withEnvironment(this.#world.context.handle, this.#exec).then(
+      (jobspec) => this.#launch(jobspec),
+      (error: unknown) => this.#refuse(error),
+    );
+  }
+
+  /** The job manager asks again for a job that runs: it has been restarted. */
+  adopt(request: IncomingRequest): void {
+    this.#request = request;
+    this.#respond({ id: this.job.id, type: "reattached", data: {} });
+  }
+
+  /** The host of one of the job's ranks is there; `isKnown`: it has been running the job already. */
+  hostAttached(rank: number, isKnown: boolean): void {
+    if (!this.#awaited.delete(rank)) return;
+    if (this.#exec.reattach && !isKnown) return this.shellLost(rank, "no job shell to reattach to");
+    if (this.#awaited.size === 0) this.#started();
+  }
+
+  hostEvent(rank: number, event: HostEvent): void {
+    if (event.type === "log") this.logEvent(event.event);
+    else if (event.type === "exception") this.#exception(event);
+    else this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
+  }
+
+  shellLost(rank: number, why: string): void {
+    const end = this.job.shellLost(rank);
+    if (end === null) return;
+    this.#awaited.delete(rank);
+    const host = this.#resources.node(rank)?.host ?? "unknown host";
+    const note = `lost contact with job shell on broker rank ${rank} (${host}): ${why}`;
+    this.#sendException({ severity: end.isFatal ? 0 : 2, type: "node-failure", note });
+    if (end.isFatal) this.jobException("node-failure");
+    this.#barrier.cancel(note);
+    this.#ended(rank, end, null);
+  }
+
+  /** A fatal exception was raised on the job, here or elsewhere. */
+  jobException(type: string, waitStatus?: number): void {
+    if (this.job.phase === "finished") return;
+    this.job.fail(type, waitStatus);
+    this.#barrier.cancel("job got a fatal exception");
+    this.#terminate(type);
+  }
+
+  /** Raises a fatal exception on the job. */
+  fail(type: string, note: string): void {
+    if (this.job.phase === "finished") return;
+    this.#sendException({ severity: 0, type, note });
+    this.jobException(type);
+  }
+
+  setExpiration(expiration: number): void {
+    this.#cancelTimer("expiration");
+    if (expiration <= 0) return;
+    const delayMs = Math.max(0, (expiration - this.#world.context.ports.clock.now()) * 1000);
+    this.#setTimer("expiration", delayMs, () => this.fail("timeout", "resource allocation expired"));
+    for (const rank of this.job.runningRanks)
+      this.#world.link(rank).tell("expiration", { id: this.job.id, expiration });
+  }
+
+  enterBarrier(request: IncomingRequest): void {
+    this.#barrier.enter(request);
+  }
+
+  /** A simulated job's start or finish, as a test wants it. Throws FluxError EINVAL. */
+  override(event: string, status: number): void {
+    if (event === "start") this.#started();
+    else if (event === "finish") this.#endAll(status);
+    else throw new FluxError("EINVAL", "Invalid event");
+  }
+
+  log(name: string, context?: JsonObject): void {
+    const timestamp = this.#world.context.ports.clock.now();
+    this.logEvent(context === undefined ? { timestamp, name } : { timestamp, name, context });
+  }
+
+  logEvent(event: { timestamp: number; name: string; context?: JsonObject }): void {
+    this.#world.batch.append(this.#eventlogKey, encodeEvent(event), EVENTLOG_DELAY_MS);
+  }
+
+  /** The last responses; what the job has written goes before. Called by the world, for all jobs that end in a turn. */
+  respondFinish(): void {
+    const { id } = this.job;
+    this.#respond({ id, type: "finish", data: { status: this.job.status } });
+    this.#respond({ id, type: "release", data: { ranks: "all", final: true } });
+    this.#world.end(this.#request);
+  }
+
+  stop(): void {
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+    this.#termination?.stop();
+    this.#barrier.cancel("the execution service is unloading");
+  }
+
+  #launch(jobspec: JsonObject): void {
+    if (this.job.phase !== "starting" || this.job.fatal !== null) return this.#endAll(shellStatusOfSignal("SIGTERM"));
+    const { id, userid, R } = this.#exec;
+    for (const rank of this.job.ranks) this.#world.link(rank).start({ id, userid, jobspec, R });
+    this.#await();
+  }
+
+  #await(): void {
+    for (const rank of this.job.ranks) {
+      const link = this.#world.link(rank);
+      if (!link.isAttached) this.#awaited.add(rank);
+      link.open();
+    }
+    if (this.#awaited.size === 0) this.#started();
+  }
+
+  #started(): void {
+    if (this.job.phase !== "starting") return;
+    this.job.phase = "running";
+    this.#respond({ id: this.job.id, type: this.#exec.reattach ? "reattached" : "start", data: {} });
+  }
+
+  #refuse(error: unknown): void {
+    if (!(error instanceof FluxError)) return this.#world.context.fatal(error);
+    this.fail("exec", `cannot start job: ${error.message}`);
+    this.#endAll(statusOfExit(1));
+  }
+
+  #simulate(run: TestRun): void {
+    this.#cancelTimer("expiration");
+    if (run.mockException === "init" || run.mockException === "starting") {
+      this.fail("exec", `mock ${run.mockException} exception generated`);
+      return this.#endAll(statusOfExit(1));
+    }
+    this.log("starting");
+    if (run.isOverridden) return;
+    this.#started();
+    if (run.mockException === "run") return this.fail("exec", "mock run exception generated");
+    this.#setTimer("run", run.runDuration * 1000, () => this.#endAll(run.waitStatus));
+  }
+
+  #exception(event: HostEvent & { type: "exception" }): void {
+    this.#sendException({ severity: event.severity, type: event.kind, note: event.note });
+    if (event.severity === 0) this.jobException(event.kind);
+  }
+
+  #sendException(data: ExceptionData): void {
+    this.#respond({ id: this.job.id, type: "exception", data });
+  }
+
+  #ended(rank: number, end: ShellEnd | null, status: number | null): void {
+    if (end === null) return;
+    if (status !== null) this.log("shell-exit", { rank: this.job.ranks.indexOf(rank), wait_status: status });
+    if (end.isLast) return this.#finish();
+    if (rank === this.job.leader && this.job.fatal === null) this.#limitShellExit();
+  }
+
+  /** A job whose leader is gone should not hang on another shell. */
+  #limitShellExit(): void {
+    const { shellExitTimeout } = this.#world.settings;
+    if (shellExitTimeout === null) return;
+    this.#setTimer("shell-exit", shellExitTimeout * 1000, () => {
+      const ranks = Idset.from(this.job.runningRanks);
+      this.fail("exec", `shells on broker ranks ${ranks} still run ${shellExitTimeout}s after the leader shell exited`);
+    });
+  }
+
+  #endAll(status: number): void {
+    for (const rank of this.job.runningRanks) this.#ended(rank, this.job.shellExited(rank, status), null);
+  }
+
+  #finish(): void {
+    if (this.job.phase === "finished") return;
+    this.job.phase = "finished";
+    this.stop();
+    this.log("complete", { status: this.job.status });
+    this.log("done");
+    this.#world.batch.hasten(this.#eventlogKey);
+    this.#world.finished(this);
+  }
+
+  #terminate(type: string): void {
+    if (this.#termination !== null || this.job.phase === "finished") return;
+    if (this.testRun !== null) return this.#endAll(shellStatusOfSignal("SIGTERM"));
+    const { clock } = this.#world.context.ports;
+    const { id } = this.job;
+    const tell = (method: "kill" | "destroy", payload: object): void => {
+      for (const rank of this.job.runningRanks) this.#world.link(rank).tell(method, payload);
+    };
+    const actions = {
+      kill: (signum: number) => tell("kill", { id, signum }),
+      destroy: () => tell("destroy", { id }),
+      abandon: () => this.#abandon(),
+    };
+    this.#termination = new Termination(clock, this.#world.settings, actions, type);
+    this.#withdraw(type);
+  }
+
+  /** Shells that have not been handed to a host will never be. */
+  #withdraw(type: string): void {
+    const status = shellStatusOfSignal(type === "timeout" ? "SIGALRM" : "SIGTERM");
+    for (const rank of this.job.runningRanks)
+      if (this.#world.link(rank).withdraw(this.job.id)) this.#ended(rank, this.job.shellExited(rank, status), null);
+  }
+
+  /** Something cannot be killed: its nodes take no more jobs until somebody has looked. */
+  #abandon(): void {
+    const targets = Idset.from(this.job.runningRanks).toString();
+    const reason = `unkillable user processes for job ${formatFluid(this.job.id)}`;
+    this.#world.drain(targets, reason);
+    this.#endAll(shellStatusOfSignal("SIGKILL"));
+  }
+
+  #setTimer(name: "expiration" | "run" | "shell-exit", delayMs: number, callback: () => void): void {
+    this.#timers.set(name, this.#world.context.ports.clock.after(delayMs, callback));
+  }
+
+  #cancelTimer(name: "expiration" | "run" | "shell-exit"): void {
+    this.#timers.get(name)?.cancel();
+    this.#timers.delete(name);
+  }
+
+  #respond(response: StartResponse): void {
+    this.#world.respond(this.#request, response);
+  }
+}
+
+/** The wait status of a shell whose task a signal ended. */
+function shellStatusOfSignal(name: string): number {
+  return statusOfExit(128 + SIGNALS[name]!);
+}

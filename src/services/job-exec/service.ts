@@ -1,0 +1,222 @@
+/**
+ * The execution service (RFC 32): runs the jobs that the job manager hands over, through the shell hosts. Runs at rank 0.
+ *
+ * Invariant: what a job has in its exec.eventlog is sent to the KVS before the job manager hears that the job is over;
+ * one commit holds what all jobs of a turn have written.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
+import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
+import type { HostEvent } from "../../protocol/shell-host.ts";
+import { KvsBatch } from "../../sdk/kvs-batch.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import {
+  ANY_USER,
+  requireInteger,
+  requireJobId,
+  requireObject,
+  requireString,
+  type Methods,
+} from "../../sdk/service.ts";
+import { HostLink, type HostLinkListener } from "./host-link.ts";
+import type { ExecRequest, JobExceptionEvent, StartResponse } from "./protocol.ts";
+import { JobRunner } from "./runner.ts";
+import { execSettings, settingsReport, type ExecSettings } from "./settings.ts";
+import type { ExecWorld } from "./world.ts";
+
+export const jobExecModule: ModuleDefinition = {
+  name: "job-exec",
+  async start(context) {
+    const service = new JobExecService(context);
+    await service.begin();
+    return service;
+  },
+};
+
+class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
+  readonly context: ModuleContext;
+  readonly batch: KvsBatch;
+  settings: ExecSettings;
+  readonly #runners = new Map<Integer, JobRunner>();
+  readonly #links = new Map<number, HostLink>();
+  #finished: JobRunner[] = [];
+  #isSettleScheduled = false;
+
+  constructor(context: ModuleContext) {
+    this.context = context;
+    this.settings = execSettings(context.config());
+    this.batch = new KvsBatch({
+      handle: context.handle,
+      clock: context.ports.clock,
+      failed: (error) => context.log(LogLevel.err, `committing exec eventlogs: ${error.message}`),
+    });
+  }
+
+  async begin(): Promise<void> {
+    const { server, handle, name } = this.context;
+    server.add(name, this.#methods());
+    await handle.subscribe("job-exception", (event) =>
+      this.#jobException((event.payload?.value ?? {}) as object as JobExceptionEvent),
+    );
+    await handle.rpc("job-manager.exec-hello", { service: name }, { nodeid: 0 });
+  }
+
+  configure(config: JsonObject): void {
+    this.settings = execSettings(config);
+  }
+
+  stop(): void {
+    for (const runner of this.#runners.values()) runner.stop();
+    this.#runners.clear();
+    this.batch.flush();
+  }
+
+  link(rank: number): HostLink {
+    let link = this.#links.get(rank);
+    if (link === undefined) {
+      const { handle, ports } = this.context;
+      link = new HostLink({ rank, handle, clock: ports.clock, listener: this });
+      this.#links.set(rank, link);
+    }
+    return link;
+  }
+
+  /** RFC 32 matches responses by job id, so one request may have many even where it is no stream. */
+  respond(request: IncomingRequest, response: StartResponse): void {
+    this.context.handle.respond(responseTo(request.message, 0, Payload.json(response)));
+  }
+
+  end(request: IncomingRequest): void {
+    if (request.isStreaming && request.matchtag !== MATCHTAG_NONE) request.end();
+  }
+
+  finished(runner: JobRunner): void {
+    this.#finished.push(runner);
+    if (this.#isSettleScheduled) return;
+    this.#isSettleScheduled = true;
+    void Promise.resolve().then(() => this.#settleFinished());
+  }
+
+  drain(targets: string, reason: string): void {
+    this.context.handle
+      .rpc("resource.drain", { targets, reason, mode: "update" }, { nodeid: 0 })
+      .catch((error: unknown) => this.context.log(LogLevel.err, `draining ${targets}: ${String(error)}`));
+  }
+
+  attached(rank: number, jobs: readonly Integer[]): void {
+    const known = new Set(jobs);
+    for (const runner of this.#runnersOn(rank)) runner.hostAttached(rank, known.has(runner.job.id));
+  }
+
+  events(rank: number, events: readonly HostEvent[]): void {
+    for (const event of events) this.#runners.get(event.id)?.hostEvent(rank, event);
+  }
+
+  lost(rank: number, error: FluxError): void {
+    const runners = this.#runnersOn(rank);
+    if (runners.length > 0) this.context.log(LogLevel.err, `shell host of rank ${rank}: ${error.message}`);
+    for (const runner of runners) runner.shellLost(rank, error.message);
+  }
+
+  #runnersOn(rank: number): JobRunner[] {
+    return [...this.#runners.values()].filter((runner) => runner.testRun === null && runner.job.isRunningOn(rank));
+  }
+
+  /** All jobs that ended in this turn: one commit, then the responses, so that these cannot overtake it. */
+  #settleFinished(): void {
+    this.#isSettleScheduled = false;
+    const runners = this.#finished;
+    this.#finished = [];
+    this.batch.flush();
+    for (const runner of runners) {
+      this.#runners.delete(runner.job.id);
+      runner.respondFinish();
+    }
+  }
+
+  #methods(): Methods {
+    return {
+      start: (request) => this.#start(request),
+      expiration: (request) => {
+        this.#runner(request, "id").setExpiration(Number(request.json["expiration"]));
+        return null;
+      },
+      "critical-ranks": { roles: ANY_USER, handler: (request) => this.#criticalRanks(request) },
+      "shell-barrier": { roles: ANY_USER, handler: (request) => this.#shellBarrier(request) },
+      override: { roles: ANY_USER, handler: (request) => this.#override(request) },
+      "stats-get": { roles: ANY_USER, handler: () => this.#stats() },
+    };
+  }
+
+  #start(request: IncomingRequest): undefined {
+    const exec: ExecRequest = {
+      id: requireJobId(request.json, "id"),
+      userid: requireInteger(request.json, "userid"),
+      jobspec: requireObject(request.json, "jobspec"),
+      R: requireObject(request.json, "R"),
+      reattach: request.json["reattach"] === true,
+    };
+    const known = this.#runners.get(exec.id);
+    if (known !== undefined) {
+      known.adopt(request);
+      return undefined;
+    }
+    try {
+      const runner = new JobRunner(this, request, exec);
+      this.#runners.set(exec.id, runner);
+      runner.begin();
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      const { id } = exec;
+      this.respond(request, { id, type: "exception", data: { severity: 0, type: "exec", note: error.message } });
+      this.respond(request, { id, type: "release", data: { ranks: "all", final: true } });
+      this.end(request);
+      this.#runners.delete(id);
+    }
+    return undefined;
+  }
+
+  #jobException({ id, type, severity, wait_status: waitStatus }: JobExceptionEvent): void {
+    if (severity === 0) this.#runners.get(id)?.jobException(type, waitStatus);
+  }
+
+  #criticalRanks(request: IncomingRequest): null {
+    const runner = this.#runner(request, "id");
+    if (!request.isOwner && request.userid !== runner.job.userid) throw new FluxError("EPERM");
+    runner.job.setCritical(Idset.parse(requireString(request.json, "ranks")));
+    return null;
+  }
+
+  #shellBarrier(request: IncomingRequest): undefined {
+    this.#runner(request, "id").enterBarrier(request);
+    return undefined;
+  }
+
+  #override(request: IncomingRequest): null {
+    const id = requireJobId(request.json, "jobid");
+    const runner = this.#runners.get(id);
+    if (runner === undefined || runner.testRun?.isOverridden !== true) throw new FluxError("ENOENT", "Job not found");
+    if (!request.isOwner && request.userid !== runner.job.userid) throw new FluxError("EPERM", "Permission denied");
+    runner.override(requireString(request.json, "event"), Number(request.json["status"] ?? 0));
+    return null;
+  }
+
+  /** Throws FluxError ENOENT. */
+  #runner(request: IncomingRequest, key: string): JobRunner {
+    const runner = this.#runners.get(requireJobId(request.json, key));
+    if (runner === undefined) throw new FluxError("ENOENT", "Job not found");
+    return runner;
+  }
+
+  #stats(): JsonObject {
+    const jobs = Object.fromEntries(
+      [...this.#runners.values()].map(({ job }) => [
+        String(job.id),
+        { phase: job.phase, shells: job.runningRanks.length },
+      ]),
+    );
+    return { ...settingsReport(this.settings), jobs };
+  }
+}

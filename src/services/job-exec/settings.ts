@@ -1,0 +1,87 @@
+/** The `[exec]` table of the configuration (flux-config-exec(5)). */
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { SIGNALS, signalName, signalNumber } from "../../base/signals.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
+
+export interface ExecSettings {
+  /** Seconds between the signals that end a job. */
+  readonly killTimeout: number;
+  readonly termSignal: number;
+  readonly killSignal: number;
+  /** How often a job's shells are given up before its nodes are drained. */
+  readonly maxKillCount: number;
+  /** Seconds from the first signal until nodes are drained; null = by count. */
+  readonly maxKillTimeout: number | null;
+  /** Seconds; 0 = no limit. */
+  readonly barrierTimeout: number;
+  /** Seconds that shells may outlive the leader's; null = any. */
+  readonly shellExitTimeout: number | null;
+}
+
+/** Throws FluxError EINVAL with the key that is wrong. */
+export function execSettings(config: JsonObject): ExecSettings {
+  const exec = isJsonObject(config["exec"]) ? config["exec"] : {};
+  const maxKillTimeout = exec["max-kill-timeout"];
+  const shellExit = exec["shell-exit-timeout"];
+  return {
+    killTimeout: seconds(exec, "kill-timeout", 5),
+    termSignal: signal(exec, "term-signal", SIGNALS["SIGTERM"]!),
+    killSignal: signal(exec, "kill-signal", SIGNALS["SIGKILL"]!),
+    maxKillCount: count(exec, "max-kill-count", 8),
+    maxKillTimeout: maxKillTimeout === undefined ? null : seconds(exec, "max-kill-timeout", 0),
+    barrierTimeout: seconds(exec, "barrier-timeout", 1800),
+    shellExitTimeout: shellExit === "none" ? null : seconds(exec, "shell-exit-timeout", 30),
+  };
+}
+
+/** The settings as `flux module stats job-exec` shows them. */
+export function settingsReport(settings: ExecSettings): JsonObject {
+  return {
+    method: "shell-host",
+    "kill-timeout": settings.killTimeout,
+    "term-signal": signalName(settings.termSignal),
+    "kill-signal": signalName(settings.killSignal),
+    "max-kill-count": settings.maxKillCount,
+    "max-kill-timeout": settings.maxKillTimeout ?? -1,
+    "effective-max-kill-timeout": settings.maxKillTimeout ?? effectiveMaxKillTimeout(settings),
+  };
+}
+
+/** Seconds from the first signal to the last attempt, where attempts are counted. */
+function effectiveMaxKillTimeout({ killTimeout, maxKillCount }: ExecSettings): number {
+  let total = 5 * killTimeout;
+  let wait = killTimeout;
+  for (let attempt = 1; attempt < maxKillCount; attempt++) {
+    total += wait;
+    wait = Math.min(2 * wait, BACKOFF_MAX);
+  }
+  return total;
+}
+
+/** Seconds between two attempts to give up a job's shells, at most. */
+export const BACKOFF_MAX = 300;
+
+function seconds(exec: JsonObject, key: string, fallback: number): number {
+  const value = exec[key];
+  if (value === undefined) return fallback;
+  const parsed = typeof value === "number" ? value : typeof value === "string" ? tryParseFsd(value) : null;
+  if (parsed === null || parsed < 0) throw new FluxError("EINVAL", `invalid value for exec.${key}`);
+  return parsed;
+}
+
+function signal(exec: JsonObject, key: string, fallback: number): number {
+  const value = exec[key];
+  if (value === undefined) return fallback;
+  const number = typeof value === "string" ? signalNumber(value) : null;
+  if (number === null) throw new FluxError("EINVAL", `invalid exec.${key}`);
+  return number;
+}
+
+function count(exec: JsonObject, key: string, fallback: number): number {
+  const value = exec[key];
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 1)
+    throw new FluxError("EINVAL", `invalid exec.${key}`);
+  return value;
+}

@@ -1,0 +1,63 @@
+/**
+ * Ending a job whose time has come (flux-config-exec(5), "job termination"): the tasks get SIGTERM (SIGALRM at a time
+ * limit), then SIGKILL again and again, then its shells are given up, and in the end the nodes where something still runs
+ * are drained.
+ */
+import type { Clock, TimerHandle } from "../../base/ports.ts";
+import { SIGNALS } from "../../base/signals.ts";
+import { BACKOFF_MAX, type ExecSettings } from "./settings.ts";
+
+/** Kill timeouts from the first signal until shells are given up. */
+const DESTROY_AFTER = 5;
+
+export interface TerminationActions {
+  /** Sends a signal to all tasks. */
+  kill(signum: number): void;
+  /** Gives the shells up, with all that they run. */
+  destroy(): void;
+  /** Drains the nodes where shells still run and forgets the job. */
+  abandon(): void;
+}
+
+export class Termination {
+  readonly #clock: Clock;
+  readonly #settings: ExecSettings;
+  readonly #actions: TerminationActions;
+  readonly #startedMs: number;
+  #timer: TimerHandle | null = null;
+  #attempts = 0;
+  #wait: number;
+
+  constructor(clock: Clock, settings: ExecSettings, actions: TerminationActions, exceptionType: string) {
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#actions = actions;
+    this.#startedMs = clock.monotonicMs();
+    this.#wait = settings.killTimeout;
+    actions.kill(exceptionType === "timeout" ? SIGNALS["SIGALRM"]! : settings.termSignal);
+    this.#next(settings.killTimeout);
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #next(seconds: number): void {
+    this.#timer = this.#clock.after(seconds * 1000, () => this.#step());
+  }
+
+  #step(): void {
+    const elapsed = (this.#clock.monotonicMs() - this.#startedMs) / 1000;
+    const { killTimeout, killSignal, maxKillCount, maxKillTimeout } = this.#settings;
+    if (elapsed < DESTROY_AFTER * killTimeout - 0.001) {
+      this.#actions.kill(killSignal);
+      return this.#next(killTimeout);
+    }
+    this.#actions.destroy();
+    this.#attempts++;
+    const isLast = maxKillTimeout === null ? this.#attempts >= maxKillCount : elapsed >= maxKillTimeout;
+    if (isLast) return this.#actions.abandon();
+    this.#next(this.#wait);
+    this.#wait = Math.min(2 * this.#wait, BACKOFF_MAX);
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Simulated execution of jobs with `attributes.system.exec.test` in their jobspec: a timer in the place of shells, for
+ * tests and for studies of scale.
+ */
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
+
+export interface TestRun {
+  /** Seconds; the job's duration where the jobspec names none. */
+  readonly runDuration: number;
+  readonly waitStatus: number;
+  /** The phase in which an exception is made. */
+  readonly mockException: "init" | "starting" | "run" | null;
+  /** Start and finish come by `job-exec.override`. */
+  readonly isOverridden: boolean;
+}
+
+/** The simulated run that a jobspec asks for, or null. */
+export function testRunOf(jobspec: JsonObject): TestRun | null {
+  const test = member(member(member(jobspec, "attributes"), "system"), "exec")["test"];
+  if (!isJsonObject(test)) return null;
+  const { run_duration: duration, wait_status: status, mock_exception: exception, override } = test;
+  const isPhase = exception === "init" || exception === "starting" || exception === "run";
+  return {
+    runDuration: (typeof duration === "string" ? tryParseFsd(duration) : null) ?? durationOf(jobspec),
+    waitStatus: typeof status === "number" ? status : 0,
+    mockException: isPhase ? exception : null,
+    isOverridden: override === 1 || override === true,
+  };
+}
+
+function durationOf(jobspec: JsonObject): number {
+  const { duration } = member(member(jobspec, "attributes"), "system");
+  return typeof duration === "number" ? duration : 0;
+}
+
+function member(object: JsonObject, key: string): JsonObject {
+  const value = object[key];
+  return isJsonObject(value) ? value : {};
+}

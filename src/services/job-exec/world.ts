@@ -1,0 +1,21 @@
+/** What the runner of one job sees of the service around it. */
+import type { KvsBatch } from "../../sdk/kvs-batch.ts";
+import type { ModuleContext } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import type { HostLink } from "./host-link.ts";
+import type { StartResponse } from "./protocol.ts";
+import type { JobRunner } from "./runner.ts";
+import type { ExecSettings } from "./settings.ts";
+
+export interface ExecWorld {
+  readonly context: ModuleContext;
+  readonly batch: KvsBatch;
+  readonly settings: ExecSettings;
+  link(rank: number): HostLink;
+  respond(request: IncomingRequest, response: StartResponse): void;
+  /** No more responses follow. */
+  end(request: IncomingRequest): void;
+  /** The job is over: `respondFinish` is called when what it wrote is on its way. */
+  finished(runner: JobRunner): void;
+  drain(targets: string, reason: string): void;
+}

@@ -6,27 +6,18 @@ import { utf8Decode } from "../base/bytes.ts";
 import { errorText, FluxError } from "../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Disk } from "../base/ports.ts";
-import { parseToml } from "../formats/toml.ts";
-
-/** Puts `added` over `base`, table by table. */
-export function mergeConfig(base: JsonObject, added: JsonObject): JsonObject {
-  const merged: Record<string, JsonValue | undefined> = { ...base };
-  for (const [key, value] of Object.entries(added)) {
-    const before = merged[key];
-    merged[key] = isJsonObject(before) && isJsonObject(value) ? mergeConfig(before, value) : value;
-  }
-  return merged;
-}
+import { mergeConfig, parseToml } from "../formats/toml.ts";
 
 /** Reads a file (`.json` as JSON, anything else as TOML) or all `*.toml` of a directory. Throws EINVAL with a sentence. */
 export function loadConfigPath(disk: Disk, path: string): JsonObject {
   const info = disk.info(path);
   if (info === null) throw new FluxError("ENOENT", `stat: ${path}: No such file or directory`);
   if (info.kind !== "directory") return loadConfigFile(disk, path);
-  return disk
+  const tables = disk
     .list(path)
     .filter((name) => name.endsWith(".toml"))
-    .reduce<JsonObject>((config, name) => mergeConfig(config, loadConfigFile(disk, `${path}/${name}`)), {});
+    .map((name) => loadConfigFile(disk, `${path}/${name}`));
+  return mergeConfig(tables);
 }
 
 function loadConfigFile(disk: Disk, path: string): JsonObject {
@@ -47,16 +38,14 @@ function parseJsonConfig(text: string, where: string): JsonObject {
 
 /** Applies one `--conf` value: KEY=VAL, an inline JSON object, inline TOML, or a path. Throws EINVAL, ENOENT. */
 export function applyConfValue(disk: Disk, config: JsonObject, value: string): JsonObject {
-  if (value.startsWith("{")) return mergeConfig(config, parseJsonConfig(value, "--conf"));
-  if (value.includes("\n")) return mergeConfig(config, parseToml(value, "--conf"));
+  if (value.startsWith("{")) return mergeConfig([config, parseJsonConfig(value, "--conf")]);
+  if (value.includes("\n")) return mergeConfig([config, parseToml(value, "--conf")]);
   const equals = value.indexOf("=");
-  if (equals < 0) return mergeConfig(config, loadConfigPath(disk, value));
+  if (equals < 0) return mergeConfig([config, loadConfigPath(disk, value)]);
   const path = value.slice(0, equals).split(".");
   if (path.some((key) => key === "")) throw new FluxError("EINVAL", `--conf: '${value}' has an empty key`);
-  return mergeConfig(
-    config,
-    path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), valueOf(value.slice(equals + 1))) as JsonObject,
-  );
+  const table = path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), valueOf(value.slice(equals + 1)));
+  return mergeConfig([config, table as JsonObject]);
 }
 
 /** JSON where it is JSON, else a string. */

@@ -10,7 +10,30 @@ export interface PersonalityEntry {
 }
 
 /** A service comes after those it calls when it starts. */
-export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [];
+export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [
+  { name: "heartbeat", where: "all" },
+  { name: "content", where: "all" },
+  { name: "content-sqlite", where: "leader" },
+  { name: "kvs", where: "all" },
+  { name: "kvs-watch", where: "all" },
+  { name: "shell-agent", where: "all" },
+  { name: "resource", where: "all" },
+  { name: "job-manager", where: "leader" },
+  { name: "job-info", where: "leader" },
+  { name: "job-list", where: "leader" },
+  { name: "sched-simple", where: "leader" },
+  { name: "job-exec", where: "leader" },
+  { name: "job-ingest", where: "leader" },
+];
 
 /** Where the services' code is; each is read when it is first loaded. */
-export const BUILTIN_MODULES: ModuleRegistry = {};
+export const BUILTIN_MODULES: ModuleRegistry = {
+  heartbeat: async () => (await import("../services/heartbeat/service.ts")).heartbeatModule,
+  content: async () => (await import("../services/content/service.ts")).contentModule,
+  "content-sqlite": async () => (await import("../services/content-sqlite/service.ts")).contentSqliteModule,
+  kvs: async () => (await import("../services/kvs/service.ts")).kvsModule,
+  "kvs-watch": async () => (await import("../services/kvs-watch/service.ts")).kvsWatchModule,
+  "shell-agent": async () => (await import("../services/shell-agent/service.ts")).shellAgentModule,
+  resource: async () => (await import("../services/resource/service.ts")).resourceModule,
+  "sched-simple": async () => (await import("../services/sched-simple/service.ts")).schedSimpleModule,
+};

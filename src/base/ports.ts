@@ -138,6 +138,7 @@ export interface FileInfo {
   readonly kind: "file" | "directory" | "other";
   readonly sizeBytes: number;
   readonly mode: number;
+  /** Time of the last change, in seconds since the epoch. */
   readonly mtime: number;
 }
 
@@ -267,6 +268,8 @@ export interface HostInfo {
   /** Logical ids of the CPUs (cores) this process may use, and of GPUs. */
   readonly cores: readonly number[];
   readonly gpus: readonly number[];
+  /** The CPU numbers (hardware threads) of each core, by its logical id; absent where cores and CPUs are the same. */
+  readonly coreCpus?: readonly (readonly number[])[];
   /** Absolute path of the `flux` command of this checkout. */
   readonly fluxPath: string;
 }

@@ -4,48 +4,57 @@
  * The addon is `dist/native/flux_native.node`, made by `tools/setup.mjs` from `native/` where there is a C compiler.
  * FLUX_NATIVE=off in the environment does without it, so that the pure-Node code can be tried anywhere.
  */
-import { createRequire } from "node:module";
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { installRoot } from "./paths.ts";
 
-/** Where in the preparation of a child a system call failed. */
-export type SpawnStage = "descriptors" | "session" | "cwd" | "affinity" | "rlimit" | "terminal" | "exec" | "fork";
+/** What a descriptor of a child is; a number from 0 on is a descriptor of this process. */
+export const SpawnDescriptor = { null: -1, pipeIn: -2, pipeOut: -3, socket: -4, pty: -5 } as const;
 
-export interface NativeSpawnRequest {
-  readonly argv: readonly string[];
-  /** Entries "NAME=value". */
-  readonly env: readonly string[];
-  readonly cwd: string;
-  /** Descriptors of this process to be 0, 1, 2, … of the child. -1 leaves a number closed. */
-  readonly fds: readonly number[];
-  /** 0 = stay in the process group, 1 = a group of its own, 2 = a session of its own with fd 0 as its terminal. */
-  readonly group: 0 | 1 | 2;
-  readonly cpus: readonly number[];
-  /** Triples of resource number, soft limit; -1 = unlimited. */
-  readonly rlimits: readonly number[];
-  /** -1 leaves it as it is. */
-  readonly umask: number;
-}
+/** Where the preparation of a child failed, by the number that the addon reports. */
+export const SPAWN_STAGES = [
+  "none",
+  "resources",
+  "session",
+  "descriptors",
+  "terminal",
+  "cpus",
+  "rlimits",
+  "cwd",
+  "exec",
+] as const;
 
-/** A child, or the errno and the stage of what failed. */
-export type NativeSpawnResult =
-  | { readonly pid: number; readonly pidfd: number }
-  | { readonly errnum: number; readonly stage: SpawnStage };
+export const MAX_SPAWN_DESCRIPTORS = 32;
+/** Length of the result of a spawn: pid, stage, pidfd, our ends of the descriptors. */
+export const SPAWN_RESULT_LENGTH: number = 3 + MAX_SPAWN_DESCRIPTORS;
+
+/** What the callback of a stream hears. */
+export const Heard = { data: 0, end: 1, room: 2 } as const;
+
+/** A stream of the addon; opaque. */
+export type NativeStream = { readonly native: unique symbol };
 
 export interface NativeAddon {
-  /** Starts a program. Its descriptors are copied: the caller closes its own. */
-  spawn(request: NativeSpawnRequest): NativeSpawnResult;
-  /** Calls back once, with the wait status, when the process behind a pidfd has ended; reaps it and closes the pidfd. */
-  onExit(pidfd: number, callback: (status: number) => void): void;
-  /** A pipe as [reading end, writing end], both close-on-exec; the end of this process does not block. */
-  pipe(readEndBlocks: boolean): [number, number];
-  socketPair(): [number, number];
-  /** A pseudo terminal as [master, terminal]. */
-  openPty(rows: number, columns: number): [number, number];
+  /** False on kernels before 5.3, which have no descriptors of processes. */
+  readonly canSpawn: boolean;
+  /**
+   * Starts a program. `argv` and `env` are strings that each end in a zero character. The result gets the pid (or the
+   * errno, negated), the stage of a failure, the pidfd, and our end of each of the child's descriptors or -1.
+   */
+  spawn(argv: string, env: string, cwd: string, numbers: Float64Array, result: Int32Array): void;
+  /** Reaps a process when it ends, closes its pidfd, and calls back with its wait status. */
+  onExit(pid: number, pidfd: number, callback: (status: number) => void): void;
   resizePty(master: number, rows: number, columns: number): void;
-  openNull(): number;
-  closeFd(fd: number): void;
+  /** A stream over a descriptor, which belongs to it from now on. */
+  streamOpen(fd: number, callback: (heard: number, data: Uint8Array | null) => void): NativeStream;
+  streamRead(stream: NativeStream, on: boolean): void;
+  /** Returns how many bytes were taken, or the errno, negated. */
+  streamWrite(stream: NativeStream, bytes: Uint8Array, offset: number): number;
+  /** Asks for one `room` when writing is possible again. */
+  streamAwaitRoom(stream: NativeStream, on: boolean): void;
+  streamShutdown(stream: NativeStream): void;
+  streamClose(stream: NativeStream): void;
   peerCredentials(fd: number): { uid: number; pid: number } | null;
   affinity(): number[];
 }

@@ -1,0 +1,76 @@
+/** What both implementations of the exec port share: checks, environment, error sentences, signals, limits. */
+import { FluxError, errnoSentence } from "../base/errors.ts";
+import type { SpawnOptions } from "../base/ports.ts";
+
+/** Refuses what no operating system could start. */
+export function checkSpawnOptions(options: SpawnOptions): void {
+  if (options.argv.length === 0 || options.argv[0] === "") throw new FluxError("EINVAL", "the command is empty");
+  for (const text of [...options.argv, options.cwd]) {
+    if (text.includes("\0")) throw new FluxError("EINVAL", "a command and its directory cannot contain a zero byte");
+  }
+}
+
+/** The variables of the child: those asked for, and the descriptor number of each channel. */
+export function childEnvironment(options: SpawnOptions): Record<string, string> {
+  const env: Record<string, string> = { ...options.env };
+  options.channels?.forEach((name, index) => (env[name] = String(FIRST_CHANNEL + index)));
+  return env;
+}
+
+/** Channels follow the standard streams. */
+export const FIRST_CHANNEL = 3;
+
+/** What to tell of a program that did not start. */
+export function programError(program: string, errnum: number): FluxError {
+  return new FluxError(errnum, `${program}: ${errnoSentence(errnum)}`);
+}
+
+/** What to tell of a working directory that cannot be entered. */
+export function directoryError(directory: string, errnum: number): FluxError {
+  return new FluxError(errnum, `cannot change to directory ${directory}: ${errnoSentence(errnum)}`);
+}
+
+/** Signals a process or its group. False when there is none; throws EPERM where it belongs to somebody else. */
+export function killProcess(pid: number, signum: number, group: boolean): boolean {
+  try {
+    process.kill(group ? -pid : pid, signum);
+    return true;
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === "ESRCH") return false;
+    const errno = code === "EPERM" ? "EPERM" : "EINVAL";
+    throw new FluxError(errno, `cannot signal process ${pid}: ${errnoSentence(errno === "EPERM" ? 1 : 22)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Limits by their RFC 14 names: the number of the resource on Linux. */
+export const RLIMIT_NUMBERS: Readonly<Record<string, number>> = {
+  cpu: 0,
+  fsize: 1,
+  data: 2,
+  stack: 3,
+  core: 4,
+  rss: 5,
+  nproc: 6,
+  nofile: 7,
+  memlock: 8,
+  as: 9,
+  locks: 10,
+  sigpending: 11,
+  msgqueue: 12,
+  nice: 13,
+  rtprio: 14,
+  rttime: 15,
+  ofile: 7,
+};
+
+/** Pairs of resource number and soft limit. Throws EINVAL for a name that Linux does not have. */
+export function limitNumbers(rlimits: Readonly<Record<string, number>> | undefined): [number, number][] {
+  return Object.entries(rlimits ?? {}).map(([name, value]) => {
+    const number = RLIMIT_NUMBERS[name.toLowerCase()];
+    if (number === undefined) throw new FluxError("EINVAL", `unknown resource limit '${name}'`);
+    return [number, value];
+  });
+}

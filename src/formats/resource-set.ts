@@ -44,7 +44,9 @@ export class ResourceSet {
     this.#extras = { ...extras, properties: restrict(extras.properties, this.ranks) };
   }
 
-  static readonly EMPTY: ResourceSet = new ResourceSet([], NO_EXTRAS);
+  static get EMPTY(): ResourceSet {
+    return EMPTY;
+  }
 
   /** The same cores and GPUs on each of the ranks; `hosts` name the ranks in ascending order. */
   static of(options: { ranks: Idset; cores?: Idset; gpus?: Idset; hosts?: Hostlist | undefined }): ResourceSet {
@@ -337,6 +339,8 @@ export class ResourceSet {
     return sum;
   }
 }
+
+const EMPTY = new ResourceSet([], NO_EXTRAS);
 
 function restrict(properties: ReadonlyMap<string, Idset>, ranks: Idset): ReadonlyMap<string, Idset> {
   if (properties.size === 0) return properties;

@@ -104,7 +104,7 @@ class WatchService implements RunningModule {
     const namespace = typeof name === "string" ? this.#namespaces.get(name) : undefined;
     if (namespace === undefined) return;
     if (topic.endsWith("-removed")) {
-      for (const watcher of [...namespace.watchers])
+      for (const watcher of namespace.watchers)
         if (!watcher.awaitsNamespace) this.#end(watcher, new FluxError("ENOTSUP"));
     } else if (topic.endsWith("-created")) {
       namespace.latest = null;

@@ -1,40 +1,235 @@
-/** The KVS service from outside: what clients of a broker see. */
+/** The KVS from outside: what clients of a broker see, on one rank. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { valueObject, type TreeObject } from "../../sdk/kvs-protocol.ts";
-import type { Handle } from "../../sdk/handle.ts";
-import { startStorage, stopStorage } from "./world.test.ts";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeobj.ts";
+import { makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
+import { contentModule } from "../content/service.ts";
+import { kvsModule } from "./service.ts";
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
 
-export function put(
-  handle: Handle,
-  key: string,
-  value: string,
-  namespace = "primary",
-): Promise<{ rootseq: number; rootref: string }> {
-  return handle.rpc("kvs.commit", { namespace, flags: 0, ops: [{ key, flags: 0, dirent: valueObject(bytes(value)) }] });
-}
-
-export async function get(handle: Handle, key: string, namespace = "primary"): Promise<string> {
-  const { val } = await handle.rpc<{ val: TreeObject }>("kvs.lookup", { key, namespace, flags: 0 });
-  assert.equal(val.type, "val");
-  return Buffer.from(val.data as string, "base64").toString();
-}
-
-test("a new instance begins with the empty directory at version 0, and has Flux's root hashes", async () => {
+async function oneBroker(t: { after(action: () => Promise<void>): void }): Promise<Kvs> {
   const brokers = await startStorage();
-  const handle = brokers[0]!.connect();
-  assert.deepEqual(await handle.rpc("kvs.getroot", { namespace: "primary", flags: 0 }), {
+  t.after(() => stopStorage(brokers));
+  return new Kvs(brokers[0]!.connect());
+}
+
+test("a new instance begins with the empty directory at version 0", async (t) => {
+  const kvs = await oneBroker(t);
+  assert.deepEqual(await kvs.getRoot(), {
     owner: 1000,
     rootseq: 0,
     rootref: "sha1-c0a9faf907dda6216fd73bf81d0b3b21a1a8cb91",
     flags: 0,
     namespace: "primary",
   });
-  await put(handle, "a.b", "1");
-  const a = await handle.rpc<{ val: TreeObject }>("kvs.lookup", { key: "a", namespace: "primary", flags: 16 });
-  assert.deepEqual(a.val.data, ["sha1-b5d67bd187c0ef7014fd4421114127857c9563e9"]);
-  assert.equal(await get(handle, "a.b"), "1");
-  await stopStorage(brokers);
+});
+
+// The hashes are those that Flux itself shows for the same content.
+const TREES: [string, (txn: KvsTransaction) => KvsTransaction, string, Treeobj][] = [
+  [
+    "a directory is a reference",
+    (txn) => txn.putText("a.b", "1"),
+    "a",
+    makeDirref("sha1-b5d67bd187c0ef7014fd4421114127857c9563e9"),
+  ],
+  ["an empty one too", (txn) => txn.mkdir("d.e"), "d.e", makeDirref("sha1-c0a9faf907dda6216fd73bf81d0b3b21a1a8cb91")],
+  ["72 characters of base64 stay", (txn) => txn.putText("k", "x".repeat(54)), "k", makeVal(bytes("x".repeat(54)))],
+  [
+    "a longer value is a blob",
+    (txn) => txn.putText("k", "x".repeat(55)),
+    "k",
+    { ver: 1, type: "valref", data: ["sha1-cef734ba81a024479e09eb5a75b6ddae62e6abf1"] },
+  ],
+  [
+    "appends are blobs in order",
+    (txn) => txn.putText("v", "abc").append("v", "").append("v", "x"),
+    "v",
+    {
+      ver: 1,
+      type: "valref",
+      data: [
+        "sha1-a9993e364706816aba3e25717850c26c9cd0d89d",
+        "sha1-da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "sha1-11f6ad8ec52a2984abaafd7c3b516503785c2072",
+      ],
+    },
+  ],
+  ["the first append creates", (txn) => txn.append("n", "abc"), "n", makeVal(bytes("abc"))],
+  [
+    "inline directories become references",
+    (txn) => txn.putTreeObject("z", makeDir({ a: makeDir({ b: makeVal(bytes("1")) }) })),
+    "z",
+    makeDirref("sha1-366ab28080ba1017a788d8dfb1c3c31b2fa599a2"),
+  ],
+];
+for (const [name, build, key, expected] of TREES)
+  test(`tree objects: ${name}`, async (t) => {
+    const kvs = await oneBroker(t);
+    await kvs.commit(build(new KvsTransaction()));
+    const found = await kvs.getTreeObject(key);
+    assert.deepEqual(found, expected);
+  });
+
+test("lookups fail as the flags ask for something else than there is", async (t) => {
+  const kvs = await oneBroker(t);
+  await kvs.commit(
+    new KvsTransaction().putText("dir.v", "1").symlink("l1", "l2").symlink("l2", "l1").symlink("away", "k", "nowhere"),
+  );
+  await assert.rejects(kvs.getText("nope"), fails("ENOENT"));
+  await assert.rejects(kvs.getText("dir.v.x.y"), fails("ENOENT"));
+  await assert.rejects(kvs.getText("dir"), fails("EISDIR"));
+  await assert.rejects(kvs.getText("."), fails("EISDIR"));
+  await assert.rejects(kvs.getDirectory("dir.v"), fails("ENOTDIR"));
+  await assert.rejects(kvs.readLink("dir"), fails("EINVAL"));
+  await assert.rejects(kvs.getText("l1"), fails("ELOOP"));
+  await assert.rejects(kvs.getText("away"), fails("ENOTSUP"));
+  await assert.rejects(kvs.in("nowhere").getText("x"), fails("ENOTSUP"));
+  await assert.rejects(kvs.getText("x", { at: { ver: 1, type: "dirref", data: ["sha1-aaa"] } }), fails("EINVAL"));
+  await assert.rejects(kvs.handle.rpc("kvs.lookup", {}), fails("EPROTO"));
+});
+
+test("a transaction that cannot be done leaves nothing behind, and the others of its turn happen", async (t) => {
+  const kvs = await oneBroker(t);
+  await kvs.commit(new KvsTransaction().mkdir("dir").symlink("away", "k", "other").symlink("link", "dir"));
+  const bad: [KvsTransaction, ErrnoName][] = [
+    [new KvsTransaction().putText("x", "1").append("dir", "no"), "EISDIR"],
+    [new KvsTransaction().putText("x", "1").append("link", "no"), "ENOTSUP"],
+    [new KvsTransaction().putText("x.y.z", "1").putText("away.k", "no"), "EINVAL"],
+    [new KvsTransaction().putText("x", "1").putText(".", "no"), "EINVAL"],
+  ];
+  const good = ["p", "q", "r"].map((key) => kvs.put(key, key));
+  const outcomes = await Promise.allSettled(bad.map(([transaction]) => kvs.commit(transaction)));
+  for (const [position, outcome] of outcomes.entries()) {
+    assert.equal(outcome.status, "rejected");
+    assert.ok(fails(bad[position]![1])(outcome.reason), String(outcome.reason));
+  }
+  const versions = new Set((await Promise.all(good)).map(({ rootseq }) => rootseq));
+  assert.equal(versions.size, 1, "commits of one turn share a version");
+  assert.deepEqual(Object.keys(await kvs.getDirectory(".")), ["away", "dir", "link", "p", "q", "r"]);
+});
+
+test("no-merge commits have versions of their own", async (t) => {
+  const kvs = await oneBroker(t);
+  const commits = [1, 2, 3].map((value) => kvs.commit(new KvsTransaction().put("k", value), { noMerge: true }));
+  assert.deepEqual(
+    (await Promise.all(commits)).map(({ rootseq }) => rootseq),
+    [1, 2, 3],
+  );
+});
+
+test("keys are taken with any number of dots; writing goes through links, over values", async (t) => {
+  const kvs = await oneBroker(t);
+  await kvs.commit(new KvsTransaction().putText("..a..b.", "1").mkdir("dir").symlink("link", "dir"));
+  assert.equal(await kvs.getText("a.b"), "1");
+  await kvs.commit(new KvsTransaction().putText("link.x", "2").putText("a.b.c", "3"));
+  assert.equal(await kvs.getText("dir.x"), "2");
+  assert.equal(await kvs.getText("a.b.c."), "3");
+  await kvs.commit(new KvsTransaction().unlink("link").unlink("a.b.c").unlink("not.there"));
+  assert.deepEqual(Object.keys(await kvs.getDirectory("dir")), ["x"]);
+  assert.deepEqual(await kvs.getDirectory("a.b"), {});
+});
+
+test("an old root can still be looked at", async (t) => {
+  const kvs = await oneBroker(t);
+  const { rootref } = await kvs.commit(new KvsTransaction().putText("a.b", "old").putText("long", "y".repeat(100)));
+  await kvs.commit(new KvsTransaction().putText("a.b", "new").unlink("long"));
+  const at = makeDirref(rootref);
+  assert.equal(await kvs.getText("a.b", { at }), "old");
+  await kvs.commit(new KvsTransaction().putTreeObject("snapshot", at), { sync: true });
+  await kvs.handle.rpc("kvs.dropcache");
+  await kvs.handle.rpc("content.dropcache");
+  assert.equal(await kvs.getText("snapshot.long"), "y".repeat(100));
+  assert.equal(await kvs.getText("a.b"), "new");
+});
+
+test("namespaces are apart; a guest has its own only, and stores no references", async (t) => {
+  const brokers = await startStorage();
+  t.after(() => stopStorage(brokers));
+  const owner = new Kvs(brokers[0]!.connect());
+  await owner.createNamespace("guests", { owner: 2000 });
+  await assert.rejects(owner.createNamespace("guests"), fails("EEXIST"));
+  await assert.rejects(owner.removeNamespace("primary"), fails("ENOTSUP"));
+  await owner.put("k", "primary");
+  await owner.commit(new KvsTransaction().symlink("to", "k", "guests"));
+  const guest = new Kvs(brokers[0]!.connect(2000), "guests");
+  await guest.put("k", "guest");
+  assert.equal(await owner.get("to"), "guest");
+  assert.equal(await owner.get("k"), "primary");
+  await assert.rejects(guest.in("primary").get("k"), fails("EPERM"));
+  await assert.rejects(guest.in("primary").put("k", 1), fails("EPERM"));
+  await assert.rejects(guest.in("primary").getRoot(), fails("EPERM"));
+  await assert.rejects(guest.commit(new KvsTransaction().symlink("l", "k")), fails("EPERM"));
+  await assert.rejects(guest.createNamespace("mine"), { message: "Request requires owner credentials" });
+  await guest.commit(new KvsTransaction().mkdir("d").unlink("k"));
+  const waiting = assert.rejects(owner.in("guests").waitVersion(1000), fails("ENOTSUP"));
+  await owner.removeNamespace("guests");
+  await waiting;
+  await assert.rejects(guest.get("k"), fails("ENOTSUP"));
+  assert.deepEqual(await owner.listNamespaces(), [{ namespace: "primary", owner: 1000, flags: 0 }]);
+});
+
+test("waiting for a version ends when it comes", async (t) => {
+  const kvs = await oneBroker(t);
+  const waiting = kvs.waitVersion(2);
+  await kvs.put("a", 1);
+  await kvs.put("a", 2);
+  await waiting;
+  assert.equal(await kvs.version(), 2);
+});
+
+test("a synchronised commit is in a checkpoint; without a backing store there is none", async (t) => {
+  const kvs = await oneBroker(t);
+  const { rootref, rootseq } = await kvs.commit(new KvsTransaction().put("k", 1), { sync: true });
+  const { value } = await kvs.handle.rpc<{ value: { rootref: string; sequence: number }[] }>("content.checkpoint-get");
+  assert.deepEqual([value[0]!.rootref, value[0]!.sequence], [rootref, rootseq]);
+  const [bare] = makeBrokers();
+  await bare!.load(contentModule);
+  await bare!.load(kvsModule);
+  t.after(() => stopStorage([bare!]));
+  const without = new Kvs(bare!.connect());
+  await assert.rejects(without.commit(new KvsTransaction().put("k", 1), { sync: true }), fails("ENOSYS"));
+  assert.equal(await without.get("k"), 1);
+});
+
+test("a full disk refuses commits, serves lookups, and takes commits again when there is room", async (t) => {
+  const disk = new MemoryDisk();
+  const brokers = await startStorage({ disk });
+  t.after(() => stopStorage(brokers));
+  const kvs = new Kvs(brokers[0]!.connect());
+  await kvs.put("k", "before");
+  disk.isFull = true;
+  await assert.rejects(kvs.put("k", "refused"), fails("ENOSPC"));
+  await assert.rejects(kvs.createNamespace("refused"), fails("ENOSPC"));
+  assert.equal(await kvs.get("k"), "before");
+  assert.equal(await kvs.version(), 1);
+  disk.isFull = false;
+  assert.equal((await kvs.put("k", "after")).rootseq, 2);
+  assert.equal(await kvs.get("k"), "after");
+});
+
+test("keys that are names of JavaScript's own, and names beyond the basic plane, are keys like any other", async (t) => {
+  const kvs = await oneBroker(t);
+  for (const key of ["__proto__", "constructor.toString", "ƒuzzy", "\u{1f600}", "\uffee", "tab\there"]) {
+    await kvs.put(key, key);
+    assert.equal(await kvs.get(key), key);
+  }
+  await kvs.commit(new KvsTransaction().put("x", 1), { sync: true });
+  await kvs.handle.rpc("kvs.dropcache");
+  await kvs.handle.rpc("content.dropcache");
+  assert.equal(await kvs.get("__proto__"), "__proto__");
+  assert.equal(await kvs.get("\u{1f600}"), "\u{1f600}");
+});
+
+test("a long value goes in pieces and comes back whole", async (t) => {
+  const kvs = await oneBroker(t);
+  const value = Buffer.alloc(5_000_000, "0123456789abc");
+  await kvs.putBytes("big", value);
+  const object = await kvs.getTreeObject("big");
+  assert.equal(object.type === "valref" && object.data.length, 5);
+  assert.equal(value.compare(await kvs.getLongBytes("big")), 0);
+  assert.equal(value.compare(await kvs.getBytes("big")), 0);
 });

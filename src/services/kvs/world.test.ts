@@ -19,13 +19,20 @@ import { kvsModule } from "./service.ts";
 
 export const OWNER = 1000;
 
-class MemoryBlobs implements BlobDatabase {
-  readonly blobs = new Map<string, Uint8Array>();
-  readonly texts: string[] = [];
-  readonly #disk: MemoryDisk;
+interface BlobTables {
+  readonly blobs: Map<string, Uint8Array>;
+  readonly texts: string[];
+}
 
-  constructor(disk: MemoryDisk) {
-    this.#disk = disk;
+class MemoryBlobs implements BlobDatabase {
+  readonly blobs: Map<string, Uint8Array>;
+  readonly texts: string[];
+  readonly #checkRoom: () => void;
+
+  constructor(tables: BlobTables, checkRoom: () => void) {
+    this.blobs = tables.blobs;
+    this.texts = tables.texts;
+    this.#checkRoom = checkRoom;
   }
   load(hash: Uint8Array): Uint8Array | null {
     return this.blobs.get(Buffer.from(hash).toString("hex")) ?? null;
@@ -34,7 +41,7 @@ class MemoryBlobs implements BlobDatabase {
     return this.blobs.has(Buffer.from(hash).toString("hex"));
   }
   store(blobs: readonly BlobRecord[]): void {
-    this.#disk.checkRoom();
+    this.#checkRoom();
     for (const { hash, data } of blobs) this.blobs.set(Buffer.from(hash).toString("hex"), data);
   }
   remove(): void {}
@@ -43,7 +50,7 @@ class MemoryBlobs implements BlobDatabase {
     return this.texts.toReversed();
   }
   putCheckpoint(text: string): void {
-    this.#disk.checkRoom();
+    this.#checkRoom();
     this.texts.push(text);
   }
   shrink(): void {}
@@ -56,15 +63,24 @@ class MemoryBlobs implements BlobDatabase {
 /** Files and blob databases in memory: all that was written stays, whatever happens to the brokers. */
 export class MemoryDisk {
   readonly files = new Map<string, Buffer>();
-  readonly databases = new Map<string, MemoryBlobs>();
+  readonly databases = new Map<string, BlobTables>();
   isFull = false;
+  #incarnation = 0;
 
-  checkRoom(): void {
+  /** What ran until now can write no more: its late timers find the disk gone. */
+  crash(): void {
+    this.#incarnation += 1;
+  }
+
+  checkRoom(incarnation: number): void {
+    if (incarnation !== this.#incarnation) throw new FluxError("EIO", "this process is dead");
     if (this.isFull) throw new FluxError("ENOSPC");
   }
 
   get port(): Disk {
     const { files, databases } = this;
+    const incarnation = this.#incarnation;
+    const checkRoom = (): void => this.checkRoom(incarnation);
     const openLog = (path: string): LogFile => {
       if (!files.has(path)) files.set(path, Buffer.alloc(0));
       let name = path;
@@ -74,7 +90,7 @@ export class MemoryDisk {
           return content().byteLength;
         },
         append: (data: Uint8Array) => {
-          this.checkRoom();
+          checkRoom();
           files.set(name, Buffer.concat([content(), data]));
         },
         sync: async () => {},
@@ -89,14 +105,15 @@ export class MemoryDisk {
         files.has(path) ? { kind: "file", sizeBytes: files.get(path)!.byteLength, mode: 0o600, mtime: 0 } : null,
       readFile: (path: string) => files.get(path)!,
       rename: (from: string, to: string) => {
+        checkRoom();
         files.set(to, files.get(from)!);
         files.delete(from);
       },
       remove: (path: string) => void files.delete(path),
       freeBytes: () => 1 << 30,
       openBlobDatabase: (path: string) => {
-        if (!databases.has(path)) databases.set(path, new MemoryBlobs(this));
-        return databases.get(path)!;
+        if (!databases.has(path)) databases.set(path, { blobs: new Map(), texts: [] });
+        return new MemoryBlobs(databases.get(path)!, checkRoom);
       },
     } as Partial<Disk> as Disk;
   }

@@ -1,0 +1,221 @@
+/** Watching keys: what is told, in which order, and when it ends. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
+import { LookupFlag } from "../../sdk/kvs-protocol.ts";
+import { startStorage, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { WatchState } from "./core.ts";
+import { kvsWatchModule } from "./service.ts";
+import { WatchIndex, type Watched } from "./watch-index.ts";
+
+const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
+
+async function start(
+  t: { after(action: () => Promise<void>): void },
+  size = 1,
+): Promise<{ brokers: Broker[]; kvs: Kvs }> {
+  const brokers = await startStorage({ size });
+  for (const broker of brokers) await broker.load(kvsWatchModule);
+  t.after(() => stopStorage(brokers));
+  return { brokers, kvs: new Kvs(brokers[0]!.connect()) };
+}
+
+/** A watch whose values are asked for one by one; null where the sentinel came. */
+function watching(
+  kvs: Kvs,
+  key: string,
+  options: WatchOptions = {},
+): { next(): Promise<string | null>; stop(): Promise<unknown> } {
+  const values = kvs.watch(key, options);
+  return {
+    next: async () => {
+      const { value, done } = await values.next();
+      if (done === true) throw new Error("the watch has ended");
+      return value === null ? null : Buffer.from(value as Uint8Array).toString();
+    },
+    stop: () => values.return(undefined),
+  };
+}
+
+/** Resolves once the service has so many watchers. */
+async function watchers(broker: Broker, count: number): Promise<void> {
+  const handle = broker.connect();
+  while ((await handle.rpc<{ watchers: number }>("kvs-watch.stats-get")).watchers !== count);
+  handle.close();
+}
+
+test("every version that writes the key is told, in order, equal values too", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.put("a", 0);
+  const watch = watching(kvs, "...a");
+  assert.equal(await watch.next(), "0");
+  const values = Array.from({ length: 100 }, (_, index) => Math.floor(index / 2));
+  for (const value of values) void kvs.commit(new KvsTransaction().put("a", value), { noMerge: true });
+  for (const value of values) assert.equal(await watch.next(), String(value));
+  await kvs.commit(new KvsTransaction().unlink("a"));
+  await assert.rejects(watch.next(), fails("ENOENT"));
+});
+
+test("uniq tells differences only", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.put("a", 1);
+  const watch = watching(kvs, "a", { uniq: true });
+  assert.equal(await watch.next(), "1");
+  for (const value of [1, 1, 2, 2, 3]) await kvs.put("a", value);
+  assert.equal(await watch.next(), "2");
+  assert.equal(await watch.next(), "3");
+  await watch.stop();
+});
+
+test("full also tells a change of what is above the key; without it only writes to the key count", async (t) => {
+  const { brokers, kvs } = await start(t);
+  await kvs.commit(new KvsTransaction().putText("old.a", "abc").putText("new.a", "xyz").symlink("link", "old"));
+  const full = watching(kvs, "old.a", { full: true });
+  const linked = watching(kvs, "link.a", { full: true });
+  const plain = watching(kvs, "old.a");
+  for (const watch of [full, linked, plain]) assert.equal(await watch.next(), "abc");
+  await watchers(brokers[0]!, 3);
+  await kvs.commit(new KvsTransaction().putTreeObject("old", await kvs.getTreeObject("new")));
+  for (const watch of [full, linked]) assert.equal(await watch.next(), "xyz");
+  await kvs.commit(new KvsTransaction().putText("old.a", "def"));
+  for (const watch of [full, linked, plain]) assert.equal(await watch.next(), "def");
+  await kvs.commit(new KvsTransaction().unlink("old"));
+  await assert.rejects(full.next(), fails("ENOENT"));
+  await assert.rejects(linked.next(), fails("ENOENT"));
+  await plain.stop();
+});
+
+test("a key that does not exist is an error, or waited for; so is a namespace", async (t) => {
+  const { brokers, kvs } = await start(t);
+  await assert.rejects(watching(kvs, "nope").next(), fails("ENOENT"));
+  await assert.rejects(watching(kvs.in("later"), "k").next(), fails("ENOTSUP"));
+  const once = kvs.waitCreate("dir.key");
+  const later = watching(kvs.in("later"), "k", { waitCreate: true });
+  const value = later.next();
+  await watchers(brokers[0]!, 2);
+  await kvs.commit(new KvsTransaction().putText("elsewhere.key", "1"));
+  await kvs.commit(new KvsTransaction().putTreeObject("dir", await kvs.getTreeObject("elsewhere")));
+  assert.equal(Buffer.from(await once).toString(), "1");
+  await kvs.createNamespace("later");
+  await kvs.in("later").put("k", 2);
+  assert.equal(await value, "2");
+  const removed = assert.rejects(later.next(), fails("ENOTSUP"));
+  await kvs.removeNamespace("later");
+  await removed;
+  await watchers(brokers[0]!, 0);
+});
+
+test("append tells the pieces, each once, the sentinel after those that were there", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.commit(new KvsTransaction().append("log", "1").append("log", "2"));
+  const watch = watching(kvs, "log", { append: true, initialSentinel: true });
+  assert.deepEqual([await watch.next(), await watch.next(), await watch.next()], ["1", "2", null]);
+  await kvs.commit(new KvsTransaction().append("log", "3").append("log", ""));
+  assert.deepEqual([await watch.next(), await watch.next()], ["3", ""]);
+  await kvs.commit(new KvsTransaction().putText("log", "1234"));
+  await assert.rejects(watch.next(), fails("EINVAL"));
+});
+
+test("an awaited log has its sentinel first", async (t) => {
+  const { kvs } = await start(t);
+  const watch = watching(kvs, "log", { append: true, initialSentinel: true, waitCreate: true });
+  assert.equal(await watch.next(), null);
+  await kvs.commit(new KvsTransaction().append("log", "1"));
+  assert.equal(await watch.next(), "1");
+  await watch.stop();
+});
+
+test("a stream gives a value in its pieces and ends", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.commit(new KvsTransaction().append("log", "1").append("log", "2").putText("empty", "").mkdir("dir"));
+  const pieces = async (key: string): Promise<string[]> =>
+    Array.fromAsync(kvs.stream(key), (piece) => Buffer.from(piece).toString());
+  assert.deepEqual(await pieces("log"), ["1", "2"]);
+  assert.deepEqual(await pieces("empty"), [""]);
+  await assert.rejects(pieces("dir"), fails("EISDIR"));
+});
+
+test("a guest watches what it may read, and nothing else", async (t) => {
+  const { brokers, kvs } = await start(t);
+  await kvs.put("k", 1);
+  await kvs.createNamespace("mine", { owner: 2000 });
+  const guest = new Kvs(brokers[0]!.connect(2000), "mine");
+  await guest.put("k", 2);
+  const watch = watching(guest, "k");
+  assert.equal(await watch.next(), "2");
+  await assert.rejects(watching(guest.in("primary"), "k").next(), fails("EPERM"));
+  await watch.stop();
+});
+
+test("a canceled watch ends with ENODATA; one whose client is gone is forgotten", async (t) => {
+  const { brokers, kvs } = await start(t);
+  await kvs.put("k", 1);
+  const handle = brokers[0]!.connect();
+  const ended = new Promise<FluxError | null>((resolve) => {
+    const stream = handle.open(
+      "kvs-watch.lookup",
+      { key: "k", namespace: "primary", flags: LookupFlag.Watch },
+      { item: () => stream.cancel(), end: resolve },
+      { cancelTopic: "kvs-watch.cancel" },
+    );
+  });
+  assert.equal(await ended, null);
+  const watch = watching(new Kvs(handle), "k");
+  await watch.next();
+  await watchers(brokers[0]!, 1);
+  handle.close();
+  await watchers(brokers[0]!, 0);
+});
+
+test("requests that make no sense are refused with EPROTO", async (t) => {
+  const { kvs } = await start(t);
+  const ask = (flags: number): Promise<unknown> =>
+    kvs.handle.rpc("kvs-watch.lookup", { key: "k", namespace: "primary", flags });
+  await assert.rejects(ask(LookupFlag.Watch), fails("EPROTO"));
+  await assert.rejects(ask(LookupFlag.Stream), fails("EPROTO"));
+  await assert.rejects(kvs.handle.rpc("kvs-watch.lookup"), fails("EPROTO"));
+  for (const flags of [
+    LookupFlag.WatchFull,
+    LookupFlag.Watch | LookupFlag.Stream,
+    LookupFlag.Watch | LookupFlag.InitialSentinel,
+  ])
+    await assert.rejects(kvs.watchObjects("k", flags).next(), fails("EPROTO"));
+});
+
+test("a watch on a follower tells every version", async (t) => {
+  const { brokers, kvs } = await start(t, 3);
+  const follower = new Kvs(brokers[2]!.connect());
+  await follower.put("k", "0");
+  const watch = watching(follower, "k");
+  assert.equal(await watch.next(), '"0"');
+  for (let value = 1; value <= 50; value++) void kvs.commit(new KvsTransaction().put("k", value), { noMerge: true });
+  for (let value = 1; value <= 50; value++) assert.equal(await watch.next(), String(value));
+  await watch.stop();
+});
+
+test("only the watchers that a write concerns are found", () => {
+  const index = new WatchIndex<Watched>();
+  const watched = (key: string, attention: Watched["attention"]): Watched => ({ key, attention });
+  const exact = watched("a.b", "exact");
+  const loose = watched("a.b.c", "loose");
+  const root = watched(".", "loose");
+  const every = watched("x", "every");
+  for (const each of [exact, loose, root, every]) index.add(each);
+  const concerned = (key: string): Set<Watched> => index.concernedBy({ [key]: null });
+  assert.deepEqual(concerned("a.b"), new Set([every, exact, loose, root]));
+  assert.deepEqual(concerned("a"), new Set([every, loose, root]));
+  assert.deepEqual(concerned("a.b.c.d"), new Set([every, loose, root]));
+  assert.deepEqual(concerned("a.bc"), new Set([every, root]));
+  for (const each of [exact, loose, root, every]) index.delete(each);
+  assert.equal(index.size, 0);
+  assert.deepEqual(concerned("a.b"), new Set());
+});
+
+test("a replaced value is no append, even with as many pieces", () => {
+  const state = new WatchState(LookupFlag.Watch | LookupFlag.WatchAppend);
+  const valref = (...data: string[]) => ({ value: { ver: 1, type: "valref", data } as const });
+  assert.equal(state.see(valref("r1", "r2")).pieces.length, 2);
+  assert.deepEqual(state.see(valref("r1", "r2", "r3")).pieces, [{ kind: "blob", ref: "r3" }]);
+  assert.ok(fails("EINVAL")(state.see(valref("r4", "r5", "r6", "r7")).end));
+});

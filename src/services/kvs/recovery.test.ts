@@ -1,0 +1,200 @@
+/** What survives: crashes at any moment, torn logs, checkpoints in between. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { nodeCodec } from "../../host/codec.ts";
+import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+import { readLog } from "./redo-log.ts";
+
+/** A crash: the brokers are never spoken to again; what is on the disk is all there is. */
+async function restart(disk: MemoryDisk): Promise<{ brokers: Broker[]; kvs: Kvs }> {
+  disk.crash();
+  const brokers = await startStorage({ disk });
+  return { brokers, kvs: new Kvs(brokers[0]!.connect()) };
+}
+
+test("acknowledged commits survive a crash, versions and namespaces too", async () => {
+  const disk = new MemoryDisk();
+  const { kvs } = await restart(disk);
+  await kvs.createNamespace("job-1", { owner: 2000 });
+  for (let value = 1; value <= 42; value++) await kvs.put(`dir.key${value}`, value);
+  await kvs.in("job-1").put("a", "x".repeat(100));
+  const root = await kvs.getRoot();
+  const after = await restart(disk);
+  assert.deepEqual(await after.kvs.getRoot(), root);
+  assert.equal(await after.kvs.get("dir.key42"), 42);
+  assert.equal(await after.kvs.in("job-1").get("a"), "x".repeat(100));
+  assert.equal((await after.kvs.in("job-1").getRoot()).owner, 2000);
+  await stopStorage(after.brokers);
+});
+
+test("an orderly end leaves a checkpoint and no log", async () => {
+  const disk = new MemoryDisk();
+  const { brokers, kvs } = await restart(disk);
+  await kvs.put("a.b", "c".repeat(100));
+  const root = await kvs.getRoot();
+  await stopStorage(brokers);
+  assert.deepEqual([...disk.files.keys()], []);
+  const after = await restart(disk);
+  assert.deepEqual(await after.kvs.getRoot(), root);
+  assert.equal(await after.kvs.get("a.b"), "c".repeat(100));
+  await stopStorage(after.brokers);
+});
+
+test("a torn or corrupt end of the log is cut off and logged; what is before it is there", async () => {
+  for (const damage of [
+    (log: Buffer) => log.subarray(0, log.byteLength - 5),
+    (log: Buffer) => Buffer.concat([log.subarray(0, -3), Buffer.from("xyz")]),
+    (log: Buffer) => Buffer.concat([log, Buffer.alloc(100)]),
+  ]) {
+    const disk = new MemoryDisk();
+    const { kvs } = await restart(disk);
+    await kvs.put("a", 1);
+    await kvs.put("a", 2);
+    await kvs.put("b", 3);
+    disk.files.set("/state/kvs.log", Buffer.from(damage(disk.files.get("/state/kvs.log")!)));
+    const { brokers, kvs: again } = await restart(disk);
+    assert.equal(await again.get("a"), 2);
+    assert.ok(
+      brokers[0]!.logs.some((line) => line.includes("/state/kvs.log: a ")),
+      brokers[0]!.logs.join(),
+    );
+    await again.put("c", 4);
+    const third = await restart(disk);
+    assert.equal(await third.kvs.get("c"), 4, "what came after the cut is read");
+    await stopStorage(third.brokers);
+  }
+});
+
+test("a log that does not continue the checkpoint is other data, and is dropped", async () => {
+  const disk = new MemoryDisk();
+  const first = await restart(disk);
+  await first.kvs.commit(new KvsTransaction().put("a", 1), { sync: true });
+  await first.kvs.put("a", 2);
+  disk.databases.clear();
+  const { kvs, brokers } = await restart(disk);
+  assert.equal(await kvs.version(), 0);
+  assert.ok(brokers[0]!.logs.some((line) => line.includes("belongs to other data")));
+  await stopStorage(brokers);
+});
+
+test("rewriting one key many times leaves a few versions on the disk, not all", async () => {
+  const disk = new MemoryDisk();
+  const { brokers, kvs } = await restart(disk);
+  for (let value = 0; value < 500; value++) await kvs.put("churn.key", `${value} `.repeat(100));
+  await stopStorage(brokers);
+  const stored = disk.databases.get("/state/content.sqlite")!.blobs.size;
+  assert.ok(stored <= 10, `${stored} blobs are stored`);
+});
+
+type Step =
+  | { kind: "put" | "append"; key: string; value: string }
+  | { kind: "unlink" | "mkdir"; key: string }
+  | { kind: "crash" | "stop" | "checkpoint" | "dropcache" };
+
+const keys = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 3 }).map((names) => names.join("."));
+const values = fc.oneof(fc.string({ maxLength: 20 }), fc.string({ minLength: 60, maxLength: 80 }));
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom("put", "append"), key: keys, value: values }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom("unlink", "mkdir"), key: keys }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("crash", "stop", "checkpoint", "dropcache") }) },
+) as fc.Arbitrary<Step>;
+
+/** The model: values by full key, and the set of directories. */
+class Model {
+  values = new Map<string, string>();
+  directories = new Set<string>();
+
+  #clear(key: string): void {
+    for (const each of [...this.values.keys()])
+      if (each === key || each.startsWith(`${key}.`)) this.values.delete(each);
+    for (const each of [...this.directories])
+      if (each === key || each.startsWith(`${key}.`)) this.directories.delete(each);
+  }
+  #makeParents(key: string): void {
+    const names = key.split(".");
+    for (let depth = 1; depth < names.length; depth++) {
+      const parent = names.slice(0, depth).join(".");
+      this.values.delete(parent);
+      this.directories.add(parent);
+    }
+  }
+  /** Returns whether the operation is possible. */
+  apply(step: Step): boolean {
+    if (!("key" in step)) return true;
+    if (step.kind === "append" && this.directories.has(step.key)) return false;
+    if (step.kind !== "unlink") this.#makeParents(step.key);
+    const before = this.values.get(step.key) ?? "";
+    this.#clear(step.key);
+    if (step.kind === "put") this.values.set(step.key, step.value);
+    if (step.kind === "append") this.values.set(step.key, before + step.value);
+    if (step.kind === "mkdir") this.directories.add(step.key);
+    return true;
+  }
+}
+
+function transactionOf(step: Step): KvsTransaction {
+  const transaction = new KvsTransaction();
+  if (step.kind === "put") return transaction.putText(step.key, step.value);
+  if (step.kind === "append") return transaction.append(step.key, step.value);
+  if (step.kind === "mkdir") return transaction.mkdir(step.key);
+  if (step.kind === "unlink") return transaction.unlink(step.key);
+  return transaction;
+}
+
+async function contentOf(kvs: Kvs, key = "."): Promise<{ values: Map<string, string>; directories: Set<string> }> {
+  const found = { values: new Map<string, string>(), directories: new Set<string>() };
+  for (const [name, entry] of Object.entries(await kvs.getDirectory(key))) {
+    const path = key === "." ? name : `${key}.${name}`;
+    if (entry.type !== "dirref") found.values.set(path, await kvs.getText(path));
+    else {
+      found.directories.add(path);
+      const below = await contentOf(kvs, path);
+      for (const [each, value] of below.values) found.values.set(each, value);
+      for (const each of below.directories) found.directories.add(each);
+    }
+  }
+  return found;
+}
+
+test("any history, with crashes, restarts and checkpoints anywhere, reads as the model says", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(steps, { maxLength: 40 }), async (history) => {
+      const disk = new MemoryDisk();
+      const model = new Model();
+      let { brokers, kvs } = await restart(disk);
+      for (const step of history) {
+        if (step.kind === "crash") ({ brokers, kvs } = await restart(disk));
+        else if (step.kind === "stop") {
+          await stopStorage(brokers);
+          ({ brokers, kvs } = await restart(disk));
+        } else if (step.kind === "checkpoint") await kvs.commit(new KvsTransaction(), { sync: true });
+        else if (step.kind === "dropcache") await kvs.handle.rpc("kvs.dropcache");
+        else {
+          const isPossible = model.apply(step);
+          if (isPossible) await kvs.commit(transactionOf(step));
+          else await assert.rejects(kvs.commit(transactionOf(step)));
+        }
+      }
+      const before = await kvs.getRoot();
+      ({ brokers, kvs } = await restart(disk));
+      assert.deepEqual(await kvs.getRoot(), before);
+      const found = await contentOf(kvs);
+      assert.deepEqual(new Map([...found.values].sort()), new Map([...model.values].sort()));
+      assert.deepEqual([...found.directories].sort(), [...model.directories].sort());
+      await stopStorage(brokers);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("reading a log never throws, whatever its bytes are", () => {
+  const codec = nodeCodec();
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
+      const { goodBytes, records } = readLog(codec, noise);
+      assert.ok(goodBytes <= noise.byteLength && records.length === 0);
+    }),
+  );
+});

@@ -60,6 +60,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     uuid,
     hostname: attributes.require("hostname"),
     keys,
+    isPatient: client.plan !== undefined,
     silenceLimit: attributes.seconds("tbon.torpid_max"),
     events: options.overlayEvents,
   });

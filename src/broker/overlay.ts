@@ -64,6 +64,8 @@ export interface OverlayOptions {
   readonly uuid: string;
   readonly hostname: string;
   readonly keys: KeyPair;
+  /** The parent may start later than this broker: connecting is tried without end. */
+  readonly isPatient: boolean;
   /** A silent peer is given up after this many seconds. */
   readonly silenceLimit: number;
   readonly events: OverlayEvents;
@@ -313,8 +315,9 @@ export class Overlay implements Routes {
       this.#startParentLink(new Link(stream, ports.clock), parentRank);
     } catch (error) {
       if (this.#closed) return;
-      // A parent that does not know our key will not know it later.
-      if (isFluxError(error, "EPERM")) return events.parentLost(errorText(error));
+      // A parent that does not know our key will not know it later; one that listened before is gone.
+      const isGone = !this.#options.isPatient && delayMs >= RETRY_DELAY_MAX_MS;
+      if (isFluxError(error, "EPERM") || isGone) return events.parentLost(errorText(error));
       if (delayMs >= RETRY_DELAY_MAX_MS) events.log(6, `waiting for ${card.host} (rank ${parentRank}): ${errorText(error)}`);
       const nextMs = Math.min(delayMs * 2, RETRY_DELAY_MAX_MS);
       this.#retry = ports.clock.after(delayMs, () => void this.#tryParent(parentRank, card, address, nextMs));

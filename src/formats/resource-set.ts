@@ -340,7 +340,7 @@ export class ResourceSet {
   }
 }
 
-const EMPTY = new ResourceSet([], NO_EXTRAS);
+const EMPTY = ResourceSet.of({ ranks: new Idset() });
 
 function restrict(properties: ReadonlyMap<string, Idset>, ranks: Idset): ReadonlyMap<string, Idset> {
   if (properties.size === 0) return properties;

@@ -71,7 +71,8 @@ function brokerWords(context: CommandContext): string[] {
 /** How much to tell: the number of -v, or the level given. */
 export function verbosity(context: CommandContext): number {
   const levels = context.options.list("verbose");
-  return levels.reduce((sum, level) => (level === "" ? sum + 1 : Number(level)), 0);
+  // `-vv` reads as `-v` with the level "v".
+  return levels.reduce((sum, level) => sum + (/^v*$/.test(level) ? 1 + level.length : Number(level)), 0);
 }
 
 async function startOne(context: CommandContext, words: readonly string[], program: readonly string[]): Promise<number> {

@@ -1,8 +1,8 @@
 // Prepares this checkout: installs the packages, compiles the TypeScript sources, builds the native addon where there is
 // a C compiler. Runs with any Node from 20 on, without packages. Does nothing, quickly, where all is up to date.
 //
-// Two runs at once wait for each other (a lock in dist/). A file is newer than a result when its time of change or the
-// list of sources differs from what the stamp in dist/ says.
+// Two runs at once wait for each other (a lock in dist/). A result is out of date when a name, size or time of change
+// among its sources differs from what the stamp in dist/ says.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
@@ -25,14 +25,12 @@ function say(text) {
 function run(what, command, args, env = process.env) {
   const result = spawnSync(command, args, { cwd: root, env, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
   if (result.error === undefined && result.status === 0) return;
-  const output = `${result.stdout ?? ""}${result.stderr ?? ""}`.trim().split("\n").slice(-30).join("\n");
+  // The beginning tells what went wrong, the end what it led to.
+  const lines = `${result.stdout ?? ""}${result.stderr ?? ""}`.trim().split("\n");
+  const output = (lines.length > 40 ? [...lines.slice(0, 25), "…", ...lines.slice(-10)] : lines).join("\n");
   const reason =
     result.error?.message ?? (result.signal !== null ? `signal ${result.signal}` : `exit code ${result.status}`);
   throw new SetupError(`${what} failed (${command} ${args.join(" ")}: ${reason})\n${output}`);
-}
-
-function timeOf(path) {
-  return fs.statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 /** A digest of names, sizes and times of all files below some paths: it changes when a file does, comes or goes. */
@@ -62,16 +60,31 @@ function writeStamp(name, text) {
 
 // --- packages
 
-function packagesAreCurrent() {
-  // npm writes this file when an installation is complete.
-  return timeOf(at("node_modules/.package-lock.json")) >= timeOf(at("package-lock.json"));
+function packagesOf(path) {
+  const file = at(path);
+  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")).packages : {};
 }
 
+/** Whether what is installed is what the lock file asks for. Packages for other platforms are optional, and absent. */
+function packagesAreCurrent() {
+  // npm writes this file when an installation is complete.
+  const installed = packagesOf("node_modules/.package-lock.json");
+  return Object.entries(packagesOf("package-lock.json")).every(([path, wanted]) => {
+    if (path === "") return true;
+    const found = installed[path];
+    return found === undefined ? wanted.optional === true : found.version === wanted.version;
+  });
+}
+
+/**
+ * Installs what the lock file names, with its checks of integrity. Not by `npm ci`: that refuses a lock file that leaves
+ * out packages for platforms a registry does not serve.
+ */
 function installPackages() {
-  say("installing packages (npm ci)");
-  run("installing the packages", "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
-  const now = new Date();
-  fs.utimesSync(at("node_modules/.package-lock.json"), now, now);
+  say("installing packages (npm install)");
+  const settings = ["--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
+  run("installing the packages", "npm", ["install", ...settings]);
+  if (!packagesAreCurrent()) throw new SetupError("npm installed other packages than package-lock.json names");
 }
 
 // --- TypeScript
@@ -229,8 +242,8 @@ function main() {
     // Another setup may have done it while we waited.
     if (!packagesAreCurrent()) installPackages();
     const todo = whatToDo();
-    if (todo.compile) compileSources(todo.sources);
     if (todo.build) buildNative(todo.native);
+    if (todo.compile) compileSources(todo.sources);
   } finally {
     fs.rmSync(lock, { force: true });
   }

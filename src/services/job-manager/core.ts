@@ -1,0 +1,464 @@
+/**
+ * The job manager: drives every active job from state to state (RFC 21).
+ *
+ * What comes in (submissions, answers of the scheduler and the execution service, requests of people, acknowledged
+ * commits) becomes events; `apply` folds an event into its job; `plan` says what to do next; `settle` carries that out
+ * until nothing is left to do. All of it is synchronous; what leaves goes through `ManagerOutput`.
+ *
+ * Invariants:
+ * 1. A job's state changes by events only, and every event that is not volatile goes to its eventlog, in order.
+ * 2. A job leaves memory when its `clean` event is in the KVS for certain, and not before.
+ * 3. After `settle`, no job has an action left to do.
+ */
+import { assert } from "../../base/assert.ts";
+import { FluxError } from "../../base/errors.ts";
+import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
+import type { Clock } from "../../base/ports.ts";
+import { Idset } from "../../formats/idset.ts";
+import { updateJobspec } from "../../formats/jobspec-attributes.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
+import { LogLevel } from "../../sdk/module.ts";
+import { mergeAnnotations, withoutScheduler } from "./annotations.ts";
+import { Dependencies } from "./dependencies.ts";
+import { ExecutionLink, parseExecutionAnswer, type ExecutionAnswer, type ExecutionOutput } from "./execution.ts";
+import { apply, wantsDebug } from "./fold.ts";
+import { History } from "./history.ts";
+import { InactiveJobs } from "./inactive.ts";
+import { queueOf, type Job } from "./job.ts";
+import { annotationsEvent } from "./journal.ts";
+import { Limits } from "./limits.ts";
+import { outcomeOf, type Outcome } from "./outcome.ts";
+import { plan, type Action } from "./plan.ts";
+import { Queues } from "./queues.ts";
+import { SchedulerLink, type SchedulerOutput } from "./scheduler.ts";
+import { Waits } from "./wait.ts";
+
+export interface ManagerOutput extends SchedulerOutput, ExecutionOutput {
+  /** Adds an event to the batch of this turn; a volatile one is shown to watchers and not stored. */
+  record(job: Job, event: JobEvent, isVolatile: boolean): void;
+  /** Publishes a Flux event. */
+  publish(topic: string, payload: object): void;
+  log(level: LogLevel, text: string): void;
+  /** Called after every change of the set of active jobs and their states. */
+  changed(): void;
+}
+
+/** Actions for one job in one go: more is a plan that does not come to an end. */
+const ACTIONS_MAX = 100;
+
+export class JobManager {
+  readonly jobs: Map<Integer, Job> = new Map();
+  readonly inactive: InactiveJobs = new InactiveJobs();
+  readonly queues: Queues = new Queues();
+  readonly limits: Limits = new Limits();
+  readonly waits: Waits = new Waits();
+  readonly history: History = new History();
+  readonly dependencies: Dependencies;
+  readonly scheduler: SchedulerLink;
+  readonly execution: ExecutionLink;
+  readonly ownerUserid: number;
+  maxJobId: Integer = 0;
+  readonly #output: ManagerOutput;
+  readonly #clock: Clock;
+  readonly #dirty = new Set<Job>();
+  readonly #stateCounts = new Map<JobState, number>();
+  #isSettling = false;
+
+  constructor(options: { output: ManagerOutput; clock: Clock; ownerUserid: number }) {
+    this.#output = options.output;
+    this.#clock = options.clock;
+    this.ownerUserid = options.ownerUserid;
+    this.scheduler = new SchedulerLink(options.output, (queue) => this.queues.isStarted(queue));
+    this.execution = new ExecutionLink(options.output);
+    this.dependencies = new Dependencies(
+      {
+        post: (job, name, context) => {
+          this.post(job, name, context);
+          this.settle();
+        },
+        raise: (job, type, severity, note) => {
+          this.raise(job, { type, severity, note, userid: this.ownerUserid });
+          this.settle();
+        },
+        outcome: (id) => this.outcome(id),
+      },
+      options.clock,
+    );
+  }
+
+  /** Jobs in any of the states of a mask. */
+  count(states: number): number {
+    let count = 0;
+    for (const [state, jobs] of this.#stateCounts) if ((state & states) !== 0) count += jobs;
+    return count;
+  }
+
+  /** What is known of a job, active or not; null where nothing is in memory. */
+  outcome(id: Integer): Outcome | null {
+    const job = this.jobs.get(id);
+    return job === undefined ? this.inactive.outcome(id) : outcomeOf(job);
+  }
+
+  /** An active job. Throws ENOENT, or EINVAL where a caller is used to that. */
+  active(id: Integer, errno: "ENOENT" | "EINVAL" = "ENOENT", unknown = "unknown job id"): Job {
+    const job = this.jobs.get(id);
+    if (job !== undefined && job.state !== JobState.Inactive) return job;
+    const isInactive = job !== undefined || this.inactive.outcome(id) !== null;
+    throw new FluxError(errno, isInactive ? "job is inactive" : unknown);
+  }
+
+  /**
+   * Takes a new job, whose submit event is in its eventlog already. Throws EINVAL with a sentence where a queue, a limit
+   * or a dependency refuses it; then nothing of it is left here.
+   */
+  submit(job: Job): void {
+    const queue = queueOf(job);
+    this.queues.checkSubmission(queue);
+    this.limits.check(job.jobspec!, queue);
+    this.#insert(job);
+    try {
+      this.dependencies.admit(job);
+    } catch (error) {
+      this.#forget(job);
+      throw error;
+    }
+    for (const event of job.events.slice(0, job.durableCount)) this.#output.record(job, event, true);
+    this.post(job, "validate");
+  }
+
+  /** Takes a job that was read back from its eventlog after a restart. */
+  restore(job: Job): void {
+    this.#insert(job);
+    job.reattach = job.hasResources && (job.started || job.state === JobState.Cleanup);
+  }
+
+  /** Makes restored jobs go on. */
+  resume(): void {
+    for (const job of this.jobs.values()) {
+      if (job.state === JobState.New) this.#admitAgain(job);
+      else this.dependencies.restore(job);
+      if (job.state !== JobState.Depend) this.post(job, "flux-restart");
+    }
+    this.settle();
+  }
+
+  /** Appends an event to a job's eventlog. Throws EINVAL, with nothing changed, where it is not legal. */
+  post(job: Job, name: string, context?: JsonObject): void {
+    const event: JobEvent = context === undefined ? { timestamp: this.#clock.now(), name } : { timestamp: this.#clock.now(), name, context };
+    const before = job.state;
+    apply(job, event);
+    this.#countState(before, -1);
+    this.#countState(job.state, 1);
+    job.events.push(event);
+    this.#output.record(job, event, false);
+    this.#dirty.add(job);
+    this.#follow(job, event);
+  }
+
+  /** Posts an exception event, and tells everyone. */
+  raise(job: Job, context: JsonObject): void {
+    this.post(job, "exception", context);
+    const { type, severity, wait_status } = context;
+    const payload = { id: job.id, type, severity };
+    this.#output.publish("job-exception", wait_status === undefined ? payload : { ...payload, wait_status });
+  }
+
+  /** Replaces annotations by an update (RFC 27) that is in no eventlog. */
+  annotate(job: Job, annotations: JsonObject): void {
+    job.annotations = mergeAnnotations(job.annotations, annotations);
+    this.#output.record(job, annotationsEvent(this.#clock.now(), job), true);
+  }
+
+  /** Marks a job for another look at what to do for it. */
+  touch(job: Job): void {
+    this.#dirty.add(job);
+  }
+
+  /** Does what is to be done, for every job that something happened to. */
+  settle(): void {
+    if (this.#isSettling) return;
+    this.#isSettling = true;
+    for (const job of this.#dirty) {
+      this.#dirty.delete(job);
+      this.#act(job);
+    }
+    this.#isSettling = false;
+    this.scheduler.pump();
+    this.#output.changed();
+  }
+
+  /** The events of these jobs, as many as their `durableCount` says, are in the KVS. */
+  durable(jobs: Iterable<Job>): void {
+    for (const job of jobs) {
+      if (job.state === JobState.Inactive && job.durableCount === job.events.length) this.#retire(job);
+      else if (job.state === JobState.Run) this.#dirty.add(job);
+    }
+    this.settle();
+  }
+
+  /** The scheduler answered a request. Throws EPROTO where the answer makes no sense. */
+  allocationAnswer(payload: JsonObject): void {
+    const { id, type } = payload as Record<"id" | "type", JsonValue | undefined>;
+    if ((typeof id !== "number" && typeof id !== "bigint") || typeof type !== "number")
+      throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
+    const job = this.jobs.get(id);
+    if (job === undefined || (job.allocation !== "pending" && job.allocation !== "canceling"))
+      throw new FluxError("EPROTO", `sched.alloc-response: unexpected answer for job ${id}`);
+    if (type === 0) this.#allocated(job, payload);
+    else if (type === 1) this.#annotated(job, payload);
+    else if (type === 2) this.#denied(job, payload);
+    else if (type === 3) this.#unallocated(job);
+    else throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
+    this.settle();
+  }
+
+  /** The execution service answered. Throws EPROTO where the answer makes no sense. */
+  executionAnswer(payload: JsonObject): void {
+    const { id } = payload;
+    const job = typeof id === "number" || typeof id === "bigint" ? this.jobs.get(id) : undefined;
+    if (job === undefined || !job.startRequested)
+      throw new FluxError("EPROTO", `start-response: unexpected answer for job ${String(id)}`);
+    this.#executed(job, parseExecutionAnswer(payload));
+    this.settle();
+  }
+
+  /** The scheduler is gone: its jobs wait until another one is ready. */
+  schedulerLost(): void {
+    for (const job of this.scheduler.lost()) {
+      this.#dropSchedulerAnnotations(job);
+      this.#dirty.add(job);
+    }
+    this.settle();
+  }
+
+  /** An execution service takes over. */
+  executionHello(service: string, sender: string): void {
+    for (const job of this.execution.hello(service, sender)) this.#dirty.add(job);
+    for (const job of this.jobs.values()) if ((job.state & STATES_RUNNING) !== 0) this.#dirty.add(job);
+    this.settle();
+  }
+
+  #insert(job: Job): void {
+    assert(!this.jobs.has(job.id), `job ${job.id} is there already`);
+    this.jobs.set(job.id, job);
+    this.#countState(job.state, 1);
+    if (compareIds(job.id, this.maxJobId) > 0) this.maxJobId = job.id;
+    this.waits.began(job);
+    this.history.add(job.userid, job.id);
+  }
+
+  /** A job that was refused. */
+  #forget(job: Job): void {
+    this.jobs.delete(job.id);
+    this.#dirty.delete(job);
+    this.#countState(job.state, -1);
+    this.waits.refused(job);
+    this.history.remove(job.userid, job.id);
+    this.dependencies.forget(job);
+  }
+
+  #countState(state: JobState, change: number): void {
+    this.#stateCounts.set(state, (this.#stateCounts.get(state) ?? 0) + change);
+  }
+
+  /** A job that was accepted, and had not got further when the instance stopped. */
+  #admitAgain(job: Job): void {
+    try {
+      if (job.dependencies === null && job.satisfied === null) this.dependencies.admit(job);
+      else this.dependencies.restore(job);
+      this.post(job, "validate");
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.raise(job, { type: "dependency", severity: 0, note: error.message, userid: this.ownerUserid });
+    }
+  }
+
+  /** What an event means for everything but the fold. */
+  #follow(job: Job, event: JobEvent): void {
+    switch (event.name) {
+      case "priority":
+        return this.scheduler.changed(job);
+      case "start":
+        return this.dependencies.started(job);
+      case "jobspec-update":
+        return this.#updateJobspec(job, event.context!);
+      case "resource-update":
+        return this.#updateExpiration(job);
+      case "clean":
+        return this.dependencies.ended(job);
+      case "exception":
+        if (job.state === JobState.Cleanup) this.dependencies.forget(job);
+        return;
+      default:
+    }
+  }
+
+  #updateJobspec(job: Job, updates: JsonObject): void {
+    const wasQueued = job.allocation === "queued";
+    if (wasQueued) this.scheduler.withdraw(job);
+    job.jobspec = updateJobspec(job.jobspec!, updates);
+    if (wasQueued) this.scheduler.enqueue(job);
+  }
+
+  #updateExpiration(job: Job): void {
+    if (job.R === null) return;
+    job.R = withExpiration(job.R, job.expiration!);
+  }
+
+  #act(job: Job): void {
+    for (let count = 0; ; count += 1) {
+      assert(count < ACTIONS_MAX, `job ${job.id} in state ${job.state} never settles`);
+      const action = plan(job);
+      if (action === null || !this.#carryOut(job, action)) return;
+    }
+  }
+
+  /** Returns false where the action has to wait. */
+  #carryOut(job: Job, action: Action): boolean {
+    switch (action.kind) {
+      case "post":
+        this.post(job, action.name, action.context);
+        return true;
+      case "enqueue":
+        this.scheduler.enqueue(job);
+        if (wantsDebug(job)) this.post(job, "debug.alloc-request");
+        return true;
+      case "withdraw":
+        this.scheduler.withdraw(job);
+        return true;
+      case "start":
+        if (!this.execution.isReady) return false;
+        this.execution.start(job);
+        if (wantsDebug(job)) this.post(job, "debug.start-request");
+        return true;
+      case "free":
+        this.#free(job);
+        return true;
+    }
+  }
+
+  #free(job: Job): void {
+    this.scheduler.free({ id: job.id, R: remainingResources(job), final: true });
+    if (wantsDebug(job)) this.post(job, "debug.free-request");
+    this.post(job, "free");
+  }
+
+  #allocated(job: Job, payload: JsonObject): void {
+    const { R, annotations } = payload as Record<"R" | "annotations", JsonValue | undefined>;
+    if (!isObject(R)) throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
+    this.scheduler.settled(job);
+    this.#dirty.add(job);
+    if (job.state !== JobState.Sched) {
+      // The job ended while the scheduler was at it: nothing ran on these resources.
+      this.scheduler.free({ id: job.id, R, final: true });
+      return;
+    }
+    job.R = R;
+    const all = isObject(annotations) ? mergeAnnotations(job.annotations, annotations) : job.annotations;
+    this.post(job, "alloc", all === null ? undefined : { annotations: all });
+  }
+
+  #annotated(job: Job, payload: JsonObject): void {
+    const { annotations } = payload;
+    if (!isObject(annotations)) throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
+    this.annotate(job, annotations);
+  }
+
+  #denied(job: Job, payload: JsonObject): void {
+    const { note } = payload;
+    this.#unallocated(job);
+    if (job.state !== JobState.Sched) return;
+    const text = typeof note === "string" ? note : "";
+    this.raise(job, { type: "alloc", severity: 0, note: text, userid: this.ownerUserid });
+  }
+
+  #unallocated(job: Job): void {
+    this.scheduler.settled(job);
+    this.#dropSchedulerAnnotations(job);
+    this.#dirty.add(job);
+  }
+
+  #dropSchedulerAnnotations(job: Job): void {
+    if (withoutScheduler(job.annotations) !== job.annotations) this.annotate(job, { sched: null });
+  }
+
+  #executed(job: Job, answer: ExecutionAnswer): void {
+    switch (answer.type) {
+      case "start":
+        if (job.state === JobState.Run && !job.started) this.post(job, "start");
+        return;
+      case "reattached":
+        return;
+      case "finish":
+        if (job.waitStatus === null) this.post(job, "finish", { status: answer.status });
+        return;
+      case "exception":
+        return this.#executionException(job, answer.context);
+      case "release":
+        return this.#released(job, answer.ranks, answer.final);
+    }
+  }
+
+  #executionException(job: Job, context: JsonObject): void {
+    const { severity, type, note, wait_status } = context;
+    if (typeof severity !== "number" || typeof type !== "string")
+      throw new FluxError("EPROTO", `start-response: malformed exception for job ${job.id}`);
+    this.raise(job, {
+      type,
+      severity,
+      note: typeof note === "string" ? note : "",
+      userid: this.ownerUserid,
+      ...(typeof wait_status === "number" ? { wait_status } : {}),
+    });
+  }
+
+  #released(job: Job, ranks: string, final: boolean): void {
+    if (final && job.state === JobState.Run) {
+      const note = "the execution service ended the job without a status";
+      this.raise(job, { type: "exec", severity: 0, note, userid: this.ownerUserid });
+    }
+    if (final) this.execution.settled(job);
+    if (!job.released) this.post(job, "release", { ranks, final });
+    if (!final) this.scheduler.free({ id: job.id, R: restrictResources(job.R!, ranks) });
+    this.#dirty.add(job);
+  }
+
+  /** A job's record is complete: only a few words of it stay. */
+  #retire(job: Job): void {
+    if (!this.jobs.delete(job.id)) return;
+    this.#countState(job.state, -1);
+    this.inactive.add(job.id, job.events.at(-1)!.timestamp, outcomeOf(job));
+    this.waits.ended(job);
+  }
+}
+
+function isObject(value: JsonValue | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** R with another expiration (seconds since the epoch, 0 = none). */
+export function withExpiration(R: JsonObject, expiration: number): JsonObject {
+  return { ...R, execution: { ...(R["execution"] as JsonObject), expiration } };
+}
+
+function restrictResources(R: JsonObject, ranks: string): JsonObject {
+  return ranks === "all" ? R : ResourceSet.parse(R).keepRanks(Idset.parse(ranks)).toJSON();
+}
+
+/** What has not gone back to the scheduler yet. */
+function remainingResources(job: Job): JsonObject {
+  const freed = (job.releasedRanks ?? []).slice(0, job.released ? -1 : undefined).filter((ranks) => ranks !== "all");
+  if (freed.length === 0) return job.R!;
+  const ranks = new Idset();
+  for (const part of freed) ranks.addAll(Idset.parse(part));
+  return ResourceSet.parse(job.R!).removeRanks(ranks).toJSON();
+}
+
+/** The ranks of a running job that have gone back to the scheduler already; null for none. */
+export function freedRanks(job: Job): string | null {
+  if (job.releasedRanks === null) return null;
+  const ranks = new Idset();
+  for (const part of job.releasedRanks) if (part !== "all") ranks.addAll(Idset.parse(part));
+  return ranks.isEmpty ? null : ranks.format();
+}

@@ -1,0 +1,122 @@
+/**
+ * Reading jobs back from the KVS: at a restart, for the journal's backlog of inactive jobs, and where someone asks about
+ * a job that is not in memory any more.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { fluidKvsPath, tryParseFluid } from "../../formats/fluid.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import { updateJobspec } from "../../formats/jobspec-attributes.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { JobState, parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { withExpiration } from "./core.ts";
+import { apply, replay } from "./fold.ts";
+import { newJob, redactedJobspec, type Folded, type Job } from "./job.ts";
+import type { JournalEntry } from "./journal.ts";
+import { outcomeOf, type Outcome } from "./outcome.ts";
+
+/** Jobs that are read at the same time. */
+const READ_BATCH = 64;
+/** The dotted hexadecimal form of an id has four groups: as many levels of directories under `job`. */
+const DIRECTORY_LEVELS = 4;
+
+/** The names in a KVS directory, sorted; none where it does not exist. */
+async function listDirectory(handle: Handle, key: string): Promise<string[]> {
+  try {
+    const request = { key, flags: LookupFlag.ReadDir, namespace: PRIMARY_NAMESPACE };
+    const { val } = await handle.rpc<{ val: TreeObject }>("kvs.lookup", request);
+    return val.type === "dir" ? Object.keys(val.data).sort() : [];
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) return [];
+    throw error;
+  }
+}
+
+/** The ids of all jobs in the KVS, in the order of submission, in groups of those that share a directory. */
+export async function* storedJobIds(handle: Handle, key = "job", level = 1): AsyncGenerator<Integer[]> {
+  const names = await listDirectory(handle, key);
+  if (level < DIRECTORY_LEVELS) {
+    for (const name of names) yield* storedJobIds(handle, `${key}.${name}`, level + 1);
+    return;
+  }
+  const ids = names.map((name) => tryParseFluid(`${key}.${name}`)).filter((id) => id !== null);
+  for (let at = 0; at < ids.length; at += READ_BATCH) yield ids.slice(at, at + READ_BATCH);
+}
+
+/** A job's eventlog; null where there is no such job. */
+export async function readEventlog(handle: Handle, id: Integer): Promise<JobEvent[] | null> {
+  try {
+    return parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.eventlog`));
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) return null;
+    throw error;
+  }
+}
+
+async function readObject(handle: Handle, id: Integer, key: string): Promise<JsonObject> {
+  const value = parseJson(await lookupText(handle, `${fluidKvsPath(id)}.${key}`));
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", `${key} of job ${id} is not an object`);
+  return value;
+}
+
+/** How a job that is not in memory ended; null where it is not known, or did not end. */
+export async function readOutcome(handle: Handle, id: Integer): Promise<Outcome | null> {
+  const events = await readEventlog(handle, id);
+  if (events === null) return null;
+  const folded = replay(events);
+  return folded.state === JobState.Inactive ? outcomeOf(folded) : null;
+}
+
+/** The jobspec and the resource set as they are now, updates applied. */
+async function readCurrent(handle: Handle, id: Integer, folded: Folded): Promise<{ jobspec: Jobspec; R: JsonObject | null }> {
+  const jobspec = (await readObject(handle, id, "jobspec")) as Jobspec;
+  const stored = folded.hasResources || folded.waitStatus !== null ? await readObject(handle, id, "R") : null;
+  const R = stored !== null && folded.expiration !== null ? withExpiration(stored, folded.expiration) : stored;
+  return { jobspec: folded.updates === null ? jobspec : updateJobspec(jobspec, folded.updates as JsonObject), R };
+}
+
+/** A job as a restart finds it: an active one whole, of an inactive one what has to be known. */
+export type StoredJob =
+  | { readonly kind: "active"; readonly job: Job }
+  | { readonly kind: "inactive"; readonly id: Integer; readonly timestamp: number; readonly folded: Folded };
+
+/** Reads a job back. Throws FluxError where its record is damaged. */
+export async function readJob(handle: Handle, id: Integer): Promise<StoredJob> {
+  const events = await readEventlog(handle, id);
+  if (events === null || events.length === 0) throw new FluxError("ENOENT", `job ${id} has no eventlog`);
+  const folded = replay(events);
+  if (folded.state === JobState.Inactive)
+    return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
+  const { jobspec, R } = await readCurrent(handle, id, folded);
+  const job = newJob(id, jobspec);
+  for (const event of events) apply(job, event);
+  job.events.push(...events);
+  job.durableCount = events.length;
+  job.R = R;
+  return { kind: "active", job };
+}
+
+/** The journal entries of jobs that are inactive and not in `skip`. */
+export async function* inactiveEntries(handle: Handle, skip: ReadonlySet<Integer>): AsyncGenerator<JournalEntry> {
+  for await (const ids of storedJobIds(handle)) {
+    const entries = await Promise.all(ids.filter((id) => !skip.has(id)).map((id) => readEntry(handle, id)));
+    for (const entry of entries) if (entry !== null) yield entry;
+  }
+}
+
+async function readEntry(handle: Handle, id: Integer): Promise<JournalEntry | null> {
+  const events = await readEventlog(handle, id);
+  // A job that was submitted after the listener came is shown by its events.
+  if (events === null || events.at(-1)?.name !== "clean") return null;
+  try {
+    const jobspec = redactedJobspec((await readObject(handle, id, "jobspec")) as Jobspec);
+    const hasR = events.some(({ name }) => name === "alloc");
+    return { id, events, jobspec, ...(hasR ? { R: await readObject(handle, id, "R") } : {}) };
+  } catch (error) {
+    // A purge may have come between.
+    if (isFluxError(error, "ENOENT")) return null;
+    throw error;
+  }
+}

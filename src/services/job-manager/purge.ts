@@ -1,0 +1,85 @@
+/**
+ * Purging: inactive jobs are removed from the KVS by age or number, or by id, and everyone is told
+ * (`job-purge-inactive`). Request: {age_limit, num_limit (-1 = no limit), batch, force}; without `force` only counted.
+ */
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import { requireInteger, requireJobId, type Methods } from "../../sdk/service.ts";
+import type { JobManager } from "./core.ts";
+import { requireFlag, requireNumber } from "./protocol.ts";
+import type { ManagerSurroundings } from "./surroundings.ts";
+
+/** Jobs removed in one go. */
+export const PURGE_BATCH_MAX = 1000;
+
+export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
+  return {
+    purge: async (request) => {
+      const ageLimit = requireNumber(request.json, "age_limit");
+      const numLimit = requireInteger(request.json, "num_limit");
+      const batch = requireInteger(request.json, "batch");
+      const force = requireFlag(request.json, "force");
+      if (batch < 1 || batch > PURGE_BATCH_MAX)
+        throw new FluxError("EINVAL", `batch must be between 1 and ${PURGE_BATCH_MAX}`);
+      if (numLimit < -1) throw new FluxError("EINVAL", "num limit must be >= 0");
+      if (ageLimit < 0 && ageLimit !== -1) throw new FluxError("EINVAL", "age limit must be >= 0");
+      const before = ageLimit === -1 ? -Infinity : surroundings.now() - ageLimit;
+      const keep = numLimit === -1 ? Infinity : numLimit;
+      if (!force) return { count: manager.inactive.expiredCount(before, keep) };
+      return { count: await purge(manager, surroundings, manager.inactive.expired(before, keep, batch)) };
+    },
+    "purge-id": async (request) => {
+      const id = requireJobId(request.json, "id");
+      const force = requireFlag(request.json, "force");
+      if (manager.jobs.has(id)) throw new FluxError("EINVAL", "cannot purge active job");
+      if (!manager.inactive.has(id)) throw new FluxError("ENOENT", "id not found");
+      return { count: force ? await purge(manager, surroundings, [id]) : 1 };
+    },
+  };
+}
+
+async function purge(manager: JobManager, surroundings: ManagerSurroundings, ids: readonly Integer[]): Promise<number> {
+  if (ids.length === 0) return 0;
+  manager.inactive.remove(ids);
+  manager.history.removeAll(new Set(ids));
+  for (const id of ids) {
+    manager.waits.purged(id);
+    surroundings.addOperation({ key: fluidKvsPath(id), flags: 0, dirent: null });
+  }
+  await surroundings.committed();
+  surroundings.publish("job-purge-inactive", { jobs: ids });
+  return ids.length;
+}
+
+/** How long inactive jobs stay by themselves (flux-config-job-manager(5)). */
+export interface Retention {
+  /** Seconds; Infinity for ever. */
+  readonly ageLimit: number;
+  readonly numLimit: number;
+}
+
+/** Reads the table `job-manager` of a configuration. Throws EINVAL. */
+export function retentionOf(config: JsonObject): Retention {
+  const table = config["job-manager"];
+  if (!isJsonObject(table)) return { ageLimit: Infinity, numLimit: Infinity };
+  const { "inactive-age-limit": age, "inactive-num-limit": num } = table;
+  if (age !== undefined && typeof age !== "string")
+    throw new FluxError("EINVAL", "job-manager.inactive-age-limit: Expected string, got something else");
+  const ageLimit = age === undefined ? Infinity : tryParseFsd(age);
+  if (ageLimit === null) throw new FluxError("EINVAL", "job-manager.inactive-age-limit: invalid FSD");
+  if (num !== undefined && (typeof num !== "number" || !Number.isInteger(num) || num < 0))
+    throw new FluxError("EINVAL", "job-manager.inactive-num-limit must be >= 0");
+  return { ageLimit, numLimit: (num as number | undefined) ?? Infinity };
+}
+
+/** Removes what the configuration does not keep; one batch at a time. */
+export async function purgeExpired(
+  manager: JobManager,
+  surroundings: ManagerSurroundings,
+  retention: Retention,
+): Promise<void> {
+  const before = surroundings.now() - retention.ageLimit;
+  await purge(manager, surroundings, manager.inactive.expired(before, retention.numLimit, PURGE_BATCH_MAX));
+}

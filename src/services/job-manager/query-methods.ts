@@ -1,0 +1,144 @@
+/** Requests that look at jobs and at the job manager itself. */
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, ANYONE, requireInteger, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { compareIds, JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
+import { checkOwner } from "./control-methods.ts";
+import type { JobManager } from "./core.ts";
+import type { Job } from "./job.ts";
+import type { Journal } from "./journal.ts";
+
+/** The parts that the reference loads as plugins, by the names that `flux jobtap list -a` shows. */
+const PLUGINS: readonly string[] = [
+  ".priority-default",
+  ".limit-job-size",
+  ".limit-duration",
+  ".dependency-after",
+  ".dependency-singleton",
+  ".begin-time",
+  ".validate-duration",
+  ".update-duration",
+  ".history",
+  ".post-event",
+  ".update-queue",
+];
+
+export function queryMethods(manager: JobManager, journal: Journal): Methods {
+  return {
+    list: (request) => listJobs(manager, requireInteger(request.json, "max_entries")),
+    getattr: { roles: ANY_USER, handler: (request) => getAttributes(manager, request) },
+    getinfo: { roles: ANY_USER, handler: () => ({ max_jobid: manager.maxJobId }) },
+    "alloc-query": { roles: ANY_USER, handler: () => allocationCounts(manager) },
+    "stats-get": { roles: ANYONE, handler: () => statistics(manager, journal) },
+    "resource-status": () => ({ allocated: allocatedResources(manager) }),
+    "history.get": {
+      roles: ANY_USER,
+      handler: (request) => ({ jobs: manager.history.slice(request.userid, requireString(request.json, "slice")) }),
+    },
+    jobtap: (request) => jobtap(request),
+    "jobtap-query": (request) => jobtapQuery(manager, requireString(request.json, "name")),
+    "housekeeping-kill": (request) => (requireInteger(request.json, "signum"), null),
+  };
+}
+
+/** Running jobs, then pending ones by priority (those without one first), then waitable ones that nobody waited for. */
+function listJobs(manager: JobManager, maxEntries: number): object {
+  if (maxEntries < 0) throw new FluxError("EPROTO", "max_entries must not be negative");
+  const active = [...manager.jobs.values()].filter(({ state }) => state !== JobState.Inactive);
+  const rank = (job: Job): number =>
+    (job.state & STATES_RUNNING) !== 0 ? Infinity : job.priority < 0 ? Number.MAX_SAFE_INTEGER : job.priority;
+  active.sort((left, right) => compareRanks(rank(left), rank(right)) || compareIds(left.id, right.id));
+  const jobs: JsonObject[] = active.map(describeJob);
+  for (const zombie of manager.waits.zombies) {
+    const { id, userid, urgency, priority, tSubmit, annotations } = zombie;
+    const state = JobState.Inactive;
+    jobs.push({ id, userid, urgency, priority, t_submit: tSubmit, state, ...(annotations === null ? {} : { annotations }) });
+  }
+  return { jobs: maxEntries === 0 ? jobs : jobs.slice(0, maxEntries) };
+}
+
+function compareRanks(left: number, right: number): number {
+  return left > right ? -1 : left < right ? 1 : 0;
+}
+
+function describeJob(job: Job): JsonObject {
+  const { id, userid, urgency, priority, tSubmit, state, annotations, dependencies } = job;
+  return {
+    id,
+    userid,
+    urgency,
+    priority,
+    t_submit: tSubmit,
+    state,
+    ...(annotations === null ? {} : { annotations }),
+    ...(dependencies === null || dependencies.size === 0 ? {} : { dependencies: [...dependencies] }),
+  };
+}
+
+function getAttributes(manager: JobManager, request: IncomingRequest): object {
+  const id = requireJobId(request.json, "id");
+  const { attrs } = request.json;
+  if (!Array.isArray(attrs)) throw new FluxError("EPROTO", "missing or invalid 'attrs'");
+  const job = manager.jobs.get(id);
+  if (job === undefined) throw new FluxError("ENOENT", "unknown job id");
+  checkOwner(request, job, "guests can only look at their own jobs");
+  const answer: Record<string, JsonValue> = {};
+  for (const name of attrs as JsonValue[]) {
+    if (name === "jobspec" && job.jobspec !== null) answer["jobspec"] = job.jobspec;
+    else if (name === "R" && job.R !== null) answer["R"] = job.R;
+    else if (name === "eventlog") answer["eventlog"] = job.events as unknown as JsonValue;
+    else throw new FluxError("ENOENT", `unknown or unset attribute ${String(name)}`);
+  }
+  return answer;
+}
+
+function allocationCounts(manager: JobManager): object {
+  const { scheduler } = manager;
+  return {
+    queue_length: scheduler.queuedCount,
+    alloc_pending: scheduler.pendingCount,
+    running: manager.count(STATES_RUNNING),
+  };
+}
+
+function statistics(manager: JobManager, journal: Journal): object {
+  return {
+    journal: { listeners: journal.listenerCount, events: journal.eventCount },
+    active_jobs: manager.jobs.size,
+    inactive_jobs: manager.inactive.count,
+    max_jobid: manager.maxJobId,
+    housekeeping: { running: {}, config: { "release-after": -1, command: "" } },
+  };
+}
+
+function allocatedResources(manager: JobManager): JsonObject {
+  let allocated = ResourceSet.EMPTY;
+  for (const { hasResources, R } of manager.jobs.values())
+    if (hasResources && R !== null) allocated = allocated.union(ResourceSet.parse(R));
+  return allocated.toJSON();
+}
+
+function jobtap(request: IncomingRequest): object | null {
+  const { query_only, load, remove } = request.json;
+  if (query_only !== undefined) return { plugins: PLUGINS };
+  if (typeof load === "string") throw new FluxError("ENOENT", `${load}: No such plugin found`);
+  if (typeof remove !== "string") throw new FluxError("EPROTO");
+  // What is built in stays.
+  if (remove === "all" || PLUGINS.includes(remove)) return null;
+  throw new FluxError("ENOENT", "Failed to find plugin to remove");
+}
+
+function jobtapQuery(manager: JobManager, name: string): object {
+  if (!PLUGINS.includes(name)) throw new FluxError("EINVAL", `${name}: plugin not found`);
+  const answer = { name, path: "builtin" };
+  if (name !== ".dependency-after") return answer;
+  const dependencies = manager.dependencies.links().map(({ job, antecedent, scheme, description }) => ({
+    id: job.id,
+    depid: antecedent,
+    type: scheme.prefix,
+    description,
+  }));
+  return { ...answer, dependencies };
+}

@@ -1,0 +1,109 @@
+/**
+ * Requests about queues, and those that wait until there is nothing to do.
+ *
+ * `queue-list` {} → {queues}; `queue-status` {name?} → {enable, start, …}; `queue-enable` {enable, all, name?, reason?};
+ * `queue-start` {start, all, name?, reason?, nocheckpoint?}; `drain` answers when no job is active, `idle` when none has
+ * resources or a request for them, with the number of pending ones.
+ */
+import { utf8Encode } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import { stringifyJson } from "../../base/json.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, type Methods } from "../../sdk/service.ts";
+import { JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
+import { valueObject } from "../../sdk/kvs-protocol.ts";
+import type { JobManager } from "./core.ts";
+import { optional, requireFlag } from "./protocol.ts";
+import type { ManagerSurroundings } from "./surroundings.ts";
+
+export const CHECKPOINT_KEY = "checkpoint.job-manager";
+
+/** What is kept over a restart besides the jobs themselves. */
+export function saveCheckpoint(manager: JobManager, surroundings: ManagerSurroundings): void {
+  const checkpoint = { version: 1, max_jobid: manager.maxJobId, queue: manager.queues.save() };
+  const dirent = valueObject(utf8Encode(stringifyJson(checkpoint)));
+  surroundings.addOperation({ key: CHECKPOINT_KEY, flags: 0, dirent });
+}
+
+export function queueMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
+  const saved = async (): Promise<null> => {
+    saveCheckpoint(manager, surroundings);
+    manager.settle();
+    await surroundings.committed();
+    return null;
+  };
+  return {
+    "queue-list": { roles: ANY_USER, handler: () => ({ queues: manager.queues.names }) },
+    "queue-status": {
+      roles: ANY_USER,
+      handler: (request) =>
+        manager.queues.status(optional(request, "name", "string") ?? "", manager.scheduler.isReady ? null : "scheduler"),
+    },
+    "queue-enable": (request) => {
+      const enable = requireFlag(request.json, "enable");
+      manager.queues.enable(selection(request), enable, optional(request, "reason", "string"));
+      return saved();
+    },
+    "queue-start": (request) => {
+      const start = requireFlag(request.json, "start");
+      const isTemporary = optional(request, "nocheckpoint", "boolean") === true;
+      const names = manager.queues.start(selection(request), start, optional(request, "reason", "string"), isTemporary);
+      for (const name of start ? [] : names) manager.scheduler.stopped(name);
+      return saved();
+    },
+  };
+}
+
+function selection(request: IncomingRequest): { name: string | null; all: boolean } {
+  return { name: optional(request, "name", "string"), all: requireFlag(request.json, "all") };
+}
+
+/** Requests that wait until there is nothing to do. */
+export class Quiet {
+  readonly #manager: JobManager;
+  readonly #drains = new Set<IncomingRequest>();
+  readonly #idles = new Set<IncomingRequest>();
+
+  constructor(manager: JobManager) {
+    this.#manager = manager;
+  }
+
+  methods(): Methods {
+    return {
+      drain: (request) => this.#wait(this.#drains, request),
+      idle: (request) => this.#wait(this.#idles, request),
+    };
+  }
+
+  /** Answers those whose wait is over. */
+  review(): void {
+    if (this.#drains.size > 0 && this.#manager.jobs.size === 0) {
+      for (const request of this.#drains) request.respond();
+      this.#drains.clear();
+    }
+    if (this.#idles.size === 0 || !this.#isIdle()) return;
+    const pending = this.#manager.count(STATES_PENDING);
+    for (const request of this.#idles) request.respond({ pending });
+    this.#idles.clear();
+  }
+
+  disconnect(disconnect: IncomingRequest): void {
+    for (const requests of [this.#drains, this.#idles])
+      for (const request of requests) if (request.sender === disconnect.sender) requests.delete(request);
+  }
+
+  stop(): void {
+    for (const request of [...this.#drains, ...this.#idles]) request.respondError(new FluxError("ENOSYS", "job-manager is unloading"));
+    this.#drains.clear();
+    this.#idles.clear();
+  }
+
+  #isIdle(): boolean {
+    return this.#manager.count(STATES_RUNNING | JobState.Inactive) === 0 && this.#manager.scheduler.pendingCount === 0;
+  }
+
+  #wait(requests: Set<IncomingRequest>, request: IncomingRequest): undefined {
+    requests.add(request);
+    this.review();
+  }
+}

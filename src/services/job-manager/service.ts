@@ -1,0 +1,295 @@
+/**
+ * The job manager as a service: messages in, events to the KVS, requests to the scheduler and the execution service.
+ * What to do is decided in `core.ts`.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
+import type { TimerHandle } from "../../base/ports.ts";
+import type { ResponseMessage } from "../../protocol/message.ts";
+import { JobState } from "../../sdk/job-protocol.ts";
+import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { ANYONE, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { controlMethods } from "./control-methods.ts";
+import { freedRanks, JobManager } from "./core.ts";
+import { antecedentsOf } from "./dependencies.ts";
+import { apply } from "./fold.ts";
+import { newJob, type Job } from "./job.ts";
+import { Journal } from "./journal.ts";
+import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
+import { outcomeOf } from "./outcome.ts";
+import { EVENTLOG_VERSION, parseSubmittedJobs, type SubmittedJob } from "./protocol.ts";
+import { purgeExpired, purgeMethods, retentionOf, type Retention } from "./purge.ts";
+import { queryMethods } from "./query-methods.ts";
+import { CHECKPOINT_KEY, queueMethods, Quiet, saveCheckpoint } from "./queue-methods.ts";
+import { EventStore } from "./store.ts";
+import type { ManagerSurroundings } from "./surroundings.ts";
+
+const SERVICE = "job-manager";
+/** How often inactive jobs are looked through for those that the configuration does not keep. */
+const PURGE_PERIOD_MS = 30_000;
+
+export const jobManagerModule: ModuleDefinition = { name: SERVICE, start: (context) => JobManagerService.start(context) };
+
+class JobManagerService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #manager: JobManager;
+  readonly #store: EventStore;
+  readonly #journal = new Journal();
+  readonly #quiet: Quiet;
+  readonly #surroundings: ManagerSurroundings;
+  /** The route id of the scheduler that said hello last. */
+  #schedulerSender: string | null = null;
+  #retention: Retention = { ageLimit: Infinity, numLimit: Infinity };
+  #purgeTimer: TimerHandle | null = null;
+
+  private constructor(context: ModuleContext) {
+    this.#context = context;
+    const { handle, ports } = context;
+    this.#store = new EventStore({
+      clock: ports.clock,
+      commit: (operations) => this.#commit(operations),
+      durable: (entries) => {
+        this.#journal.show(entries);
+        this.#manager.durable(entries.map(({ job }) => job));
+      },
+      log: (text) => context.log(LogLevel.err, text),
+    });
+    this.#manager = new JobManager({
+      clock: ports.clock,
+      ownerUserid: context.ownerUserid,
+      output: {
+        record: (job, event, isVolatile) => this.#store.add(job, event, isVolatile),
+        requestAllocation: (payload) => handle.sendUntagged("sched.alloc", payload),
+        tellScheduler: (topic, payload) => handle.send(topic, payload),
+        requestStart: (topic, payload) => handle.sendUntagged(topic, payload),
+        publish: (topic, payload) => handle.sendEvent(topic, payload),
+        log: (level, text) => context.log(level, text),
+        changed: () => this.#quiet.review(),
+      },
+    });
+    this.#quiet = new Quiet(this.#manager);
+    this.#surroundings = {
+      handle,
+      now: () => ports.clock.now(),
+      committed: () => this.#store.committed(),
+      addOperation: (operation) => this.#store.addOperation(operation),
+      publish: (topic, payload) => handle.sendEvent(topic, payload),
+      recall: (id) => this.#recall(id),
+    };
+  }
+
+  static async start(context: ModuleContext): Promise<RunningModule> {
+    const service = new JobManagerService(context);
+    service.configure(context.config());
+    await service.#restore();
+    context.handle.onUntagged((response) => service.#answered(response));
+    context.server.add(SERVICE, service.#methods());
+    service.#manager.resume();
+    service.#schedulePurge();
+    return service;
+  }
+
+  configure(config: JsonObject): void {
+    const retention = retentionOf(config);
+    this.#manager.limits.configure(config);
+    this.#manager.queues.configure(config);
+    this.#retention = retention;
+    this.#manager.settle();
+  }
+
+  async stop(): Promise<void> {
+    this.#purgeTimer?.cancel();
+    this.#manager.dependencies.stop();
+    this.#quiet.stop();
+    saveCheckpoint(this.#manager, this.#surroundings);
+    await this.#store.committed();
+    this.#store.stop();
+    this.#journal.stop();
+  }
+
+  async #commit(operations: readonly Operation[]): Promise<void> {
+    await this.#context.handle.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops: operations });
+  }
+
+  #methods(): Methods {
+    const manager = this.#manager;
+    return {
+      submit: (request) => this.#submit(request),
+      ...controlMethods(manager, this.#surroundings),
+      ...queryMethods(manager, this.#journal),
+      ...queueMethods(manager, this.#surroundings),
+      ...purgeMethods(manager, this.#surroundings),
+      ...this.#quiet.methods(),
+      wait: (request) => void manager.waits.wait(request, requireJobId(request.json, "id"), manager.jobs.get(requireJobId(request.json, "id")) ?? null),
+      "events-journal": { streaming: true, handler: (request) => this.#openJournal(request) },
+      "events-journal-cancel": (request) => void this.#journal.cancel(request),
+      "sched-hello": { streaming: true, handler: (request) => this.#schedulerHello(request) },
+      "sched-ready": (request) => this.#schedulerReady(request),
+      "exec-hello": (request) => this.#executionHello(request),
+      disconnect: { roles: ANYONE, handler: (request) => void this.#disconnect(request) },
+    };
+  }
+
+  /** Jobs that the ingest service has stored. Dependencies on jobs that are not in memory are looked up first. */
+  async #submit(request: IncomingRequest): Promise<object> {
+    const submitted = parseSubmittedJobs(request);
+    const unknown = submitted.flatMap(({ jobspec }) => antecedentsOf(jobspec));
+    await this.#recallAll(unknown.filter((id) => this.#manager.outcome(id) === null));
+    const errors: [Integer, string][] = [];
+    for (const job of submitted) {
+      try {
+        this.#manager.submit(jobOf(job));
+      } catch (error) {
+        if (!(error instanceof FluxError)) throw error;
+        errors.push([job.id, error.message]);
+      }
+    }
+    this.#manager.settle();
+    return { errors };
+  }
+
+  #openJournal(request: IncomingRequest): undefined {
+    const active = new Set(this.#manager.jobs.keys());
+    this.#journal.add(request, this.#manager.jobs.values(), () => inactiveEntries(this.#context.handle, active));
+  }
+
+  #schedulerHello(request: IncomingRequest): null {
+    this.#manager.schedulerLost();
+    this.#schedulerSender = request.sender;
+    for (const job of this.#manager.jobs.values()) {
+      if (!job.hasResources) continue;
+      const { id, priority, userid, tSubmit } = job;
+      const free = freedRanks(job);
+      request.respond({ id, priority, userid, t_submit: tSubmit, ...(free === null ? {} : { free }) });
+    }
+    this.#manager.scheduler.hello();
+    return null;
+  }
+
+  #schedulerReady(request: IncomingRequest): object {
+    const mode = requireString(request.json, "mode");
+    const { limit } = request.json;
+    const isValid = typeof limit === "number" && Number.isInteger(limit) && limit >= 1 && limit <= 0x7fffffff;
+    if (mode !== "unlimited" && (mode !== "limited" || !isValid)) throw new FluxError("EPROTO");
+    this.#schedulerSender = request.sender;
+    this.#manager.scheduler.ready(mode === "limited" ? (limit as number) : Infinity);
+    this.#manager.settle();
+    return { count: this.#manager.count(JobState.Sched) };
+  }
+
+  #executionHello(request: IncomingRequest): null {
+    this.#manager.executionHello(requireString(request.json, "service"), request.sender);
+    return null;
+  }
+
+  /** An answer to a request without a matchtag: of the scheduler or of the execution service. */
+  #answered(response: ResponseMessage): void {
+    const isScheduler = response.topic.startsWith("sched.");
+    try {
+      if (response.errnum !== 0) throw new FluxError(response.errnum, response.payload?.text ?? undefined);
+      const payload = response.payload?.value ?? {};
+      if (isScheduler) this.#manager.allocationAnswer(payload);
+      else this.#manager.executionAnswer(payload);
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      this.#context.log(LogLevel.err, `${response.topic}: ${error.message}`);
+      if (isScheduler) this.#manager.schedulerLost();
+      else this.#manager.execution.lost(null);
+    }
+  }
+
+  #disconnect(request: IncomingRequest): void {
+    if (request.sender === this.#schedulerSender) {
+      this.#schedulerSender = null;
+      this.#manager.schedulerLost();
+    }
+    if (this.#manager.execution.lost(request.sender)) this.#context.log(LogLevel.debug, "execution service is gone");
+    this.#journal.disconnect(request);
+    this.#manager.waits.disconnect(request);
+    this.#quiet.disconnect(request);
+  }
+
+  async #restore(): Promise<void> {
+    await this.#restoreCheckpoint();
+    const inactive: { id: Integer; timestamp: number }[] = [];
+    for await (const ids of storedJobIds(this.#context.handle)) {
+      const jobs = await Promise.all(ids.map((id) => this.#readJob(id)));
+      for (const stored of jobs) {
+        if (stored === null) continue;
+        if (stored.kind === "active") {
+          this.#manager.restore(stored.job);
+          continue;
+        }
+        const { id, timestamp, folded } = stored;
+        inactive.push({ id, timestamp });
+        this.#manager.inactive.remember(id, outcomeOf(folded));
+        this.#manager.history.add(folded.userid, id);
+        if (id > this.#manager.maxJobId) this.#manager.maxJobId = id;
+      }
+    }
+    this.#manager.inactive.restore(inactive);
+    const antecedents = [...this.#manager.jobs.values()].flatMap((job) => (job.state <= JobState.Depend ? antecedentsOf(job.jobspec!) : []));
+    await this.#recallAll(antecedents.filter((id) => this.#manager.outcome(id) === null));
+  }
+
+  async #readJob(id: Integer): Promise<Awaited<ReturnType<typeof readJob>> | null> {
+    try {
+      return await readJob(this.#context.handle, id);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#context.log(LogLevel.err, `job ${id} cannot be read back: ${error.message}`);
+      return null;
+    }
+  }
+
+  async #restoreCheckpoint(): Promise<void> {
+    try {
+      const checkpoint = parseJson(await lookupText(this.#context.handle, CHECKPOINT_KEY));
+      if (!isJsonObject(checkpoint)) return;
+      const { max_jobid, queue } = checkpoint;
+      if (typeof max_jobid === "number" || typeof max_jobid === "bigint") this.#manager.maxJobId = max_jobid;
+      this.#manager.queues.restore(queue);
+    } catch (error) {
+      if (!isFluxError(error, "ENOENT")) throw error;
+    }
+  }
+
+  async #recallAll(ids: readonly Integer[]): Promise<void> {
+    if (ids.length > 0) await Promise.all(ids.map((id) => this.#recall(id)));
+  }
+
+  async #recall(id: Integer): Promise<void> {
+    if (typeof id === "number" && id < 0) return;
+    if (this.#manager.outcome(id) !== null) return;
+    const outcome = await readOutcome(this.#context.handle, id);
+    if (outcome !== null && !this.#manager.jobs.has(id)) this.#manager.inactive.remember(id, outcome);
+  }
+
+  #schedulePurge(): void {
+    const again = (): void => this.#schedulePurge();
+    this.#purgeTimer = this.#context.ports.clock.after(
+      PURGE_PERIOD_MS,
+      () => {
+        const { ageLimit, numLimit } = this.#retention;
+        if (ageLimit === Infinity && numLimit === Infinity) return again();
+        purgeExpired(this.#manager, this.#surroundings, this.#retention).then(again, (error) => this.#context.fatal(error));
+      },
+      { background: true },
+    );
+  }
+}
+
+/** A job as its submit event makes it. */
+function jobOf(submitted: SubmittedJob): Job {
+  const { id, userid, urgency, flags, t_submit, jobspec } = submitted;
+  const job = newJob(id, jobspec);
+  const context = { userid, urgency, flags, version: EVENTLOG_VERSION };
+  const event = { timestamp: t_submit, name: "submit", context };
+  apply(job, event);
+  job.events.push(event);
+  job.durableCount = 1;
+  return job;
+}

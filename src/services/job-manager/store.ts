@@ -1,0 +1,131 @@
+/**
+ * Where the events of jobs go: those of one event-loop turn are appended to their eventlogs in one KVS commit, and once
+ * that is acknowledged, who waited for them is told.
+ *
+ * Invariants:
+ * 1. One commit is in flight at a time, so eventlogs have the order in which events were posted, across jobs too.
+ * 2. `durable` is called exactly once per batch, in order, and never before the commit is acknowledged.
+ * 3. A commit that fails is tried again: an event that was posted is never dropped.
+ */
+import { utf8Encode } from "../../base/bytes.ts";
+import { errorText } from "../../base/errors.ts";
+import type { Clock } from "../../base/ports.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
+import { OPERATION_APPEND, valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
+import type { Job } from "./job.ts";
+
+const RETRY_DELAY_MS = 1000;
+
+/** What happened to one job in one batch, in order. */
+export interface JobEntry {
+  readonly job: Job;
+  /** Events to store. */
+  readonly events: JobEvent[];
+  /** Events to show to watchers: the stored ones, and volatile ones between them. */
+  readonly shown: JobEvent[];
+}
+
+export interface EventStoreOptions {
+  readonly clock: Clock;
+  /** Commits operations; resolves when they are in the KVS. */
+  commit(operations: readonly Operation[]): Promise<void>;
+  durable(entries: readonly JobEntry[]): void;
+  log(text: string): void;
+}
+
+interface Batch {
+  readonly entries: Map<Job, JobEntry>;
+  readonly operations: Operation[];
+  readonly waiters: (() => void)[];
+}
+
+function emptyBatch(): Batch {
+  return { entries: new Map(), operations: [], waiters: [] };
+}
+
+export class EventStore {
+  readonly #options: EventStoreOptions;
+  /** What comes until the next commit. */
+  #batch: Batch = emptyBatch();
+  #isScheduled = false;
+  #isCommitting = false;
+  #isStopped = false;
+
+  constructor(options: EventStoreOptions) {
+    this.#options = options;
+  }
+
+  /** Adds an event to the batch of this turn. A volatile one is shown, not stored. */
+  add(job: Job, event: JobEvent, isVolatile = false): void {
+    let entry = this.#batch.entries.get(job);
+    if (entry === undefined) this.#batch.entries.set(job, (entry = { job, events: [], shown: [] }));
+    if (!isVolatile) entry.events.push(event);
+    entry.shown.push(event);
+    this.#schedule();
+  }
+
+  /** Adds another operation to the batch. */
+  addOperation(operation: Operation): void {
+    this.#batch.operations.push(operation);
+    this.#schedule();
+  }
+
+  /** Resolves when everything added before this call is in the KVS. */
+  committed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#batch.waiters.push(resolve);
+      this.#schedule();
+    });
+  }
+
+  /** Stops trying again; what is in flight is abandoned. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#isCommitting) return;
+    this.#isScheduled = true;
+    this.#options.clock.defer(() => {
+      this.#isScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const batch = this.#batch;
+    this.#batch = emptyBatch();
+    const { entries, operations } = batch;
+    for (const { job, events } of entries.values()) if (events.length > 0) operations.push(appendOperation(job, events));
+    this.#isCommitting = true;
+    if (operations.length === 0) this.#finish(batch);
+    else this.#commit(batch);
+  }
+
+  #commit(batch: Batch): void {
+    if (this.#isStopped) return;
+    this.#options.commit(batch.operations).then(
+      () => this.#finish(batch),
+      (error: unknown) => {
+        if (this.#isStopped) return;
+        this.#options.log(`commit of job events failed, trying again: ${errorText(error)}`);
+        this.#options.clock.after(RETRY_DELAY_MS, () => this.#commit(batch), { background: true });
+      },
+    );
+  }
+
+  #finish(batch: Batch): void {
+    this.#isCommitting = false;
+    const entries = [...batch.entries.values()];
+    for (const { job, events } of entries) job.durableCount += events.length;
+    this.#options.durable(entries);
+    for (const resolve of batch.waiters) resolve();
+    if (this.#batch.entries.size + this.#batch.operations.length + this.#batch.waiters.length > 0) this.#schedule();
+  }
+}
+
+function appendOperation(job: Job, events: readonly JobEvent[]): Operation {
+  const text = events.length === 1 ? encodeEvent(events[0]!) : events.map(encodeEvent).join("");
+  return { key: `${fluidKvsPath(job.id)}.eventlog`, flags: OPERATION_APPEND, dirent: valueObject(utf8Encode(text)) };
+}

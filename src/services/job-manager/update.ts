@@ -1,0 +1,132 @@
+/**
+ * Updates of a job's jobspec after submission (`job-manager.update`): its duration, also of a running job, and its queue.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { joinConstraints, type Constraint } from "../../formats/constraint.ts";
+import { getPath } from "../../formats/jobspec-attributes.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
+import { requireObject } from "../../sdk/service.ts";
+import { checkOwner } from "./control-methods.ts";
+import type { JobManager } from "./core.ts";
+import { IMMUTABLE } from "./fold.ts";
+import { queueOf, type Job } from "./job.ts";
+import type { ManagerSurroundings } from "./surroundings.ts";
+
+const DURATION = "attributes.system.duration";
+const QUEUE = "attributes.system.queue";
+const CONSTRAINTS = "attributes.system.constraints";
+
+/** Carries out an update. Throws FluxError; then nothing was changed. */
+export async function updateJob(
+  manager: JobManager,
+  surroundings: ManagerSurroundings,
+  request: IncomingRequest,
+): Promise<void> {
+  const { id } = request.json;
+  if (typeof id !== "number" && typeof id !== "bigint") throw new FluxError("EPROTO");
+  const updates = requireObject(request.json, "updates");
+  const known = manager.jobs.get(id);
+  const isInactive = known === undefined ? manager.outcome(id) !== null : known.state === JobState.Inactive;
+  if (isInactive) throw new FluxError("EINVAL", "job is inactive");
+  const job = manager.active(id);
+  checkOwner(request, job, "guests may only update their own jobs");
+  if (job.immutable && !request.isOwner)
+    throw new FluxError("EPERM", "job is immutable due to previous instance owner update");
+  if (Object.keys(updates).length === 0) return;
+  const context = checkUpdates(manager, request, job, updates);
+  const isRunning = (job.state & STATES_RUNNING) !== 0;
+  const expiration = isRunning && context[DURATION] !== undefined ? newExpiration(job, context[DURATION] as number) : null;
+  if (expiration !== null) await adjustExpiration(manager, surroundings, job, expiration);
+  if (job.state === JobState.Inactive || job.state === JobState.Cleanup) throw new FluxError("EINVAL", "job is inactive");
+  if (request.isOwner && request.userid !== job.userid && !job.immutable)
+    manager.post(job, "set-flags", { flags: [IMMUTABLE] });
+  manager.post(job, "jobspec-update", context);
+  if (expiration !== null) manager.post(job, "resource-update", { expiration });
+  // A priority may depend on what was changed: it is assigned anew.
+  if (job.state === JobState.Sched) manager.post(job, "priority", { priority: job.priority });
+}
+
+/** What the jobspec-update event will say. */
+function checkUpdates(manager: JobManager, request: IncomingRequest, job: Job, updates: JsonObject): JsonObject {
+  let context: JsonObject = {};
+  for (const [key, value] of Object.entries(updates)) {
+    if (!key.startsWith("attributes.")) throw new FluxError("EINVAL", "one or more jobspec updates are invalid");
+    if (key === DURATION) context = { ...context, [key]: checkDuration(manager, request, job, value) };
+    else if (key === QUEUE) context = { ...context, ...checkQueue(manager, job, value) };
+    else throw new FluxError("EINVAL", `update of ${key} not supported`);
+  }
+  return context;
+}
+
+function checkDuration(manager: JobManager, request: IncomingRequest, job: Job, value: JsonValue | undefined): number {
+  if (typeof value !== "number") throw new FluxError("EINVAL", "duration must be a number");
+  if (value < 0) throw new FluxError("EINVAL", "duration must not be negative");
+  if ((job.state & STATES_RUNNING) !== 0 && !request.isOwner)
+    throw new FluxError("EPERM", "duration update of running job requires instance owner");
+  if (!request.isOwner) manager.limits.checkDuration(value, queueOf(job));
+  return value;
+}
+
+function checkQueue(manager: JobManager, job: Job, value: JsonValue | undefined): JsonObject {
+  if (typeof value !== "string") throw new FluxError("EINVAL", "queue must be a string");
+  if ((job.state & STATES_RUNNING) !== 0)
+    throw new FluxError("EINVAL", "update of queue for running job not supported");
+  if (!manager.queues.areNamed) throw new FluxError("EINVAL", `'${value}' is not a valid queue`);
+  if (value === queueOf(job)) throw new FluxError("EINVAL", `job queue is already set to ${value}`);
+  manager.queues.checkSubmission(value);
+  const current = getPath(job.jobspec!, CONSTRAINTS);
+  const constraints = isJsonObject(current) ? current : {};
+  return {
+    [QUEUE]: value,
+    [CONSTRAINTS]: moveConstraints(constraints, manager.queues.requires(queueOf(job)), manager.queues.requires(value)),
+  };
+}
+
+/** The constraints with the properties of one queue in place of those of another. */
+export function moveConstraints(current: Constraint, from: readonly string[], to: readonly string[]): Constraint {
+  const rest = withoutProperties(current, from);
+  const added = to.length === 0 ? null : { properties: to };
+  return joinConstraints([rest, added].filter((part) => part !== null)) ?? {};
+}
+
+function withoutProperties(constraint: Constraint, names: readonly string[]): Constraint | null {
+  if (Object.keys(constraint).length === 0) return null;
+  const { properties, and } = constraint;
+  if (Array.isArray(properties)) {
+    const kept = (properties as JsonValue[]).filter((name) => !names.includes(name as string));
+    return kept.length === 0 ? null : { properties: kept };
+  }
+  if (!Array.isArray(and)) return constraint;
+  const parts = (and as Constraint[]).map((part) => withoutProperties(part, names)).filter((part) => part !== null);
+  return joinConstraints(parts);
+}
+
+/** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. */
+function newExpiration(job: Job, duration: number): number {
+  const start = getPath(job.R ?? {}, "execution.starttime");
+  if (typeof start !== "number") throw new FluxError("EINVAL", "job has no start time");
+  return duration === 0 ? 0 : start + duration;
+}
+
+/** The scheduler must agree, and the execution service must know. */
+async function adjustExpiration(
+  manager: JobManager,
+  surroundings: ManagerSurroundings,
+  job: Job,
+  expiration: number,
+): Promise<void> {
+  const { handle } = surroundings;
+  const ask = async (topic: string): Promise<void> => {
+    try {
+      await handle.rpc(topic, { id: job.id, expiration });
+    } catch (error) {
+      // A service without this method goes on with the expiration it knows (RFC 27).
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+  };
+  await ask("sched.expiration");
+  const { service } = manager.execution;
+  if (service !== null) await ask(`${service}.expiration`);
+}

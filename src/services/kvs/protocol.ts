@@ -6,8 +6,9 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { checkTreeobj, isTreeobj } from "../../formats/treeobj.ts";
+import { checkTreeobj, isTreeobj, type Val } from "../../formats/treeobj.ts";
 import { Role } from "../../protocol/message.ts";
+import { INLINE_VALUE_LENGTH } from "./tree.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
 import { type LookupRequest, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
@@ -68,7 +69,19 @@ function parseOperation(value: JsonValue): Operation {
   const flags = requireInteger(value, "flags");
   const { dirent } = value;
   if (dirent === undefined) throw new FluxError("EPROTO", "an operation has no 'dirent'");
-  return { key, flags, dirent: dirent === null ? null : checkTreeobj(dirent) };
+  if (dirent === null) return { key, flags, dirent };
+  return { key, flags, dirent: isLongValue(dirent) ? dirent : checkTreeobj(dirent) };
+}
+
+/** A value that becomes a blob is decoded when it is applied; then it is seen whether it is base64. */
+function isLongValue(value: JsonValue): value is Val {
+  return (
+    isJsonObject(value) &&
+    value["ver"] === 1 &&
+    value["type"] === "val" &&
+    typeof value["data"] === "string" &&
+    value["data"].length > INLINE_VALUE_LENGTH
+  );
 }
 
 /** Refuses what a guest must not store. Throws EPERM. */

@@ -107,10 +107,8 @@ class Model {
   directories = new Set<string>();
 
   #clear(key: string): void {
-    for (const each of [...this.values.keys()])
-      if (each === key || each.startsWith(`${key}.`)) this.values.delete(each);
-    for (const each of [...this.directories])
-      if (each === key || each.startsWith(`${key}.`)) this.directories.delete(each);
+    for (const each of this.values.keys()) if (each === key || each.startsWith(`${key}.`)) this.values.delete(each);
+    for (const each of this.directories) if (each === key || each.startsWith(`${key}.`)) this.directories.delete(each);
   }
   #makeParents(key: string): void {
     const names = key.split(".");

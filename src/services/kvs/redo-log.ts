@@ -7,7 +7,7 @@
  *
  * Invariant: reading stops at the first record that is torn, corrupt or out of order; what is before it is whole.
  */
-import { bytesEqual, concatBytes, utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { bytesEqual, utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import type { Codec } from "../../base/ports.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { Payload } from "../../protocol/message.ts";
@@ -43,28 +43,33 @@ export interface NumberedRecord {
 /** The bytes of a record. Commits go as the payloads they came in. */
 export function encodeRecord(codec: Codec, number: number, record: LogRecord): Uint8Array {
   const isCommits = record.kind === "commits";
-  const prefix = new Uint8Array(PREFIX_BYTES);
-  const view = viewOf(prefix);
-  view.setUint32(0, Math.floor(number / 2 ** 32));
-  view.setUint32(4, number >>> 0);
-  view.setUint8(8, isCommits ? RecordKind.Commits : RecordKind.Change);
-  const body = isCommits
-    ? [
-        framed(utf8Encode(stringifyJson({ namespace: record.namespace, rootseq: record.rootseq }))),
-        ...record.commits.map((payload) => framed(payload.bytes)),
-      ].flat()
-    : [utf8Encode(stringifyJson(record))];
-  const content = concatBytes([prefix, ...body]);
-  const header = new Uint8Array(HEADER_BYTES);
-  viewOf(header).setUint32(0, content.byteLength);
-  header.set(codec.digest("sha1", content).subarray(0, CHECKSUM_BYTES), 4);
-  return concatBytes([header, content]);
+  const parts = isCommits ? framedParts(record) : [utf8Encode(stringifyJson(record))];
+  let length = HEADER_BYTES + PREFIX_BYTES;
+  for (const part of parts) length += part.byteLength;
+  const bytes = new Uint8Array(length);
+  const view = viewOf(bytes);
+  view.setUint32(HEADER_BYTES, Math.floor(number / 2 ** 32));
+  view.setUint32(HEADER_BYTES + 4, number >>> 0);
+  view.setUint8(HEADER_BYTES + 8, isCommits ? RecordKind.Commits : RecordKind.Change);
+  let offset = HEADER_BYTES + PREFIX_BYTES;
+  for (const part of parts) {
+    bytes.set(part, offset);
+    offset += part.byteLength;
+  }
+  view.setUint32(0, length - HEADER_BYTES);
+  bytes.set(codec.digest("sha1", bytes.subarray(HEADER_BYTES)).subarray(0, CHECKSUM_BYTES), 4);
+  return bytes;
 }
 
-function framed(bytes: Uint8Array): Uint8Array[] {
-  const length = new Uint8Array(4);
-  viewOf(length).setUint32(0, bytes.byteLength);
-  return [length, bytes];
+/** Head and commits, each behind its length. */
+function framedParts({ namespace, rootseq, commits }: Extract<LogRecord, { kind: "commits" }>): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (const part of [utf8Encode(stringifyJson({ namespace, rootseq })), ...commits.map((payload) => payload.bytes)]) {
+    const length = new Uint8Array(4);
+    viewOf(length).setUint32(0, part.byteLength);
+    parts.push(length, part);
+  }
+  return parts;
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -116,18 +116,14 @@ function memberText(name: string, entry: Entry): string {
 
 /** The text of a directory. Its subdirectories must have their hashes. */
 export function directoryText(directory: Directory): string {
-  const members: string[] = [];
   const { names, entries } = directory;
-  for (const index of textOrder(names)) members.push(memberText(names[index]!, entries[index]!));
-  return `{"data":{${members.join(",")}},"type":"dir","ver":1}`;
-}
-
-/** UTF-16 order and code point order differ only where a name has surrogates. */
-function textOrder(names: readonly string[]): Iterable<number> {
-  const order = names.keys();
-  if (!names.some((name) => /[\ud800-\udfff]/.test(name))) return order;
+  const members = names.map((name, index) => memberText(name, entries[index]!));
+  const text = members.join(",");
+  // UTF-16 order and code point order differ only where a name has surrogates.
+  if (!/[\ud800-\udfff]/.test(text)) return `{"data":{${text}},"type":"dir","ver":1}`;
   const points = names.map((name) => Array.from(name, (character) => character.codePointAt(0)!));
-  return [...order].sort((left, right) => compareSequences(points[left]!, points[right]!));
+  const order = Array.from(names.keys()).sort((left, right) => compareSequences(points[left]!, points[right]!));
+  return `{"data":{${order.map((index) => members[index]!).join(",")}},"type":"dir","ver":1}`;
 }
 
 function compareSequences(left: readonly number[], right: readonly number[]): number {

@@ -36,13 +36,13 @@ test("RFC 37 examples", () => {
     },
   ]);
   const [directory, link, empty, json, csv, vectors, kernel] = entries;
-  assert.equal(directory!.kind, "directory");
-  assert.ok(link!.kind === "symlink" && link.target === "/users/fred/work/project");
-  assert.ok(empty!.kind === "empty" && empty.size === 0);
-  assert.ok(json!.kind === "bytes" && text(json.bytes) === '{"resource":{"exclude":"node42"}}');
-  assert.ok(csv!.kind === "bytes" && text(csv.bytes).startsWith("iteration,density\n"));
-  assert.ok(vectors!.kind === "bytes" && text(vectors.bytes) === "35435.555\n");
-  assert.ok(kernel!.kind === "blobs" && kernel.regions.length === 2);
+  assert.equal(directory?.kind, "directory");
+  assert.ok(link?.kind === "symlink" && link.target === "/users/fred/work/project");
+  assert.ok(empty?.kind === "empty" && empty.size === 0);
+  assert.ok(json?.kind === "bytes" && text(json.bytes) === '{"resource":{"exclude":"node42"}}');
+  assert.ok(csv?.kind === "bytes" && text(csv.bytes).startsWith("iteration,density\n"));
+  assert.ok(vectors?.kind === "bytes" && text(vectors.bytes) === "35435.555\n");
+  assert.ok(kernel?.kind === "blobs" && kernel.regions.length === 2);
   for (const entry of entries) {
     const again = decodeEntry(encodeEntry(entry));
     assert.deepEqual(JSON.stringify(again), JSON.stringify(entry));
@@ -54,9 +54,9 @@ test("jobspec carries files by name", () => {
     script: encodeTextFile("#!/bin/sh\nflux run app\n", { permissions: 0o700 }),
     "conf.json": encodeJsonFile({ resource: { noverify: true } }),
   });
-  assert.ok(script!.kind === "bytes" && script.path === "script" && script.mode === 0o100700);
+  assert.ok(script?.kind === "bytes" && script.path === "script" && script.mode === 0o100700);
   assert.equal(text(script.bytes), "#!/bin/sh\nflux run app\n");
-  assert.ok(conf!.kind === "bytes" && text(conf.bytes) === '{"resource":{"noverify":true}}');
+  assert.ok(conf?.kind === "bytes" && text(conf.bytes) === '{"resource":{"noverify":true}}');
   assert.equal(decodeEntry(encodeTextFile(""), "e").kind, "empty");
 });
 

@@ -21,7 +21,7 @@ export interface QuerySyntax {
 /** The syntax of `--requires`. */
 export const REQUIRES_SYNTAX: QuerySyntax = {
   defaultOperator: "properties",
-  aliases: { property: "properties", host: "hostlist", hosts: "hostlist", rank: "ranks" },
+  aliases: { host: "hostlist", hosts: "hostlist", rank: "ranks" },
   listOperators: ["properties"],
 };
 
@@ -43,6 +43,14 @@ type Token =
 export function parseConstraintQuery(query: string, syntax: QuerySyntax = REQUIRES_SYNTAX): JsonObject {
   const parser = new QueryParser(tokenize(query), query, syntax);
   return parser.parse();
+}
+
+/** Converts the queries of several `--requires`, which must all hold; null where there are none. */
+export function parseRequires(queries: readonly string[]): JsonObject | null {
+  if (queries.length === 0) return null;
+  // Each query is checked by itself first: a closing parenthesis must not close one of ours.
+  for (const query of queries) parseConstraintQuery(query);
+  return parseConstraintQuery(queries.map((query) => `(${query})`).join(" "));
 }
 
 class QueryParser {
@@ -80,9 +88,20 @@ class QueryParser {
       const kind = this.#tokens[this.#next]?.kind;
       if (kind === "and") this.#next += 1;
       else if (kind !== "term" && kind !== "open" && kind !== "not") break;
-      parts.push(this.#unary(depth));
+      this.#addConjunct(parts, this.#unary(depth));
     }
     return parts.length === 1 ? parts[0]! : { and: parts };
+  }
+
+  /** Lists that must all hold are one list: `a b` is `a,b`. */
+  #addConjunct(parts: JsonObject[], part: JsonObject): void {
+    const last = parts.at(-1)!;
+    const [operator] = Object.keys(part);
+    if (operator !== undefined && this.#syntax.listOperators?.includes(operator) && Object.hasOwn(last, operator)) {
+      parts[parts.length - 1] = { [operator]: [...(last[operator] as string[]), ...(part[operator] as string[])] };
+    } else {
+      parts.push(part);
+    }
   }
 
   #unary(depth: number): JsonObject {

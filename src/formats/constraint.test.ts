@@ -3,8 +3,8 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
-import { parseConstraintQuery } from "./constraint-query.ts";
-import { compileConstraint, joinConstraints, matchingRanks, validateConstraint } from "./constraint.ts";
+import { parseConstraintQuery, parseRequires } from "./constraint-query.ts";
+import { compileConstraint, matchingRanks, validateConstraint } from "./constraint.ts";
 import { formatDependency, isDependency, parseDependency } from "./dependency.ts";
 import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
@@ -47,12 +47,12 @@ test("what is no constraint is refused", () => {
   const table: [JsonValue, RegExp][] = [
     [[], /must be JSON object/],
     ["xx", /must be JSON object/],
-    [{ foo: [] }, /unknown constraint operator: foo/],
+    [{ foo: [] }, /unknown constraint operator 'foo'/],
     [{ and: {} }, /and value must be an array/],
     [{ properties: "xx" }, /properties value must be an array/],
     [{ properties: [1] }, /property value must be a string/],
     [{ properties: ["a|b"] }, /invalid character '\|' in property "a\|b"/],
-    [{ hostlist: ["f["] }, /invalid hostlist 'f\['/],
+    [{ hostlist: ["f["] }, /Invalid hostlist: 'f\['/],
     [{ ranks: ["1-0"] }, /error parsing idset '1-0'/],
     [{ not: [{ or: [3] }] }, /must be JSON object/],
     [{ constructor: [] }, /unknown constraint operator/],
@@ -101,14 +101,16 @@ test("--requires examples of flux-submit(1)", () => {
   const properties = (...names: string[]) => ({ properties: names });
   const table: [string, JsonObject][] = [
     ["a,b,c", properties("a", "b", "c")],
-    ["a&b&c", { and: [properties("a"), properties("b"), properties("c")] }],
-    ["a b c", { and: [properties("a"), properties("b"), properties("c")] }],
+    ["a&b&c", properties("a", "b", "c")],
+    ["a b c", properties("a", "b", "c")],
+    ["a (b c)", properties("a", "b", "c")],
+    ["-a -b", { and: [{ not: [properties("a")] }, { not: [properties("b")] }] }],
+    ["a and not b", { and: [properties("a"), { not: [properties("b")] }] }],
+    ["host:x host:y", { and: [{ hostlist: ["x"] }, { hostlist: ["y"] }] }],
+    ["a&b|c", { or: [properties("a", "b"), properties("c")] }],
     ["a or b or c", { or: [properties("a"), properties("b"), properties("c")] }],
     ["a || b", { or: [properties("a"), properties("b")] }],
-    [
-      "(a and b) or (b && c)",
-      { or: [{ and: [properties("a"), properties("b")] }, { and: [properties("b"), properties("c")] }] },
-    ],
+    ["(a and b) or (b && c)", { or: [properties("a", "b"), properties("b", "c")] }],
     ["b|-c", { or: [properties("b"), { not: [properties("c")] }] }],
     ["b or not c", { or: [properties("b"), { not: [properties("c")] }] }],
     ["not not a", { not: [{ not: [properties("a")] }] }],
@@ -152,12 +154,16 @@ test("syntax errors are refused", () => {
   assert.throws(() => parseConstraintQuery("a", {}), /'a' has no operator/);
 });
 
-test("several --requires are joined; lists of properties become one", () => {
-  const join = (...queries: string[]) => joinConstraints(queries.map((query) => parseConstraintQuery(query)));
+test("several --requires must all hold", () => {
+  const join = (...queries: string[]) => parseRequires(queries);
   assert.equal(join(), null);
   assert.deepEqual(join("foo"), { properties: ["foo"] });
   assert.deepEqual(join("foo,bar", "^baz"), { properties: ["foo", "bar", "^baz"] });
   assert.deepEqual(join("foo", "rank:0"), { and: [{ properties: ["foo"] }, { ranks: ["0"] }] });
+  assert.deepEqual(join("a|b", "c"), {
+    and: [{ or: [{ properties: ["a"] }, { properties: ["b"] }] }, { properties: ["c"] }],
+  });
+  assert.throws(() => join("a) (b"), /unexpected '\)'/);
 });
 
 test("a matcher takes any target", () => {
@@ -181,8 +187,16 @@ test("RFC 26: dependencies as URIs and objects", () => {
     assert.equal(formatDependency(parseDependency(uri)), uri);
     assert.ok(isDependency(object));
   }
-  assert.deepEqual(parseDependency("a:b?x=1;y=2"), { scheme: "a", value: "b", x: "1", y: "2" });
-  for (const uri of ["", ":x", "1a:x", "a b:x", "a:b?x", "a:b?=1", "a:b?value=2", "a:%zz"]) {
+  const options: [string, JsonObject][] = [
+    ["x=1;y=2.5", { x: 1, y: 2.5 }],
+    ["x=007&x=a", { x: [7, "a"] }],
+    ["x=true&y", { x: "true" }],
+    ["c=d%20e", { c: "d e" }],
+  ];
+  for (const [query, expected] of options) {
+    assert.deepEqual(parseDependency(`a:b%20?${query}`), { scheme: "a", value: "b%20", ...expected });
+  }
+  for (const uri of ["", ":x", "1a:x", "a b:x", "a:b?value=2", "a:b?x=%zz"]) {
     assert.throws(
       () => parseDependency(uri),
       (error) => isFluxError(error, "EINVAL"),
@@ -193,10 +207,12 @@ test("RFC 26: dependencies as URIs and objects", () => {
 });
 
 test("a dependency is read back from its URI", () => {
-  const text = fc.string({ unit: "grapheme", maxLength: 8 });
+  const text = fc.string({ unit: "grapheme", maxLength: 8 }).filter((item) => !/^[+-]?[\d.]/.test(item));
+  const value = fc.string({ maxLength: 8 }).filter((item) => !item.includes("?"));
+  const option = fc.oneof(text, fc.integer(), fc.array(text, { minLength: 2, maxLength: 3 }));
   const key = fc.string({ minLength: 1, maxLength: 4 }).filter((name) => name !== "__proto__");
   fc.assert(
-    fc.property(text, fc.dictionary(key, text), (value, options) => {
+    fc.property(value, fc.dictionary(key, option), (value, options) => {
       const dependency = { ...options, scheme: "fluid", value };
       assert.deepEqual(parseDependency(formatDependency(dependency)), dependency);
     }),

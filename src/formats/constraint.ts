@@ -52,20 +52,9 @@ export function matchingRanks(resources: ResourceSet, constraint: Constraint): I
   return ranks;
 }
 
-/** Joins constraints that must all hold; null where there are none. */
-export function joinConstraints(constraints: readonly Constraint[]): Constraint | null {
-  if (constraints.length <= 1) return constraints[0] ?? null;
-  // Properties are conjunctive by themselves: several lists are one.
-  const lists = constraints.map((constraint) => (Object.keys(constraint).join() === "properties" ? constraint : null));
-  if (lists.every((list) => list !== null)) {
-    return { properties: lists.flatMap((list) => list["properties"] as JsonValue[]) };
-  }
-  return { and: constraints };
-}
-
 function compileOperator(operator: string, values: JsonValue | undefined): ConstraintMatcher {
   if (!["properties", "hostlist", "ranks", "and", "or", "not"].includes(operator)) {
-    throw invalid(`unknown constraint operator: ${operator}`);
+    throw invalid(`unknown constraint operator '${operator}'`);
   }
   if (!Array.isArray(values)) throw invalid(`${operator} value must be an array`);
   const list = values as readonly JsonValue[];

@@ -4,7 +4,7 @@
  * Does not know which schemes exist.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import { canonicalInteger, isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
 
 export interface Dependency extends JsonObject {
   readonly scheme: string;
@@ -13,7 +13,9 @@ export interface Dependency extends JsonObject {
 }
 
 /**
- * Reads a dependency URI. A scheme may stand alone (`singleton`): its value is the empty text.
+ * Reads a dependency URI. A scheme may stand alone (`singleton`): its value is the empty text. The value is taken as it
+ * is; in options, percent signs are decoded and numbers become numbers. An option that is repeated becomes an array, one
+ * without a value is ignored.
  * Throws FluxError EINVAL where the text is none.
  */
 export function parseDependency(uri: string): Dependency {
@@ -21,28 +23,32 @@ export function parseDependency(uri: string): Dependency {
   if (match === null)
     throw new FluxError("EINVAL", `dependency '${uri}' must be of the form SCHEME:VALUE[?KEY=VAL[&KEY=VAL]]`);
   const [, scheme = "", value = "", query = ""] = match;
-  const options: Record<string, string> = {};
+  const options: Record<string, JsonValue> = {};
   for (const pair of query.split(/[&;]/)) {
-    if (pair === "") continue;
     const at = pair.indexOf("=");
-    if (at <= 0) throw new FluxError("EINVAL", `dependency '${uri}': '${pair}' is not of the form KEY=VAL`);
+    if (at <= 0) continue;
     const key = decode(pair.slice(0, at), uri);
     if (key === "scheme" || key === "value")
       throw new FluxError("EINVAL", `dependency '${uri}': '${key}' is given twice`);
-    options[key] = decode(pair.slice(at + 1), uri);
+    const option = numberOrText(decode(pair.slice(at + 1), uri));
+    const known = Object.hasOwn(options, key) ? options[key] : undefined;
+    if (known === undefined) options[key] = option;
+    else options[key] = Array.isArray(known) ? [...(known as JsonValue[]), option] : [known, option];
   }
-  return { ...options, scheme, value: decode(value, uri) };
+  return { ...options, scheme, value };
 }
 
-/** Writes a dependency as a URI. A value that is not a text is written as JSON. */
+/** Writes a dependency as a URI. An option that is neither text nor array is written as JSON. */
 export function formatDependency(dependency: Dependency): string {
   const { scheme, value, ...options } = dependency;
-  const pairs = Object.entries(options).map(([key, option]) => {
-    const text = typeof option === "string" ? option : JSON.stringify(option);
-    return `${encode(key, /[%?&;=#]/g)}=${encode(text, /[%&;#]/g)}`;
-  });
+  const pairs = Object.entries(options).flatMap(([key, option]) =>
+    (Array.isArray(option) ? (option as readonly JsonValue[]) : [option]).map((item) => {
+      const text = typeof item === "string" ? item : stringifyJson(item);
+      return `${encode(key, /[%?&;=#]/g)}=${encode(text, /[%&;#]/g)}`;
+    }),
+  );
   const query = pairs.length === 0 ? "" : `?${pairs.join("&")}`;
-  return value === "" && query === "" ? scheme : `${scheme}:${encode(value, /[%?#]/g)}${query}`;
+  return value === "" && query === "" ? scheme : `${scheme}:${value}${query}`;
 }
 
 /** Whether a value of `attributes.system.dependencies` is a dependency. */
@@ -56,6 +62,11 @@ function decode(text: string, uri: string): string {
   } catch (error) {
     throw new FluxError("EINVAL", `dependency '${uri}': '${text}' is not percent-encoded`, { cause: error });
   }
+}
+
+function numberOrText(text: string): JsonValue {
+  if (/^[+-]?\d{1,18}$/.test(text)) return canonicalInteger(BigInt(text.replace(/^\+/, "")));
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
 }
 
 function encode(text: string, reserved: RegExp): string {

@@ -44,13 +44,14 @@ test("a list is written compactly, in its own order", () => {
     ["1,2", "[1-2]"],
     ["foo,,bar,", "foo,bar"],
     ["foo0,foo00", "foo0,foo00"],
+    ["a1 a2\na3", "a[1-3]"],
   ];
   for (const [text, expected] of table) assert.equal(Hostlist.parse(text).format(), expected);
   assert.equal(JSON.stringify([Hostlist.parse("a1,a2")]), '["a[1-2]"]');
 });
 
 test("a text that is no hostlist is refused, and nothing of it is appended", () => {
-  const bad = ["foo[", "foo]", "foo[1", "foo[1-]", "foo[a]", "foo[]", "foo[3-1]", "a[1]b[2]", "a[[1]]", "a b", "é"];
+  const bad = ["foo[", "foo]", "foo[1", "foo[1-]", "foo[a]", "foo[]", "foo[3-1]", "a[1]b[2]", "a[[1]]", "a[1 2]", "é"];
   for (const text of bad) {
     assert.throws(
       () => Hostlist.parse(text),
@@ -89,6 +90,7 @@ test("sort, uniq and the set operations of flux-hostlist(1)", () => {
   const parse = (text: string) => Hostlist.parse(text);
   assert.equal(parse("foo10,foo9,bar,foo9").sort().format(), "bar,foo[9,9-10]");
   assert.equal(parse("foo10,foo9,bar,foo9").uniq().format(), "bar,foo[9-10]");
+  assert.equal(parse("b2,a10,a9,a01,a1,c,a9").uniq().format(), "a[1,9],a[01,10],b2,c");
   assert.equal(parse("a[1-3]").union(parse("a[2-5]")).format(), "a[1-5]");
   assert.equal(parse("a[3,2,1,2]").intersect(parse("a[2-9]")).format(), "a[3,2]");
   assert.equal(parse("a[3,2,1,2]").subtract(parse("a2")).format(), "a[3,1]");

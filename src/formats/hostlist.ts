@@ -143,7 +143,7 @@ export class Hostlist implements Iterable<string> {
     return this.subtract(other).union(other.subtract(this));
   }
 
-  /** The list by prefix, then by number, then by suffix; repeated names stay. */
+  /** The list by prefix, then by the length of the number and the number, then by suffix; repeated names stay. */
   sort(): Hostlist {
     const runs = this.#runs.flatMap((run) => (run.first === run.last ? [run] : expand(run)));
     const list = new Hostlist();
@@ -254,10 +254,15 @@ function expand(run: Run): Run[] {
 function compareRuns(left: Run, right: Run): number {
   return (
     compareText(left.prefix, right.prefix) ||
+    nameLength(left) - nameLength(right) ||
     left.first - right.first ||
-    left.width - right.width ||
     compareText(left.suffix, right.suffix)
   );
+}
+
+/** How many digits the number of a single name has: `a9` sorts before `a01`, that before `a10`. */
+function nameLength(run: Run): number {
+  return run.first < 0 ? 0 : digitsOf(run.first, run.width).length;
 }
 
 function compareText(left: string, right: string): number {
@@ -288,7 +293,7 @@ function formatGroup(group: readonly Run[]): string {
   return `${head.prefix}[${items.join(",")}]${head.suffix}`;
 }
 
-/** Splits at the commas outside brackets; empty expressions stand for no name. */
+/** Splits at the commas and blanks outside brackets; empty expressions stand for no name. */
 function splitExpressions(text: string): string[] {
   const expressions: string[] = [];
   let depth = 0;
@@ -298,7 +303,7 @@ function splitExpressions(text: string): string[] {
     if (char === "[") depth += 1;
     else if (char === "]") depth -= 1;
     if (depth < 0 || depth > 1) throw invalid(text, "brackets do not match");
-    if ((char === "," && depth === 0) || index === text.length) {
+    if (index === text.length || (depth === 0 && (char === "," || /\s/.test(char!)))) {
       expressions.push(text.slice(start, index));
       start = index + 1;
     }
@@ -331,5 +336,5 @@ function parseExpression(expression: string, text: string): Run[] {
 }
 
 function invalid(text: string, reason: string): FluxError {
-  return new FluxError("EINVAL", `invalid hostlist '${text}': ${reason}`);
+  return new FluxError("EINVAL", `Invalid hostlist: '${text}': ${reason}`);
 }

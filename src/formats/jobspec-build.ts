@@ -195,10 +195,12 @@ function streamOptions(extras: JobspecExtras): [key: string, value: JsonValue][]
   ] as const) {
     if (path === undefined || path === "none" || path === "kvs") continue;
     options.push([`output.${stream}.type`, "file"], [`output.${stream}.path`, path]);
-  }
-  for (const stream of ["stdout", "stderr"]) {
+    // Without a file, whoever attaches to the job writes the labels.
     if (extras.labelIo === true) options.push([`output.${stream}.label`, true]);
-    if (extras.unbuffered === true) options.push([`output.${stream}.buffer.type`, "none"]);
+  }
+  if (extras.unbuffered === true) {
+    options.push(["output.stdout.buffer.type", "none"], ["output.stderr.buffer.type", "none"]);
+    options.push(["output.batch-timeout", 0.05], ["input.batch-timeout", 0]);
   }
   return options;
 }

@@ -69,14 +69,14 @@ test("a jobspec that is malformed is refused with the place and the reason", () 
   const system = (changes: JsonObject) => ({ ...good, attributes: { system: { duration: 0, ...changes } } });
   const table: [JsonValue, RegExp][] = [
     [null, /jobspec must be an object/],
-    [{}, /Missing keys in jobspec: version, resources, tasks, attributes/],
-    [{ ...good, junk: 1 }, /unknown key 'junk'/],
+    [{}, /^Missing key \(attributes\)$/],
+    [{ ...good, junk: 1 }, /^Extraneous key \(junk\)$/],
     [{ ...good, version: 0 }, /version must be a positive integer/],
     [{ ...good, version: 1.5 }, /version must be/],
     [{ ...good, resources: {} }, /resources must be a non-empty array/],
     [{ ...good, resources: [] }, /resources must be/],
-    [spec(slot(0, core(1))), /resources\[0\]: count must be an integer >= 1/],
-    [spec(slot(1, core(-1))), /resources\[0\]\.with\[0\]: count must be/],
+    [spec(slot(0, core(1))), /resources\[0\]: count: node, slot, or core count must be > 0/],
+    [spec(slot(1, core(-1))), /resources\[0\]\.with\[0\]: count: node, slot, or core/],
     [spec(slot("x", core(1))), /'x' is not an idset or a range/],
     [spec(slot(true, core(1))), /count must be an integer, a string or an object/],
     [spec({ type: "slot", count: 1, with: [core(1)] }), /a slot must have a label/],
@@ -86,14 +86,14 @@ test("a jobspec that is malformed is refused with the place and the reason", () 
     [spec({ type: 1, count: 1 }), /type is missing or not a string/],
     [{ ...good, tasks: [] }, /tasks must be a non-empty array/],
     [task({ command: "app" }), /tasks\[0\]: command must be/],
-    [task({ command: [] }), /command must be a non-empty array of strings/],
+    [task({ command: [] }), /command array cannot have length of zero/],
     [task({ command: [1] }), /command must be/],
     [task({ slot: 1 }), /slot is missing or not a string/],
     [task({ count: {} }), /must have exactly one of/],
     [task({ count: { total: 1, per_slot: 1 } }), /must have exactly one of/],
     [task({ count: { total: 0 } }), /total must be a positive integer/],
     [{ ...good, attributes: null }, /attributes must be an object/],
-    [{ ...good, attributes: { system: { duration: 1 }, x: {} } }, /unknown key 'x'/],
+    [{ ...good, attributes: { system: { duration: 1 }, x: {} } }, /Extraneous key \(x\)/],
     [{ ...good, attributes: { system: 1 } }, /attributes.system must be an object/],
     [system({ duration: -1 }), /duration must be a number >= 0/],
     [system({ duration: "1h" }), /duration must be/],
@@ -101,7 +101,7 @@ test("a jobspec that is malformed is refused with the place and the reason", () 
     [system({ dependencies: {} }), /dependencies must be an array/],
     [system({ dependencies: [{ scheme: "afterok" }] }), /dependencies\[0\] must have/],
     [system({ constraints: [] }), /constraint must be JSON object/],
-    [system({ constraints: { foo: [] } }), /unknown constraint operator: foo/],
+    [system({ constraints: { foo: [] } }), /unknown constraint operator 'foo'/],
   ];
   for (const [value, reason] of table) {
     assert.throws(
@@ -125,8 +125,8 @@ test("version 1 takes [node >] slot > core [, gpu] only, one task, and a duratio
     [spec(slot({ min: 1 }, core(1))), /count of slot must be an integer/],
     [spec(slot(1, { ...core(1), id: "0" })), /unknown key 'id'/],
     [spec(slot(1, core(1)), { resources: [slot(1, core(1)), core(1)] }), /exactly one entry/],
-    [spec(slot(1, core(1)), { attributes: { system: {} } }), /attributes.system.duration/],
-    [spec(slot(1, core(1)), { attributes: {} }), /attributes.system$/],
+    [spec(slot(1, core(1)), { attributes: { system: {} } }), /: attributes.system.duration is a required key$/],
+    [spec(slot(1, core(1)), { attributes: {} }), /: attributes.system is a required key$/],
     [
       spec(slot(1, core(1)), {
         tasks: [{ command: ["a"], slot: "default", count: { per_resource: { type: "core", count: 1 } } }],
@@ -137,7 +137,7 @@ test("version 1 takes [node >] slot > core [, gpu] only, one task, and a duratio
   for (const [value, reason] of table) {
     assert.throws(() => validateJobspec(value), reason, JSON.stringify(value));
   }
-  assert.throws(() => validateJobspec({ ...spec(slot(1, core(1))), version: 2 }), /only version 1/);
+  assert.throws(() => validateJobspec({ ...spec(slot(1, core(1))), version: 2 }), /: version must be 1$/);
 });
 
 test("RFC 14: other versions may have ranges of counts", () => {
@@ -222,7 +222,7 @@ test("streams, shell options and attributes have their places", () => {
     constraints: { properties: ["ssd"] },
     shell: {
       options: {
-        output: { stdout: { type: "file", path: "out.{{id}}", label: true }, stderr: { label: true } },
+        output: { stdout: { type: "file", path: "out.{{id}}", label: true } },
         verbose: 2,
         bar: { baz: 42 },
       },

@@ -63,6 +63,7 @@ export interface Jobspec extends JsonObject {
   };
 }
 
+const KEYS: readonly string[] = ["attributes", "resources", "tasks", "version"];
 const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", "exclusive", "with", "label"]);
 
 /**
@@ -72,14 +73,14 @@ const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", 
 export function validateJobspec(value: JsonValue | undefined, options: { version?: number | "any" } = {}): Jobspec {
   const { version: wanted = 1 } = options;
   if (!isJsonObject(value)) throw invalid("jobspec must be an object");
-  const missing = ["version", "resources", "tasks", "attributes"].filter((key) => value[key] === undefined);
-  if (missing.length > 0) throw invalid(`Missing keys in jobspec: ${missing.join(", ")}`);
-  const unknown = Object.keys(value).find((key) => !["version", "resources", "tasks", "attributes"].includes(key));
-  if (unknown !== undefined) throw invalid(`unknown key '${unknown}' in jobspec`);
+  const missing = KEYS.find((key) => value[key] === undefined);
+  if (missing !== undefined) throw invalid(`Missing key (${missing})`);
+  const unknown = Object.keys(value).find((key) => !KEYS.includes(key));
+  if (unknown !== undefined) throw invalid(`Extraneous key (${unknown})`);
   const version = value["version"];
   if (!isCount(version)) throw invalid("version must be a positive integer");
   if (wanted !== "any" && version !== wanted) {
-    throw invalid(`Version ${version} is not supported, only version ${wanted}`);
+    throw invalid(`version must be ${wanted}`);
   }
   validateResources(value["resources"]);
   validateTasks(value["tasks"]);
@@ -136,7 +137,9 @@ function validateVertex(vertex: JsonValue, where: string, labels: Set<string>): 
 
 function validateCount(count: JsonValue | undefined, where: string, min: number): void {
   if (typeof count === "number") {
-    if (!Number.isSafeInteger(count) || count < min) throw invalid(`${where} must be an integer >= ${min}`);
+    if (!Number.isSafeInteger(count)) throw invalid(`${where} must be an integer`);
+    if (count < min)
+      throw invalid(`${where}: ${min === 0 ? "gpu count must be >= 0" : "node, slot, or core count must be > 0"}`);
   } else if (typeof count === "string") {
     if (!isCountText(count)) throw invalid(`${where}: '${count}' is not an idset or a range`);
   } else if (isJsonObject(count)) {
@@ -184,9 +187,10 @@ function validateTasks(value: JsonValue | undefined): void {
     const where = `tasks[${index}]`;
     if (!isJsonObject(task)) throw invalid(`${where} must be an object`);
     const command = task["command"];
-    if (!Array.isArray(command) || command.length === 0 || command.some((word) => typeof word !== "string")) {
-      throw invalid(`${where}: command must be a non-empty array of strings`);
+    if (!Array.isArray(command) || command.some((word) => typeof word !== "string")) {
+      throw invalid(`${where}: command must be an array of strings`);
     }
+    if (command.length === 0) throw invalid(`${where}: command array cannot have length of zero`);
     if (typeof task["slot"] !== "string") throw invalid(`${where}: slot is missing or not a string`);
     validateTaskCount(task["count"], `${where}: count`);
   }
@@ -210,7 +214,7 @@ function validateAttributes(attributes: JsonValue | undefined): void {
     }
   }
   const unknown = Object.keys(attributes).find((key) => key !== "system" && key !== "user");
-  if (unknown !== undefined) throw invalid(`attributes: unknown key '${unknown}'`);
+  if (unknown !== undefined) throw invalid(`attributes: Extraneous key (${unknown})`);
   validateSystem((attributes["system"] ?? {}) as JsonObject);
 }
 
@@ -256,9 +260,9 @@ function validateV1(jobspec: Jobspec): void {
     if (vertex.with !== undefined) throw invalid(`version 1: a ${vertex.type} cannot have resources`);
   }
   if (jobspec.tasks[0]!.count.per_resource !== undefined) throw invalid("version 1: per_resource is not supported");
-  if (jobspec.attributes.system === undefined) throw invalid("Missing keys in jobspec: attributes.system");
+  if (jobspec.attributes.system === undefined) throw invalid("attributes.system is a required key");
   if (jobspec.attributes.system.duration === undefined) {
-    throw invalid("Missing keys in jobspec: attributes.system.duration");
+    throw invalid("attributes.system.duration is a required key");
   }
 }
 

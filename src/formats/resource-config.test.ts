@@ -35,7 +35,7 @@ test("a configuration that cannot be meant is refused with the entry and the rea
     [[], /non-empty array/],
     [[{}], /entry 1: hosts is missing/],
     [[{ hosts: "", cores: "0" }], /hosts is empty/],
-    [[{ hosts: "foo[p]", cores: "0" }], /entry 1: invalid hostlist/],
+    [[{ hosts: "foo[p]", cores: "0" }], /entry 1: Invalid hostlist/],
     [[{ hosts: "foo0", cores: "0-" }], /error parsing idset '0-'/],
     [[{ hosts: "foo0", gpus: "2,1" }], /out of order/],
     [[{ hosts: "foo[0-10]", cores: "0" }, { hosts: "foo11" }], /host foo11 has no resources/],

@@ -75,7 +75,7 @@ test("what is no R is refused with EINVAL and a reason", () => {
     [execution({ R_lite: [{ rank: "0", children: { fpga: "0" } }] }), /'fpga' is not supported/],
     [execution({ nodelist: ["a"] }), /nodelist has 1 hosts for 2 ranks/],
     [execution({ nodelist: "a[0-1]" }), /nodelist: not an array/],
-    [execution({ nodelist: ["a[0-"] }), /invalid hostlist/],
+    [execution({ nodelist: ["a[0-"] }), /Invalid hostlist/],
     [execution({ properties: { "a|b": "0" } }), /invalid character '\|'/],
     [execution({ properties: { a: "1-2" } }), /ranks 2 not found/],
     [execution({ expiration: -1 }), /expiration/],

@@ -61,6 +61,7 @@ test("RFC 34 tables: block and cyclic distributions, in blocks and for PMI", () 
 
 test("PMI mappings: unknown, blanks, malformed", () => {
   assert.ok(Taskmap.fromPmi("").isUnknown);
+  assert.equal(Taskmap.parse("(vector,(0,1,2),(0,1,2))").toPmi(), "(vector,(0,1,4))");
   assert.equal(String(Taskmap.parse("(vector, (0,1,2), (1,1,2))")), "[[0,1,2,1],[1,1,2,1]]");
   for (const text of ["(vector,(0,1))", "(0,1,1)", "(vector,(0,1,1)", "(vector,(0,0,1))"]) {
     assert.throws(

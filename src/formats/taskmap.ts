@@ -221,7 +221,10 @@ function joinRepeats(blocks: readonly MapBlock[]): MapBlock[] {
   const joined: MapBlock[] = [];
   for (const block of blocks) {
     const last = joined.at(-1);
-    if (last !== undefined && last[0] === block[0] && last[1] === block[1] && last[2] === block[2]) {
+    if (last !== undefined && last[0] === block[0] && last[1] === 1 && block[1] === 1) {
+      // One node again is no new round.
+      joined[joined.length - 1] = [last[0], 1, last[2] * last[3] + block[2] * block[3], 1];
+    } else if (last !== undefined && last[0] === block[0] && last[1] === block[1] && last[2] === block[2]) {
       joined[joined.length - 1] = [last[0], last[1], last[2], last[3] + block[3]];
     } else {
       joined.push(block);

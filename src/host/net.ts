@@ -117,7 +117,7 @@ class NodeNet implements Net {
     }, timeoutMs);
     try {
       await connected(raw, "connect", address);
-      const credentials = address.kind === "unix" ? credentialsOf(raw, address.path) : null;
+      const credentials = address.kind === "unix" ? () => credentialsOf(raw, address.path) : null;
       if (options.security === undefined) return new SocketStream(raw, { credentials, identity: null });
       const socket = await secure(raw, options.security);
       await connected(socket, "secureConnect", address);
@@ -196,7 +196,7 @@ async function secure(raw: net.Socket, security: ConnectSecurity): Promise<TLSSo
 
 function plainServer(unixPath: string | null, accept: (stream: ByteStream) => void): net.Server {
   return net.createServer({ ...TCP_OPTIONS, pauseOnConnect: true }, (socket) => {
-    const credentials = unixPath === null ? null : credentialsOf(socket, unixPath);
+    const credentials = unixPath === null ? null : () => credentialsOf(socket, unixPath);
     accept(new SocketStream(socket, { credentials, identity: null }));
   });
 }
@@ -223,7 +223,7 @@ async function securedServer(
     },
   });
   server.on("secureConnection", (socket) => {
-    const credentials = unixPath === null ? null : credentialsOf(socket, unixPath);
+    const credentials = unixPath === null ? null : () => credentialsOf(socket, unixPath);
     socket.pause();
     accept(new SocketStream(socket, { credentials, identity: identities.get(socket) ?? null }));
   });

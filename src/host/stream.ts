@@ -11,13 +11,15 @@ import type { ByteStream, PeerCredentials, StreamEvents } from "../base/ports.ts
 import { errnoOf } from "./errors.ts";
 
 export interface StreamFacts {
-  readonly credentials: PeerCredentials | null;
+  /** Asked once, when somebody wants to know: it may load the native addon. */
+  readonly credentials: (() => PeerCredentials | null) | null;
   readonly identity: string | null;
 }
 
 export class SocketStream implements ByteStream {
-  readonly credentials: PeerCredentials | null;
   readonly identity: string | null;
+  #findCredentials: (() => PeerCredentials | null) | null;
+  #credentials: PeerCredentials | null = null;
   readonly #socket: Socket;
   #events: StreamEvents | null = null;
   #error: Error | null = null;
@@ -31,7 +33,7 @@ export class SocketStream implements ByteStream {
 
   constructor(socket: Socket, facts: StreamFacts) {
     this.#socket = socket;
-    this.credentials = facts.credentials;
+    this.#findCredentials = facts.credentials;
     this.identity = facts.identity;
     this.#closed = socket.closed;
     if (socket.errored !== null) this.#error = streamError(socket.errored);
@@ -42,6 +44,12 @@ export class SocketStream implements ByteStream {
       this.#closed = true;
       this.#tellClose();
     });
+  }
+
+  get credentials(): PeerCredentials | null {
+    if (this.#findCredentials !== null) this.#credentials = this.#findCredentials();
+    this.#findCredentials = null;
+    return this.#credentials;
   }
 
   start(events: StreamEvents): void {

@@ -134,10 +134,7 @@ class QueryParser {
   }
 
   #unexpected(token: Token): FluxError {
-    return new FluxError(
-      "EINVAL",
-      `constraint '${this.#query}': unexpected '${token.text}' at position ${token.at + 1}`,
-    );
+    return new FluxError("EINVAL", `Invalid token '${token.text}' at position ${token.at}`);
   }
 }
 
@@ -200,7 +197,7 @@ function scanTerm(query: string, start: number): { token: Token; end: number } {
     return { token: { kind: source as "and" | "or" | "not", at: start, text: source }, end: at };
   }
   if (operator === "" || (text === "" && !isQuoted)) {
-    throw new FluxError("EINVAL", `constraint '${query}': '${source}' at position ${start + 1} is not a term`);
+    throw new FluxError("EINVAL", `Invalid token '${source}' at position ${start}`);
   }
   return { token: { kind: "term", at: start, text: source, operator, operand: text, isNegated }, end: at };
 }

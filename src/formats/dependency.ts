@@ -21,7 +21,7 @@ export interface Dependency extends JsonObject {
 export function parseDependency(uri: string): Dependency {
   const match = /^([A-Za-z][A-Za-z0-9+.-]*)(?::([^?]*)(?:\?(.*))?)?$/s.exec(uri);
   if (match === null)
-    throw new FluxError("EINVAL", `dependency '${uri}' must be of the form SCHEME:VALUE[?KEY=VAL[&KEY=VAL]]`);
+    throw new FluxError("EINVAL", `Invalid dependency URI "${uri}": must be SCHEME:VALUE[?KEY=VAL[&KEY=VAL...]]`);
   const [, scheme = "", value = "", query = ""] = match;
   const options: Record<string, JsonValue> = {};
   for (const pair of query.split(/[&;]/)) {

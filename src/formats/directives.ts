@@ -28,22 +28,23 @@ export function parseDirectives(script: string): Directive[] {
   // The blank after a comment sign does not count: an empty comment line does not end the directives.
   const start = prefix.trim() === "" ? prefix : prefix.trimEnd();
   const directives: Directive[] = [];
-  let isOver = false;
+  /** The first line that is no directive any more, from 0. */
+  let over: number | null = null;
   for (let index = first; index < lines.length;) {
     const line = lines[index]!;
     const found = SENTINEL.exec(line);
-    if (found !== null && isOver && found[0] === sentinel) {
-      throw at(index, `orphan '${sentinel}' detected, directives must be before the first other line: ${line.trim()}`);
+    if (found !== null && over !== null && found[0] === sentinel) {
+      throw at(index, `orphan '${found[2]}:' detected: directives disabled after line ${over}`);
     }
-    if (found !== null && !isOver) {
-      if (found[0] !== sentinel) throw at(index, `all directives must begin with '${sentinel}'`);
+    if (found !== null && over === null) {
+      if (found[0] !== sentinel) throw at(index, `sentinel changed from '${sentinel}' to '${found[0]}'`);
       const { text, end } = gather(lines, index, sentinel);
       const args = split(text, index);
       if (args.length > 0) directives.push({ line: index + 1, args });
       index = end;
       continue;
     }
-    if (line.trim() !== "" && !line.startsWith(start)) isOver = true;
+    if (line.trim() !== "" && !line.startsWith(start)) over ??= index;
     index += 1;
   }
   return directives;
@@ -87,7 +88,7 @@ function split(text: string, index: number): string[] {
   try {
     args = splitShellWords(text, { comments: true, tripleQuotes: true });
   } catch (error) {
-    throw at(index, (error as Error).message);
+    throw at(index, `${text}: ${(error as Error).message}`);
   }
   if (args[0] !== undefined && !args[0].startsWith("-")) throw at(index, `Unknown directive: ${args[0]}`);
   return args;

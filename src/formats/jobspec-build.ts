@@ -73,7 +73,7 @@ export function fromCommand(options: CommandOptions): Jobspec {
   checkNumber("cores per task", coresPerTask, 1);
   checkNumber("gpus per task", gpusPerTask, 0);
   const exclusive = options.exclusive ?? (numNodes !== undefined && options.numTasks === undefined);
-  const count = countSlots({ numNodes, numSlots: numTasks, exclusive, what: "task" });
+  const count = countSlots(numNodes, numTasks, exclusive);
   const slot = slotVertex(count.slots, coresPerTask, gpusPerTask);
   return assemble(nodeVertex(slot, numNodes, exclusive), options.command, count.tasks, options);
 }
@@ -111,12 +111,12 @@ export function fromPerResource(options: PerResourceOptions): Jobspec {
  */
 export function fromNestCommand(options: NestOptions): Jobspec {
   const { numNodes, numSlots = numNodes, coresPerSlot = 1, gpusPerSlot = 0 } = options;
-  if (numSlots === undefined) throw invalid("number of slots or nodes is required");
+  if (numSlots === undefined) throw invalid("Number of slots to allocate must be specified");
   checkNumber("slot count", numSlots, 1);
   checkNumber("cores per slot", coresPerSlot, 1);
   checkNumber("gpus per slot", gpusPerSlot, 0);
   const exclusive = options.exclusive ?? (numNodes !== undefined && options.numSlots === undefined);
-  const count = countSlots({ numNodes, numSlots, exclusive, what: "slot" });
+  const count = countSlots(numNodes, numSlots, exclusive);
   const slot = slotVertex(count.slots, coresPerSlot, gpusPerSlot);
   const command = ["flux", "broker", ...(options.brokerOptions ?? []), ...options.command];
   return assemble(nodeVertex(slot, numNodes, exclusive), command, count.tasks, {
@@ -125,19 +125,18 @@ export function fromNestCommand(options: NestOptions): Jobspec {
   });
 }
 
-function countSlots(options: {
-  numNodes: number | undefined;
-  numSlots: number;
-  exclusive: boolean;
-  what: "task" | "slot";
-}): { slots: number; tasks: TaskCount } {
-  const { numNodes, numSlots, exclusive, what } = options;
+/** Slots of a node, or all slots where no nodes are asked for; and the tasks on them. */
+function countSlots(
+  numNodes: number | undefined,
+  numSlots: number,
+  exclusive: boolean,
+): { slots: number; tasks: TaskCount } {
   if (numNodes === undefined) {
     if (exclusive) throw invalid("exclusive can only be set with a node count");
     return { slots: numSlots, tasks: { per_slot: 1 } };
   }
   checkNumber("node count", numNodes, 1);
-  if (numNodes > numSlots) throw invalid(`node count must not be greater than ${what} count`);
+  if (numNodes > numSlots) throw invalid("node count must not be greater than task count");
   const even = numSlots % numNodes === 0;
   return { slots: Math.ceil(numSlots / numNodes), tasks: even ? { per_slot: 1 } : { total: numSlots } };
 }

@@ -290,8 +290,11 @@ test("a nested instance is one broker a node", () => {
   const alone = fromNestCommand({ command: [], numNodes: 2, shellOptions: { "exit-timeout": "20s" } });
   assert.equal(jobspecCounts(alone).exclusive, true);
   assert.equal(alone.attributes.system!.shell!.options!["exit-timeout"], "20s");
-  assert.throws(() => fromNestCommand({ command: [] }), /slots or nodes/);
-  assert.throws(() => fromNestCommand({ command: [], numSlots: 1, numNodes: 2 }), /greater than slot count/);
+  assert.throws(() => fromNestCommand({ command: [] }), /Number of slots to allocate must be specified/);
+  assert.throws(
+    () => fromNestCommand({ command: [], numSlots: 1, numNodes: 2 }),
+    /node count must not be greater than task count/,
+  );
 });
 
 test("KEY=VAL is JSON where it can be, else text, and 1 where there is no VAL", () => {

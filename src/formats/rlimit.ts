@@ -72,7 +72,7 @@ function matching(pattern: string): string[] {
   const name = pattern.toLowerCase().replace(/^rlimit_/, "");
   if (!/[*?[]/.test(name)) {
     if (Object.hasOwn(RLIMITS, name)) return [name];
-    throw new FluxError("EINVAL", `rlimit: no such resource limit: ${pattern}`);
+    throw new FluxError("EINVAL", `No corresponding rlimit matching "${pattern}"`);
   }
   const expression = globExpression(name);
   return Object.keys(RLIMITS).filter((candidate) => expression.test(candidate));
@@ -91,7 +91,7 @@ export function globExpression(pattern: string): RegExp {
 
 function limitValue(name: string, text: string): Integer {
   if (["unlimited", "infinity", "inf"].includes(text.toLowerCase())) return RLIM_INFINITY;
-  if (!/^\d+$/.test(text)) throw new FluxError("EINVAL", `rlimit: invalid value in ${name}=${text}`);
+  if (!/^\d+$/.test(text)) throw new FluxError("EINVAL", `Invalid value in ${name}=${text}`);
   const value = BigInt(text);
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }

@@ -4,7 +4,7 @@
 import { FluxError } from "../base/errors.ts";
 
 export interface SplitOptions {
-  /** A `#` at the start of a word makes the rest of the line a comment. */
+  /** A bare `#`, also inside of a word, makes the rest of the line a comment. */
   readonly comments?: boolean;
   /** Three quotes in a row open a literal that only three such quotes close (RFC 36). */
   readonly tripleQuotes?: boolean;
@@ -21,7 +21,7 @@ export function splitShellWords(text: string, options: SplitOptions = {}): strin
       if (word !== null) words.push(word);
       word = null;
       at += 1;
-    } else if (char === "#" && word === null && options.comments === true) {
+    } else if (char === "#" && options.comments === true) {
       const end = text.indexOf("\n", at);
       at = end < 0 ? text.length : end;
     } else {

@@ -59,7 +59,8 @@ test("shell words", () => {
     ["a #b", ["a", "#b"]],
   ];
   for (const [text, words] of table) assert.deepEqual(splitShellWords(text), words, text);
-  assert.deepEqual(splitShellWords("a#b #c d", { comments: true }), ["a#b"]);
+  assert.deepEqual(splitShellWords("a#b #c d\ne", { comments: true }), ["a", "e"]);
+  assert.deepEqual(splitShellWords("'a#b' \\#c", { comments: true }), ["a#b", "#c"]);
   assert.throws(() => splitShellWords("'a"), /No closing quotation/);
   assert.throws(() => splitShellWords('"a\\"'), /No closing quotation/);
   assert.throws(() => splitShellWords("a\\"), /No escaped character/);
@@ -122,12 +123,15 @@ def main():
 
 test("RFC 36: errors name the line", () => {
   const table: [string, RegExp][] = [
-    ["#!/bin/sh\n#FLUX: -N1\nhostname; date\n#FLUX: --job-name=test\n", /^line 4: orphan/],
+    [
+      "#!/bin/sh\n#FLUX: -N1\nhostname; date\n#FLUX: --job-name=test\n",
+      /^line 4: orphan 'FLUX:' detected: directives disabled after line 2/,
+    ],
     ["# flux: -N4\n# flux: -c2\necho hello, world\n# flux: --queue=batch", /^line 4: orphan/],
-    ['#!/bin/sh\n# flux: --job-name=" name\ndate', /^line 2: No closing quotation/],
+    ['#!/bin/sh\n# flux: --job-name=" name\ndate', /^line 2: --job-name=" name: No closing quotation/],
     ['# flux: --conf="""\n# flux: x\ndate\n', /^line 3: a line of a """ literal must begin/],
     ['# flux: --conf="""\n# flux: x', /^line 1: No closing quotation/],
-    ["# flux: -N1\n#flux: -c2\n", /^line 2: all directives must begin with '# flux:'/],
+    ["# flux: -N1\n#flux: -c2\n", /^line 2: sentinel changed from '# flux:' to '#flux:'/],
     ["# flux: foo\n", /^line 1: Unknown directive: foo/],
   ];
   for (const [script, reason] of table) {
@@ -202,8 +206,8 @@ test("--rlimit rules of flux-submit(1)", () => {
     [["-*", "RLIMIT_CORE"], { core: 0 }],
   ];
   for (const [rules, limits] of table) assert.deepEqual(applyRlimitRules(rules, current), limits, rules.join(" "));
-  assert.throws(() => applyRlimitRules(["frobnitz"], current), /no such resource limit: frobnitz/);
-  assert.throws(() => applyRlimitRules(["core=invalid"], current), /invalid value in core=invalid/);
+  assert.throws(() => applyRlimitRules(["frobnitz"], current), /No corresponding rlimit matching "frobnitz"/);
+  assert.throws(() => applyRlimitRules(["core=invalid"], current), /Invalid value in core=invalid/);
 });
 
 test("shell patterns", () => {

@@ -4,8 +4,8 @@
  *
  * Pure data: it knows neither how a job gets from state to state nor where its eventlog is kept.
  */
-import { FluxError } from "../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../base/json.ts";
+import type { Integer } from "../base/json.ts";
+import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "../formats/eventlog.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
 
 /** Job states; each is one bit, so that a set of states is a mask. */
@@ -68,12 +68,7 @@ export const URGENCY_MAX = 31;
 export const PRIORITY_MAX = 4294967295;
 
 /** One event of an eventlog (RFC 18). */
-export interface JobEvent {
-  /** Seconds since the epoch. */
-  readonly timestamp: number;
-  readonly name: string;
-  readonly context?: JsonObject;
-}
+export type JobEvent = EventlogEntry;
 
 /** A fatal or other exception of a job (RFC 21). */
 export interface JobException {
@@ -87,26 +82,17 @@ export interface JobException {
 
 /** One line of an eventlog, with its newline. */
 export function encodeEvent(event: JobEvent): string {
-  return `${stringifyJson(event)}\n`;
+  return encodeEntry(event);
 }
 
-/** Reads one line. Throws EPROTO where it is no event. */
+/** Reads one line. Throws EINVAL where it is no event. */
 export function parseEvent(line: string): JobEvent {
-  const value: JsonValue = parseJson(line);
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", "eventlog entry is not an object");
-  const { timestamp, name, context } = value as Record<"timestamp" | "name" | "context", JsonValue | undefined>;
-  if (typeof timestamp !== "number" || typeof name !== "string")
-    throw new FluxError("EPROTO", "eventlog entry has no timestamp or no name");
-  if (context === undefined) return { timestamp, name };
-  if (!isJsonObject(context)) throw new FluxError("EPROTO", "eventlog entry context is not an object");
-  return { timestamp, name, context };
+  return decodeEntry(line);
 }
 
-/** Reads an eventlog. A last line without its newline is not there yet. Throws EPROTO. */
+/** Reads an eventlog. A last line without its newline is not there yet. Throws EINVAL. */
 export function parseEventlog(text: string): JobEvent[] {
-  const lines = text.split("\n");
-  lines.pop();
-  return lines.filter((line) => line !== "").map(parseEvent);
+  return decodeEventlog(text.slice(0, text.lastIndexOf("\n") + 1));
 }
 
 /** How a job ended, from its wait status (null where none is known) and its first fatal exception. */

@@ -3,8 +3,8 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { joinConstraints, type Constraint } from "../../formats/constraint.ts";
 import { getPath } from "../../formats/jobspec-attributes.ts";
+import { moveConstraints } from "../../sdk/job-constraints.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import { requireObject } from "../../sdk/service.ts";
@@ -82,25 +82,6 @@ function checkQueue(manager: JobManager, job: Job, value: JsonValue | undefined)
     [QUEUE]: value,
     [CONSTRAINTS]: moveConstraints(constraints, manager.queues.requires(queueOf(job)), manager.queues.requires(value)),
   };
-}
-
-/** The constraints with the properties of one queue in place of those of another. */
-export function moveConstraints(current: Constraint, from: readonly string[], to: readonly string[]): Constraint {
-  const rest = withoutProperties(current, from);
-  const added = to.length === 0 ? null : { properties: to };
-  return joinConstraints([rest, added].filter((part) => part !== null)) ?? {};
-}
-
-function withoutProperties(constraint: Constraint, names: readonly string[]): Constraint | null {
-  if (Object.keys(constraint).length === 0) return null;
-  const { properties, and } = constraint;
-  if (Array.isArray(properties)) {
-    const kept = (properties as JsonValue[]).filter((name) => !names.includes(name as string));
-    return kept.length === 0 ? null : { properties: kept };
-  }
-  if (!Array.isArray(and)) return constraint;
-  const parts = (and as Constraint[]).map((part) => withoutProperties(part, names)).filter((part) => part !== null);
-  return joinConstraints(parts);
 }
 
 /** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. */

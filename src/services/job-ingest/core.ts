@@ -1,0 +1,107 @@
+/**
+ * What the ingest service decides about a submission: whether the sender may submit it, whether the jobspec is valid, and
+ * what is stored for it. Pure: no message is sent here.
+ */
+import { FluxError } from "../../base/errors.ts";
+import { parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { base64Encode, utf8Encode } from "../../base/bytes.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
+import { unwrapJobspec } from "../../sdk/job-envelope.ts";
+import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX } from "../../sdk/job-protocol.ts";
+import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { frobnicate, type Defaults } from "./frobnicate.ts";
+import type { AcceptedJob, SubmitRequest } from "./protocol.ts";
+
+const FLAGS_ALLOWED = JobFlag.Debug | JobFlag.Waitable | JobFlag.NoValidate;
+const EVENTLOG_VERSION = 1;
+
+/** Who submits, as far as it matters here. */
+export interface Submitter {
+  readonly userid: number;
+  readonly isOwner: boolean;
+}
+
+export interface IngestPolicy {
+  /** Whether jobspecs are validated at all. */
+  readonly isValidating: boolean;
+  /** Whether the scheduler is asked if a job could ever run. */
+  readonly checksFeasibility: boolean;
+  readonly requireVersion: number | "any" | null;
+  readonly defaults: Defaults;
+}
+
+/** A submission that passed the checks. */
+export interface Checked {
+  readonly jobspec: Jobspec;
+  /** The jobspec's JSON text in base64, as it is stored. */
+  readonly payload: string;
+  readonly needsFeasibility: boolean;
+}
+
+/** Checks a submission. Throws FluxError with a sentence for the submitter. */
+export function checkSubmission(request: SubmitRequest, submitter: Submitter, policy: IngestPolicy): Checked {
+  checkRequest(request, submitter);
+  const envelope = unwrapJobspec(request.J);
+  if (envelope.userid !== submitter.userid)
+    throw new FluxError("EPERM", `signer=${envelope.userid} != requestor=${submitter.userid}`);
+  if (!submitter.isOwner) throw new FluxError("EPERM", "only instance owner can use sign-type=none");
+  const original = parseJobspec(envelope.jobspec);
+  const changed = frobnicate(original, policy.defaults);
+  const validates = policy.isValidating && (request.flags & JobFlag.NoValidate) === 0;
+  const jobspec = validates ? validate(changed, policy) : (changed as Jobspec);
+  if (!hasSystem(jobspec)) throw new FluxError("EINVAL", "jobspec: attributes.system must be an object");
+  const payload = changed === original ? envelope.payload : base64Encode(utf8Encode(stringifyJson(changed)));
+  return { jobspec, payload, needsFeasibility: validates && policy.checksFeasibility };
+}
+
+function checkRequest(request: SubmitRequest, submitter: Submitter): void {
+  const { flags, urgency } = request;
+  if (!Number.isInteger(flags) || (flags & ~FLAGS_ALLOWED) !== 0) throw new FluxError("EPROTO", "invalid job flags");
+  if ((flags & JobFlag.NoValidate) !== 0 && !submitter.isOwner)
+    throw new FluxError("EPERM", "only the instance owner can submit with FLUX_JOB_NOVALIDATE");
+  if (!Number.isInteger(urgency) || urgency < 0 || urgency > URGENCY_MAX)
+    throw new FluxError("EINVAL", `urgency range is [0:${URGENCY_MAX}]`);
+  if (urgency > URGENCY_DEFAULT && !submitter.isOwner)
+    throw new FluxError("EINVAL", `only the instance owner can submit with urgency >${URGENCY_DEFAULT}`);
+}
+
+function parseJobspec(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError("EINVAL", `jobspec: ${error.message}`, { cause: error });
+  }
+}
+
+function validate(value: JsonValue, policy: IngestPolicy): Jobspec {
+  return validateJobspec(value, policy.requireVersion === null ? {} : { version: policy.requireVersion });
+}
+
+/** Without validation, this much must hold for the rest of the system to read it. */
+function hasSystem(jobspec: Jobspec): boolean {
+  const attributes: unknown = (jobspec as JsonObject | null)?.["attributes"];
+  if (typeof attributes !== "object" || attributes === null || !Array.isArray(jobspec.resources)) return false;
+  const system: unknown = (attributes as JsonObject)["system"];
+  return system === undefined || (typeof system === "object" && system !== null && !Array.isArray(system));
+}
+
+/** What is stored for a new job (RFC 16): the request as it was signed, the jobspec, the first line of the eventlog. */
+export function operationsOf(job: AcceptedJob, envelope: string, payload: string): Operation[] {
+  const directory = fluidKvsPath(job.id);
+  const { userid, urgency, flags } = job;
+  const context = { userid, urgency, flags, version: EVENTLOG_VERSION };
+  const event = encodeEvent({ timestamp: job.t_submit, name: "submit", context });
+  const jobspec: TreeObject = { ver: 1, type: "val", data: payload };
+  return [
+    { key: `${directory}.J`, flags: 0, dirent: valueObject(utf8Encode(envelope)) },
+    { key: `${directory}.jobspec`, flags: 0, dirent: jobspec },
+    { key: `${directory}.eventlog`, flags: 0, dirent: valueObject(utf8Encode(event)) },
+  ];
+}
+
+/** What removes a job that the job manager refused. */
+export function removalOf(id: Integer): Operation {
+  return { key: fluidKvsPath(id), flags: 0, dirent: null };
+}

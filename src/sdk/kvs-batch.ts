@@ -14,7 +14,7 @@ import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
 
 /** Characters of one commit; what is more goes with the next. */
 const COMMIT_LENGTH_MAX = 1024 * 1024;
-/** Commits sent and not answered; beyond, writes gather. */
+/** Commits sent and not answered; beyond, writes gather unless they are flushed. */
 const COMMITS_IN_FLIGHT_MAX = 8;
 
 interface Waiter {
@@ -92,7 +92,11 @@ export class KvsBatch {
 
   /** Sends what is due now, instead of at the end of the turn: what is sent afterwards comes after it. */
   flush(): void {
-    while (this.#commitCount < COMMITS_IN_FLIGHT_MAX && this.#commit()) {
+    this.#send(Infinity);
+  }
+
+  #send(inFlightMax: number): void {
+    while (this.#commitCount < inFlightMax && this.#commit()) {
       // One commit holds a limited length; the next holds the rest.
     }
   }
@@ -114,7 +118,7 @@ export class KvsBatch {
     this.#isScheduled = true;
     this.#options.clock.defer(() => {
       this.#isScheduled = false;
-      this.flush();
+      this.#send(COMMITS_IN_FLIGHT_MAX);
     });
   }
 
@@ -124,7 +128,7 @@ export class KvsBatch {
     const delayMs = Math.max(0, dueMs - this.#options.clock.monotonicMs());
     const handle = this.#options.clock.after(delayMs, () => {
       this.#timer = null;
-      this.flush();
+      this.#send(COMMITS_IN_FLIGHT_MAX);
     });
     this.#timer = { dueMs, handle };
   }

@@ -1,0 +1,22 @@
+/** The plugins that every shell has, in the order in which they are called. */
+import { cpuAffinityPlugin, gpuAffinityPlugin } from "./plugins/affinity.ts";
+import { environmentPlugin } from "./plugins/environment.ts";
+import { exitPolicyPlugin } from "./plugins/exit-policy.ts";
+import { inputPlugin } from "./plugins/input.ts";
+import { limitsPlugin } from "./plugins/limits.ts";
+import { outputPlugin } from "./plugins/output.ts";
+import { pmiPlugin } from "./plugins/pmi.ts";
+import { warningSignalPlugin } from "./plugins/warning-signal.ts";
+import type { PluginFactory } from "./plugin.ts";
+
+export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
+  environmentPlugin,
+  cpuAffinityPlugin,
+  gpuAffinityPlugin,
+  limitsPlugin,
+  pmiPlugin,
+  outputPlugin,
+  inputPlugin,
+  exitPolicyPlugin,
+  warningSignalPlugin,
+];

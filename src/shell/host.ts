@@ -1,0 +1,253 @@
+/**
+ * The shell host: one process per broker that holds the shells of all jobs with tasks on that broker. It is a client of
+ * the broker, and the services `shell-host` and `<uid>-shell-<id>` (one per job) are its.
+ *
+ * Invariants: what happens in a turn goes to the execution service in one message and to the KVS in one commit, the
+ * commit first; a job is reported as over when all it has written is in the KVS, or ahead of the report on the way to the
+ * same broker. When the broker is gone, no task is left.
+ */
+import { FluxError, isFluxError } from "../base/errors.ts";
+import type { Integer, JsonObject } from "../base/json.ts";
+import type { Ports, WaitStatus } from "../base/ports.ts";
+import { SIGNALS } from "../base/signals.ts";
+import { SHELL_AGENT_SERVICE, SHELL_HOST_SERVICE, type HostEvent, type ShellStart } from "../protocol/shell-host.ts";
+import type { Handle } from "../sdk/handle.ts";
+import { KvsBatch } from "../sdk/kvs-batch.ts";
+import { RequestSet } from "../sdk/request-set.ts";
+import type { IncomingRequest } from "../sdk/request.ts";
+import { ANY_USER, ANYONE, requireInteger, requireJobId, Server, type Methods } from "../sdk/service.ts";
+import { planJob } from "./plan.ts";
+import type { HostFacts } from "./plugin.ts";
+import { Shell } from "./shell.ts";
+
+/** A job that is over sooner has no service of its own, in milliseconds. */
+const SERVICE_DELAY_MS = 10;
+
+interface HostedShell {
+  readonly shell: Shell;
+  serviceTimer: { cancel(): void } | null;
+  hasService: boolean;
+}
+
+export interface ShellHostOptions {
+  readonly handle: Handle;
+  readonly ports: Ports;
+  /** Something went wrong that no job can be told. */
+  complain(text: string): void;
+}
+
+/** Connects a shell host to its broker; resolves when jobs can be started. */
+export async function startShellHost(options: ShellHostOptions): Promise<ShellHost> {
+  const { handle, ports } = options;
+  const batch = new KvsBatch({
+    handle,
+    clock: ports.clock,
+    failed: (error) => options.complain(`committing job output: ${error.message}`),
+  });
+  const facts = await readFacts(options, batch);
+  const host = new ShellHost(options, facts);
+  await host.begin();
+  return host;
+}
+
+async function readFacts({ handle, ports }: ShellHostOptions, batch: KvsBatch): Promise<HostFacts> {
+  const attribute = async (name: string): Promise<string | null> => {
+    try {
+      return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+    } catch (error) {
+      if (isFluxError(error, "ENOENT")) return null;
+      throw error;
+    }
+  };
+  const names = ["rank", "rundir", "local-uri", "instance-level", "jobid", "jobid-path"];
+  const [rank, rundir, uri, level, jobId, jobIdPath] = await Promise.all(names.map(attribute));
+  return {
+    ports,
+    handle,
+    batch,
+    rank: Number(rank),
+    rundir: rundir ?? ports.host.temporaryDirectory,
+    uri: uri ?? ports.host.env["FLUX_URI"] ?? "",
+    instanceLevel: Number(level ?? 0),
+    jobId: jobId ?? null,
+    jobIdPath: jobIdPath ?? null,
+  };
+}
+
+export class ShellHost {
+  readonly #options: ShellHostOptions;
+  readonly #facts: HostFacts;
+  readonly #server: Server;
+  readonly #shells = new Map<Integer, HostedShell>();
+  /** The execution service, where it is attached. */
+  readonly #watchers = new RequestSet<null>();
+  #events: HostEvent[] = [];
+  #isFlushScheduled = false;
+  readonly closed: Promise<void>;
+
+  constructor(options: ShellHostOptions, facts: HostFacts) {
+    this.#options = options;
+    this.#facts = facts;
+    const { handle } = options;
+    this.#server = new Server(handle, { rank: facts.rank, fatal: (error) => this.#fatal(error) });
+    this.#server.add(SHELL_HOST_SERVICE, this.#methods());
+    this.closed = new Promise((resolve) => {
+      handle.onClose(() => {
+        this.#killAll();
+        resolve();
+      });
+    });
+  }
+
+  async begin(): Promise<void> {
+    const { handle } = this.#facts;
+    await handle.rpc("service.add", { service: SHELL_HOST_SERVICE });
+    await handle.subscribe("shell-", (event) => this.#event(event.topic, event.payload?.value ?? {}));
+    await handle.rpc(`${SHELL_AGENT_SERVICE}.ready`, { pid: this.#facts.ports.host.pid });
+  }
+
+  /** Ends every job and the connection. */
+  stop(): void {
+    this.#killAll();
+    this.#facts.handle.close();
+  }
+
+  #methods(): Methods {
+    const passOn = (request: IncomingRequest): Promise<object> => this.#passOn(request);
+    return {
+      attach: { streaming: true, handler: (request) => this.#attach(request) },
+      start: (request) => this.#start(request),
+      kill: (request) => {
+        this.#find(request)?.shell.kill(requireInteger(request.json, "signum"));
+        return undefined;
+      },
+      destroy: (request) => {
+        this.#find(request)?.shell.destroy(SIGNALS["SIGKILL"]!);
+        return undefined;
+      },
+      expiration: (request) => {
+        this.#find(request)?.shell.setExpiration(Number(request.json["expiration"]));
+        return undefined;
+      },
+      exchange: passOn,
+      write: passOn,
+      stdin: passOn,
+      disconnect: { roles: ANYONE, handler: (request) => void this.#watchers.takeDisconnected(request) },
+      "stats-get": { roles: ANY_USER, handler: () => ({ jobs: [...this.#shells.keys()] }) },
+    };
+  }
+
+  #attach(request: IncomingRequest): undefined {
+    this.#watchers.add(request, null);
+    request.respond({ jobs: [...this.#shells.keys()] });
+    this.#scheduleFlush();
+    return undefined;
+  }
+
+  #start(request: IncomingRequest): undefined {
+    for (const job of request.json["jobs"] as readonly object[]) this.#startJob(job as ShellStart);
+    return undefined;
+  }
+
+  #startJob(start: ShellStart): void {
+    const { id } = start;
+    try {
+      const readFile = (path: string): Uint8Array => this.#facts.ports.disk.readFile(path);
+      const shell = new Shell(planJob(start, { brokerRank: this.#facts.rank, readFile }), {
+        facts: this.#facts,
+        report: (event) => this.#report(event),
+        exited: (ended, status) => this.#exited(ended, status),
+        barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id }, { nodeid: 0 }),
+      });
+      const hosted: HostedShell = { shell, serviceTimer: null, hasService: false };
+      this.#shells.set(id, hosted);
+      hosted.serviceTimer = this.#facts.ports.clock.after(SERVICE_DELAY_MS, () => this.#addService(hosted));
+      shell.start();
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      this.#report({ type: "exception", id, severity: 0, kind: "exec", note: error.message });
+      this.#report({ type: "exit", id, status: 1 << 8 });
+    }
+  }
+
+  #find(request: IncomingRequest): HostedShell | undefined {
+    return this.#shells.get(requireJobId(request.json, "id"));
+  }
+
+  /** A request of one shell of a job to another. */
+  #passOn(request: IncomingRequest): Promise<object> {
+    const hosted = this.#find(request);
+    if (hosted === undefined) throw new FluxError("ENOENT", "no such job on this node");
+    const method = request.topic.slice(request.topic.lastIndexOf(".") + 1);
+    return hosted.shell.receive(method, request.json);
+  }
+
+  /** `shell-<id>.kill {signum}`: a signal for the tasks of a job, from whoever may send it. */
+  #event(topic: string, payload: JsonObject): void {
+    const match = /^shell-(\d+)\.kill$/.exec(topic);
+    const signum = payload["signum"];
+    if (match === null || typeof signum !== "number") return;
+    for (const [id, { shell }] of this.#shells) if (String(id) === match[1]) shell.kill(signum);
+  }
+
+  #addService(hosted: HostedShell): void {
+    hosted.hasService = true;
+    const { shell } = hosted;
+    const kill = (request: IncomingRequest): null => {
+      shell.kill(requireInteger(request.json, "signum"));
+      return null;
+    };
+    this.#server.add(shell.serviceName, { ...shell.methods(), kill: { roles: ANY_USER, handler: kill } });
+    this.#facts.handle
+      .rpc("service.add", { service: shell.serviceName })
+      .catch((error: unknown) => this.#options.complain(`service ${shell.serviceName}: ${String(error)}`));
+  }
+
+  #report(event: HostEvent): void {
+    this.#events.push(event);
+    this.#scheduleFlush();
+  }
+
+  #exited(shell: Shell, status: WaitStatus): void {
+    const { id } = shell.plan;
+    const hosted = this.#shells.get(id);
+    if (hosted === undefined) return;
+    this.#shells.delete(id);
+    hosted.serviceTimer?.cancel();
+    if (hosted.hasService) {
+      this.#server.remove(shell.serviceName);
+      this.#facts.handle.send("service.remove", { service: shell.serviceName });
+    }
+    const keys = [`${shell.guestKey}.output`, `${shell.guestKey}.input`];
+    const exit = (): void => this.#report({ type: "exit", id, status });
+    for (const key of keys) this.#facts.batch.hasten(key);
+    // At rank 0 the commit and the report take the same way, and the commit goes first. Elsewhere only an answer tells.
+    if (this.#facts.rank === 0) return exit();
+    Promise.all(keys.map((key) => this.#facts.batch.settle(key))).then(exit, exit);
+  }
+
+  #scheduleFlush(): void {
+    if (this.#isFlushScheduled) return;
+    this.#isFlushScheduled = true;
+    this.#facts.ports.clock.defer(() => {
+      this.#isFlushScheduled = false;
+      this.#facts.batch.flush();
+      const events = this.#events;
+      if (events.length === 0 || this.#watchers.size === 0) return;
+      this.#events = [];
+      for (const [request] of this.#watchers) request.respond({ events });
+    });
+  }
+
+  #killAll(): void {
+    for (const { shell, serviceTimer } of this.#shells.values()) {
+      serviceTimer?.cancel();
+      shell.kill(SIGNALS["SIGKILL"]!);
+    }
+  }
+
+  #fatal(error: unknown): void {
+    this.#killAll();
+    throw error;
+  }
+}

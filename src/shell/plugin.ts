@@ -1,0 +1,97 @@
+/**
+ * What extends a shell: a plugin is made for one job and called at the points of its life. The shell knows plugins by this
+ * interface only; most of what a shell does for a job is in one.
+ */
+import type { Clock, Ports } from "../base/ports.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Handle } from "../sdk/handle.ts";
+import type { KvsBatch } from "../sdk/kvs-batch.ts";
+import type { Methods } from "../sdk/service.ts";
+import type { JobPlan, TaskPlan } from "./plan.ts";
+
+/** What all shells of a host share. */
+export interface HostFacts {
+  readonly ports: Ports;
+  readonly handle: Handle;
+  readonly batch: KvsBatch;
+  readonly rank: number;
+  readonly rundir: string;
+  /** Address of the broker, for the tasks. */
+  readonly uri: string;
+  readonly instanceLevel: number;
+  /** The instance's own job id and path of job ids; null where it is no job. */
+  readonly jobId: string | null;
+  readonly jobIdPath: string | null;
+}
+
+/** Severities of RFC 5424 that shells log with. */
+export const ShellLogLevel = { fatal: 0, error: 3, warning: 4, notice: 5, info: 6, debug: 7 } as const;
+
+/** What a plugin sees of its shell. */
+export interface ShellContext {
+  readonly plan: JobPlan;
+  readonly host: HostFacts;
+  readonly clock: Clock;
+  /** `job.<dothex>.guest`. */
+  readonly guestKey: string;
+  /** Directory of the job on this node. */
+  readonly tmpdir: string;
+  readonly isLeader: boolean;
+  /** Tags of mustache templates (flux-submit(1)). */
+  render(template: string, task?: TaskPlan): string;
+  log(level: number, message: string): void;
+  /** Appends to the job's exec.eventlog. */
+  event(name: string, context: JsonObject): void;
+  /** Raises an exception on the job. */
+  exception(severity: number, type: string, note: string): void;
+  kill(signum: number): void;
+  /** The running task of a rank on this node. */
+  task(rank: number): RunningTask | undefined;
+  readonly runningTasks: Iterable<RunningTask>;
+}
+
+/** A task's process, as plugins use it. */
+export interface RunningTask {
+  readonly plan: TaskPlan;
+  readonly pid: number;
+  /** Writes to "stdin" or a channel. */
+  write(stream: string, chunk: Uint8Array): boolean;
+  drained(stream: string): Promise<void>;
+  closeInput(stream: string): void;
+  pauseOutput(stream: string): void;
+  resumeOutput(stream: string): void;
+}
+
+/** What a task is about to be started with; plugins complete it. */
+export interface TaskLaunch {
+  readonly env: Record<string, string>;
+  argv: readonly string[];
+  cwd: string;
+  stdin: "pipe" | "null";
+  cpus: readonly number[] | null;
+  rlimits: Record<string, number>;
+  channels: string[];
+}
+
+export interface ShellPlugin {
+  readonly name: string;
+  /** Before the tasks of any node start. */
+  init?(): void | Promise<void>;
+  prepare?(task: TaskPlan, launch: TaskLaunch): void;
+  /** The node's tasks run. */
+  started?(): void;
+  /** What a task writes; null is the end of a stream. True where the plugin has taken it. */
+  output?(task: RunningTask, stream: string, chunk: Uint8Array | null): boolean;
+  exited?(task: TaskPlan, status: number): void;
+  /** All tasks of the node have exited. */
+  finish?(): void | Promise<void>;
+  expiration?(expiration: number): void;
+  /** Methods of the job's own service `<uid>-shell-<id>`. */
+  methods?(): Methods;
+  /** Requests of the job's other shells, by method of the shell host. */
+  receive?(method: string, payload: JsonObject): Promise<JsonObject> | null;
+  /** The shell is gone: no timer may be left. */
+  stop?(): void;
+}
+
+export type PluginFactory = (shell: ShellContext) => ShellPlugin | null;

@@ -1,0 +1,282 @@
+/**
+ * The shell of one job on one node (flux-shell(1)): starts the job's tasks here, stands between them and the instance, and
+ * ends when they have.
+ *
+ * Phases: init (plugins prepare; with several nodes all wait for all), running, finishing (plugins finish what they have
+ * under way), done. Invariant: `exited` is called once, after everything that the shell has written is on its way.
+ */
+import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Clock, WaitStatus } from "../base/ports.ts";
+import { exitCodeOfStatus, signalOfStatus, statusOfExit } from "../base/signals.ts";
+import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
+import { Idset } from "../formats/idset.ts";
+import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
+import type { HostEvent } from "../protocol/shell-host.ts";
+import { encodeEvent } from "../sdk/job-protocol.ts";
+import type { Methods } from "../sdk/service.ts";
+import { BUILTIN_PLUGINS } from "./builtin.ts";
+import type { JobPlan, TaskPlan } from "./plan.ts";
+import { ShellLogLevel, type HostFacts, type ShellContext, type ShellPlugin, type TaskLaunch } from "./plugin.ts";
+import { Task } from "./task.ts";
+
+/** Exit codes of a task that could not be started, as shells have them. */
+const EXIT_NOT_FOUND = 127;
+const EXIT_NOT_EXECUTABLE = 126;
+const FALLBACK_CWD = "/tmp";
+
+/** What a shell needs of the host that holds it. */
+export interface ShellSurroundings {
+  readonly facts: HostFacts;
+  report(event: HostEvent): void;
+  /** The shell has ended; what it wrote is in the KVS or on its way. */
+  exited(shell: Shell, status: WaitStatus): void;
+  /** Resolves when every shell of the job has called it. */
+  barrier(): Promise<unknown>;
+}
+
+export class Shell implements ShellContext {
+  readonly plan: JobPlan;
+  readonly host: HostFacts;
+  readonly clock: Clock;
+  readonly guestKey: string;
+  readonly tmpdir: string;
+  readonly isLeader: boolean;
+  readonly #surroundings: ShellSurroundings;
+  readonly #plugins: ShellPlugin[] = [];
+  readonly #tasks = new Map<number, Task>();
+  #phase: "init" | "running" | "finishing" | "done" = "init";
+  #exitCode = 0;
+  #hasTaskExited = false;
+  #cwd: string;
+  /** A signal that came before there were tasks: none is started. */
+  #earlySignal: number | null = null;
+
+  constructor(plan: JobPlan, surroundings: ShellSurroundings) {
+    this.plan = plan;
+    this.#surroundings = surroundings;
+    this.host = surroundings.facts;
+    this.clock = this.host.ports.clock;
+    this.guestKey = `${fluidKvsPath(plan.id)}.guest`;
+    this.isLeader = plan.shellRank === 0;
+    this.tmpdir = `${this.host.rundir}/jobtmp-${plan.shellRank}-${formatFluid(plan.id)}`;
+    this.#cwd = plan.cwd;
+  }
+
+  /** The job's own service name. */
+  get serviceName(): string {
+    return `${this.plan.userid}-shell-${formatFluid(this.plan.id, "f58plain")}`;
+  }
+
+  get runningTasks(): Iterable<Task> {
+    return this.#tasks.values();
+  }
+
+  task(rank: number): Task | undefined {
+    return this.#tasks.get(rank);
+  }
+
+  /** Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. */
+  start(): void {
+    try {
+      this.host.ports.disk.makeDirectory(this.tmpdir, { mode: 0o700, recursive: true });
+      for (const factory of BUILTIN_PLUGINS) {
+        const plugin = factory(this);
+        if (plugin !== null) this.#plugins.push(plugin);
+      }
+      this.#checkCwd();
+      const pending = this.#plugins.flatMap((plugin) => plugin.init?.() ?? []);
+      if (pending.length === 0 && this.plan.brokerRanks.length === 1) return this.#launch();
+      Promise.all(pending)
+        .then(() => (this.plan.brokerRanks.length > 1 ? this.#surroundings.barrier() : undefined))
+        .then(() => this.#launch())
+        .catch((error: unknown) => this.#abort(error));
+    } catch (error) {
+      this.#abort(error);
+    }
+  }
+
+  kill(signum: number): void {
+    if (this.#phase === "init") this.#earlySignal ??= signum;
+    for (const task of this.#tasks.values()) task.kill(signum);
+  }
+
+  /** Gives the job up: the shell ends, whatever its tasks do. */
+  destroy(signum: number): void {
+    this.kill(signum);
+    this.#exitCode = Math.max(this.#exitCode, 128 + signum);
+    this.#tasks.clear();
+    this.#finish();
+  }
+
+  setExpiration(expiration: number): void {
+    for (const plugin of this.#plugins) plugin.expiration?.(expiration);
+  }
+
+  /** The methods of the job's service, from all plugins. */
+  methods(): Methods {
+    return Object.assign({}, ...this.#plugins.map((plugin) => plugin.methods?.() ?? {})) as Methods;
+  }
+
+  /** A request of another shell of the job. Rejects with ENOSYS where no plugin knows it. */
+  receive(method: string, payload: JsonObject): Promise<JsonObject> {
+    for (const plugin of this.#plugins) {
+      const answer = plugin.receive?.(method, payload) ?? null;
+      if (answer !== null) return answer;
+    }
+    return Promise.reject(new FluxError("ENOSYS"));
+  }
+
+  render(template: string, task?: TaskPlan): string {
+    const { plan } = this;
+    const lookup = jobTagLookup({
+      id: plan.id,
+      name: plan.name,
+      nnodes: plan.brokerRanks.length,
+      ntasks: plan.taskCount,
+      tmpdir: this.tmpdir,
+      node: {
+        id: plan.shellRank,
+        name: plan.host,
+        broker_rank: this.host.rank,
+        cores: Idset.from(plan.cores).toString(),
+        gpus: Idset.from(plan.gpus).toString(),
+        ncores: plan.cores.length,
+      },
+      ...(task === undefined ? {} : { task: { rank: task.rank, index: task.localId } }),
+    });
+    return renderMustache(template, lookup);
+  }
+
+  log(level: number, message: string): void {
+    const context = { rank: this.plan.shellRank, level, message };
+    const line = encodeEvent({ timestamp: this.clock.now(), name: "log", context });
+    this.host.batch.append(`${this.guestKey}.output`, line);
+  }
+
+  event(name: string, context: JsonObject): void {
+    const event = { timestamp: this.clock.now(), name, context };
+    this.#surroundings.report({ type: "log", id: this.plan.id, event });
+  }
+
+  exception(severity: number, type: string, note: string): void {
+    this.#surroundings.report({ type: "exception", id: this.plan.id, severity, kind: type, note });
+  }
+
+  #checkCwd(): void {
+    const info = this.host.ports.disk.info(this.plan.cwd);
+    if (info?.kind === "directory") return;
+    const why = errnoSentence(info === null ? 2 : 20);
+    const message = `host ${this.plan.host}: Could not change dir to ${this.plan.cwd}: ${why}. Going to ${FALLBACK_CWD} instead`;
+    this.log(ShellLogLevel.error, message);
+    this.#cwd = FALLBACK_CWD;
+  }
+
+  #launch(): void {
+    if (this.#phase !== "init") return;
+    this.#phase = "running";
+    if (this.isLeader)
+      this.event("shell.init", {
+        service: this.serviceName,
+        "leader-rank": this.host.rank,
+        size: this.plan.brokerRanks.length,
+      });
+    if (this.#earlySignal !== null) {
+      this.#exitCode = 128 + this.#earlySignal;
+      return this.#finish();
+    }
+    for (const task of this.plan.tasks) if (!this.#spawn(task)) break;
+    if (this.#exitCode === 0) {
+      if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped() });
+      for (const plugin of this.#plugins) plugin.started?.();
+    }
+    if (this.#tasks.size === 0) this.#finish();
+  }
+
+  /** Returns false where the program could not be started: the job has failed then. */
+  #spawn(plan: TaskPlan): boolean {
+    const launch: TaskLaunch = {
+      argv: this.plan.command.map((word) => this.render(word, plan)),
+      env: { ...this.plan.environment },
+      cwd: this.#cwd,
+      stdin: "pipe",
+      cpus: null,
+      rlimits: {},
+      channels: [],
+    };
+    for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
+    try {
+      const task = new Task(plan, launch, this.host.ports.exec, {
+        output: (from, stream, chunk) => this.#output(from, stream, chunk),
+        exited: (from, status) => this.#taskExited(from, status),
+      });
+      this.#tasks.set(plan.rank, task);
+      return true;
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      const note = `task ${plan.rank} (host ${this.plan.host}): start failed: ${error.message}`;
+      this.#exitCode = error.is("ENOENT") ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+      this.log(ShellLogLevel.fatal, note);
+      this.exception(0, "exec", note);
+      this.kill(9);
+      return false;
+    }
+  }
+
+  #output(task: Task, stream: string, chunk: Uint8Array | null): void {
+    try {
+      for (const plugin of this.#plugins) if (plugin.output?.(task, stream, chunk) === true) return;
+    } catch (error) {
+      // A file that takes no more (disk full): the job fails, its tasks are ended by the exception.
+      if (!isFluxError(error)) throw error;
+      this.log(ShellLogLevel.fatal, error.message);
+      this.exception(0, "exec", error.message);
+    }
+  }
+
+  #taskExited(task: Task, status: WaitStatus): void {
+    if (!this.#tasks.delete(task.plan.rank)) return;
+    this.#exitCode = Math.max(this.#exitCode, exitCodeOfStatus(status));
+    if (!this.#hasTaskExited && this.isLeader)
+      this.event("shell.task-exit", {
+        localid: task.plan.localId,
+        rank: task.plan.rank,
+        state: "Exited",
+        pid: task.pid,
+        wait_status: status,
+        signaled: signalOfStatus(status),
+        exitcode: exitCodeOfStatus(status),
+      });
+    this.#hasTaskExited = true;
+    for (const plugin of this.#plugins) plugin.exited?.(task.plan, status);
+    if (this.#tasks.size === 0) this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#phase === "finishing" || this.#phase === "done") return;
+    this.#phase = "finishing";
+    const pending = this.#plugins.flatMap((plugin) => plugin.finish?.() ?? []);
+    if (pending.length === 0) return this.#end();
+    void Promise.allSettled(pending).then(() => this.#end());
+  }
+
+  /** The job cannot be started as it asks. */
+  #abort(error: unknown): void {
+    if (!isFluxError(error)) throw error;
+    if (this.#phase !== "init") return;
+    this.#exitCode = 1;
+    // A canceled barrier means that the job has failed elsewhere, and that is known.
+    if (!error.is("ECANCELED")) {
+      this.log(ShellLogLevel.fatal, error.message);
+      this.exception(0, "exec", error.message);
+    }
+    this.#finish();
+  }
+
+  #end(): void {
+    this.#phase = "done";
+    for (const plugin of this.#plugins) plugin.stop?.();
+    this.host.ports.disk.remove(this.tmpdir);
+    this.#surroundings.exited(this, statusOfExit(this.#exitCode));
+  }
+}

@@ -1,0 +1,68 @@
+/** One task: its process, from the launch that the plugins have completed to its exit. */
+import { FluxError, errnoSentence, isFluxError } from "../base/errors.ts";
+import type { ChildProcess, Exec, WaitStatus } from "../base/ports.ts";
+import type { TaskPlan } from "./plan.ts";
+import type { RunningTask, TaskLaunch } from "./plugin.ts";
+
+export interface TaskListener {
+  output(task: Task, stream: string, chunk: Uint8Array | null): void;
+  exited(task: Task, status: WaitStatus): void;
+}
+
+export class Task implements RunningTask {
+  readonly plan: TaskPlan;
+  readonly #child: ChildProcess;
+
+  /** Starts the program. Throws FluxError with the errno of what failed and a sentence that names the program. */
+  constructor(plan: TaskPlan, launch: TaskLaunch, exec: Exec, listener: TaskListener) {
+    this.plan = plan;
+    const { argv, env, cwd, stdin, cpus, rlimits, channels } = launch;
+    try {
+      this.#child = exec.spawn(
+        {
+          argv,
+          env,
+          cwd,
+          stdin,
+          stdout: "pipe",
+          stderr: "pipe",
+          channels,
+          rlimits,
+          ...(cpus === null ? {} : { cpus }),
+        },
+        {
+          output: (stream, chunk) => listener.output(this, stream, chunk),
+          exit: (status) => listener.exited(this, status),
+        },
+      );
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      throw new FluxError(error.errnum, `${argv[0] ?? ""}: ${errnoSentence(error.errnum)}`, { cause: error });
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Signals the task and what it has started. */
+  kill(signum: number): void {
+    this.#child.kill(signum, { group: true });
+  }
+
+  write(stream: string, chunk: Uint8Array): boolean {
+    return this.#child.write(stream, chunk);
+  }
+  drained(stream: string): Promise<void> {
+    return this.#child.drained(stream);
+  }
+  closeInput(stream: string): void {
+    this.#child.closeInput(stream);
+  }
+  pauseOutput(stream: string): void {
+    this.#child.pauseOutput(stream);
+  }
+  resumeOutput(stream: string): void {
+    this.#child.resumeOutput(stream);
+  }
+}

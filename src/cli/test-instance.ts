@@ -38,7 +38,8 @@ export async function startMany(
     context.fail(`error accessing --test-rundir: ${given}: No such file or directory`);
   const rundir = given ?? ports.disk.makeTemporaryDirectory(`${ports.host.temporaryDirectory}/flux-`);
   if (given !== null && isNew) ports.disk.makeDirectory(given, { mode: 0o700 });
-  const isRemoved = given === null || context.options.has("test-rundir-cleanup") || (isNew && context.options.has("rundir"));
+  const isRemoved =
+    given === null || context.options.has("test-rundir-cleanup") || (isNew && context.options.has("rundir"));
   try {
     return await new TestInstance(context, ports, size, rundir, words, program).run();
   } finally {
@@ -96,11 +97,9 @@ class TestInstance {
     const onlyLeader = options.text("test-start-mode") === "leader";
     const timeout = this.#exitTimeout();
     const starting = this.#members.filter(({ rank }) => rank === 0 || !onlyLeader);
-    if (this.#verbosity > 0)
-      for (const { rank } of starting) this.#say(`${rank}: ${this.#argv(rank).join(" ")}`);
+    if (this.#verbosity > 0) for (const { rank } of starting) this.#say(`${rank}: ${this.#argv(rank).join(" ")}`);
     if (options.has("noexec")) return Promise.resolve(0);
-    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"])
-      this.#context.onSignal(name, () => this.#passSignal(name));
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) this.#context.onSignal(name, () => this.#passSignal(name));
     return new Promise((resolve) => {
       this.#resolve = resolve;
       for (const member of starting) this.#start(member, timeout);

@@ -13,25 +13,62 @@ export const command: Command = defineCommand({
   name: "start",
   dialect: "getopt",
   summary: "bootstrap a local Flux instance",
-  usage: "[launcher] flux start [OPTIONS] [initial-program [args...]]",
+  usage: "[OPTIONS] [initial-program [args...]]",
   stopAtOperand: true,
   options: [
-    { names: ["verbose"], short: "v", argument: "LEVEL", optionalArgument: true, repeatable: true, help: "Be annoyingly chatty by level" },
+    {
+      names: ["verbose"],
+      short: "v",
+      argument: "LEVEL",
+      optionalArgument: true,
+      repeatable: true,
+      help: "Be annoyingly chatty by level",
+    },
     { names: ["noexec"], short: "X", help: "Don't execute (useful with -v, --verbose)" },
-    { names: ["broker-opts"], short: "o", argument: "OPTS", repeatable: true, help: "Add comma-separated broker options, e.g. \"-o,-v\"" },
+    {
+      names: ["broker-opts"],
+      short: "o",
+      argument: "OPTS",
+      repeatable: true,
+      help: 'Add comma-separated broker options, e.g. "-o,-v"',
+    },
     { names: ["setattr"], short: "S", argument: "ATTR=VAL", repeatable: true, help: "Set a broker attribute" },
-    { names: ["config-path"], short: "c", argument: "PATH", repeatable: true, help: "Set path to broker configuration" },
+    {
+      names: ["config-path"],
+      short: "c",
+      argument: "PATH",
+      repeatable: true,
+      help: "Set path to broker configuration",
+    },
     { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
     { names: ["rundir"], argument: "DIR", help: "(only with --test-size) Use DIR as the rundir of the instance" },
     { names: ["wrap"], argument: "ARGS,...", help: "Wrap broker execution in comma-separated arguments" },
-    { names: ["test-size"], short: "s", argument: "N", integer: true, help: "Start a test instance by launching N brokers locally" },
+    {
+      names: ["test-size"],
+      short: "s",
+      argument: "N",
+      integer: true,
+      help: "Start a test instance by launching N brokers locally",
+    },
     { names: ["test-hosts"], argument: "HOSTLIST", help: "Set list of test hosts (default: local hostname for all)" },
-    { names: ["test-exit-timeout"], argument: "FSD", help: "After a broker exits, kill other brokers after timeout (default 20s)" },
-    { names: ["test-exit-mode"], argument: "any|leader", help: "Trigger exit timer on leader/any broker exit (default=any)" },
+    {
+      names: ["test-exit-timeout"],
+      argument: "FSD",
+      help: "After a broker exits, kill other brokers after timeout (default 20s)",
+    },
+    {
+      names: ["test-exit-mode"],
+      argument: "any|leader",
+      help: "Trigger exit timer on leader/any broker exit (default=any)",
+    },
     { names: ["test-start-mode"], argument: "all|leader", help: "Start all brokers, or the leader only (default=all)" },
     { names: ["test-rundir"], argument: "DIR", help: "Use DIR as broker run directory" },
     { names: ["test-rundir-cleanup"], help: "Clean up --test-rundir DIR upon flux-start exit" },
-    { names: ["test-pmi-clique"], argument: "single|per-broker|none", help: "Set PMI_process_mapping mode (default=single)" },
+    {
+      names: ["test-pmi-clique"],
+      argument: "single|per-broker|none",
+      help: "Set PMI_process_mapping mode (default=single)",
+    },
   ],
   operands: [{ name: "initial-program", arity: "..." }],
   run: start,
@@ -55,7 +92,8 @@ async function start(context: CommandContext): Promise<number> {
 
 function checkChoice(context: CommandContext, name: string, choices: readonly string[]): void {
   const value = context.options.text(name);
-  if (value !== null && !choices.includes(value)) context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
+  if (value !== null && !choices.includes(value))
+    context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
 }
 
 /** The options that the broker gets, in its own form. */
@@ -75,7 +113,11 @@ export function verbosity(context: CommandContext): number {
   return levels.reduce((sum, level) => sum + (/^v*$/.test(level) ? 1 + level.length : Number(level)), 0);
 }
 
-async function startOne(context: CommandContext, words: readonly string[], program: readonly string[]): Promise<number> {
+async function startOne(
+  context: CommandContext,
+  words: readonly string[],
+  program: readonly string[],
+): Promise<number> {
   const { options } = context;
   const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
   const argv = [...wrap, context.host.fluxPath, "broker", ...words, ...program];

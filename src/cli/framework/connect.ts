@@ -5,6 +5,7 @@
 import { isFluxError, FluxError } from "../../base/errors.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import { Handle } from "../../sdk/handle.ts";
+import { nodeClock } from "../../host/clock.ts";
 import { nodeNet } from "../../host/net.ts";
 import type { Dialect } from "./command.ts";
 
@@ -22,8 +23,9 @@ async function connectTo(uri: string): Promise<Handle> {
   const scheme = /^([^:]*):\/\/(.*)$/s.exec(uri);
   if (scheme === null || scheme[1] !== "local")
     throw new FluxError("ENOENT", `Unable to find connector name '${scheme?.[1] ?? uri}'`);
-  const path = scheme[2]!.replace(/\?.*$/s, "");
-  return new Handle(await connectLocal(nodeNet(), path));
+  const retries = process.env["FLUX_LOCAL_CONNECTOR_RETRY_COUNT"];
+  const options = retries === undefined ? {} : { retries: Number(retries) };
+  return new Handle(await connectLocal({ net: nodeNet(), clock: nodeClock() }, uri, options));
 }
 
 async function connectByPath(path: string): Promise<Handle> {

@@ -45,7 +45,7 @@ export class RunningCommand implements CommandContext {
   }
 
   ports(): Promise<Ports> {
-    return (this.#ports ??= import("../../host/ports.ts").then((module) => module.nodePorts()));
+    return (this.#ports ??= import("../../host/index.ts").then((module) => module.nodePorts()));
   }
 
   async open(uri?: string): Promise<Handle> {

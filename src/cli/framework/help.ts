@@ -142,9 +142,11 @@ function groups(options: readonly OptionSpec[]): Map<string, OptionSpec[]> {
 
 /** A label and its text beside it; under it where the label is long. */
 function entry(label: string, help: string, column: number, width: number): string {
-  const lines = wrap(help, width - column);
+  // getopt's printer leaves a text alone that just fits, and asks for one space between label and text, argparse's for two.
+  const getopt = width === GETOPT_WIDTH;
+  const lines = getopt && help.length === width - column + 1 ? [help] : wrap(help, width - column);
   const indent = " ".repeat(column);
-  const fits = label.length < column - 1;
+  const fits = label.length < column - (getopt ? 0 : 1);
   if (lines.length === 0) return `${label}\n`;
   const first = fits ? label.padEnd(column) + lines[0]! : `${label}\n${indent}${lines[0]!}`;
   return [first, ...lines.slice(1).map((line) => indent + line)].join("\n") + "\n";

@@ -1,0 +1,291 @@
+/** `flux exec`: runs a program on brokers, outside of any job (flux-exec(1), RFC 42). */
+import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
+import { Idset } from "../../formats/idset.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { LineLabeler } from "../output/line-labeler.ts";
+
+const FLAG_STDOUT = 1;
+const FLAG_STDERR = 2;
+const FLAG_CREDIT = 8;
+const FLAG_WAITABLE = 16;
+const EXIT_CANNOT_START = 127;
+const EXIT_NO_HOST = 68;
+/** Two Ctrl-C within this time end the command itself. */
+const IMPATIENCE_MS = 1000;
+
+export const command: Command = defineCommand({
+  name: "exec",
+  dialect: "getopt",
+  summary: "execute processes across brokers",
+  usage: "[OPTIONS]...",
+  stopAtOperand: true,
+  options: [
+    { names: ["rank"], short: "r", argument: "IDSET", help: 'Specify target ranks.  Default is "all"' },
+    { names: ["exclude"], short: "x", argument: "IDSET", help: "Exclude ranks from target." },
+    { names: ["bg"], help: "Run process in background and exit" },
+    { names: ["waitable"], help: "Process remains a zombie until exit status is collected" },
+    { names: ["label"], argument: "LABEL", help: "Set a remote process label." },
+    { names: ["dir"], short: "d", argument: "PATH", help: "Set the working directory to PATH" },
+    { names: ["label-io"], short: "l", help: "Label lines of output with the source RANK" },
+    { names: ["noinput"], short: "n", help: "Redirect stdin from /dev/null" },
+    { names: ["verbose"], short: "v", repeatable: true, help: "Run with more verbosity." },
+    { names: ["quiet"], short: "q", help: "Suppress extraneous output." },
+    { names: ["service"], argument: "NAME", hidden: true, help: "Specify service to use. Default rexec." },
+  ],
+  operands: [{ name: "COMMAND", arity: "..." }],
+  run: async (context) => {
+    if (context.operands.length === 0) context.failUsage();
+    const handle = await context.open();
+    return new Execution(context, handle, await targetRanks(context, handle)).run();
+  },
+});
+
+async function targetRanks(context: CommandContext, handle: Handle): Promise<number[]> {
+  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "size" });
+  const all = Idset.upTo(Number(value));
+  const parse = (option: string): Idset | null => {
+    const text = context.options.text(option);
+    if (text === null || text === "all") return text === null ? null : all;
+    return Idset.tryParse(text) ?? context.fail(`error parsing --${option}: '${text}' is not an idset`);
+  };
+  const wanted = parse("rank") ?? all;
+  if (!all.includes(wanted)) context.fail(`One or more invalid --ranks specified: ${context.options.text("rank")}`);
+  const excluded = parse("exclude");
+  const ranks = excluded === null ? wanted : wanted.subtract(excluded);
+  if (ranks.isEmpty) context.fail("No targets specified");
+  return [...ranks];
+}
+
+interface Target {
+  readonly rank: number;
+  matchtag: number;
+  pid: number;
+  isRunning: boolean;
+  credit: number;
+  readonly out: Record<string, LineLabeler>;
+}
+
+class Execution {
+  readonly #context: CommandContext;
+  readonly #handle: Handle;
+  readonly #targets: readonly Target[];
+  readonly #service: string;
+  readonly #startMs: number = performance.now();
+  #running: number;
+  #exitCode = 0;
+  #complete: () => void = () => {};
+  #wakeInput: () => void = () => {};
+  #interruptedMs = -Infinity;
+
+  constructor(context: CommandContext, handle: Handle, ranks: readonly number[]) {
+    this.#context = context;
+    this.#handle = handle;
+    this.#service = context.options.text("service") ?? "rexec";
+    this.#running = ranks.length;
+    this.#targets = ranks.map((rank) => {
+      const label = context.options.has("label-io") ? `${rank}: ` : null;
+      const out: Record<string, LineLabeler> = {};
+      if (label !== null) {
+        out["stdout"] = new LineLabeler(label, (text) => context.out(text));
+        out["stderr"] = new LineLabeler(label, (text) => context.err(text));
+      }
+      return { rank, matchtag: 0, pid: 0, isRunning: true, credit: 0, out };
+    });
+  }
+
+  async run(): Promise<number> {
+    if (this.#context.options.has("bg")) return this.#runInBackground();
+    this.#forwardSignals();
+    const finished = new Promise<void>((resolve) => (this.#complete = resolve));
+    this.#tell(`Starting ${this.#context.operands.join(" ")} on ${this.#rankText()}`);
+    for (const target of this.#targets) this.#start(target);
+    this.#tell("Sent all requests");
+    void this.#sendInput();
+    await finished;
+    this.#tell(`${this.#targets.length} tasks complete with code ${this.#exitCode}`);
+    return this.#exitCode;
+  }
+
+  #rankText(): string {
+    return Idset.from(this.#targets.map(({ rank }) => rank)).format();
+  }
+
+  #tell(text: string): void {
+    if (this.#context.options.has("verbose"))
+      this.#context.err(`${(performance.now() - this.#startMs).toFixed(6)}ms: ${text}\n`);
+  }
+
+  #request(flags: number): JsonObject {
+    const { options, host, operands } = this.#context;
+    const label = options.text("label");
+    const env: Record<string, string> = {};
+    for (const [name, value] of Object.entries(host.env)) if (!name.startsWith("FLUX_PROXY")) env[name] = value;
+    return {
+      cmd: {
+        cwd: options.text("dir") ?? host.cwd,
+        cmdline: operands,
+        env,
+        opts: {},
+        channels: [],
+        msgchan: [],
+        ...(label === null ? {} : { label }),
+      },
+      flags,
+      local_flags: 0,
+    };
+  }
+
+  async #runInBackground(): Promise<number> {
+    const flags = FLAG_STDOUT | FLAG_STDERR | (this.#context.options.has("waitable") ? FLAG_WAITABLE : 0);
+    for (const { rank } of this.#targets) {
+      try {
+        const answer = await this.#handle.rpc<{ pid: number }>(`${this.#service}.exec`, this.#request(flags), {
+          nodeid: rank,
+        });
+        this.#context.out(`${rank}: ${answer.pid}\n`);
+      } catch (error) {
+        if (!(error instanceof FluxError)) throw error;
+        this.#failed(rank, error);
+      }
+    }
+    return this.#exitCode;
+  }
+
+  #start(target: Target): void {
+    const flags = FLAG_STDOUT | FLAG_STDERR | FLAG_CREDIT;
+    const stream = this.#handle.open(
+      `${this.#service}.exec`,
+      this.#request(flags),
+      {
+        item: (payload) => payload !== null && this.#receive(target, payload.value),
+        end: (error) => this.#ended(target, error),
+      },
+      { nodeid: target.rank },
+    );
+    target.matchtag = stream.matchtag;
+  }
+
+  #receive(target: Target, answer: JsonObject): void {
+    switch (answer["type"]) {
+      case "started":
+        target.pid = Number(answer["pid"]);
+        return;
+      case "add-credit":
+        target.credit += Number((answer["channels"] as JsonObject)["stdin"] ?? 0);
+        return this.#wakeInput();
+      case "output":
+        return this.#output(target, answer["io"] as JsonObject);
+      case "finished":
+        return this.#finished(target, Number(answer["status"]));
+    }
+  }
+
+  #output(target: Target, io: JsonObject): void {
+    const { stream, data, encoding } = io;
+    if (typeof data !== "string" || typeof stream !== "string") return;
+    const bytes = encoding === "base64" ? (base64Decode(data) ?? new Uint8Array(0)) : utf8Encode(data);
+    const labeler = target.out[stream];
+    if (labeler !== undefined) labeler.feed(bytes);
+    else if (stream === "stderr") this.#context.err(bytes);
+    else this.#context.out(bytes);
+  }
+
+  #finished(target: Target, status: number): void {
+    const exitCode = exitCodeOfStatus(status);
+    this.#exitCode = Math.max(this.#exitCode, exitCode);
+    for (const labeler of Object.values(target.out)) labeler.finish();
+    if (status === 0 || this.#context.options.has("quiet")) return;
+    const signum = signalOfStatus(status);
+    this.#context.err(`${target.rank}: ${signum === 0 ? `Exit ${exitCode}` : signalSentence(signum)}\n`);
+  }
+
+  #ended(target: Target, error: FluxError | null): void {
+    target.isRunning = false;
+    if (error !== null) this.#failed(target.rank, error);
+    this.#wakeInput();
+    if (--this.#running === 0) this.#complete();
+  }
+
+  #failed(rank: number, error: FluxError): void {
+    const [program] = this.#context.operands;
+    const isLost = error.is("EHOSTUNREACH");
+    const reason = isLost ? "No route to host" : `error launching process: ${sentenceOf(error)}`;
+    this.#context.complain(`Error: rank ${rank}: ${program}: ${reason}`);
+    this.#exitCode = Math.max(this.#exitCode, isLost ? EXIT_NO_HOST : EXIT_CANNOT_START);
+  }
+
+  // ---- Input
+
+  async #sendInput(): Promise<void> {
+    if (!this.#context.options.has("noinput")) {
+      for await (const chunk of this.#context.inputChunks()) {
+        for (let offset = 0; offset < chunk.byteLength;) {
+          const room = await this.#room();
+          if (room === 0) return;
+          const piece = chunk.subarray(offset, offset + room);
+          this.#write({ ...encoded(piece) }, piece.byteLength);
+          offset += piece.byteLength;
+        }
+      }
+    }
+    this.#write({ eof: true }, 0);
+  }
+
+  /** How much every running process can take; 0 when none runs any more. */
+  async #room(): Promise<number> {
+    for (;;) {
+      const running = this.#targets.filter((target) => target.isRunning);
+      if (running.length === 0) return 0;
+      const room = Math.min(...running.map((target) => target.credit));
+      if (room > 0) return room;
+      await new Promise<void>((resolve) => (this.#wakeInput = resolve));
+    }
+  }
+
+  #write(data: object, length: number): void {
+    for (const target of this.#targets) {
+      if (!target.isRunning) continue;
+      target.credit -= length;
+      const io = { stream: "stdin", rank: String(target.rank), ...data };
+      this.#handle.send(`${this.#service}.write`, { matchtag: target.matchtag, io }, { nodeid: target.rank });
+    }
+  }
+
+  // ---- Signals
+
+  #forwardSignals(): void {
+    for (const name of ["SIGINT", "SIGTERM"])
+      this.#context.onSignal(name, () => {
+        const nowMs = performance.now();
+        if (name === "SIGINT" && nowMs - this.#interruptedMs < IMPATIENCE_MS) {
+          this.#exitCode = 128 + SIGNALS[name]!;
+          return this.#complete();
+        }
+        if (name === "SIGINT") this.#interruptedMs = nowMs;
+        this.#kill(SIGNALS[name]!);
+      });
+  }
+
+  #kill(signum: number): void {
+    for (const { rank, pid, isRunning } of this.#targets) {
+      if (!isRunning || pid === 0) continue;
+      // It may have ended in the meantime.
+      this.#handle.rpc(`${this.#service}.kill`, { pid, signum }, { nodeid: rank }).catch(() => undefined);
+    }
+  }
+}
+
+/** The reason alone: the broker's text names the program too. */
+function sentenceOf(error: FluxError): string {
+  const colon = error.message.lastIndexOf(": ");
+  return colon < 0 ? error.message : error.message.slice(colon + 2);
+}
+
+function encoded(piece: Uint8Array): JsonObject {
+  const text = utf8DecodeStrict(piece);
+  return text === null ? { data: base64Encode(piece), encoding: "base64" } : { data: text };
+}

@@ -1,0 +1,21 @@
+/** `flux getattr`: the value of a broker attribute. */
+import { defineCommand, type Command } from "../framework/command.ts";
+
+export const command: Command = defineCommand({
+  name: "getattr",
+  usageProgram: "flux getattr",
+  dialect: "getopt",
+  summary: "Get broker attribute",
+  description: "Get broker attribute",
+  usage: "name",
+  operands: [{ name: "name", arity: "1" }],
+  run: async (context) => {
+    const [name, ...rest] = context.operands;
+    if (name === undefined || rest.length > 0) context.failUsage();
+    const handle = await context.open();
+    const { value } = await handle
+      .rpc<{ value: string }>("attr.get", { name })
+      .catch((error: Error) => context.fail(`${name}: ${error.message}`));
+    context.out(`${value}\n`);
+  },
+});

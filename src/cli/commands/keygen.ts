@@ -1,0 +1,23 @@
+/** `flux keygen`: makes the key file that the brokers of a configured instance share (flux-keygen(1)). */
+import { formatKeyFile } from "../../broker/boot-config.ts";
+import { utf8Encode } from "../../base/bytes.ts";
+import { defineCommand, type Command } from "../framework/command.ts";
+
+const PRIVATE_MODE = 0o600;
+
+export const command: Command = defineCommand({
+  name: "keygen",
+  dialect: "getopt",
+  summary: "generate keys for Flux security",
+  usage: "[OPTIONS] [PATH]",
+  options: [{ names: ["name"], short: "n", argument: "NAME", help: "Set certificate name (default: hostname)" }],
+  operands: [{ name: "PATH", arity: "?" }],
+  run: async (context) => {
+    const [path, ...rest] = context.operands;
+    if (rest.length > 0) return context.failUsage();
+    const ports = await context.ports();
+    const text = formatKeyFile(ports.codec.generateKeyPair(), context.options.text("name") ?? ports.host.hostname);
+    if (path === undefined) return context.complain("WARNING: add PATH argument to save generated certificate");
+    ports.disk.writeFile(path, utf8Encode(text), { mode: PRIVATE_MODE });
+  },
+});

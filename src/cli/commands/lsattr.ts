@@ -1,0 +1,38 @@
+/** `flux lsattr`: the attributes that are set, with their values on request. */
+import { isFluxError } from "../../base/errors.ts";
+import { defineCommand, type Command } from "../framework/command.ts";
+
+const NAME_COLUMNS = 40;
+
+export const command: Command = defineCommand({
+  name: "lsattr",
+  usageProgram: "flux lsattr",
+  dialect: "getopt",
+  summary: "List broker attributes",
+  description: "List broker attributes",
+  usage: "[OPTIONS]",
+  options: [{ names: ["values"], short: "v", help: "List values with attributes" }],
+  run: async (context) => {
+    if (context.operands.length > 0) context.failUsage();
+    const handle = await context.open();
+    const { names } = await handle.rpc<{ names: string[] }>("attr.list");
+    const values = await Promise.all(
+      names.map(async (name) => {
+        try {
+          return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+        } catch (error) {
+          // Known, but not set.
+          if (isFluxError(error, "ENOENT")) return null;
+          throw error;
+        }
+      }),
+    );
+    const withValues = context.options.has("values");
+    names.forEach((name, index) => {
+      const value = values[index];
+      if (value === null || value === undefined) return;
+      const shown = value === "" ? "-" : value;
+      context.out(withValues ? `${name.padEnd(NAME_COLUMNS - 1)} ${shown}\n` : `${name}\n`);
+    });
+  },
+});

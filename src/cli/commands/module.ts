@@ -1,0 +1,246 @@
+/** `flux module`: the services of a broker (flux-module(1)). */
+import { resolve } from "node:path";
+import { errorText, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { moduleNameOf } from "../../broker/module-service.ts";
+import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { pythonJson } from "../output/python-json.ts";
+
+interface ModuleEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly idle: number;
+  readonly status: number;
+  readonly services: readonly string[];
+  readonly sendqueue: number;
+  readonly recvqueue: number;
+}
+
+const STATUS_LETTERS = "IRFX";
+const IDLE_UNKNOWN = 99999;
+const SERVICE_COLUMNS = 7;
+
+const name: OptionSpec = { names: ["name"], short: "n", argument: "NAME", help: "Override default module name" };
+const exec: OptionSpec = { names: ["exec"], help: "Run module as a separate process" };
+const loader: OptionSpec = { names: ["loader"], argument: "PATH", help: "Specify module loader path (implies --exec)" };
+
+const list: Command = {
+  name: "list",
+  dialect: "getopt",
+  summary: "List loaded modules",
+  usage: "[OPTIONS]",
+  options: [{ names: ["long"], short: "l", help: "Include full DSO path for each module" }],
+  run: async (context) => {
+    const handle = await context.open();
+    const { mods } = await handle.rpc<{ mods: ModuleEntry[] }>("module.list");
+    const isLong = context.options.has("long");
+    context.out(`Module                    Idle  S Sendq Recvq Service${isLong ? "  Path" : ""}\n`);
+    for (const module of mods) context.out(`${rowOf(module, isLong)}\n`);
+  },
+};
+
+function rowOf(module: ModuleEntry, isLong: boolean): string {
+  const idle = module.idle > IDLE_UNKNOWN ? "idle" : String(module.idle);
+  const letter = STATUS_LETTERS[module.status] ?? "?";
+  const services = module.services.join(",");
+  const cut = services.length > SERVICE_COLUMNS ? `${services.slice(0, SERVICE_COLUMNS - 1)}+` : services;
+  const row = [
+    module.name.padEnd(24),
+    idle.padStart(6),
+    ` ${letter}`,
+    String(module.sendqueue).padStart(5),
+    String(module.recvqueue).padStart(5),
+  ].join(" ");
+  return isLong ? `${row} ${cut.padEnd(SERVICE_COLUMNS)}  ${module.path}` : `${row} ${services}`;
+}
+
+function loadRequest(context: CommandContext): { path: string; payload: JsonObject } {
+  const [path, ...args] = context.operands;
+  if (path === undefined) return context.failUsage();
+  const { options } = context;
+  const wanted = options.text("name");
+  const loaderPath = options.text("loader");
+  const payload = {
+    // The broker has another working directory.
+    path: path.includes("/") ? resolve(path) : path,
+    args,
+    ...(wanted === null ? {} : { name: wanted }),
+    ...(options.has("exec") || loaderPath !== null ? { exec: true } : {}),
+    ...(loaderPath === null ? {} : { loader: loaderPath }),
+  };
+  return { path, payload };
+}
+
+const load: Command = {
+  name: "load",
+  dialect: "getopt",
+  summary: "Load module",
+  usage: "[OPTIONS] module [args...]",
+  stopAtOperand: true,
+  options: [name, exec, loader],
+  operands: [
+    { name: "module", arity: "1" },
+    { name: "args", arity: "*" },
+  ],
+  run: async (context) => {
+    const { path, payload } = loadRequest(context);
+    const handle = await context.open();
+    await handle
+      .rpc("module.load", payload)
+      .catch((error: unknown) => context.fail(`load ${path}: ${errorText(error)}`));
+  },
+};
+
+async function removeModule(context: CommandContext, target: string, force: boolean): Promise<void> {
+  const handle = await context.open();
+  try {
+    await handle.rpc("module.remove", { name: target, ...(context.options.has("cancel") ? { cancel: true } : {}) });
+  } catch (error) {
+    if (!(force && isFluxError(error, "ENOENT"))) context.fail(`remove ${target}: ${errorText(error)}`);
+  }
+}
+
+const remove: Command = {
+  name: "remove",
+  dialect: "getopt",
+  summary: "Unload module",
+  usage: "[OPTIONS] name",
+  options: [
+    { names: ["force"], short: "f", help: "Ignore nonexistent modules" },
+    { names: ["cancel"], help: "Force the module to end" },
+  ],
+  operands: [{ name: "name", arity: "1" }],
+  run: async (context) => {
+    const [target, ...rest] = context.operands;
+    if (target === undefined || rest.length > 0) return context.failUsage();
+    await removeModule(context, target, context.options.has("force"));
+  },
+};
+
+const reload: Command = {
+  name: "reload",
+  dialect: "getopt",
+  summary: "Reload module",
+  usage: "[OPTIONS] module [args...]",
+  stopAtOperand: true,
+  options: [{ names: ["force"], short: "f", help: "Ignore nonexistent modules" }, name, exec, loader],
+  operands: [
+    { name: "module", arity: "1" },
+    { name: "args", arity: "*" },
+  ],
+  run: async (context) => {
+    const { path, payload } = loadRequest(context);
+    await removeModule(context, context.options.text("name") ?? moduleNameOf(path), context.options.has("force"));
+    const handle = await context.open();
+    await handle
+      .rpc("module.load", payload)
+      .catch((error: unknown) => context.fail(`load ${path}: ${errorText(error)}`));
+  },
+};
+
+const stats: Command = {
+  name: "stats",
+  dialect: "getopt",
+  summary: "Display stats on module",
+  usage: "[OPTIONS] name",
+  options: [
+    { names: ["parse"], short: "p", argument: "OBJNAME", help: "Parse object period-delimited object name" },
+    { names: ["scale"], short: "s", argument: "N", help: "Scale numeric JSON value by N" },
+    {
+      names: ["type"],
+      short: "t",
+      argument: "int|double",
+      choices: ["int", "double"],
+      help: "Convert JSON value to specified type",
+    },
+    {
+      names: ["rusage"],
+      short: "R",
+      argument: "WHO",
+      optionalArgument: true,
+      help: "Request rusage data instead of stats",
+    },
+    { names: ["clear"], short: "c", help: "Clear stats on target rank" },
+    { names: ["clear-all"], short: "C", help: "Clear stats on all ranks" },
+  ],
+  operands: [{ name: "name", arity: "1" }],
+  run: showStats,
+};
+
+async function showStats(context: CommandContext): Promise<void> {
+  const [target, ...rest] = context.operands;
+  if (target === undefined || rest.length > 0) return context.failUsage();
+  const { options } = context;
+  const handle = await context.open();
+  const call = (topic: string, payload?: object): Promise<JsonObject> =>
+    handle
+      .rpc<JsonObject>(`${target}.${topic}`, payload)
+      .catch((error: unknown) => context.fail(`${target}.${topic}: ${errorText(error)}`));
+  if (options.has("clear-all")) return handle.sendEvent(`${target}.stats-clear`);
+  if (options.has("clear")) return void (await call("stats-clear"));
+  const answer = options.has("rusage")
+    ? await call("rusage", { who: options.text("rusage") ?? "self" })
+    : await call("stats-get");
+  const path = options.text("parse");
+  const value = path === null ? answer : memberOf(answer, path);
+  if (value === undefined) context.fail(`${path}: not found in the stats of ${target}`);
+  context.out(`${statText(context, value)}\n`);
+}
+
+function memberOf(object: JsonValue, path: string): JsonValue | undefined {
+  let value: JsonValue | undefined = object;
+  for (const key of path.split(".")) value = isJsonObject(value) ? value[key] : undefined;
+  return value;
+}
+
+function statText(context: CommandContext, value: JsonValue): string {
+  const { options } = context;
+  const type = options.text("type");
+  const scale = Number(options.text("scale") ?? "1");
+  if (typeof value === "number") {
+    const scaled = value * scale;
+    return type === "int" ? String(Math.trunc(scaled)) : type === "double" ? scaled.toFixed(6) : String(scaled);
+  }
+  return isJsonObject(value) ? pythonJson(value, { indent: 1 }) : stringifyJson(value);
+}
+
+const debug: Command = {
+  name: "debug",
+  dialect: "getopt",
+  summary: "Get/set module debug flags",
+  usage: "[OPTIONS] name",
+  options: [
+    { names: ["clear"], short: "c", help: "Set debug flags to 0" },
+    { names: ["set"], short: "S", argument: "MASK", help: "Set debug flags to MASK" },
+    { names: ["setbit"], short: "s", argument: "MASK", help: "Set one debug flag to 1" },
+    { names: ["clearbit"], short: "C", argument: "MASK", help: "Set one debug flag to 0" },
+  ],
+  operands: [{ name: "name", arity: "1" }],
+  run: async (context) => {
+    const [target, ...rest] = context.operands;
+    if (target === undefined || rest.length > 0) return context.failUsage();
+    const { options } = context;
+    const operations: readonly (readonly [string, string])[] = [
+      ["clear", "clr"],
+      ["set", "set"],
+      ["setbit", "setbit"],
+      ["clearbit", "clrbit"],
+    ];
+    const [option, op] = operations.find(([each]) => options.has(each)) ?? ["", "setbit"];
+    const flags = Number(option === "" ? "0" : (options.text(option) ?? "0"));
+    if (!Number.isInteger(flags)) context.fail(`'${options.text(option)}' is not a mask`);
+    const handle = await context.open();
+    const answer = await handle
+      .rpc<{ flags: number }>(`${target}.debug`, { op, flags })
+      .catch((error: unknown) => context.fail(`${target}.debug: ${errorText(error)}`));
+    if (option === "") context.out(`0x${answer.flags.toString(16)}\n`);
+  },
+};
+
+export const command: Command = defineCommand({
+  name: "module",
+  dialect: "getopt",
+  summary: "manage broker modules",
+  usage: "COMMAND [OPTIONS]",
+  subcommands: [list, remove, load, reload, stats, debug],
+});

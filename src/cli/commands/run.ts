@@ -1,0 +1,54 @@
+/** `flux run`: submit a job and stay attached to it. */
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { ATTACH_DEFAULTS, attachJob, type AttachOptions } from "../jobs/attach.ts";
+import { jobIdText, submitJob } from "../jobs/client.ts";
+import { pythonJson } from "../output/python-json.ts";
+import { RUN_OPTIONS } from "../submission/options.ts";
+import { isRanks, submissionFlags, submissionUrgency, taskJobspec } from "../submission/request.ts";
+import { submissionSource } from "../submission/source.ts";
+
+export const command: Command = defineCommand({
+  name: "run",
+  usageProgram: "flux run",
+  dialect: "argparse",
+  summary: "run a Flux job interactively",
+  usage: "[OPTIONS...] COMMAND [ARGS...]",
+  description: "run a job interactively",
+  options: RUN_OPTIONS,
+  operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
+  stopAtOperand: true,
+  examples: ["flux run -n4 hostname", "flux run -N2 --label-io ./app", "echo hello | flux run -n2 cat"],
+  run,
+});
+
+async function run(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  const jobspec = taskJobspec(options, operands, submissionSource(context));
+  if (options.has("dry-run")) {
+    context.out(`${pythonJson(jobspec)}\n`);
+    return 0;
+  }
+  const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
+  const handle = await context.open();
+  const id = await submitJob(handle, submission, context.host.uid);
+  const verbosity = options.count("verbose");
+  if (verbosity > 0) context.err(`jobid: ${jobIdText(id)}\n`);
+  return attachJob(context, handle, id, attachOptions(context));
+}
+
+function attachOptions(context: CommandContext): AttachOptions {
+  const { options } = context;
+  const verbosity = options.count("verbose");
+  const input = options.text("input");
+  return {
+    ...ATTACH_DEFAULTS,
+    label: options.has("label-io"),
+    quiet: options.has("quiet"),
+    showEvents: verbosity > 1,
+    showExec: verbosity > 2,
+    // With events shown, the job is followed to the last of them.
+    waitEvent: options.text("wait-event") ?? (verbosity > 1 ? "clean" : "finish"),
+    stdinRanks: input !== null && isRanks(input) ? input : "all",
+    showStatus: context.stdinIsTerminal && context.stdoutIsTerminal && context.stderrIsTerminal,
+  };
+}

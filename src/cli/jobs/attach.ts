@@ -1,0 +1,284 @@
+/**
+ * Attaching to a job: its output as it comes, standard input on its way to the tasks, signals passed on, and in the end
+ * its exit code. What `flux job attach` and `flux run` do.
+ *
+ * All logs of the job are opened at once; each ends by itself when the job is done.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { SIGNALS } from "../../base/signals.ts";
+import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import type { Handle, OpenStream } from "../../sdk/handle.ts";
+import type { CommandContext } from "../framework/command.ts";
+import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
+import { StatusLine } from "../output/status-line.ts";
+import { jobIdText, lookupJob, watchEventlog } from "./client.ts";
+import { JobOutcome } from "./outcome.ts";
+import { forwardInput } from "./stdin.ts";
+
+export interface AttachOptions {
+  readonly label: boolean;
+  readonly quiet: boolean;
+  /** Neither standard input nor signals are passed on. */
+  readonly readOnly: boolean;
+  readonly showEvents: boolean;
+  readonly showExec: boolean;
+  /** The event after which the job's own log is no longer followed. */
+  readonly waitEvent: string;
+  /** The tasks that get standard input: "all" or an idset. */
+  readonly stdinRanks: string;
+  /** Show only so many lines of what was written before. */
+  readonly tailLines: number | null;
+  readonly showStatus: boolean;
+}
+
+export const ATTACH_DEFAULTS: AttachOptions = {
+  label: false,
+  quiet: false,
+  readOnly: false,
+  showEvents: false,
+  showExec: false,
+  waitEvent: "finish",
+  stdinRanks: "all",
+  tailLines: null,
+  showStatus: false,
+};
+
+const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2"];
+const INTERRUPT_WINDOW_MS = 2000;
+const PROGRAM = "flux-job";
+
+/** Attaches; resolves with the job's exit code. Throws FluxError ENOENT where there is no such job. */
+export function attachJob(
+  context: CommandContext,
+  handle: Handle,
+  id: Integer,
+  options: AttachOptions = ATTACH_DEFAULTS,
+): Promise<number> {
+  return new Attachment(context, handle, id, options).run();
+}
+
+class Attachment {
+  readonly #context: CommandContext;
+  readonly #handle: Handle;
+  readonly #id: Integer;
+  readonly #options: AttachOptions;
+  readonly #outcome = new JobOutcome();
+  readonly #formatter: JobOutputFormatter;
+  readonly #status: StatusLine;
+  readonly #cleanups: (() => void)[] = [];
+  readonly #streams = new Set<OpenStream>();
+  readonly #finished = Promise.withResolvers<void>();
+  /** Logs that are still open. */
+  #open = 0;
+  #origin = 0;
+  #detached = false;
+  #waitedFor = false;
+
+  constructor(context: CommandContext, handle: Handle, id: Integer, options: AttachOptions) {
+    this.#context = context;
+    this.#handle = handle;
+    this.#id = id;
+    this.#options = options;
+    this.#formatter = new JobOutputFormatter({ label: options.label, quiet: options.quiet });
+    this.#status = new StatusLine(context, jobIdText(id), options.showStatus && !options.showEvents);
+  }
+
+  async run(): Promise<number> {
+    const skip = this.#options.tailLines === null ? 0 : await this.#showTail(this.#options.tailLines);
+    this.#followJob();
+    this.#followExec();
+    this.#followOutput(skip);
+    if (!this.#options.readOnly) this.#catchSignals();
+    try {
+      await this.#finished.promise;
+    } finally {
+      this.#status.clear();
+      for (const cleanup of this.#cleanups) cleanup();
+    }
+    if (this.#detached) return 0;
+    const text = this.#outcome.taskText();
+    if (text !== "" && !this.#options.quiet) this.#say(text);
+    // Nobody saw how the job ended: this is not success.
+    return this.#outcome.waitStatus === null ? 1 : this.#outcome.exitCode();
+  }
+
+  #say(message: string): void {
+    this.#status.clear();
+    this.#context.err(`${PROGRAM}: ${message}\n`);
+  }
+
+  #watch(path: string, event: (entry: JobEvent) => void, end: (error: FluxError | null) => void): OpenStream {
+    this.#open++;
+    const stream = watchEventlog(
+      this.#handle,
+      this.#id,
+      path,
+      {
+        event: (entry) => event(entry),
+        end: (error) => {
+          if (!this.#streams.delete(stream)) return;
+          end(error);
+          this.#closeOne();
+        },
+      },
+      { waitcreate: path !== "eventlog" },
+    );
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  /** No longer waits for a log. */
+  #leave(stream: OpenStream): void {
+    if (!this.#streams.delete(stream)) return;
+    stream.cancel();
+    this.#closeOne();
+  }
+
+  #closeOne(): void {
+    if (--this.#open === 0) this.#finished.resolve();
+  }
+
+  #followJob(): void {
+    const stream = this.#watch(
+      "eventlog",
+      (entry) => {
+        if (this.#waitedFor) return;
+        this.#jobEvent(entry);
+        if (entry.name !== this.#options.waitEvent) return;
+        this.#waitedFor = true;
+        this.#leave(stream);
+        if (this.#options.waitEvent !== "finish") this.#leaveAll();
+      },
+      (error) => {
+        if (error !== null) this.#finished.reject(error);
+        // A job that never ran has no other logs to wait for.
+        else if (!this.#outcome.started) this.#leaveAll();
+      },
+    );
+  }
+
+  #leaveAll(): void {
+    for (const stream of [...this.#streams]) this.#leave(stream);
+  }
+
+  #jobEvent(entry: JobEvent): void {
+    this.#outcome.apply(entry);
+    if (this.#origin === 0) this.#origin = entry.timestamp;
+    this.#formatter.setOrigin(this.#origin);
+    this.#status.event(entry.name);
+    if (entry.name === "exception") {
+      const { type, severity, note } = entry.context ?? {};
+      const about = `type=${String(type)} severity=${String(severity)}${note ? ` ${String(note)}` : ""}`;
+      this.#context.err(`${this.#since(entry)}: job.exception ${jobIdText(this.#id)} ${about}\n`);
+    } else if (this.#options.showEvents) this.#showEvent("job", entry);
+  }
+
+  #showEvent(log: string, entry: JobEvent): void {
+    const context = entry.context === undefined ? "" : ` ${stringifyJson(entry.context)}`;
+    this.#context.err(`${this.#since(entry)}: ${log}.${entry.name}${context}\n`);
+  }
+
+  #since(entry: JobEvent): string {
+    return `${(entry.timestamp - (this.#origin || entry.timestamp)).toFixed(3)}s`;
+  }
+
+  #followExec(): void {
+    this.#watch(
+      "guest.exec.eventlog",
+      (entry) => {
+        if (this.#options.showExec) this.#showEvent("exec", entry);
+        if (entry.name === "shell.init" && !this.#options.readOnly) this.#connectInput(entry.context ?? {});
+        if (entry.name === "shell.start") this.#status.clear();
+      },
+      (error) => this.#guestEnd(error),
+    );
+  }
+
+  #connectInput(context: JsonObject): void {
+    const { service, "leader-rank": leader } = context;
+    if (typeof service !== "string" || typeof leader !== "number" || this.#outcome.finished) return;
+    forwardInput(this.#context, this.#handle, { service, rank: leader, tasks: this.#options.stdinRanks });
+  }
+
+  #followOutput(skip: number): void {
+    let seen = 0;
+    this.#watch(
+      "guest.output",
+      (entry) => {
+        const pieces = this.#formatter.format(entry);
+        if (seen++ >= skip) for (const piece of pieces) this.#write(piece);
+      },
+      (error) => this.#guestEnd(error),
+    );
+  }
+
+  /** A job that never ran has no logs below `guest`; other failures are worth a word. */
+  #guestEnd(error: FluxError | null): void {
+    if (error === null || error.is("ENOENT") || error.is("ENODATA")) return;
+    if (!this.#outcome.finished) this.#finished.reject(error);
+  }
+
+  #write(piece: OutputPiece): void {
+    this.#status.clear();
+    if (piece.stream === "stdout") this.#context.out(piece.text);
+    else this.#context.err(piece.text);
+  }
+
+  /** Prints the last lines of what there is; returns how many entries of the log that covers. */
+  async #showTail(lines: number): Promise<number> {
+    let text: string;
+    try {
+      text = String((await lookupJob(this.#handle, this.#id, "guest.output"))["guest.output"] ?? "");
+    } catch (error) {
+      if (isFluxError(error, "ENOENT")) return 0;
+      throw error;
+    }
+    const entries = parseEventlog(text);
+    const pieces = entries.flatMap((entry) => this.#formatter.format(entry));
+    let kept = pieces.length;
+    for (let found = 0; kept > 0; kept--) {
+      const piece = pieces[kept - 1]!.text;
+      found += typeof piece === "string" ? piece.split("\n").length - 1 : 1;
+      if (found > lines) break;
+    }
+    for (const piece of pieces.slice(kept)) this.#write(piece);
+    return entries.length;
+  }
+
+  #catchSignals(): void {
+    for (const name of FORWARDED_SIGNALS)
+      this.#onSignal(name, () => this.#request("job-manager.kill", { id: this.#id, signum: SIGNALS[name] }, "kill"));
+    let interrupted = -Infinity;
+    const recent = (): boolean => performance.now() - interrupted < INTERRUPT_WINDOW_MS;
+    this.#onSignal("SIGINT", () => {
+      if (recent()) {
+        const exception = { id: this.#id, type: "cancel", severity: 0, note: "interrupted by ctrl-C" };
+        this.#request("job-manager.raise", exception, "raise");
+        return;
+      }
+      interrupted = performance.now();
+      this.#say("one more ctrl-C within 2s to cancel or ctrl-Z to detach");
+    });
+    this.#onSignal("SIGTSTP", () => {
+      if (!recent()) {
+        process.kill(process.pid, "SIGSTOP");
+        return;
+      }
+      this.#say("detaching...");
+      this.#detached = true;
+      this.#finished.resolve();
+    });
+  }
+
+  #onSignal(name: string, listener: () => void): void {
+    const { cancel } = this.#context.onSignal(name, listener);
+    this.#cleanups.push(cancel);
+  }
+
+  #request(topic: string, payload: JsonObject, what: string): void {
+    this.#handle.rpc(topic, payload).catch((error: unknown) => {
+      this.#say(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    });
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * What commands ask of the job services, by message (RFC 41 for eventlogs; submission with the signature "none" of
+ * RFC 38/39).
+ *
+ * Knows topics and payloads; prints nothing.
+ */
+import { base64Encode, utf8Encode } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { formatFluid, tryParseFluid } from "../../formats/fluid.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import type { Handle, OpenStream } from "../../sdk/handle.ts";
+import { parseEvent, type JobEvent } from "../../sdk/job-protocol.ts";
+
+export interface Submission {
+  readonly jobspec: Jobspec;
+  readonly urgency: number;
+  /** A mask of `JobFlag`. */
+  readonly flags: number;
+}
+
+/** The text that job-ingest takes: header and jobspec, "signed" by who the connection says we are. */
+export function wrapJobspec(jobspec: JsonObject | string, userid: number): string {
+  const header = `version\0i1\0userid\0i${userid}\0mechanism\0snone\0`;
+  const text = typeof jobspec === "string" ? jobspec : stringifyJson(jobspec);
+  return `${base64Encode(utf8Encode(header))}.${base64Encode(utf8Encode(text))}.none`;
+}
+
+/** Submits a job; resolves with its id. */
+export async function submitJob(handle: Handle, submission: Submission, userid: number): Promise<Integer> {
+  const { jobspec, urgency, flags } = submission;
+  const answer = await handle.rpc<{ id: Integer }>("job-ingest.submit", {
+    J: wrapJobspec(jobspec, userid),
+    urgency,
+    flags,
+  });
+  return answer.id;
+}
+
+export interface EventlogListener {
+  event(entry: JobEvent, line: string): void;
+  /** The log is complete (null), or cannot be followed. */
+  end(error: FluxError | null): void;
+}
+
+const WATCH_WAITCREATE = 1;
+
+/** Follows an eventlog of a job: "eventlog", "guest.exec.eventlog", "guest.output" … */
+export function watchEventlog(
+  handle: Handle,
+  id: Integer,
+  path: string,
+  listener: EventlogListener,
+  options: { waitcreate?: boolean } = {},
+): OpenStream {
+  return handle.open(
+    "job-info.eventlog-watch",
+    { id, path, flags: options.waitcreate === true ? WATCH_WAITCREATE : 0 },
+    {
+      item(payload) {
+        const text = payload?.value["event"];
+        if (typeof text !== "string") return;
+        for (const line of text.split("\n")) if (line !== "") listener.event(parseEvent(line), line);
+      },
+      end: (error) => listener.end(error),
+    },
+    { cancelTopic: "job-info.eventlog-watch-cancel" },
+  );
+}
+
+/** One value of a job: "jobspec", "R", "eventlog", "J" … */
+export async function lookupJob(handle: Handle, id: Integer, key: string, flags = 0): Promise<JsonObject> {
+  return handle.rpc("job-info.lookup", { id, keys: [key], flags });
+}
+
+/** A job id in any of its forms. Throws FluxError EINVAL. */
+export function parseJobId(text: string): Integer {
+  const id = tryParseFluid(text.trim());
+  if (id === null) throw new FluxError("EINVAL", `${text}: not a valid jobid`);
+  return id;
+}
+
+/** `ƒ2oLkTLb`. */
+export function jobIdText(id: Integer): string {
+  return formatFluid(id, useAscii() ? "f58plain" : "f58");
+}
+
+/** Terminals that cannot show ƒ get a plain f. */
+function useAscii(): boolean {
+  const { env } = process;
+  if (env["FLUX_F58_FORCE_ASCII"] !== undefined) return true;
+  const locale = env["LC_ALL"] || env["LC_CTYPE"] || env["LANG"];
+  return locale !== undefined && locale !== "" && !/utf-?8/i.test(locale) && locale !== "C" && locale !== "POSIX";
+}

@@ -1,0 +1,54 @@
+/** Replication of a job (`--cc`, `--bcc`): one command line for each id of a set, with `{cc}` replaced. Pure. */
+import { FluxError } from "../../base/errors.ts";
+import { Idset } from "../../formats/idset.ts";
+import type { ParsedOptions } from "../framework/command.ts";
+import { optionsFrom } from "../framework/parse.ts";
+
+export interface Replica {
+  readonly options: ParsedOptions;
+  readonly command: readonly string[];
+  /** The id that the job finds in FLUX_JOB_CC; null where it gets none. */
+  readonly cc: string | null;
+}
+
+/** The replicas that a command line asks for; one without `--cc` and `--bcc`. Throws FluxError EINVAL. */
+export function* replicas(options: ParsedOptions, command: readonly string[]): Generator<Replica, void, undefined> {
+  const cc = options.text("cc");
+  const bcc = options.text("bcc");
+  if (cc !== null && bcc !== null) throw new FluxError("EINVAL", "specify only one of --cc or --bcc");
+  const set = cc ?? bcc;
+  if (set === null) {
+    yield { options, command, cc: null };
+    return;
+  }
+  const ids = Idset.tryParse(set);
+  if (ids === null) throw new FluxError("EINVAL", `IDset(): Invalid argument: ${set}`);
+  const varies = hasTemplate(command) || options.given.some(({ value }) => value !== null && hasTemplate([value]));
+  for (const id of ids) {
+    const own = cc === null ? null : String(id);
+    if (!varies) yield { options, command, cc: own };
+    else
+      yield { options: substituteOptions(options, id), command: command.map((word) => substitute(word, id)), cc: own };
+  }
+}
+
+/** How many replicas there will be. */
+export function replicaCount(options: ParsedOptions): number {
+  const set = options.text("cc") ?? options.text("bcc");
+  return set === null ? 1 : (Idset.tryParse(set)?.count ?? 0);
+}
+
+function hasTemplate(words: readonly string[]): boolean {
+  return words.some((word) => word.includes("{cc}"));
+}
+
+function substituteOptions(options: ParsedOptions, id: number): ParsedOptions {
+  return optionsFrom(
+    options.given.map(({ name, value }) => ({ name, value: value === null ? null : substitute(value, id) })),
+  );
+}
+
+/** Replaces `{cc}`, but not what stands in double braces: that is the job's to replace. */
+function substitute(word: string, id: number): string {
+  return word.replace(/(?<!\{)\{cc\}(?!\})/g, String(id));
+}

@@ -1,0 +1,46 @@
+/** What a submission reads of this machine: environment, directory, limits, files. */
+import { readFileSync, statSync } from "node:fs";
+import { FluxError } from "../../base/errors.ts";
+import { systemError } from "../../host/errors.ts";
+import type { CommandContext } from "../framework/command.ts";
+import { parseProcLimits } from "./limits.ts";
+import type { SubmissionSource } from "./request.ts";
+
+/** Set by bin/flux: Node raises its own soft limit on open files when it starts. */
+const OPEN_FILES_VARIABLE = "FLUX_SOFT_NOFILE";
+
+export function submissionSource(context: CommandContext): SubmissionSource {
+  const { [OPEN_FILES_VARIABLE]: openFiles, ...env } = context.host.env;
+  return {
+    env,
+    cwd: context.host.cwd,
+    limits: currentLimits(openFiles),
+    now: Date.now() / 1000,
+    readFile: (path) => reading(path, () => ({ data: readFileSync(path), permissions: statSync(path).mode & 0o7777 })),
+    readText: (path) => reading(path, () => readFileSync(path, "utf8")),
+    warn: (message) => context.err(`${message}\n`),
+  };
+}
+
+function currentLimits(openFiles: string | undefined): Record<string, number> {
+  let text: string;
+  try {
+    text = readFileSync("/proc/self/limits", "utf8");
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    // Not Linux: jobs then have the limits of the broker.
+    return {};
+  }
+  const limits = parseProcLimits(text);
+  if (openFiles !== undefined) limits["nofile"] = openFiles === "unlimited" ? -1 : Number(openFiles);
+  return limits;
+}
+
+function reading<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const { errnum, message } = systemError("", error);
+    throw new FluxError(errnum, `[Errno ${errnum}] ${message.replace(/^: /, "")}: '${path}'`, { cause: error });
+  }
+}

@@ -104,6 +104,7 @@ export class Core {
     this.rexec = new RexecServer({
       rank,
       exec: ports.exec,
+      isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
       cwd: ports.host.cwd,
       environment: () => options.environment,
       localUri: () => attributes.require("local-uri"),

@@ -36,4 +36,7 @@ export const BUILTIN_MODULES: ModuleRegistry = {
   "shell-agent": async () => (await import("../services/shell-agent/service.ts")).shellAgentModule,
   resource: async () => (await import("../services/resource/service.ts")).resourceModule,
   "sched-simple": async () => (await import("../services/sched-simple/service.ts")).schedSimpleModule,
+  "job-manager": async () => (await import("../services/job-manager/service.ts")).jobManagerModule,
+  "job-exec": async () => (await import("../services/job-exec/service.ts")).jobExecModule,
+  "job-ingest": async () => (await import("../services/job-ingest/service.ts")).jobIngestModule,
 };

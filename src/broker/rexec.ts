@@ -18,6 +18,9 @@ const Flag = { Stdout: 1, Stderr: 2, Channel: 4, Credit: 8, Waitable: 16 } as co
 /** Input that a client may send before it must wait for more credit. */
 const STDIN_CREDIT_BYTES = 64 * 1024;
 
+/** Where a program starts whose own directory is not on this node. */
+const FALLBACK_DIRECTORY = "/tmp";
+
 interface Process {
   readonly pid: number;
   readonly command: JsonObject;
@@ -34,6 +37,8 @@ interface Process {
 export interface RexecSurroundings {
   readonly rank: number;
   readonly exec: Exec;
+  /** Whether a directory is there to start a program in. */
+  isDirectory(path: string): boolean;
   readonly cwd: string;
   /** The environment of processes whose request brings none. */
   environment(): Readonly<Record<string, string>>;
@@ -89,12 +94,13 @@ export class RexecServer {
     if (command.label !== null && this.#labelled(command.label) !== null)
       throw new FluxError("EEXIST", `label ${command.label} is already in use`);
     const isBackground = !request.isStreaming;
+    const isLost = !this.#surroundings.isDirectory(command.cwd);
     let process: Process | null = null;
     const child = this.#surroundings.exec.spawn(
       {
         argv: command.argv,
         env: command.env,
-        cwd: command.cwd,
+        cwd: isLost ? FALLBACK_DIRECTORY : command.cwd,
         stdin: isBackground ? "null" : "pipe",
         stdout: "pipe",
         stderr: "pipe",
@@ -118,6 +124,7 @@ export class RexecServer {
     };
     this.#processes.set(child.pid, process);
     request.respond({ type: "started", pid: child.pid });
+    if (isLost) this.#output(process, "stderr", utf8Encode(lostDirectoryText(command.cwd)));
     if (!isBackground && (flags & Flag.Credit) !== 0) {
       const names = ["stdin", ...command.channels];
       const channels = Object.fromEntries(names.map((name) => [name, STDIN_CREDIT_BYTES]));
@@ -255,6 +262,10 @@ export class RexecServer {
     }
     this.#processes.clear();
   }
+}
+
+function lostDirectoryText(path: string): string {
+  return `Could not change dir to ${path}: No such file or directory. Going to ${FALLBACK_DIRECTORY} instead\n`;
 }
 
 function describe(process: Process): object {

@@ -128,6 +128,11 @@ export class Broker {
     return this.#ended;
   }
 
+  /** Who made the directory of the sockets can no longer remove it: this broker does, unless it was told not to. */
+  adoptRundir(): void {
+    if (this.#options.attributes?.["rundir-cleanup"] === undefined) this.#attributes.set("rundir-cleanup", "1");
+  }
+
   /** Takes a signal that its process got: SIGINT, SIGTERM, SIGHUP and the like end the instance. */
   signal(signum: number): void {
     this.#signals++;

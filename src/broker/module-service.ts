@@ -68,6 +68,7 @@ async function load(options: ModuleServiceOptions, request: IncomingRequest): Pr
   const path = requireString(request.json, "path");
   const words = Array.isArray(args) ? args.filter((word) => typeof word === "string") : [];
   const definition = await findModule(options.registry, path);
+  if (options.host.find(typeof name === "string" ? name : definition.name) !== null) throw new FluxError("EEXIST");
   const wanted = typeof name === "string" ? { name } : {};
   const loaded = await options.host.load(definition, { ...wanted, path, args: words });
   options.loaded(loaded.name);

@@ -4,7 +4,8 @@
  */
 import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../base/json.ts";
-import type { Ports } from "../base/ports.ts";
+import { utf8Encode } from "../base/bytes.ts";
+import type { ByteStream, Exec, Ports } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { Broker } from "../broker/broker.ts";
 import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
@@ -27,7 +28,8 @@ export interface BrokerCommandLine {
 
 /** Runs a broker in this process. Resolves with its exit code. */
 export async function runBrokerProcess(context: CommandContext, line: BrokerCommandLine): Promise<number> {
-  const ports = await context.ports();
+  const lifeline = openLifeline(await context.ports());
+  const ports = withReports(await context.ports(), lifeline);
   const stderr = (text: string): void => context.err(text);
   const complain = (text: string): number => {
     const { clock, host } = ports;
@@ -67,7 +69,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     sharesGroup: context.stdinIsTerminal,
   });
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
-  watchLifeline(ports, broker);
+  watchLifeline(lifeline, broker);
   return broker.run();
 }
 
@@ -77,14 +79,38 @@ async function readConfig(ports: Ports, path: string | null, conf: readonly stri
   return conf.reduce((merged, value) => applyConfValue(ports.disk, merged, value), config);
 }
 
-/** `flux start` that is killed cannot tell its brokers: they see the end of the line. */
-function watchLifeline(ports: Ports, broker: Broker): void {
+function openLifeline(ports: Ports): ByteStream | null {
   const descriptor = ports.host.env[LIFELINE_VARIABLE];
-  if (descriptor === undefined) return;
-  ports.net.openDescriptor(Number(descriptor)).start({
-    data: () => {},
-    close: () => broker.signal(SIGNALS["SIGTERM"]!),
-  });
+  return descriptor === undefined ? null : ports.net.openDescriptor(Number(descriptor));
+}
+
+/** Tells `flux start` of every process group that this broker starts: it ends them where the broker cannot any more. */
+function withReports(ports: Ports, lifeline: ByteStream | null): Ports {
+  if (lifeline === null) return ports;
+  const report = (mark: string, pid: number): void => void lifeline.write(utf8Encode(`${mark}${pid}\n`));
+  const spawn: Exec["spawn"] = (options, events) => {
+    const child = ports.exec.spawn(options, {
+      ...events,
+      output: (stream, chunk) => events.output(stream, chunk),
+      exit: (status) => {
+        report("-", child.pid);
+        events.exit(status);
+      },
+    });
+    if (options.newProcessGroup !== false) report("+", child.pid);
+    return child;
+  };
+  return { ...ports, exec: { spawn, kill: (pid, signum, options) => ports.exec.kill(pid, signum, options) } };
+}
+
+/** `flux start` that is killed cannot tell its brokers: they see the end of the line. */
+function watchLifeline(lifeline: ByteStream | null, broker: Broker): void {
+  const cut = (): void => {
+    // The leader ends last.
+    if (broker.attribute("rank") === "0") broker.adoptRundir();
+    broker.signal(SIGNALS["SIGTERM"]!);
+  };
+  lifeline?.start({ data: () => {}, close: cut });
 }
 
 const METHODS_DEFAULT = "config simple single";

@@ -9,7 +9,7 @@ import type { ChildProcess, Ports } from "../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../base/signals.ts";
 import { parseFsd } from "../formats/duration.ts";
 import { Hostlist } from "../formats/hostlist.ts";
-import { PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
+import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
 import { LIFELINE_VARIABLE } from "./broker-process.ts";
 import type { CommandContext } from "./framework/command.ts";
 import { verbosity } from "./commands/start.ts";
@@ -22,6 +22,9 @@ interface Member {
   child: ChildProcess | null;
   pmi: PmiConnection | null;
   exitCode: number | null;
+  /** Process groups that the broker has started. */
+  readonly groups: Set<number>;
+  readonly reports: LineReader;
 }
 
 /** Starts the brokers and waits for them. Resolves with the exit code of the instance. */
@@ -41,7 +44,8 @@ export async function startMany(
   const isRemoved =
     given === null || context.options.has("test-rundir-cleanup") || (isNew && context.options.has("rundir"));
   try {
-    return await new TestInstance(context, ports, size, rundir, words, program).run();
+    const own = isRemoved ? words : ["--setattr=rundir-cleanup=0", ...words];
+    return await new TestInstance(context, ports, size, rundir, own, program).run();
   } finally {
     if (isRemoved) ports.disk.remove(rundir);
   }
@@ -88,7 +92,7 @@ class TestInstance {
     this.#words = words;
     this.#program = program;
     this.#verbosity = verbosity(context);
-    this.#members = Array.from({ length: size }, (_, rank) => ({ rank, child: null, pmi: null, exitCode: null }));
+    this.#members = Array.from({ length: size }, (_, rank) => ({ rank, child: null, pmi: null, exitCode: null, groups: new Set(), reports: new LineReader() }));
     this.#server = this.#makeServer();
   }
 
@@ -197,7 +201,9 @@ class TestInstance {
   }
 
   #receive(member: Member, stream: string, chunk: Uint8Array | null): void {
-    if (stream !== "PMI_FD" || chunk === null || member.pmi === null) return;
+    if (chunk === null) return;
+    if (stream === LIFELINE_VARIABLE) return this.#takeReports(member, chunk);
+    if (stream !== "PMI_FD" || member.pmi === null) return;
     try {
       member.pmi.feed(chunk);
     } catch (error) {
@@ -207,13 +213,26 @@ class TestInstance {
     }
   }
 
+  /** `+PID` and `-PID`: process groups begun and ended. */
+  #takeReports(member: Member, chunk: Uint8Array): void {
+    for (const line of member.reports.feed(chunk)) {
+      const pid = Number(line.slice(1));
+      if (line.startsWith("+")) member.groups.add(pid);
+      else member.groups.delete(pid);
+    }
+  }
+
   #ended(member: Member, status: number, timeout: number): void {
     const pid = member.child?.pid ?? 0;
     member.child = null;
     member.exitCode ??= exitCodeOfStatus(status);
     const signum = signalOfStatus(status);
-    if (signum !== 0) this.#say(`${member.rank} (pid ${pid}) ${signalSentence(signum)}`);
-    else if (status !== 0) this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
+    if (signum !== 0) {
+      this.#say(`${member.rank} (pid ${pid}) ${signalSentence(signum)}`);
+      // It could not end what it had started.
+      for (const group of member.groups) this.#ports.exec.kill(group, SIGKILL, { group: true });
+    }
+    if (signum === 0 && status !== 0) this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
     // Until the brokers know each other none can go on without it.
     if (member.pmi?.isFinalized === false) this.#killAll();
     const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";

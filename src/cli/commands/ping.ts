@@ -1,5 +1,5 @@
 /** `flux ping`: the time that a request takes to a service and back (flux-ping(1)). */
-import { FluxError } from "../../base/errors.ts";
+import { errnoSentence, FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { Handle, RequestOptions } from "../../sdk/handle.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
@@ -55,7 +55,7 @@ async function ping(context: CommandContext): Promise<number> {
     const one = pingOnce(context, handle, target, seq, padding, () => ports.clock.monotonicMs()).catch(
       (error: unknown) => {
         if (!(error instanceof FluxError)) throw error;
-        if (!failed) context.complain(`${target.node}!${target.service}.ping: ${error.message}`);
+        if (!failed) context.complain(`${target.node === "any" ? "" : `${target.node}!`}${target.service}.ping: ${errnoSentence(error.errnum)}`);
         failed = true;
       },
     );

@@ -35,7 +35,6 @@
 #define FLAG_CLOSE_RANGE_CLOEXEC 4u
 #define MAX_FDS 32
 #define MAX_CPUS 8192
-#define MAX_NUMBERS 9000
 #define STACK_BYTES (64 * 1024)
 
 /* What a descriptor of the child is; 0 and above is a descriptor of ours. The order is that of SpawnDescriptor in
@@ -46,11 +45,6 @@ enum { FD_NULL = -1, FD_PIPE_IN = -2, FD_PIPE_OUT = -3, FD_SOCKET = -4, FD_PTY =
 enum { STAGE_NONE, STAGE_RESOURCES, STAGE_SESSION, STAGE_DESCRIPTORS, STAGE_TERMINAL, STAGE_CPUS, STAGE_RLIMITS, STAGE_CWD, STAGE_EXEC };
 
 enum { GROUP_SAME, GROUP_OWN, GROUP_SESSION };
-
-struct limit {
-  int resource;
-  double value;
-};
 
 struct plan {
   char **argv;
@@ -65,7 +59,10 @@ struct plan {
   int umask;
   cpu_set_t *cpus;
   size_t cpus_bytes;
-  struct limit limits[RLIM_NLIMITS];
+  struct {
+    int resource;
+    double value;
+  } limits[RLIM_NLIMITS];
   int limit_count;
   int has_terminal;
   volatile int error;
@@ -316,7 +313,7 @@ napi_value flux_spawn(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &count, args, NULL, NULL);
   napi_get_typedarray_info(env, args[3], NULL, &number_count, (void **)&numbers, NULL, NULL);
   napi_get_typedarray_info(env, args[4], NULL, &result_count, (void **)&result, NULL, NULL);
-  if (numbers == NULL || number_count > MAX_NUMBERS || result == NULL || result_count < 3 + MAX_FDS) {
+  if (numbers == NULL || result == NULL || result_count < 3 + MAX_FDS) {
     napi_throw_type_error(env, NULL, "spawn: wrong arguments");
     return NULL;
   }
@@ -355,13 +352,8 @@ napi_value flux_spawn(napi_env env, napi_callback_info info) {
   result[1] = plan.stage;
   result[2] = pidfd;
   memcpy(result + 3, ends.ours, sizeof(ends.ours));
-  free(plan.candidate);
-  free(plan.env);
-  free(plan.shell_argv);
-  free(plan.argv);
-  free(cwd);
-  free(env_block);
-  free(argv_block);
+  void *owned[] = {plan.candidate, plan.env, plan.shell_argv, plan.argv, cwd, env_block, argv_block};
+  for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++) free(owned[i]);
   return NULL;
 }
 

@@ -1,0 +1,23 @@
+/** Situations that a set of simulated runs must have met: without them a clean run proves nothing. */
+export const REQUIRED_MARKS: readonly string[] = [
+  "a client read what it wrote",
+  "a commit of two keys was read back",
+  "a KVS client lost its broker",
+  "a submitter lost its broker",
+  "an unanswered commit had happened",
+  "the leader was killed",
+  "a leaf was killed",
+  "a link was reset",
+  "a cable was cut",
+  "a job succeeded",
+  "a job failed",
+  "a job was cancelled",
+  "a job depends on another",
+  "a job saw its instance restart",
+  "a job waited over a restart and ran",
+  "two jobs ran at the same time",
+  "exception cancel",
+  "exception timeout",
+  "exception dependency",
+  "the initial program ended before its jobs",
+];

@@ -82,6 +82,8 @@ export class ShellHost {
   /** The execution service, where it is attached. */
   readonly #watchers = new RequestSet<null>();
   #events: HostEvent[] = [];
+  /** Shells whose traces are removed when their end has been told. */
+  readonly #ended: Shell[] = [];
   #isFlushScheduled = false;
   readonly closed: Promise<void>;
 
@@ -219,7 +221,10 @@ export class ShellHost {
       this.#facts.handle.send("service.remove", { service: shell.serviceName });
     }
     const keys = [`${shell.guestKey}.output`, `${shell.guestKey}.input`];
-    const exit = (): void => this.#report({ type: "exit", id, status });
+    const exit = (): void => {
+      this.#ended.push(shell);
+      this.#report({ type: "exit", id, status });
+    };
     for (const key of keys) this.#facts.batch.hasten(key);
     // At rank 0 the commit and the report take the same way, and the commit goes first. Elsewhere only an answer tells.
     if (this.#facts.rank === 0) return exit();
@@ -233,9 +238,11 @@ export class ShellHost {
       this.#isFlushScheduled = false;
       this.#facts.batch.flush();
       const events = this.#events;
-      if (events.length === 0 || this.#watchers.size === 0) return;
-      this.#events = [];
-      for (const [request] of this.#watchers) request.respond({ events });
+      if (events.length > 0 && this.#watchers.size > 0) {
+        this.#events = [];
+        for (const [request] of this.#watchers) request.respond({ events });
+      }
+      for (const shell of this.#ended.splice(0)) shell.clean();
     });
   }
 

@@ -276,7 +276,11 @@ export class Shell implements ShellContext {
   #end(): void {
     this.#phase = "done";
     for (const plugin of this.#plugins) plugin.stop?.();
-    this.host.ports.disk.remove(this.tmpdir);
     this.#surroundings.exited(this, statusOfExit(this.#exitCode));
+  }
+
+  /** Removes what the job had on this node. */
+  clean(): void {
+    this.host.ports.disk.remove(this.tmpdir);
   }
 }

@@ -7,7 +7,6 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
-import type { Clock } from "../../base/ports.ts";
 import type { Payload } from "../../protocol/message.ts";
 import {
   SHELL_AGENT_SERVICE,
@@ -28,7 +27,6 @@ export interface HostLinkListener {
 export interface HostLinkOptions {
   readonly rank: number;
   readonly handle: Handle;
-  readonly clock: Clock;
   readonly listener: HostLinkListener;
 }
 
@@ -105,7 +103,8 @@ export class HostLink {
   #scheduleFlush(): void {
     if (this.#isFlushScheduled) return;
     this.#isFlushScheduled = true;
-    this.#options.clock.defer(() => {
+    // After the messages at hand: jobs that are allocated together start together.
+    void Promise.resolve().then(() => {
       this.#isFlushScheduled = false;
       if (!this.isAttached || this.#queue.length === 0) return;
       const jobs = this.#queue;

@@ -76,8 +76,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   link(rank: number): HostLink {
     let link = this.#links.get(rank);
     if (link === undefined) {
-      const { handle, ports } = this.context;
-      link = new HostLink({ rank, handle, clock: ports.clock, listener: this });
+      link = new HostLink({ rank, handle: this.context.handle, listener: this });
       this.#links.set(rank, link);
     }
     return link;

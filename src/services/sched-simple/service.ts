@@ -237,7 +237,8 @@ class Scheduler implements RunningModule {
   #schedulePass(): void {
     if (this.#isPassScheduled || this.#isStopped || !this.#core.isPassDue) return;
     this.#isPassScheduled = true;
-    this.#context.ports.clock.defer(() => {
+    // After the messages at hand, but before anything else: held resources are what jobs wait for.
+    void Promise.resolve().then(() => {
       this.#isPassScheduled = false;
       if (!this.#isStopped) this.#pass();
     });

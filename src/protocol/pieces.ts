@@ -161,7 +161,11 @@ interface Assembly {
 export class PieceReader {
   readonly #maxMessageBytes: number;
   readonly #assemblies = new Map<number, Assembly>();
-  #rest: Uint8Array | null = null;
+  /** What came of pieces that are not complete. */
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+  /** How many bytes the next piece takes, as far as is known. */
+  #wanted = HEADER_BYTES;
 
   constructor(maxMessageBytes: number) {
     this.#maxMessageBytes = maxMessageBytes;
@@ -169,9 +173,14 @@ export class PieceReader {
 
   /** Takes bytes in pieces of any size. Throws FluxError EPROTO or EMSGSIZE; the link is then unusable. */
   feed(chunk: Uint8Array, deliver: (message: Uint8Array) => void): void {
-    const bytes = this.#rest === null ? chunk : concatBytes([this.#rest, chunk]);
+    this.#chunks.push(chunk);
+    this.#length += chunk.byteLength;
+    // Joined once per piece, however small the chunks.
+    if (this.#length < this.#wanted) return;
+    const bytes = concatBytes(this.#chunks);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let offset = 0;
+    this.#wanted = HEADER_BYTES;
     while (bytes.byteLength - offset >= HEADER_BYTES) {
       const flags = bytes[offset]!;
       const length = view.getUint32(offset, false) & 0xffffff;
@@ -179,13 +188,18 @@ export class PieceReader {
         throw new FluxError("EPROTO", "malformed piece on a link between brokers");
       const headerBytes = HEADER_BYTES + (flags === FLAG_FIRST ? LENGTH_BYTES : 0);
       const end = offset + headerBytes + length;
-      if (end > bytes.byteLength) break;
+      if (end > bytes.byteLength) {
+        this.#wanted = end - offset;
+        break;
+      }
       const body = bytes.subarray(offset + headerBytes, end);
       if (flags === (FLAG_FIRST | FLAG_LAST)) deliver(body);
       else this.#assemble(flags, view, offset, body, deliver);
       offset = end;
     }
-    this.#rest = offset === bytes.byteLength ? null : bytes.subarray(offset);
+    const rest = bytes.subarray(offset);
+    this.#chunks = rest.byteLength === 0 ? [] : [rest];
+    this.#length = rest.byteLength;
   }
 
   #assemble(

@@ -1,0 +1,106 @@
+/** Links between brokers: large messages do not delay small ones, and nothing is lost or reordered where order counts. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { isFluxError } from "../base/errors.ts";
+import { PIECE_BYTES_MAX, PieceReader, PieceSender } from "./pieces.ts";
+
+const LIMIT = 2 ** 30;
+
+function message(length: number, fill: number): Uint8Array {
+  return new Uint8Array(length).fill(fill);
+}
+
+function drain(sender: PieceSender): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let piece = sender.next(); piece !== null; piece = sender.next()) pieces.push(piece);
+  return pieces;
+}
+
+function receive(pieces: readonly Uint8Array[], limit = LIMIT): Uint8Array[] {
+  const reader = new PieceReader(limit);
+  const messages: Uint8Array[] = [];
+  for (const piece of pieces) reader.feed(piece, (each) => messages.push(each.slice()));
+  return messages;
+}
+
+test("a small message overtakes a large one of another flow after one piece", () => {
+  const sender = new PieceSender();
+  sender.add("large", message(10 * PIECE_BYTES_MAX, 1));
+  const first = sender.next()!;
+  sender.add("small", message(10, 2));
+  const second = sender.next()!;
+  assert.ok(first.byteLength <= PIECE_BYTES_MAX + 16);
+  assert.deepEqual(receive([second]), [message(10, 2)]);
+});
+
+test("a control message goes before everything that waits", () => {
+  const sender = new PieceSender();
+  for (let index = 0; index < 5; index++) sender.add(`r${index}`, message(10, index));
+  sender.addControl(message(4, 99));
+  assert.deepEqual(receive(drain(sender))[0], message(4, 99));
+});
+
+test("messages of one flow keep their order, whatever their size", () => {
+  const sender = new PieceSender();
+  const sizes = [10, 3 * PIECE_BYTES_MAX, 10, 2 * PIECE_BYTES_MAX + 1, 5];
+  sizes.forEach((size, index) => sender.add("flow", message(size, index)));
+  sender.add("other", message(7, 50));
+  const fills = receive(drain(sender))
+    .map((bytes) => bytes[0]!)
+    .filter((fill) => fill < 50);
+  assert.deepEqual(fills, [0, 1, 2, 3, 4]);
+});
+
+test("small messages cannot starve a large one", () => {
+  const sender = new PieceSender();
+  sender.add("large", message(2 * PIECE_BYTES_MAX, 1));
+  for (let index = 0; index < 1000; index++) sender.add(`s${index}`, message(10, 2));
+  const messages = receive(drain(sender));
+  assert.ok(messages.findIndex((bytes) => bytes[0] === 1) < 100);
+});
+
+test("any messages come through any cutting of the stream, whole", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(3), fc.integer({ min: 0, max: 200_000 })), { maxLength: 8 }),
+      fc.integer({ min: 1, max: 5000 }),
+      (specs, step) => {
+        const sender = new PieceSender();
+        specs.forEach(([flow, size], index) => sender.add(`f${flow}`, message(size, index)));
+        const stream = Buffer.concat(drain(sender));
+        assert.equal(sender.queuedBytes, 0);
+        const chunks: Uint8Array[] = [];
+        for (let offset = 0; offset < stream.length; offset += step) chunks.push(stream.subarray(offset, offset + step));
+        const got = receive(chunks);
+        assert.equal(got.length, specs.length);
+        const key = (bytes: Uint8Array): string => `${bytes.length}:${bytes[0] ?? "-"}`;
+        const wanted = specs.map(([, size], index) => key(message(size, index)));
+        assert.deepEqual(got.map(key).sort(), wanted.sort());
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("bytes one at a time", () => {
+  const sender = new PieceSender();
+  sender.add("a", message(300, 7));
+  sender.add("b", message(PIECE_BYTES_MAX + 5, 8));
+  const stream = Buffer.concat(drain(sender));
+  const got = receive(Array.from(stream, (byte) => Uint8Array.of(byte)));
+  assert.deepEqual(got.map((bytes) => bytes.length), [300, PIECE_BYTES_MAX + 5]);
+});
+
+test("garbage and messages beyond the limit are refused", () => {
+  assert.throws(
+    () => receive([new Uint8Array(64).fill(0xff)]),
+    (error) => isFluxError(error, "EPROTO"),
+  );
+  const sender = new PieceSender();
+  sender.add("a", message(PIECE_BYTES_MAX * 3, 1));
+  assert.throws(
+    () => receive(drain(sender), PIECE_BYTES_MAX),
+    (error) => isFluxError(error, "EMSGSIZE"),
+  );
+});

@@ -5,12 +5,12 @@
  */
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { Command } from "./framework/command.ts";
-import { loadModule } from "./framework/load.ts";
+import { loadCommand } from "./framework/load.ts";
 import { runCommand } from "./framework/run.ts";
 import { COMMANDS } from "./registry.ts";
 
-enableCompileCache(fileURLToPath(new URL("../.cache", import.meta.url)));
+// The cache stands beside the compiled files; sources are run by developers only.
+if (import.meta.url.endsWith(".js")) enableCompileCache(fileURLToPath(new URL("../.cache", import.meta.url)));
 
 interface GlobalOptions {
   readonly parents: number;
@@ -82,10 +82,7 @@ async function run(name: string, words: readonly string[], options: GlobalOption
     process.stdout.write(environmentText());
   }
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (entry !== undefined) {
-    const { command } = (await loadModule(`cli/commands/${entry.file}`)) as { command: Command };
-    return runCommand(command, words);
-  }
+  if (entry !== undefined) return runCommand(await loadCommand(name, entry), words);
   const { runExternal } = await import("./framework/external.ts");
   return runExternal(name, words);
 }

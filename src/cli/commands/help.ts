@@ -2,7 +2,7 @@
 import { defineCommand, type Command } from "../framework/command.ts";
 import { frontPageText } from "../framework/front-page.ts";
 import { manualText } from "../framework/manual.ts";
-import { loadModule } from "../framework/load.ts";
+import { loadCommand } from "../framework/load.ts";
 import { COMMANDS } from "../registry.ts";
 
 export const command: Command = defineCommand({
@@ -23,7 +23,7 @@ export const command: Command = defineCommand({
       context.err(`No manual entry for flux-${name}\n`);
       return 1;
     }
-    let { command } = (await loadModule(`cli/commands/${entry.file}`)) as { command: Command };
+    let command = await loadCommand(name, entry);
     const path: [Command, ...Command[]] = [command];
     for (const word of rest) {
       const sub = command.subcommands?.find((each) => each.name === word);

@@ -6,17 +6,9 @@ import { pythonJson } from "../output/python-json.ts";
 import { BulkSubmitter } from "../submission/bulk.ts";
 import { LogFiles } from "../submission/log-files.ts";
 import { SUBMIT_OPTIONS } from "../submission/options.ts";
-import { replicaCount, replicas, type Replica } from "../submission/replicate.ts";
-import {
-  isRanks,
-  submissionFlags,
-  submissionUrgency,
-  taskJobspec,
-  withSystem,
-  type SubmissionSource,
-} from "../submission/request.ts";
+import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
+import { isRanks } from "../submission/request.ts";
 import { submissionSource } from "../submission/source.ts";
-import type { Submission } from "../jobs/client.ts";
 
 export const command: Command = defineCommand({
   name: "submit",
@@ -38,54 +30,28 @@ export const command: Command = defineCommand({
 
 async function run(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const source = submissionSource(context);
   const input = options.text("input");
   if (input !== null && isRanks(input)) throw new FluxError("EINVAL", "per-task input not supported for submit");
-  if (options.has("dry-run")) {
-    for (const replica of replicas(options, operands)) {
-      context.out(`${pythonJson(replicaSubmission(replica, source, null).jobspec)}\n`);
-      break;
-    }
-    return 0;
-  }
+  const builder = new SubmissionBuilder(submissionSource(context));
   const all = replicas(options, operands);
-  // The first replica is built before anything is opened: a mistake on the command line costs nothing.
   const first = all.next();
   if (first.done === true) return 0;
-  const base = replicaSubmission(first.value, source, null);
+  // The first job is built before anything is opened: a mistake on the command line costs nothing.
+  const submission = builder.build(first.value);
+  if (options.has("dry-run")) {
+    context.out(`${pythonJson(submission.jobspec)}\n`);
+    return 0;
+  }
   const handle = await context.open();
   const bulk = new BulkSubmitter(context, handle, bulkOptions(context));
   const logs = new LogFiles(context);
-  let submission = base;
-  for (let next: IteratorResult<Replica, void> = first; next.done !== true; next = all.next()) {
-    if (next !== first) submission = replicaSubmission(next.value, source, base);
-    const room = bulk.submit(submission, logs.for(next.value.options));
+  bulk.submit(submission, logs.for(first.value.options));
+  for (const replica of all) {
+    const room = bulk.submit(builder.build(replica), logs.for(replica.options));
     if (room !== null) await room;
   }
   return bulk.finish();
 }
-
-/** What is submitted for a replica; `base` is that of the first, to share where only FLUX_JOB_CC differs. */
-function replicaSubmission(replica: Replica, source: SubmissionSource, base: Submission | null): Submission {
-  const { options, command, cc } = replica;
-  const shared = base !== null && options === sharedOptions.get(base) ? base : null;
-  const submission: Submission = shared ?? {
-    jobspec: taskJobspec(options, command, source),
-    urgency: submissionUrgency(options),
-    flags: submissionFlags(options),
-  };
-  const environment = submission.jobspec.attributes.system?.environment ?? {};
-  const jobspec =
-    cc === null
-      ? submission.jobspec
-      : withSystem(submission.jobspec, { environment: { ...environment, FLUX_JOB_CC: cc } });
-  const result: Submission = { ...submission, jobspec };
-  sharedOptions.set(result, options);
-  return result;
-}
-
-/** The options from which a submission was made. */
-const sharedOptions = new WeakMap<Submission, Replica["options"]>();
 
 function bulkOptions(context: CommandContext): ConstructorParameters<typeof BulkSubmitter>[2] {
   const { options } = context;

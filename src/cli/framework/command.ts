@@ -122,6 +122,8 @@ export interface Command {
   readonly operands?: readonly OperandSpec[];
   /** Options end at the first operand: what follows belongs to a program that is started. */
   readonly stopAtOperand?: boolean;
+  /** A `--` that ends the options stays among the operands: a program that is started may want it too. */
+  readonly keepSeparator?: boolean;
   /** Every word is an operand, options too: the command passes its line on. */
   readonly unparsed?: boolean;
   /** Text under the list of options. */

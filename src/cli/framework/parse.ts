@@ -123,6 +123,7 @@ class LineReader {
     while (this.#index < words.length && this.#help === null) {
       const word = words[this.#index++]!;
       if (word === "--") {
+        if (this.#command.keepSeparator === true) this.#operands.push(word);
         this.#operands.push(...words.slice(this.#index));
         break;
       }

@@ -1,16 +1,15 @@
 /**
- * What commands ask of the job services, by message (RFC 41 for eventlogs; submission with the signature "none" of
- * RFC 38/39).
+ * What commands ask of the job services, by message, in the form that suits callbacks (RFC 41 for eventlogs).
  *
  * Knows topics and payloads; prints nothing.
  */
-import { base64Encode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
 import { formatFluid, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import { parseEvent, type JobEvent } from "../../sdk/job-protocol.ts";
+import { submitJob as sdkSubmitJob } from "../../sdk/jobs.ts";
 
 export interface Submission {
   readonly jobspec: Jobspec;
@@ -19,22 +18,10 @@ export interface Submission {
   readonly flags: number;
 }
 
-/** The text that job-ingest takes: header and jobspec, "signed" by who the connection says we are. */
-export function wrapJobspec(jobspec: JsonObject | string, userid: number): string {
-  const header = `version\0i1\0userid\0i${userid}\0mechanism\0snone\0`;
-  const text = typeof jobspec === "string" ? jobspec : stringifyJson(jobspec);
-  return `${base64Encode(utf8Encode(header))}.${base64Encode(utf8Encode(text))}.none`;
-}
-
 /** Submits a job; resolves with its id. */
-export async function submitJob(handle: Handle, submission: Submission, userid: number): Promise<Integer> {
+export function submitJob(handle: Handle, submission: Submission, userid: number): Promise<Integer> {
   const { jobspec, urgency, flags } = submission;
-  const answer = await handle.rpc<{ id: Integer }>("job-ingest.submit", {
-    J: wrapJobspec(jobspec, userid),
-    urgency,
-    flags,
-  });
-  return answer.id;
+  return sdkSubmitJob(handle, jobspec, { userid, urgency, flags });
 }
 
 export interface EventlogListener {

@@ -2,7 +2,7 @@
  * Submitting many jobs over one connection, and waiting for them: all requests leave without waiting for answers, and
  * the events of all jobs come by one stream.
  */
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { JobEvent } from "../../sdk/job-protocol.ts";

@@ -5,7 +5,7 @@
  *
  * Pure: the process's environment and files come as arguments.
  */
-import { FluxError, errorText } from "../../base/errors.ts";
+import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
 import { globExpression } from "../../formats/rlimit.ts";
 
 export type Environment = Readonly<Record<string, string>>;
@@ -51,7 +51,8 @@ function rulesOfFile(path: string, source: EnvironmentSource): string[] {
   try {
     text = source.readFile(expanded);
   } catch (error) {
-    throw new FluxError("ENOENT", `--env: ${errorText(error)}`, { cause: error });
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `--env: [Errno ${error.errnum}] ${error.message}`, { cause: error });
   }
   const lines = text.split("\n").map((line) => line.trim());
   return lines.filter((line) => line !== "" && !line.startsWith("#"));

@@ -23,13 +23,17 @@ export function addedFile(argument: string, reader: FileReader): { name: string;
   const perms = target === null ? null : /^(.*):(\d+)$/.exec(target);
   const name = perms?.[1] ?? target ?? baseName(source);
   const given = perms === null ? {} : { permissions: octal(perms[2]!, argument) };
-  if (target !== null && source.includes("\n")) return { name, entry: encodeTextFile(source, given) };
+  // A shell that leaves `\n` in the text means a line end by it.
+  const content = source.replaceAll("\\n", "\n");
+  if (target !== null && content.includes("\n")) return { name, entry: encodeTextFile(content, given) };
   try {
     const { data, permissions } = reader.read(source);
     return { name, entry: encodeFile(data, { permissions, ...given }) };
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;
-    throw new FluxError(error.errnum, `--add-file=${argument}: ${error.message}`, { cause: error });
+    throw new FluxError(error.errnum, `--add-file=${argument}: [Errno ${error.errnum}] ${error.message}`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,8 +1,10 @@
-/** Replication of a job (`--cc`, `--bcc`): one command line for each id of a set, with `{cc}` replaced. Pure. */
+/** Replication of a job (`--cc`, `--bcc`): one submission for each id of a set, with `{cc}` replaced. Pure. */
 import { FluxError } from "../../base/errors.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
+import type { Submission } from "../jobs/client.ts";
+import { submissionFlags, submissionUrgency, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
 
 export interface Replica {
   readonly options: ParsedOptions;
@@ -51,4 +53,28 @@ function substituteOptions(options: ParsedOptions, id: number): ParsedOptions {
 /** Replaces `{cc}`, but not what stands in double braces: that is the job's to replace. */
 function substitute(word: string, id: number): string {
   return word.replace(/(?<!\{)\{cc\}(?!\})/g, String(id));
+}
+
+/** Builds the submissions of replicas; what is the same in all of them is built once. */
+export class SubmissionBuilder {
+  readonly #source: SubmissionSource;
+  #last: { readonly options: ParsedOptions; readonly submission: Submission } | null = null;
+
+  constructor(source: SubmissionSource) {
+    this.#source = source;
+  }
+
+  /** Throws FluxError EINVAL. */
+  build(replica: Replica): Submission {
+    const { options, command, cc } = replica;
+    if (this.#last?.options !== options) {
+      const jobspec = taskJobspec(options, command, this.#source);
+      const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
+      this.#last = { options, submission };
+    }
+    const { submission } = this.#last;
+    if (cc === null) return submission;
+    const environment = { ...submission.jobspec.attributes.system?.environment, FLUX_JOB_CC: cc };
+    return { ...submission, jobspec: withSystem(submission.jobspec, { environment }) };
+  }
 }

@@ -41,6 +41,6 @@ function reading<T>(path: string, read: () => T): T {
     return read();
   } catch (error) {
     const { errnum, message } = systemError("", error);
-    throw new FluxError(errnum, `[Errno ${errnum}] ${message.replace(/^: /, "")}: '${path}'`, { cause: error });
+    throw new FluxError(errnum, `${message.replace(/^: /, "")}: '${path}'`, { cause: error });
   }
 }

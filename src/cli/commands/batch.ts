@@ -1,0 +1,94 @@
+/** `flux batch`: submit a script as the initial program of an instance of its own. */
+import { FluxError } from "../../base/errors.ts";
+import { utf8DecodeStrict } from "../../base/bytes.ts";
+import { parseDirectives } from "../../formats/directives.ts";
+import {
+  defineCommand,
+  CommandExit,
+  type Command,
+  type CommandContext,
+  type ParsedOptions,
+} from "../framework/command.ts";
+import { usageText } from "../framework/help.ts";
+import { optionsFrom, parseLine, UsageError } from "../framework/parse.ts";
+import { jobIdText, submitJob } from "../jobs/client.ts";
+import { pythonJson } from "../output/python-json.ts";
+import { baseName } from "../submission/files.ts";
+import { batchJobspec, type BatchScript } from "../submission/instance.ts";
+import { BATCH_OPTIONS } from "../submission/options.ts";
+import { submissionFlags, submissionUrgency } from "../submission/request.ts";
+import { submissionSource } from "../submission/source.ts";
+
+const EXIT_USAGE = 2;
+
+export const command: Command = defineCommand({
+  name: "batch",
+  usageProgram: "flux batch",
+  dialect: "argparse",
+  summary: "submit a batch script to Flux",
+  usage: "[OPTIONS...] [SCRIPT] [ARGS...]",
+  description:
+    "Submit a batch SCRIPT and ARGS to be run as the initial program of a Flux instance. If no batch script is provided, one will be read from stdin.",
+  options: BATCH_OPTIONS,
+  operands: [{ name: "SCRIPT", arity: "...", help: "Batch script and arguments to submit" }],
+  stopAtOperand: true,
+  examples: ["flux batch -N4 ./workflow.sh", "flux batch -n1 --wrap flux run hostname"],
+  run,
+});
+
+async function run(context: CommandContext): Promise<number> {
+  const source = submissionSource(context);
+  const script = await readScript(context, (path) => source.readFile(path).data);
+  const options = withDirectives(context, script);
+  const jobspec = batchJobspec(options, script, source);
+  if (options.has("dry-run")) {
+    context.out(`${pythonJson(jobspec)}\n`);
+    return 0;
+  }
+  const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
+  const handle = await context.open();
+  const id = await submitJob(handle, submission, context.host.uid);
+  if (!options.has("quiet")) context.out(`${jobIdText(id)}\n`);
+  return 0;
+}
+
+async function readScript(context: CommandContext, readFile: (path: string) => Uint8Array): Promise<BatchScript> {
+  const [first, ...args] = context.operands;
+  const wrapped = context.options.has("wrap");
+  if (wrapped && first !== undefined) return { name: first, text: `#!/bin/sh\n${context.operands.join(" ")}\n`, args };
+  const name = first === undefined ? "batch" : baseName(first);
+  const text = utf8DecodeStrict(first === undefined ? await context.readInput() : readFile(first));
+  if (text === null)
+    throw new FluxError("EINVAL", `${first ?? "batch"} does not appear to be a script, or failed to encode as utf-8`);
+  if (!wrapped && !text.startsWith("#!"))
+    throw new FluxError("EINVAL", `${first ?? "batch"} does not appear to start with '#!'`);
+  return { name, text: wrapped ? `#!/bin/sh\n${text}` : text, args };
+}
+
+/** The options with those of the script's directives, which the command line overrides. */
+function withDirectives(context: CommandContext, script: BatchScript): ParsedOptions {
+  const given = [];
+  for (const { line, args } of directivesOf(script)) {
+    try {
+      const parsed = parseLine(context.command, args);
+      if (parsed.operands.length > 0)
+        throw new UsageError(`unrecognized arguments: ${parsed.operands.join(" ")}`, true);
+      given.push(...parsed.options.given);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      context.complain(`argument parsing failed at ${script.name} line ${line}`);
+      context.err(`${usageText([context.command])}flux batch: error: ${error.message}\n`);
+      throw new CommandExit(EXIT_USAGE);
+    }
+  }
+  return optionsFrom([...given, ...context.options.given]);
+}
+
+function directivesOf(script: BatchScript): ReturnType<typeof parseDirectives> {
+  try {
+    return parseDirectives(script.text);
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError(error.errnum, `${script.name}: ${error.message}`, { cause: error });
+  }
+}

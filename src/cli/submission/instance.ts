@@ -1,0 +1,149 @@
+/**
+ * Jobs that are instances of Flux (`flux batch`, `flux alloc`): the jobspec of their brokers, their configuration, their
+ * script.
+ *
+ * Pure but for what `SubmissionSource` reads.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { encodeJsonFile, encodeTextFile } from "../../formats/archive.ts";
+import { fromNestCommand } from "../../formats/jobspec-build.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import { parseKeyValue, setPath } from "../../formats/jobspec-attributes.ts";
+import { mergeConfig, parseToml } from "../../formats/toml.ts";
+import type { ParsedOptions } from "../framework/command.ts";
+import { countOption, submissionExtras, withFiles, withSystem, type SubmissionSource } from "./request.ts";
+
+const SCRIPT_PATH = "{{tmpdir}}/script";
+const CONFIG_OPTION = "-c{{tmpdir}}/conf.json";
+const DUMP_DEFAULT = "flux-{{jobid}}-dump.tgz";
+const OUTPUT_DEFAULT = "flux-{{id}}.out";
+const SCRIPT_PERMISSIONS = 0o700;
+
+/** A batch script with what it was called. */
+export interface BatchScript {
+  readonly name: string;
+  readonly text: string;
+  /** Arguments of the script. */
+  readonly args: readonly string[];
+}
+
+/** The jobspec of a batch job. Throws FluxError EINVAL. */
+export function batchJobspec(options: ParsedOptions, script: BatchScript, source: SubmissionSource): Jobspec {
+  const jobspec = instanceJobspec(options, [SCRIPT_PATH, ...script.args], source, {
+    name: script.name,
+    output: OUTPUT_DEFAULT,
+  });
+  const files = {
+    ...jobspec.attributes.system?.files,
+    script: encodeTextFile(script.text, { permissions: SCRIPT_PERMISSIONS }),
+  };
+  return withFiles(withSystem(jobspec, { files }), options, source);
+}
+
+/** The jobspec of an allocation; `command` may be empty for a shell. Throws FluxError EINVAL. */
+export function allocJobspec(
+  options: ParsedOptions,
+  command: readonly string[],
+  source: SubmissionSource,
+  interactive: boolean,
+): Jobspec {
+  const background = options.has("bg");
+  const shellOptions: Record<string, JsonValue> = {};
+  if (background) shellOptions["pty.capture"] = 1;
+  if (interactive) shellOptions["pty.interactive"] = 1;
+  const brokerOptions = background && command.length === 0 ? ["-Sbroker.rc2_none=1"] : [];
+  return withFiles(instanceJobspec(options, command, source, { shellOptions, brokerOptions }), options, source);
+}
+
+interface InstanceDefaults {
+  readonly name?: string;
+  /** Where output goes unless an option says so. */
+  readonly output?: string;
+  readonly shellOptions?: Readonly<Record<string, JsonValue>>;
+  readonly brokerOptions?: readonly string[];
+}
+
+function instanceJobspec(
+  options: ParsedOptions,
+  command: readonly string[],
+  source: SubmissionSource,
+  defaults: InstanceDefaults,
+): Jobspec {
+  const slots = countOption(options, "nslots");
+  const nodes = countOption(options, "nodes");
+  if (slots === undefined && nodes === undefined)
+    throw new FluxError("EINVAL", "Number of slots to allocate must be specified");
+  const extras = submissionExtras(options, source);
+  const cores = countOption(options, "cores-per-slot");
+  const gpus = countOption(options, "gpus-per-slot");
+  const config = configOf(options, source);
+  const streams: Record<string, JsonValue> =
+    defaults.output === undefined || options.has("output")
+      ? {}
+      : { "output.stdout.type": "file", "output.stdout.path": defaults.output };
+  const jobspec = fromNestCommand({
+    ...(defaults.name !== undefined && { name: defaults.name }),
+    ...extras,
+    shellOptions: { ...streams, ...defaults.shellOptions, ...extras.shellOptions },
+    command,
+    brokerOptions: [
+      ...(defaults.brokerOptions ?? []),
+      ...options.list("broker-opts"),
+      ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") ?? DUMP_DEFAULT}`] : []),
+      ...(config === null ? [] : [CONFIG_OPTION]),
+    ],
+    ...(slots !== undefined && { numSlots: slots }),
+    ...(nodes !== undefined && { numNodes: nodes }),
+    ...(cores !== undefined && { coresPerSlot: cores }),
+    ...(gpus !== undefined && { gpusPerSlot: gpus }),
+    ...(options.has("exclusive") && { exclusive: true }),
+  });
+  return config === null ? jobspec : withSystem(jobspec, { files: { "conf.json": encodeJsonFile(config) } });
+}
+
+/** The configuration of the instance, built from `--conf` in the order given; null where there is none. */
+function configOf(options: ParsedOptions, source: SubmissionSource): JsonObject | null {
+  let config: JsonObject | null = null;
+  for (const argument of options.list("conf")) config = addConfig(config ?? {}, argument, source);
+  return config;
+}
+
+function addConfig(config: JsonObject, argument: string, source: SubmissionSource): JsonObject {
+  if (argument.includes("\n")) return mergeConfig([config, parseConfig(argument, "--conf")]);
+  if (/\.(json|toml)$/.test(argument)) return mergeConfig([config, parseConfig(source.readText(argument), argument)]);
+  if (argument.includes("=")) {
+    const { key, value } = parseKeyValue(argument);
+    return setPath(config, key, value);
+  }
+  return mergeConfig([config, namedConfig(argument, source)]);
+}
+
+function parseConfig(text: string, where: string): JsonObject {
+  if (!text.trimStart().startsWith("{") || where.endsWith(".toml")) return parseToml(text, where);
+  const value = parseJson(text);
+  if (!isJsonObject(value)) throw new FluxError("EINVAL", `--conf: ${where} is not an object`);
+  return value;
+}
+
+/** Finds `NAME.toml` or `NAME.json` in the user's and the system's configuration directories. */
+function namedConfig(name: string, source: SubmissionSource): JsonObject {
+  const home = source.env["XDG_CONFIG_HOME"] || `${source.env["HOME"] ?? ""}/.config`;
+  const directories = [home, ...(source.env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")];
+  for (const directory of directories)
+    for (const ending of ["toml", "json"]) {
+      const path = `${directory}/flux/config/${name}.${ending}`;
+      const text = readOptional(path, source);
+      if (text !== null) return parseConfig(text, path);
+    }
+  throw new FluxError("ENOENT", `--conf: named config '${name}' not found`);
+}
+
+function readOptional(path: string, source: SubmissionSource): string | null {
+  try {
+    return source.readText(path);
+  } catch (error) {
+    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOTDIR")) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,220 @@
+/** `flux content`: the content store from the command line (flux-content(1)). */
+import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { stringifyJson, type JsonObject } from "../../base/json.ts";
+import { blobrefDigest, blobrefFromDigest, isBlobref } from "../../formats/blobref.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+
+/** Blobs under way at once. */
+const WINDOW = 16;
+
+function bypass(verb: string): OptionSpec {
+  return {
+    names: ["bypass-cache"],
+    short: "b",
+    help: `${verb} directly ${verb === "Load" ? "from" : "to"} rank 0 content service`,
+  };
+}
+
+/** The service to ask: the cache of this rank, or the backing store of the leader. */
+function service(context: CommandContext): { topic: string; options: { nodeid?: number } } {
+  return context.options.has("bypass-cache")
+    ? { topic: "content-backing", options: { nodeid: 0 } }
+    : { topic: "content", options: {} };
+}
+
+async function failing<T>(context: CommandContext, about: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (isFluxError(error)) context.fail(`${about}: ${error.message}`);
+    throw error;
+  }
+}
+
+async function load(context: CommandContext): Promise<void> {
+  const given = context.operands.length > 0 ? context.operands : await inputLines(context);
+  if (given.length === 0) context.fail("no blobrefs were specified");
+  const handle = await context.open();
+  const { topic, options } = service(context);
+  for (let start = 0; start < given.length; start += WINDOW) {
+    const blobs = await failing(context, "error loading blob", () =>
+      Promise.all(given.slice(start, start + WINDOW).map((ref) => loadOne(handle, topic, options, ref))),
+    );
+    for (const blob of blobs) context.out(blob);
+    await context.flush();
+  }
+}
+
+async function loadOne(handle: Handle, topic: string, options: { nodeid?: number }, ref: string): Promise<Uint8Array> {
+  if (!isBlobref(ref)) throw new FluxError("EINVAL");
+  const answer = await handle.call(`${topic}.load`, blobrefDigest(ref), options);
+  return answer?.bytes ?? EMPTY_BYTES;
+}
+
+async function inputLines(context: CommandContext): Promise<string[]> {
+  const text = Buffer.from(await context.readInput()).toString();
+  return text.split("\n").filter((line) => line !== "");
+}
+
+async function store(context: CommandContext): Promise<void> {
+  const chunkBytes = context.options.integer("chunksize") ?? 0;
+  if (chunkBytes < 0 || context.operands.length > 0) context.failUsage();
+  const data = await context.readInput();
+  const pieces: Uint8Array[] = [];
+  if (chunkBytes === 0 || data.byteLength === 0) pieces.push(concatBytes([data]));
+  else
+    for (let start = 0; start < data.byteLength; start += chunkBytes)
+      pieces.push(data.subarray(start, start + chunkBytes));
+  const handle = await context.open();
+  const { topic, options } = service(context);
+  const hash = (await handle.rpc<{ value: string }>("attr.get", { name: "content.hash" })).value;
+  for (let start = 0; start < pieces.length; start += WINDOW) {
+    const answers = await failing(context, "error storing blob", () =>
+      Promise.all(pieces.slice(start, start + WINDOW).map((piece) => handle.call(`${topic}.store`, piece, options))),
+    );
+    for (const answer of answers)
+      context.out(`${blobrefFromDigest(hash === "sha256" ? "sha256" : "sha1", answer?.bytes ?? EMPTY_BYTES)}\n`);
+  }
+}
+
+/** `content.flush` and `content.dropcache`. */
+function simple(name: string, usage: string, description: string): Command {
+  return defineCommand({
+    name,
+    summary: description,
+    usage,
+    dialect: "getopt",
+    run: async (context) => {
+      if (context.operands.length > 0) context.failUsage();
+      const handle = await context.open();
+      await failing(context, `content.${name}`, () => handle.rpc(`content.${name}`));
+    },
+  });
+}
+
+interface Checkpoint extends JsonObject {
+  readonly version: number;
+  readonly rootref: string;
+  readonly sequence?: number;
+  readonly timestamp?: number;
+}
+
+async function checkpoints(handle: Handle): Promise<Checkpoint[]> {
+  return (await handle.rpc<{ value: Checkpoint[] }>("content.checkpoint-get", {}, { nodeid: 0 })).value;
+}
+
+async function listCheckpoints(context: CommandContext): Promise<void> {
+  const { options } = context;
+  if (context.operands.length > 0) context.failUsage();
+  const handle = await context.open();
+  const found = await failing(context, "error fetching checkpoints", () => checkpoints(handle));
+  if (options.has("json")) {
+    for (const each of found) context.out(`${stringifyJson(each)}\n`);
+    return;
+  }
+  if (!options.has("no-header")) context.out(checkpointRow("Index", "Sequence", "Time", "Rootref"));
+  for (const [index, { sequence, timestamp, rootref }] of found.entries()) {
+    const time = timestamp === undefined ? "" : `${new Date(timestamp * 1000).toISOString().slice(0, 19)}Z`;
+    context.out(checkpointRow(String(index), String(sequence ?? 0), time, rootref));
+  }
+}
+
+function checkpointRow(index: string, sequence: string, time: string, rootref: string): string {
+  return `${index.padEnd(10)} ${sequence.padEnd(10)} ${time.padEnd(20)} ${rootref}\n`;
+}
+
+async function updateCheckpoint(context: CommandContext): Promise<void> {
+  const [rootref, ...others] = context.operands;
+  if (rootref === undefined || others.length > 0) context.failUsage();
+  const handle = await context.open();
+  const { mods } = await handle.rpc<{ mods: { name: string }[] }>("module.list");
+  if (mods.some(({ name }) => name === "kvs")) context.fail("please unload kvs module before updating checkpoint");
+  if (!isBlobref(rootref)) context.fail("invalid blobref specified");
+  await failing(context, "error updating checkpoint", async () => {
+    const sequence = await lastSequence(handle);
+    const timestamp = (await context.ports()).clock.now();
+    const value = { version: 1, rootref, sequence: sequence + 1, timestamp };
+    await handle.rpc("content.checkpoint-put", { value }, { nodeid: 0 });
+  });
+}
+
+async function lastSequence(handle: Handle): Promise<number> {
+  try {
+    return (await checkpoints(handle))[0]?.sequence ?? 0;
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) return 0;
+    throw error;
+  }
+}
+
+const checkpoint = defineCommand({
+  name: "checkpoint",
+  summary: "Perform checkpoint operations",
+  usage: "list [OPTIONS]\n   or: flux content checkpoint update [OPTIONS] blobref",
+  dialect: "getopt",
+  subcommands: [
+    defineCommand({
+      name: "list",
+      summary: "List checkpoint(s)",
+      usage: "[OPTIONS]",
+      dialect: "getopt",
+      options: [
+        { names: ["no-header"], short: "n", help: "Do not output column headers" },
+        { names: ["json"], short: "j", help: "Output raw json checkpoint data" },
+      ],
+      run: listCheckpoints,
+    }),
+    defineCommand({
+      name: "update",
+      summary: "Update checkpoint to specified blobref",
+      usage: "[OPTIONS] blobref",
+      dialect: "getopt",
+      run: updateCheckpoint,
+    }),
+  ],
+});
+
+export const command: Command = defineCommand({
+  name: "content",
+  usageProgram: "flux content",
+  summary: "Access content store",
+  description: "Access content store",
+  usage:
+    "load [OPTIONS] BLOBREF ...\n" +
+    "   or: flux content store [OPTIONS]\n" +
+    "   or: flux content dropcache [OPTIONS]\n" +
+    "   or: flux content flush [OPTIONS]\n" +
+    "   or: flux content checkpoint [OPTIONS]",
+  dialect: "getopt",
+  subcommands: [
+    defineCommand({
+      name: "load",
+      summary: "Concatenate blobs stored under BLOBREF(s) to stdout",
+      usage: "[OPTIONS] BLOBREF ...",
+      dialect: "getopt",
+      options: [bypass("Load")],
+      run: load,
+    }),
+    defineCommand({
+      name: "store",
+      summary: "Store blob from stdin, print BLOBREF(s) on stdout",
+      usage: "[OPTIONS]",
+      dialect: "getopt",
+      options: [
+        bypass("Store"),
+        {
+          names: ["chunksize"],
+          argument: "N",
+          integer: true,
+          help: "Limit blob size to N bytes with 0=unlimited (default 0)",
+        },
+      ],
+      run: store,
+    }),
+    simple("dropcache", "[OPTIONS]...", "Drop non-essential entries from local content cache"),
+    simple("flush", "[OPTIONS]...", "Flush dirty entries from local content cache"),
+    checkpoint,
+  ],
+});

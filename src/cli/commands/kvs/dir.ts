@@ -1,0 +1,61 @@
+/** `flux kvs dir`: the keys under a directory and their values, a line each. */
+import { makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
+import { valueBytes, type Kvs } from "../../../sdk/kvs.ts";
+import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
+import type { CommandContext } from "../../framework/command.ts";
+import { openKvs, orFail, rootOf, textOf, widthOf } from "./support.ts";
+
+interface Listing {
+  readonly context: CommandContext;
+  readonly kvs: Kvs;
+  /** All is looked up from one root, so that what is shown was true at one time. */
+  readonly at: Treeobj;
+  /** Columns, 0 for no limit. */
+  readonly width: number;
+}
+
+export async function dir(context: CommandContext): Promise<void> {
+  if (context.operands.length > 1) context.fail("dir: specify zero or one directory");
+  const key = normalizeKey(context.operands[0] ?? ".");
+  const kvs = await openKvs(context);
+  await orFail(context, key, async () => {
+    const at = rootOf(context) ?? makeDirref((await kvs.getRoot()).rootref);
+    const listing: Listing = { context, kvs, at, width: widthOf(context) };
+    await list(listing, key, await kvs.getDirectory(key, { at }));
+  });
+}
+
+async function list(listing: Listing, key: string, entries: { readonly [name: string]: Treeobj }): Promise<void> {
+  for (const name of Object.keys(entries).sort()) {
+    const path = key === "." ? name : `${key}.${name}`;
+    await show(listing, path, entries[name]!);
+    await listing.context.flush();
+  }
+}
+
+async function show(listing: Listing, path: string, entry: Treeobj): Promise<void> {
+  const { context, kvs, at } = listing;
+  const { options } = context;
+  if (entry.type === "symlink") {
+    const { namespace, target } = entry.data;
+    context.out(`${path} -> ${namespace === undefined ? "" : `${namespace}::`}${target}\n`);
+  } else if (entry.type === "dirref" || entry.type === "dir") {
+    const entries = options.has("recursive") ? await kvs.getDirectory(path, { at }) : {};
+    if (Object.keys(entries).length === 0) context.out(`${path}.\n`);
+    else await list(listing, path, entries);
+  } else if (options.has("directory")) context.out(`${path}\n`);
+  else {
+    const bytes = entry.type === "val" ? valueBytes(entry) : await kvs.getBytes(path, { at });
+    context.out(`${fitted(`${path} = `, textOf(bytes), listing.width)}\n`);
+  }
+}
+
+/** One line of at most so many columns; what is left out is shown by dots. */
+function fitted(label: string, value: string, width: number): string {
+  if (width === 0) return label + value;
+  const end = value.indexOf("\n");
+  const line = label + (end < 0 ? value : value.slice(0, end));
+  const isCut = end >= 0 && end < value.length - 1;
+  if (line.length <= width && !isCut) return line;
+  return `${line.slice(0, Math.max(0, width - 3))}...`;
+}

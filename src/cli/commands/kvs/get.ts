@@ -1,0 +1,80 @@
+/** `flux kvs get` and `flux kvs readlink`. */
+import { FluxError } from "../../../base/errors.ts";
+import type { Treeobj } from "../../../formats/treeobj.ts";
+import { valueBytes, watchFlags, type Kvs } from "../../../sdk/kvs.ts";
+import { LookupFlag } from "../../../sdk/kvs-protocol.ts";
+import type { CommandContext } from "../../framework/command.ts";
+import { openKvs, orderedJson, orFail, rootOf, textOf } from "./support.ts";
+
+export async function get(context: CommandContext): Promise<void> {
+  if (context.operands.length === 0) context.failUsage();
+  const kvs = await openKvs(context);
+  for (const key of context.operands) await orFail(context, key, () => getOne(context, kvs, key));
+}
+
+async function getOne(context: CommandContext, kvs: Kvs, key: string): Promise<void> {
+  const { options } = context;
+  const goesOn = options.has("watch") || options.has("stream") || options.has("waitcreate");
+  if (options.has("watch") && options.has("stream")) throw new FluxError("EINVAL");
+  if (options.has("at") && goesOn) throw new FluxError("EINVAL");
+  if (options.has("watch")) return watch(context, kvs, key);
+  if (options.has("stream")) return stream(context, kvs, key);
+  const flags =
+    (options.has("treeobj") ? LookupFlag.TreeObject : 0) | (options.has("waitcreate") ? LookupFlag.WaitCreate : 0);
+  const at = rootOf(context);
+  print(context, key, await kvs.lookup(key, flags, at === undefined ? {} : { at }));
+}
+
+async function watch(context: CommandContext, kvs: Kvs, key: string): Promise<void> {
+  const { options } = context;
+  const flags = watchFlags({
+    waitCreate: options.has("waitcreate"),
+    full: options.has("full"),
+    uniq: options.has("uniq"),
+    append: options.has("append"),
+  });
+  const limit = options.integer("count") ?? 0;
+  let count = 0;
+  for await (const object of kvs.watchObjects(key, flags | (options.has("treeobj") ? LookupFlag.TreeObject : 0))) {
+    if (object !== null) print(context, key, object);
+    await context.flush();
+    if (++count === limit) return;
+  }
+}
+
+/** The pieces of a value one after the other: as if it had come whole. */
+async function stream(context: CommandContext, kvs: Kvs, key: string): Promise<void> {
+  const { options } = context;
+  let isEmpty = true;
+  if (options.has("label")) context.out(`${key}=`);
+  for await (const piece of kvs.stream(key, { waitCreate: options.has("waitcreate") })) {
+    context.out(options.has("raw") ? piece : textOf(piece));
+    await context.flush();
+    isEmpty &&= piece.byteLength === 0;
+  }
+  if (!isEmpty && !options.has("raw")) context.out("\n");
+}
+
+function print(context: CommandContext, key: string, object: Treeobj): void {
+  const { options } = context;
+  const text = options.has("treeobj") ? null : valueBytes(object);
+  if (options.has("label")) context.out(`${key}=`);
+  if (text === null) context.out(`${orderedJson(object)}\n`);
+  else if (options.has("raw")) context.out(text);
+  else if (text.byteLength > 0) context.out(`${textOf(text)}\n`);
+}
+
+export async function readlink(context: CommandContext): Promise<void> {
+  const { options, operands } = context;
+  if (operands.length === 0) context.failUsage();
+  const kvs = await openKvs(context);
+  for (const key of operands) {
+    const { target, namespace } = await orFail(context, key, () => {
+      const at = rootOf(context);
+      return kvs.readLink(key, at === undefined ? {} : { at });
+    });
+    if (namespace === undefined) context.out(`${target}\n`);
+    else if (options.has("namespace-only")) context.out(`${namespace}\n`);
+    else context.out(options.has("key-only") ? `${target}\n` : `${namespace}::${target}\n`);
+  }
+}

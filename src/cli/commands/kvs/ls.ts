@@ -1,0 +1,106 @@
+/** `flux kvs ls`: names in directories, in columns, much as ls(1) does for files. */
+import { isFluxError, FluxError } from "../../../base/errors.ts";
+import type { Treeobj } from "../../../formats/treeobj.ts";
+import type { Kvs } from "../../../sdk/kvs.ts";
+import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
+import type { CommandContext } from "../../framework/command.ts";
+import { openKvs, widthOf } from "./support.ts";
+
+/** Columns between the longest name and the next. */
+const GAP_COLUMNS = 4;
+
+interface Named {
+  readonly name: string;
+  readonly object: Treeobj;
+}
+
+interface Listing {
+  readonly context: CommandContext;
+  readonly kvs: Kvs;
+  /** Whether something has been printed, which the next section is set apart from. */
+  hasOutput: boolean;
+  readonly hasTitles: boolean;
+}
+
+export async function ls(context: CommandContext): Promise<number> {
+  const { options } = context;
+  const kvs = await openKvs(context);
+  const keys = context.operands.length === 0 ? ["."] : context.operands;
+  const singles: Named[] = [];
+  const directories: string[] = [];
+  let exitCode = 0;
+  for (const key of keys) {
+    try {
+      const found = await find(context, kvs, key);
+      if (found === null) directories.push(normalizeKey(key));
+      else singles.push(found);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      context.err(`${key}: ${error.message}\n`);
+      exitCode = 1;
+    }
+  }
+  const hasTitles = keys.length > 1 || options.has("recursive");
+  const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
+  print(context, singles);
+  for (const key of directories.sort()) await listDirectory(listing, key);
+  return exitCode;
+}
+
+/** What a key is; null where it is a directory whose content is to be listed. Throws ENOENT, ENOTDIR. */
+async function find(context: CommandContext, kvs: Kvs, key: string): Promise<Named | null> {
+  const { options } = context;
+  const name = normalizeKey(key);
+  const object = await kvs.getTreeObject(key);
+  const isDirectory = object.type === "dirref" || object.type === "dir";
+  if (key !== name && key.endsWith(".") && !isDirectory) throw new FluxError("ENOTDIR");
+  if (options.has("directory")) return { name, object };
+  if (isDirectory) return null;
+  if (object.type === "symlink" && !options.has("classify") && (await leadsToDirectory(kvs, key))) return null;
+  return { name, object };
+}
+
+async function leadsToDirectory(kvs: Kvs, key: string): Promise<boolean> {
+  try {
+    await kvs.getDirectory(key);
+    return true;
+  } catch (error) {
+    if (isFluxError(error)) return false;
+    throw error;
+  }
+}
+
+async function listDirectory(listing: Listing, key: string): Promise<void> {
+  const { context, kvs } = listing;
+  const entries = await kvs.getDirectory(key);
+  const names = Object.keys(entries).sort();
+  if (listing.hasTitles) context.out(`${listing.hasOutput ? "\n" : ""}${key}:\n`);
+  listing.hasOutput = true;
+  print(
+    context,
+    names.map((name) => ({ name, object: entries[name]! })),
+  );
+  await context.flush();
+  if (!context.options.has("recursive")) return;
+  for (const name of names)
+    if (entries[name]!.type === "dirref") await listDirectory(listing, key === "." ? name : `${key}.${name}`);
+}
+
+function print(context: CommandContext, named: readonly Named[]): void {
+  if (named.length === 0) return;
+  const { options } = context;
+  const texts = named.map(({ name, object }) => name + (options.has("classify") ? indicatorOf(object) : ""));
+  const column = Math.max(...named.map(({ name }) => name.length)) + GAP_COLUMNS;
+  const width = widthOf(context);
+  const perRow = options.has("1") ? 1 : width === 0 ? texts.length : Math.max(1, Math.floor(width / column));
+  for (let start = 0; start < texts.length; start += perRow) {
+    const row = texts.slice(start, start + perRow);
+    const last = row.pop()!;
+    context.out(`${row.map((text) => text.padEnd(column)).join("")}${last}\n`);
+  }
+}
+
+function indicatorOf(object: Treeobj): string {
+  if (object.type === "symlink") return "@";
+  return object.type === "dirref" || object.type === "dir" ? "." : "";
+}

@@ -1,0 +1,74 @@
+/** What the subcommands of `flux kvs` share: the store to use, how errors are told, how tree objects are printed. */
+import { utf8Decode } from "../../../base/bytes.ts";
+import { FluxError } from "../../../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../../base/json.ts";
+import { isTreeobj, makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
+import { Kvs } from "../../../sdk/kvs.ts";
+import { PRIMARY_NAMESPACE, type CommitAnswer } from "../../../sdk/kvs-protocol.ts";
+import type { CommandContext } from "../../framework/command.ts";
+
+/** The namespace of an option, else of the environment, else the primary one. */
+export function namespaceOf(context: CommandContext, option = "namespace"): string {
+  return context.options.text(option) ?? context.host.env["FLUX_KVS_NAMESPACE"] ?? PRIMARY_NAMESPACE;
+}
+
+export async function openKvs(context: CommandContext, option = "namespace"): Promise<Kvs> {
+  return new Kvs(await context.open(), namespaceOf(context, option));
+}
+
+/** Does something; an error ends the command with what it was about. */
+export async function orFail<T>(context: CommandContext, about: string, action: () => T | Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof FluxError) context.fail(`${about}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** The reference of `--at`, or undefined. Throws EINVAL where it is no directory reference. */
+export function rootOf(context: CommandContext): Treeobj | undefined {
+  const text = context.options.text("at");
+  if (text === null) return undefined;
+  let object: unknown;
+  try {
+    object = parseJson(text);
+  } catch (error) {
+    throw new FluxError("EINVAL", undefined, { cause: error });
+  }
+  if (isJsonObject(object) && isTreeobj(object)) return object;
+  throw new FluxError("EINVAL");
+}
+
+/** JSON with the members of objects in order, as tree objects are shown. */
+export function orderedJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(orderedJson).join(",")}]`;
+  if (!isJsonObject(value)) return stringifyJson(value);
+  const members = Object.keys(value)
+    .sort()
+    .map((key) => `${stringifyJson(key)}:${orderedJson((value as JsonObject)[key])}`);
+  return `{${members.join(",")}}`;
+}
+
+/** A value as text: what comes before the first NUL. */
+export function textOf(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return utf8Decode(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+/** Prints what the options ask for of the root that a commit made. */
+export function printRoot(context: CommandContext, { rootref, rootseq }: CommitAnswer): void {
+  const { options } = context;
+  if (options.has("treeobj-root")) context.out(`${orderedJson(makeDirref(rootref))}\n`);
+  else if (options.has("blobref")) context.out(`${rootref}\n`);
+  else if (options.has("sequence")) context.out(`${rootseq}\n`);
+}
+
+/** Columns to print in: an option, the environment, the terminal, or 80. */
+export function widthOf(context: CommandContext): number {
+  const given = context.options.integer("width");
+  if (given !== null) return given;
+  const fromEnvironment = Number(context.host.env["COLUMNS"] ?? "");
+  if (Number.isInteger(fromEnvironment) && fromEnvironment > 0) return fromEnvironment;
+  return context.columns ?? 80;
+}

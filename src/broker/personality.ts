@@ -38,5 +38,7 @@ export const BUILTIN_MODULES: ModuleRegistry = {
   "sched-simple": async () => (await import("../services/sched-simple/service.ts")).schedSimpleModule,
   "job-manager": async () => (await import("../services/job-manager/service.ts")).jobManagerModule,
   "job-exec": async () => (await import("../services/job-exec/service.ts")).jobExecModule,
+  "job-info": async () => (await import("../services/job-info/service.ts")).jobInfoModule,
+  "job-list": async () => (await import("../services/job-list/service.ts")).jobListModule,
   "job-ingest": async () => (await import("../services/job-ingest/service.ts")).jobIngestModule,
 };

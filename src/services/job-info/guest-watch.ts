@@ -1,0 +1,121 @@
+/**
+ * Watching a log that shells write (`guest.output`, `guest.exec.eventlog` …): live through kvs-watch while the job is
+ * active, and the rest from the KVS when it is inactive, so that nothing is missing whatever the order of messages.
+ */
+import { base64Decode, utf8Decode } from "../../base/bytes.ts";
+import type { FluxError } from "../../base/errors.ts";
+import { isFluxError } from "../../base/errors.ts";
+import type { Payload } from "../../protocol/message.ts";
+import type { Handle, OpenStream } from "../../sdk/handle.ts";
+import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { LineSplitter } from "./core.ts";
+
+export interface GuestWatchListener {
+  line(line: string): void;
+  /** What was there at first has been given. */
+  sentinel(): void;
+  /** Null after the end of the log. */
+  end(error: FluxError | null): void;
+}
+
+export interface GuestWatchOptions {
+  readonly handle: Handle;
+  /** Absolute KVS key. */
+  readonly key: string;
+  readonly waitCreate: boolean;
+  /** Whether a line is the log's last. */
+  isLast(line: string): boolean;
+}
+
+export class GuestWatch {
+  readonly #options: GuestWatchOptions;
+  readonly #listener: GuestWatchListener;
+  readonly #splitter = new LineSplitter();
+  #stream: OpenStream | null = null;
+  #isJobOver = false;
+  #isOver = false;
+  #hasSentinel = false;
+
+  constructor(options: GuestWatchOptions, listener: GuestWatchListener) {
+    this.#options = options;
+    this.#listener = listener;
+  }
+
+  /** Begins to watch. */
+  open(): void {
+    const { handle, key, waitCreate } = this.#options;
+    const { Watch, WatchAppend, InitialSentinel, WaitCreate } = LookupFlag;
+    const flags = Watch | WatchAppend | InitialSentinel | (waitCreate ? WaitCreate : 0);
+    const listener = { item: (payload: Payload | null) => this.#item(payload), end: (error: FluxError | null) => this.#ended(error) };
+    const request = { namespace: PRIMARY_NAMESPACE, key, flags };
+    this.#stream = handle.open("kvs-watch.lookup", request, listener, { cancelTopic: "kvs-watch.cancel" });
+  }
+
+  /** The job is inactive: what is in the KVS is all there will be. */
+  jobEnded(): void {
+    if (this.#isJobOver || this.#isOver) return;
+    this.#isJobOver = true;
+    if (this.#stream === null) void this.#readRest();
+    else this.#stream.cancel();
+  }
+
+  /** Nobody listens any more. */
+  cancel(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#stream?.cancel();
+  }
+
+  #item(payload: Payload | null): void {
+    if (this.#isOver) return;
+    const val = payload?.value["val"] as TreeObject | undefined;
+    if (val === undefined) return this.#sentinel();
+    if (val.type !== "val") return;
+    const bytes = base64Decode(val.data);
+    if (bytes !== null) this.#take(utf8Decode(bytes));
+  }
+
+  #take(text: string): void {
+    for (const line of this.#splitter.push(text)) {
+      if (this.#isOver) return;
+      this.#listener.line(line);
+      if (this.#options.isLast(line)) this.#finish(null);
+    }
+  }
+
+  #sentinel(): void {
+    if (this.#hasSentinel) return;
+    this.#hasSentinel = true;
+    this.#listener.sentinel();
+  }
+
+  #ended(error: FluxError | null): void {
+    this.#stream = null;
+    if (this.#isOver) return;
+    if (this.#isJobOver) void this.#readRest();
+    else this.#finish(error);
+  }
+
+  async #readRest(): Promise<void> {
+    try {
+      const text = await lookupText(this.#options.handle, this.#options.key);
+      if (this.#isOver) return;
+      this.#take(text.slice(this.#splitter.length));
+      if (this.#isOver) return;
+      this.#sentinel();
+      this.#finish(null);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      this.#finish(error);
+    }
+  }
+
+  #finish(error: FluxError | null): void {
+    if (this.#isOver) return;
+    // The last line may come before the mark that everything old has been given.
+    if (error === null) this.#sentinel();
+    this.cancel();
+    this.#listener.end(error);
+  }
+}

@@ -1,0 +1,359 @@
+/**
+ * The job-info service: what is stored with jobs, for those who may see it. The eventlogs of active jobs are followed
+ * through the job manager's journal, so a watch of one costs the KVS nothing.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import type { Payload } from "../../protocol/message.ts";
+import type { OpenStream } from "../../sdk/handle.ts";
+import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { RequestSet } from "../../sdk/request-set.ts";
+import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
+import {
+  ActiveJobs,
+  applyUpdate,
+  applyUpdates,
+  isComplete,
+  linesOf,
+  type ActiveJob,
+  type Follower,
+  type JournalEntry,
+} from "./core.ts";
+import { GuestWatch } from "./guest-watch.ts";
+import {
+  LookupFlag,
+  parseLookup,
+  parseUpdate,
+  parseWatch,
+  WatchFlag,
+  type UpdatedKey,
+  type WatchRequest,
+} from "./protocol.ts";
+
+const SERVICE = "job-info";
+
+export const jobInfoModule: ModuleDefinition = { name: SERVICE, start: (context) => JobInfoService.start(context) };
+
+/** Ends a watch whose requester is gone or has had enough. */
+interface Watch {
+  readonly kind: "eventlog" | "guest" | "update";
+  stop(): void;
+}
+
+/** A job as a request finds it: active, or inactive with its whole eventlog. */
+type FoundJob = { readonly active: ActiveJob } | { readonly active: null; readonly events: readonly JobEvent[] };
+
+class JobInfoService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #jobs = new ActiveJobs();
+  readonly #watches = new RequestSet<Watch>();
+  #journal: OpenStream | null = null;
+  #isStopped = false;
+  #counts = { lookups: 0, update_lookups: 0 };
+
+  private constructor(context: ModuleContext) {
+    this.#context = context;
+  }
+
+  static async start(context: ModuleContext): Promise<RunningModule> {
+    const service = new JobInfoService(context);
+    await service.#follow();
+    context.server.add(SERVICE, service.#methods());
+    return service;
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const [, watch] of this.#watches) watch.stop();
+    this.#watches.failAll(new FluxError("ENOSYS", "job-info is unloading"));
+    this.#journal?.cancel();
+  }
+
+  /** Opens the journal; resolves when all active jobs are known. */
+  #follow(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const item = (payload: Payload | null): void => {
+        const entry = (payload?.value ?? {}) as unknown as JournalEntry;
+        if (entry.id === -1) resolve();
+        else this.#jobs.take(entry);
+      };
+      const end = (error: FluxError | null): void => {
+        reject(error ?? new FluxError("ENODATA"));
+        if (this.#isStopped) return;
+        this.#context.log(LogLevel.err, "the journal of the job manager ended");
+        this.#jobs.clear();
+      };
+      const cancelTopic = "job-manager.events-journal-cancel";
+      this.#journal = this.#context.handle.open("job-manager.events-journal", {}, { item, end }, { cancelTopic });
+    });
+  }
+
+  #methods(): Methods {
+    return {
+      lookup: { roles: ANY_USER, handler: (request) => this.#lookup(request) },
+      "eventlog-watch": { roles: ANY_USER, handler: (request) => this.#watchEventlog(request) },
+      "eventlog-watch-cancel": { roles: ANY_USER, handler: (request) => void this.#cancel(request) },
+      "update-watch": { roles: ANY_USER, handler: (request) => this.#watchUpdates(request) },
+      "update-watch-cancel": { roles: ANY_USER, handler: (request) => void this.#cancel(request) },
+      "update-lookup": { roles: ANY_USER, handler: (request) => this.#lookupUpdated(request) },
+      "stats-get": { roles: ANYONE, handler: () => this.#statistics() },
+      disconnect: { roles: ANYONE, handler: (request) => void this.#disconnect(request) },
+    };
+  }
+
+  /** Finds a job that the sender of a request may see. Throws ENOENT, EPERM. */
+  async #find(request: IncomingRequest, id: Integer): Promise<FoundJob> {
+    let active = this.#jobs.get(id);
+    if (active === null) {
+      const events = await this.#storedEvents(id);
+      const userid = events[0]?.context?.["userid"];
+      if (typeof userid !== "number") throw new FluxError("EPROTO", "the eventlog has no submit event");
+      if (isComplete(events)) {
+        checkAccess(request, userid);
+        return { active: null, events };
+      }
+      // The journal tells of it in a moment, from its first event on.
+      active = this.#jobs.get(id) ?? this.#jobs.expect(id, userid);
+    }
+    checkAccess(request, active.userid);
+    return { active };
+  }
+
+  async #storedEvents(id: Integer): Promise<JobEvent[]> {
+    const text = await this.#text(id, "eventlog", "invalid job id");
+    return parseEventlog(text);
+  }
+
+  /** A value that is stored with a job. Throws ENOENT with a sentence. */
+  async #text(id: Integer, key: string, missing: string): Promise<string> {
+    if (typeof id === "number" && id < 0) throw new FluxError("ENOENT", missing);
+    try {
+      return await lookupText(this.#context.handle, `${fluidKvsPath(id)}.${key}`);
+    } catch (error) {
+      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOTDIR")) throw new FluxError("ENOENT", missing);
+      throw error;
+    }
+  }
+
+  async #lookup(request: IncomingRequest): Promise<object> {
+    const { id, keys, flags } = parseLookup(request);
+    this.#counts.lookups += 1;
+    try {
+      const found = await this.#find(request, id);
+      const values = await Promise.all(keys.map((key) => this.#text(id, key, `${key}: key not found`)));
+      const answer: Record<string, JsonValue> = { id };
+      for (const [index, key] of keys.entries()) answer[key] = present(key, values[index]!, flags, found);
+      return answer;
+    } finally {
+      this.#counts.lookups -= 1;
+    }
+  }
+
+  async #lookupUpdated(request: IncomingRequest): Promise<object> {
+    const { id, key } = parseUpdate(request, "update-lookup");
+    this.#counts.update_lookups += 1;
+    try {
+      const found = await this.#find(request, id);
+      const value = parseObject(await this.#text(id, key, `${key}: key not found`));
+      return { id, [key]: applyUpdates(key, value, eventsOf(found)) };
+    } finally {
+      this.#counts.update_lookups -= 1;
+    }
+  }
+
+  async #watchEventlog(request: IncomingRequest): Promise<undefined> {
+    const watch = parseWatch(request);
+    const found = await this.#find(request, watch.id);
+    if (watch.path === "eventlog") this.#watchMain(request, watch, found);
+    else this.#watchGuest(request, watch, found);
+  }
+
+  #watchMain(request: IncomingRequest, watch: WatchRequest, found: FoundJob): void {
+    const send = (events: readonly JobEvent[]): void => {
+      for (const line of linesOf(events)) request.respond({ event: line });
+    };
+    send(eventsOf(found));
+    if ((watch.flags & WatchFlag.InitialSentinel) !== 0) request.respond();
+    if (found.active === null) return request.end();
+    const follower: Follower = {
+      events: send,
+      ended: () => {
+        if (this.#watches.delete(request)) request.end();
+      },
+    };
+    this.#followJob(request, found.active, "eventlog", follower, () => {});
+  }
+
+  #watchGuest(request: IncomingRequest, watch: WatchRequest, found: FoundJob): void {
+    const isExec = watch.path === "guest.exec.eventlog";
+    const options = {
+      handle: this.#context.handle,
+      key: `${fluidKvsPath(watch.id)}.${watch.path}`,
+      waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0,
+      isLast: (line: string) => isExec && line.includes('"name":"done"'),
+    };
+    const guest = new GuestWatch(options, {
+      line: (line) => request.respond({ event: line }),
+      sentinel: () => {
+        if ((watch.flags & WatchFlag.InitialSentinel) !== 0) request.respond();
+      },
+      end: (error) => {
+        if (!this.#watches.has(request)) return;
+        this.#stopWatch(request);
+        if (error === null) request.end();
+        else request.respondError(error);
+      },
+    });
+    if (found.active === null) {
+      this.#watches.add(request, { kind: "guest", stop: () => guest.cancel() });
+      return guest.jobEnded();
+    }
+    guest.open();
+    const follower: Follower = { events: () => {}, ended: () => guest.jobEnded() };
+    this.#followJob(request, found.active, "guest", follower, () => guest.cancel());
+  }
+
+  async #watchUpdates(request: IncomingRequest): Promise<undefined> {
+    const { id, key } = parseUpdate(request, "update-watch");
+    const found = await this.#find(request, id);
+    const update = new UpdateWatch(key, () => this.#text(id, key, `${key}: key not found`), request);
+    if (found.active === null) {
+      await update.take(found.events);
+      request.end();
+      return;
+    }
+    const follower: Follower = {
+      events: (events) => this.#guard(request, update.take(events)),
+      ended: () => {
+        const finish = update.take([]).then(() => {
+          if (this.#watches.delete(request)) request.end();
+        });
+        this.#guard(request, finish);
+      },
+    };
+    const first = update.take(found.active.events.slice());
+    this.#followJob(request, found.active, "update", follower, () => {});
+    await first;
+  }
+
+  /** What fails for a watch ends it. */
+  #guard(request: IncomingRequest, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      if (!this.#watches.has(request)) return;
+      this.#stopWatch(request);
+      request.respondError(error);
+    });
+  }
+
+  #followJob(request: IncomingRequest, job: ActiveJob, kind: Watch["kind"], follower: Follower, stop: () => void): void {
+    job.followers.add(follower);
+    this.#watches.add(request, {
+      kind,
+      stop: () => {
+        job.followers.delete(follower);
+        stop();
+      },
+    });
+    if (job.isOver) follower.ended();
+  }
+
+  #stopWatch(request: IncomingRequest): void {
+    for (const [other, watch] of this.#watches) if (other === request) watch.stop();
+    this.#watches.delete(request);
+  }
+
+  #cancel(cancel: IncomingRequest): void {
+    const entry = this.#watches.takeCanceled(cancel);
+    if (entry === null) return;
+    entry[1].stop();
+    entry[0].end();
+  }
+
+  #disconnect(disconnect: IncomingRequest): void {
+    for (const [, watch] of this.#watches.takeDisconnected(disconnect)) watch.stop();
+  }
+
+  #statistics(): object {
+    const count = (kind: Watch["kind"]): number => [...this.#watches].filter(([, watch]) => watch.kind === kind).length;
+    return {
+      lookups: this.#counts.lookups,
+      watchers: count("eventlog") + count("guest"),
+      guest_watchers: count("guest"),
+      update_lookups: this.#counts.update_lookups,
+      update_watchers: count("update"),
+    };
+  }
+}
+
+/** A watch of R or jobspec: the value as it is, then as each update makes it. */
+class UpdateWatch {
+  readonly #key: UpdatedKey;
+  readonly #read: () => Promise<string>;
+  readonly #request: IncomingRequest;
+  #value: JsonObject | null = null;
+  /** Steps follow each other, as reading takes time. */
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(key: UpdatedKey, read: () => Promise<string>, request: IncomingRequest) {
+    this.#key = key;
+    this.#read = read;
+    this.#request = request;
+  }
+
+  /** Takes events in their order. R is there with the alloc event, the jobspec from the start. */
+  take(events: readonly JobEvent[]): Promise<void> {
+    const step = this.#tail.then(() => this.#step(events));
+    this.#tail = step.catch(() => undefined);
+    return step;
+  }
+
+  async #step(events: readonly JobEvent[]): Promise<void> {
+    if (this.#value === null) {
+      if (this.#key === "R" && !events.some(({ name }) => name === "alloc")) return;
+      this.#value = applyUpdates(this.#key, parseObject(await this.#read()), events);
+      this.#send();
+      return;
+    }
+    for (const event of events) {
+      const next = applyUpdate(this.#key, this.#value, event);
+      if (next === this.#value) continue;
+      this.#value = next;
+      this.#send();
+    }
+  }
+
+  #send(): void {
+    if (!this.#request.isFinished) this.#request.respond({ [this.#key]: this.#value });
+  }
+}
+
+function checkAccess(request: IncomingRequest, userid: number): void {
+  if (!request.isOwner && request.userid !== userid) throw new FluxError("EPERM");
+}
+
+function eventsOf(found: FoundJob): readonly JobEvent[] {
+  return found.active === null ? found.events : found.active.events;
+}
+
+function parseObject(text: string): JsonObject {
+  const value = parseJson(text);
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", "stored value is not an object");
+  return value;
+}
+
+/** A value as the flags of a lookup want it. */
+function present(key: string, text: string, flags: number, found: FoundJob): JsonValue {
+  if (key !== "R" && key !== "jobspec") return text;
+  const decode = (flags & LookupFlag.JsonDecode) !== 0;
+  const current = (flags & LookupFlag.Current) !== 0;
+  if (!decode && !current) return text;
+  const value = parseObject(text);
+  const updated = current ? applyUpdates(key, value, eventsOf(found)) : value;
+  if (decode) return updated;
+  return updated === value ? text : stringifyJson(updated);
+}

@@ -1,0 +1,205 @@
+/**
+ * The job-list service: follows the job manager's journal and answers queries about jobs.
+ */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
+import type { Payload } from "../../protocol/message.ts";
+import type { OpenStream } from "../../sdk/handle.ts";
+import { JobState } from "../../sdk/job-protocol.ts";
+import { LookupFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { RequestSet } from "../../sdk/request-set.ts";
+import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
+import { JobList } from "./core.ts";
+import { parseList, parseListId, type ListIdRequest } from "./protocol.ts";
+import { ALL_ATTRIBUTES, describe, type JobRecord, type JournalEntry } from "./record.ts";
+
+const SERVICE = "job-list";
+/** Jobs in one answer of a stream, after the first. */
+const STREAM_BATCH = 100;
+/** How often streams of statistics get new counts, at most. */
+const STATISTICS_PERIOD_MS = 500;
+
+export const jobListModule: ModuleDefinition = { name: SERVICE, start: (context) => JobListService.start(context) };
+
+class JobListService implements RunningModule {
+  readonly #context: ModuleContext;
+  readonly #list = new JobList();
+  readonly #waits = new RequestSet<ListIdRequest>();
+  readonly #statisticsStreams = new RequestSet<null>();
+  #statisticsScheduled = false;
+  #journal: OpenStream | null = null;
+  #isStopped = false;
+  /** What the journal brought while a test holds it back; null otherwise. */
+  #held: JournalEntry[] | null = null;
+  #lookups = 0;
+
+  private constructor(context: ModuleContext) {
+    this.#context = context;
+  }
+
+  static async start(context: ModuleContext): Promise<RunningModule> {
+    const service = new JobListService(context);
+    service.configure(context.config());
+    await context.handle.subscribe("job-purge-inactive", (event) => service.#purged(event.payload));
+    await service.#follow();
+    context.server.add(SERVICE, service.#methods());
+    return service;
+  }
+
+  configure(config: JsonObject): void {
+    const { queues } = config;
+    if (isJsonObject(queues)) this.#list.statistics.configure(Object.keys(queues));
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#waits.failAll(new FluxError("ENOSYS", "job-list is unloading"));
+    this.#statisticsStreams.failAll(new FluxError("ENODATA"));
+    this.#journal?.cancel();
+  }
+
+  /** Opens the journal; resolves when all jobs so far are known. */
+  #follow(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const item = (payload: Payload | null): void => {
+        const entry = (payload?.value ?? {}) as unknown as JournalEntry;
+        if (entry.id === -1) resolve();
+        else if (this.#held === null) this.#take(entry);
+        else this.#held.push(entry);
+      };
+      const end = (error: FluxError | null): void => {
+        reject(error ?? new FluxError("ENODATA"));
+        if (!this.#isStopped) this.#context.log(LogLevel.err, "the journal of the job manager ended");
+      };
+      const cancelTopic = "job-manager.events-journal-cancel";
+      const request = { full: true };
+      this.#journal = this.#context.handle.open("job-manager.events-journal", request, { item, end }, { cancelTopic });
+    });
+  }
+
+  #methods(): Methods {
+    return {
+      list: { roles: ANY_USER, handler: (request) => this.#answerList(request) },
+      "list-id": { roles: ANY_USER, handler: (request) => this.#answerId(request) },
+      "list-attrs": { roles: ANY_USER, handler: () => ({ attrs: [...ALL_ATTRIBUTES, "all"] }) },
+      "job-stats": { roles: ANY_USER, handler: (request) => this.#answerStatistics(request) },
+      "job-stats-cancel": { roles: ANY_USER, handler: (request) => void this.#statisticsStreams.takeCanceled(request)?.[0].end() },
+      "stats-get": {
+        roles: ANYONE,
+        handler: () => ({
+          jobs: this.#list.sizes(),
+          idsync: { lookups: this.#lookups, waits: this.#waits.size },
+          stats_watchers: this.#statisticsStreams.size,
+        }),
+      },
+      "job-state-pause": () => ((this.#held ??= []), null),
+      "job-state-unpause": () => (this.#unpause(), null),
+      disconnect: {
+        roles: ANYONE,
+        handler: (request) => {
+          this.#waits.takeDisconnected(request);
+          this.#statisticsStreams.takeDisconnected(request);
+          return undefined;
+        },
+      },
+    };
+  }
+
+  #take(entry: JournalEntry): void {
+    const record = this.#list.take(entry);
+    if (record === null) return;
+    if (this.#waits.size > 0) this.#answerWaits(record);
+    if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
+  }
+
+  #unpause(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const entry of held) this.#take(entry);
+  }
+
+  #purged(payload: Payload | null): void {
+    const jobs = payload?.value["jobs"];
+    if (Array.isArray(jobs)) this.#list.purge(jobs as Integer[]);
+    if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
+  }
+
+  #answerList(request: IncomingRequest): object | undefined {
+    const { maxEntries, attributes, since, matches } = parseList(request);
+    const jobs: JsonObject[] = [];
+    for (const record of this.#list.ordered(since)) {
+      if (jobs.length >= maxEntries) break;
+      if (matches(record)) jobs.push(describe(record, attributes));
+    }
+    if (!request.isStreaming) return { jobs };
+    // Clients learn from the first answer that more follow.
+    request.respond({ jobs: jobs.slice(0, 1), version: 1 });
+    for (let at = 1; at < jobs.length; at += STREAM_BATCH) request.respond({ jobs: jobs.slice(at, at + STREAM_BATCH) });
+    request.end();
+    return undefined;
+  }
+
+  async #answerId(request: IncomingRequest): Promise<object | undefined> {
+    const wanted = parseListId(request);
+    const record = this.#list.get(wanted.id);
+    if (record !== null && hasReached(record, wanted.state)) return { job: describe(record, wanted.attributes) };
+    if (record === null) await this.#checkExists(wanted.id);
+    const now = this.#list.get(wanted.id);
+    if (now !== null && hasReached(now, wanted.state)) return { job: describe(now, wanted.attributes) };
+    this.#waits.add(request, wanted);
+    return undefined;
+  }
+
+  /** A job that was just accepted may be in the KVS and not yet in the journal. Throws ENOENT. */
+  async #checkExists(id: Integer): Promise<void> {
+    if (typeof id === "number" && id < 0) throw new FluxError("ENOENT");
+    this.#lookups += 1;
+    try {
+      const request = { key: fluidKvsPath(id), flags: LookupFlag.ReadDir, namespace: PRIMARY_NAMESPACE };
+      await this.#context.handle.rpc("kvs.lookup", request);
+    } catch (error) {
+      if (isFluxError(error, "ENOTDIR")) throw new FluxError("ENOENT");
+      throw error;
+    } finally {
+      this.#lookups -= 1;
+    }
+  }
+
+  #answerWaits(record: JobRecord): void {
+    for (const [request, wanted] of this.#waits) {
+      if (wanted.id !== record.id || !hasReached(record, wanted.state)) continue;
+      this.#waits.delete(request);
+      request.respond({ job: describe(record, wanted.attributes) });
+    }
+  }
+
+  #answerStatistics(request: IncomingRequest): object | undefined {
+    if (!request.isStreaming) return this.#list.statistics.toJSON();
+    request.respond(this.#list.statistics.toJSON());
+    this.#statisticsStreams.add(request, null);
+    return undefined;
+  }
+
+  #scheduleStatistics(): void {
+    if (this.#statisticsScheduled) return;
+    this.#statisticsScheduled = true;
+    this.#context.ports.clock.after(
+      STATISTICS_PERIOD_MS,
+      () => {
+        this.#statisticsScheduled = false;
+        const counts = this.#list.statistics.toJSON();
+        for (const [request] of this.#statisticsStreams) request.respond(counts);
+      },
+      { background: true },
+    );
+  }
+}
+
+/** Whether a job has been in a state, or can never be in it any more. */
+function hasReached(record: JobRecord, state: number): boolean {
+  return state === 0 || (record.states & state) !== 0 || record.state === JobState.Inactive;
+}
+

@@ -101,21 +101,18 @@ export class ResourceState {
   }
 
   /** Checks a drain and makes its event. Throws FluxError EEXIST, EINVAL. */
-  planDrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent | null {
+  planDrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent {
     const ranks = this.parseTargets(targets);
     const drained = ranks.intersect(this.drained);
     const excluded = ranks.intersect(this.exclude);
     const refused = mode === "default" ? drained.union(excluded) : excluded;
     if (!refused.isEmpty)
       throw refusal(refused, drainedWords(mode === "default" ? drained : new Idset(), excluded), drained);
-    const wanted = mode === "update" ? ranks.subtract(this.#withReason(drained)) : ranks;
-    if (wanted.isEmpty) return null;
-    const overwrite = overwriteOf(mode);
     const context = {
-      idset: wanted.toString(),
-      nodelist: this.hostsOf(wanted),
+      idset: ranks.toString(),
+      nodelist: this.hostsOf(ranks),
       ...(reason === null ? {} : { reason }),
-      overwrite,
+      overwrite: overwriteOf(mode),
     };
     return { timestamp, name: "drain", context };
   }
@@ -191,10 +188,6 @@ export class ResourceState {
         reason: keepsReason ? before.reason : (reason ?? before?.reason ?? null),
       });
     }
-  }
-
-  #withReason(ranks: Idset): Idset {
-    return Idset.from([...ranks].filter((rank) => this.#drains.get(rank)?.reason !== null));
   }
 
   #ranksOfHosts(targets: string): Idset {

@@ -95,7 +95,7 @@ async function drain(service: ResourceService, request: IncomingRequest): Promis
   const modes: readonly string[] = ["default", "update", "overwrite", "force-overwrite"];
   if (!modes.includes(mode ?? "default")) throw new FluxError("EINVAL", `invalid drain mode '${mode}' specified`);
   const event = service.state.planDrain(targets, reason, (mode ?? "default") as DrainMode, now(service));
-  if (event !== null) await service.change(event);
+  await service.change(event);
   return null;
 }
 

@@ -1,0 +1,317 @@
+/** `flux resource`: what an instance has, what is free, and what is withheld (flux-resource(1)). */
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
+import {
+  CommandExit,
+  defineCommand,
+  type Command,
+  type CommandContext,
+  type OptionSpec,
+} from "../framework/command.ts";
+import { EventlogFormatter } from "../output/eventlog.ts";
+import { pythonJson } from "../output/python-json.ts";
+import { FieldFormat, type Row } from "../resource/fields.ts";
+import { parseStates, STATUS_HEADINGS, systemView } from "../resource/status.ts";
+import { LIST_HEADINGS, listRows, queuesOf, ranksOf, resourcesIn, schedulerView } from "../resource/view.ts";
+
+const LIST_FORMATS: Readonly<Record<string, string>> = {
+  default: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} ?:{ngpus:>5} {nodelist}",
+  rlist: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} ?:{ngpus:>5} {rlist}",
+};
+const STATUS_FORMATS: Readonly<Record<string, string>> = {
+  default: "{statex:>12}{up:>2} {nnodes:>6} {nodelist}",
+  long: "{statex:>12}{up:>2} {nnodes:>6} {reason:<30.30+} {nodelist}",
+};
+const DRAIN_FORMATS: Readonly<Record<string, string>> = {
+  default: "{timestamp:<12} {state:<8.8} {reason:<30.30+} {nodelist}",
+  long: "{timestamp:<12} {state:<8.8} {ranks:<8.8+} {reason:<30.30+} {nodelist}",
+};
+
+const FORMAT: OptionSpec = { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" };
+const NO_HEADER: OptionSpec = { names: ["no-header"], short: "n", help: "Suppress printing of header line" };
+const STATES: OptionSpec = {
+  names: ["states"],
+  short: "s",
+  argument: "STATE,...",
+  help: "Output resources in given states",
+};
+const QUEUE: OptionSpec = {
+  names: ["queue"],
+  short: "q",
+  argument: "QUEUE,...",
+  help: "Include only the given queues",
+};
+const INCLUDE: OptionSpec = {
+  names: ["include"],
+  short: "i",
+  argument: "TARGETS",
+  help: "Include only the given targets",
+};
+const SKIP_EMPTY: readonly OptionSpec[] = [
+  { names: ["skip-empty"], help: "Skip empty lines" },
+  { names: ["no-skip-empty"], help: "Do not skip empty lines" },
+];
+const FORCE: OptionSpec = {
+  names: ["force"],
+  short: "f",
+  repeatable: true,
+  help: "Do not fail for targets that are so already",
+};
+const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, and leave what is known of them" };
+
+/** The format that `-o` names or is; null after the list of formats was printed. */
+function formatOf(
+  context: CommandContext,
+  formats: Readonly<Record<string, string>>,
+  headings: Readonly<Record<string, string>>,
+): FieldFormat | null {
+  const given = context.options.text("format") ?? "default";
+  if (given === "help") {
+    context.out(`\nConfigured ${context.program} output formats:\n\n`);
+    for (const name of Object.keys(formats)) context.out(`  ${name}\n`);
+    return null;
+  }
+  return guarded(context, () => new FieldFormat(formats[given] ?? given, headings));
+}
+
+/** Ends the command with the sentence of an operating error. */
+function guarded<T>(context: CommandContext, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof FluxError) context.fail(error.message);
+    throw error;
+  }
+}
+
+function print(context: CommandContext, format: FieldFormat, rows: readonly Row[]): void {
+  for (const line of format.render(rows, { header: !context.options.has("no-header") })) context.out(`${line}\n`);
+}
+
+/** What `-q` and `-i` leave; null = everything. */
+function includedRanks(context: CommandContext, all: ResourceSet, config: JsonObject): Idset | null {
+  const targets = context.options.text("include");
+  const queueNames = context.options.text("queue");
+  let ranks = targets === null ? null : guarded(context, () => ranksOf(targets, all));
+  if (queueNames === null) return ranks;
+  const queues = queuesOf(config);
+  const wanted = new Idset();
+  for (const name of queueNames.split(",")) {
+    const required = queues[name];
+    if (required === undefined) return context.fail(`queue ${name} is not configured`);
+    for (const rank of all.ranks) if (required.every((property) => all.hasProperty(rank, property))) wanted.add(rank);
+  }
+  ranks = ranks === null ? wanted : ranks.intersect(wanted);
+  return ranks;
+}
+
+async function list(context: CommandContext): Promise<void> {
+  const { options } = context;
+  const format = formatOf(context, LIST_FORMATS, LIST_HEADINGS);
+  if (format === null) return;
+  const handle = await context.open();
+  const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
+  const include = includedRanks(context, view.all, config);
+  const states = (options.text("states") ?? "free,allocated,down").split(",");
+  const settings = { fields: format.fieldNames, queues: queuesOf(config) };
+  const rows = guarded(context, () => listRows(view, states, include, settings));
+  const skips = options.has("skip-empty") || (options.has("include") && !options.has("no-skip-empty"));
+  const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
+  // A count of zero is still a count: only the absence of any row hides the column.
+  print(
+    context,
+    format,
+    shown.map((row) => ({ ...row, ngpus: String(row["ngpus"]) })),
+  );
+}
+
+/** The union of the states asked for. */
+async function selected(context: CommandContext): Promise<ResourceSet> {
+  const handle = await context.open();
+  const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
+  const states = (context.options.text("states") ?? "all").split(",");
+  const sets = guarded(context, () => states.map((state) => resourcesIn(view, state)));
+  const whole = sets.reduce((left, right) => left.union(right));
+  const include = includedRanks(context, view.all, config);
+  return include === null ? whole : whole.keepRanks(include);
+}
+
+async function info(context: CommandContext): Promise<void> {
+  const { nnodes, ncores, ngpus } = await selected(context);
+  const counted = (count: number, word: string): string => `${count} ${word}${count === 1 ? "" : "s"}`;
+  context.out(`${counted(nnodes, "Node")}, ${counted(ncores, "Core")}, ${counted(ngpus, "GPU")}\n`);
+}
+
+async function status(context: CommandContext): Promise<void> {
+  const format = formatOf(context, STATUS_FORMATS, STATUS_HEADINGS);
+  if (format === null) return;
+  const states = guarded(context, () => parseStates(context.options.text("states")));
+  const handle = await context.open();
+  const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
+  const include = includedRanks(context, view.resources, config);
+  const showsEmpty = context.options.has("states") && !context.options.has("skip-empty");
+  print(context, format, view.statusRows(states, { include, fields: format.fieldNames, showsEmpty }));
+}
+
+async function listDrained(context: CommandContext): Promise<void> {
+  const format = formatOf(context, DRAIN_FORMATS, STATUS_HEADINGS);
+  if (format === null) return;
+  const handle = await context.open();
+  const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
+  const include = includedRanks(context, view.resources, config);
+  print(context, format, view.drainRows({ include, fields: format.fieldNames, showsEmpty: false }));
+}
+
+async function drain(context: CommandContext): Promise<void> {
+  const { options, operands } = context;
+  const [targets, ...words] = operands;
+  if (targets === undefined) return listDrained(context);
+  const forced = options.count("force");
+  const mode = options.has("update") ? "update" : forced > 1 ? "force-overwrite" : forced === 1 ? "overwrite" : null;
+  const reason = words.length === 0 ? {} : { reason: words.join(" ") };
+  const handle = await context.open();
+  const request = { targets, ...reason, ...(mode === null ? {} : { mode }) };
+  await handle.rpc("resource.drain", request, { nodeid: 0 }).catch((error: FluxError) => {
+    context.complain(`[Errno ${error.errnum}] ${error.message}`);
+    if (error.is("EEXIST")) context.err("flux-resource: INFO: Use --force to overwrite existing drain reason\n");
+    throw new CommandExit(1);
+  });
+}
+
+async function undrain(context: CommandContext): Promise<void> {
+  const [targets, ...words] = context.operands;
+  const mode = context.options.has("force") || context.options.has("update") ? { mode: "force" } : {};
+  const reason = words.length === 0 ? {} : { reason: words.join(" ") };
+  const handle = await context.open();
+  await handle
+    .rpc("resource.undrain", { targets, ...reason, ...mode }, { nodeid: 0 })
+    .catch((error: FluxError) => context.fail(error.message));
+}
+
+async function reload(context: CommandContext): Promise<void> {
+  const [path] = context.operands;
+  const absolute = path!.startsWith("/") ? path! : `${context.host.cwd}/${path}`;
+  const request = { path: absolute, xml: context.options.has("xml"), force: context.options.has("force") };
+  const handle = await context.open();
+  await handle.rpc("resource.reload", request, { nodeid: 0 }).catch((error: FluxError) => context.fail(error.message));
+}
+
+interface JournalAnswer {
+  readonly events: readonly { timestamp: number; name: string; context?: JsonObject }[];
+}
+
+const TIME_FORMATS = ["raw", "iso", "offset", "human"] as const;
+
+async function eventlog(context: CommandContext): Promise<void> {
+  const { options } = context;
+  const isHuman = options.has("human");
+  const time = TIME_FORMATS.find((name) => name === options.text("time-format")) ?? (isHuman ? "human" : "raw");
+  const format = options.text("format") === "json" && !isHuman ? "json" : "text";
+  const formatter = new EventlogFormatter({ format, time, color: options.text("color") === "always" });
+  const wanted = options.text("wait");
+  const handle = await context.open();
+  const settings = { nodeid: 0, cancelTopic: "resource.journal-cancel" };
+  for await (const { events } of handle.stream<JournalAnswer>("resource.journal", {}, settings)) {
+    if (events.length === 0 && !options.has("follow") && wanted === null) return;
+    for (const event of events) {
+      if (wanted !== null && event.name !== wanted) continue;
+      context.out(formatter.format(event));
+      if (wanted !== null) return;
+    }
+  }
+}
+
+const TARGETS = { name: "targets", arity: "?", help: "Targets: an idset or hostlist" } as const;
+const REASON = { name: "reason", arity: "*", help: "Reason" } as const;
+
+const SUBCOMMANDS: readonly Command[] = [
+  {
+    name: "acquire-mute",
+    dialect: "argparse",
+    summary: "Mute resource.acquire responses",
+    async run(context) {
+      const handle = await context.open();
+      await handle.rpc("resource.acquire-mute", null, { nodeid: 0 });
+    },
+  },
+  {
+    name: "drain",
+    dialect: "argparse",
+    summary: "Drain resources, or list what is drained",
+    options: [FORCE, UPDATE, FORMAT, NO_HEADER, QUEUE, INCLUDE],
+    operands: [TARGETS, REASON],
+    run: drain,
+  },
+  {
+    name: "undrain",
+    dialect: "argparse",
+    summary: "Resume resources",
+    options: [FORCE, UPDATE],
+    operands: [{ ...TARGETS, arity: "1" }, REASON],
+    run: undrain,
+  },
+  {
+    name: "status",
+    dialect: "argparse",
+    summary: "Display overall system status of resources",
+    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY],
+    run: status,
+  },
+  {
+    name: "list",
+    dialect: "argparse",
+    summary: "List scheduler view of resources",
+    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY],
+    run: list,
+  },
+  {
+    name: "info",
+    dialect: "argparse",
+    summary: "Print brief, one-line summary of scheduler view of resources",
+    options: [STATES, QUEUE, INCLUDE],
+    run: info,
+  },
+  {
+    name: "reload",
+    dialect: "argparse",
+    summary: "Reload resource inventory",
+    options: [
+      { names: ["xml"], short: "x", help: "Load resource inventory from XML" },
+      { names: ["force"], short: "f", help: "Do not fail on invalid ranks" },
+    ],
+    operands: [{ name: "path", arity: "1" }],
+    run: reload,
+  },
+  {
+    name: "R",
+    dialect: "argparse",
+    summary: "Emit an RFC 20 R of the scheduler view of resources",
+    options: [STATES, QUEUE, INCLUDE],
+    async run(context) {
+      context.out(`${pythonJson((await selected(context)).toJSON())}\n`);
+    },
+  },
+  {
+    name: "eventlog",
+    dialect: "argparse",
+    summary: "Watch the resource journal",
+    options: [
+      { names: ["format"], short: "f", argument: "FORMAT", choices: ["text", "json"], help: "Output format" },
+      { names: ["time-format"], short: "T", argument: "FORMAT", choices: TIME_FORMATS, help: "Timestamp format" },
+      { names: ["human"], short: "H", help: "Same as -T human -f text" },
+      { names: ["color"], short: "L", argument: "WHEN", optionalArgument: true, help: "Colorize output" },
+      { names: ["follow"], short: "F", help: "Wait for new events" },
+      { names: ["wait"], short: "w", argument: "EVENT", help: "Wait for an event, print it and quit" },
+    ],
+    run: eventlog,
+  },
+];
+
+export const command: Command = defineCommand({
+  name: "resource",
+  dialect: "argparse",
+  summary: "list/manipulate Flux resource status",
+  subcommands: SUBCOMMANDS,
+});

@@ -8,6 +8,7 @@ import { base64Encode, utf8Encode } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
+import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX } from "../../sdk/job-protocol.ts";
 import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { frobnicate, type Defaults } from "./frobnicate.ts";
@@ -34,7 +35,7 @@ export interface IngestPolicy {
 /** A submission that passed the checks. */
 export interface Checked {
   readonly jobspec: Jobspec;
-  /** The jobspec's JSON text in base64, as it is stored. */
+  /** The jobspec's JSON text without the environment, in base64, as it is stored. */
   readonly payload: string;
   readonly needsFeasibility: boolean;
 }
@@ -51,7 +52,8 @@ export function checkSubmission(request: SubmitRequest, submitter: Submitter, po
   const validates = policy.isValidating && (request.flags & JobFlag.NoValidate) === 0;
   const jobspec = validates ? validate(changed, policy) : (changed as Jobspec);
   if (!hasSystem(jobspec)) throw new FluxError("EINVAL", "jobspec: attributes.system must be an object");
-  const payload = changed === original ? envelope.payload : base64Encode(utf8Encode(stringifyJson(changed)));
+  const stored = withoutEnvironment(jobspec);
+  const payload = stored === original ? envelope.payload : base64Encode(utf8Encode(stringifyJson(stored)));
   return { jobspec, payload, needsFeasibility: validates && policy.checksFeasibility };
 }
 

@@ -2,8 +2,9 @@
  * Jobs of one user mostly have the same environment, of several kilobytes. Pending jobs share one object for it: memory
  * per job then does not depend on its size.
  */
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import type { JsonObject } from "../../base/json.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
+import { environmentOf, withEnvironment } from "../../sdk/job-environment.ts";
 
 /** Environments to compare with. */
 const RECENT_MAX = 8;
@@ -13,16 +14,14 @@ export class SharedEnvironments {
 
   /** The jobspec with an environment that equals its own and is shared. */
   share(jobspec: Jobspec): Jobspec {
-    const system = jobspec.attributes.system;
-    const environment = system?.environment;
-    if (!isJsonObject(environment)) return jobspec;
+    const environment = environmentOf(jobspec);
+    if (environment === null) return jobspec;
     const known = this.#recent.find((candidate) => isSame(candidate, environment));
     if (known === undefined) {
       this.#recent = [environment, ...this.#recent.slice(0, RECENT_MAX - 1)];
       return jobspec;
     }
-    const shared = { ...system, environment: known as NonNullable<typeof environment> };
-    return { ...jobspec, attributes: { ...jobspec.attributes, system: shared } };
+    return withEnvironment(jobspec, known);
   }
 }
 

@@ -51,7 +51,7 @@ class JobListService implements RunningModule {
 
   configure(config: JsonObject): void {
     const { queues } = config;
-    if (isJsonObject(queues)) this.#list.statistics.configure(Object.keys(queues));
+    if (isJsonObject(queues)) this.#list.statistics.configure(Object.keys(queues).sort());
   }
 
   stop(): void {

@@ -340,7 +340,6 @@ export class JobManager {
 
   #free(job: Job): void {
     this.scheduler.free({ id: job.id, R: remainingResources(job), final: true });
-    if (wantsDebug(job)) this.post(job, "debug.free-request");
     this.post(job, "free");
   }
 

@@ -110,11 +110,3 @@ export function newJob(id: Integer, jobspec: Jobspec | null): Job {
 export function queueOf(job: Job): string {
   return job.jobspec?.attributes.system?.queue ?? "";
 }
-
-/** The jobspec without its environment, which only those who start tasks need. */
-export function redactedJobspec(jobspec: Jobspec): Jobspec {
-  const system = jobspec.attributes.system;
-  if (system?.environment === undefined) return jobspec;
-  const { environment: _environment, ...rest } = system;
-  return { ...jobspec, attributes: { ...jobspec.attributes, system: rest } };
-}

@@ -9,8 +9,9 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
+import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";
-import { redactedJobspec, type Job } from "./job.ts";
+import type { Job } from "./job.ts";
 import type { JobEntry } from "./store.ts";
 
 /** One message of the journal. */
@@ -143,7 +144,7 @@ function entryOf(job: Job, events: readonly JobEvent[]): JournalEntry {
   return {
     id: job.id,
     events,
-    ...(isNew && job.jobspec !== null ? { jobspec: redactedJobspec(job.jobspec) } : {}),
+    ...(isNew && job.jobspec !== null ? { jobspec: withoutEnvironment(job.jobspec) } : {}),
     ...(hasR ? { R: job.R! } : {}),
   };
 }

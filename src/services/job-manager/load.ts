@@ -8,12 +8,14 @@ import { fluidKvsPath, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { JobState, parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { unwrapJobspec } from "../../sdk/job-envelope.ts";
+import { environmentOf, withEnvironment, withoutEnvironment } from "../../sdk/job-environment.ts";
+import { JobState, parseEventlog, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { withExpiration } from "./core.ts";
 import { apply, replay } from "./fold.ts";
-import { newJob, redactedJobspec, type Folded, type Job } from "./job.ts";
+import { newJob, type Folded, type Job } from "./job.ts";
 import type { JournalEntry } from "./journal.ts";
 import { outcomeOf, type Outcome } from "./outcome.ts";
 
@@ -90,12 +92,22 @@ export async function readJob(handle: Handle, id: Integer): Promise<StoredJob> {
   if (folded.state === JobState.Inactive)
     return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
   const { jobspec, R } = await readCurrent(handle, id, folded);
-  const job = newJob(id, jobspec);
+  const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec));
   for (const event of events) apply(job, event);
   job.events.push(...events);
   job.durableCount = events.length;
   job.R = R;
   return { kind: "active", job };
+}
+
+/** A job that is still to be started needs its environment, which is in the signed request only. */
+async function withStoredEnvironment(handle: Handle, id: Integer, folded: Folded, jobspec: Jobspec): Promise<Jobspec> {
+  const isOver = folded.started || folded.state === JobState.Cleanup;
+  if (isOver && (folded.state & STATES_RUNNING) !== 0) return jobspec;
+  const { jobspec: text } = unwrapJobspec(await lookupText(handle, `${fluidKvsPath(id)}.J`));
+  const signed = parseJson(text);
+  const environment = isJsonObject(signed) ? environmentOf(signed as Jobspec) : null;
+  return environment === null ? jobspec : withEnvironment(jobspec, environment);
 }
 
 /** The journal entries of jobs that are inactive and not in `skip`. */
@@ -111,7 +123,7 @@ async function readEntry(handle: Handle, id: Integer): Promise<JournalEntry | nu
   // A job that was submitted after the listener came is shown by its events.
   if (events === null || events.at(-1)?.name !== "clean") return null;
   try {
-    const jobspec = redactedJobspec((await readObject(handle, id, "jobspec")) as Jobspec);
+    const jobspec = withoutEnvironment((await readObject(handle, id, "jobspec")) as Jobspec);
     const hasR = events.some(({ name }) => name === "alloc");
     return { id, events, jobspec, ...(hasR ? { R: await readObject(handle, id, "R") } : {}) };
   } catch (error) {

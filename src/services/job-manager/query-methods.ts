@@ -4,6 +4,7 @@ import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE, requireInteger, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { compareIds, JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import { checkOwner } from "./control-methods.ts";
 import type { JobManager } from "./core.ts";
@@ -86,7 +87,7 @@ function getAttributes(manager: JobManager, request: IncomingRequest): object {
   checkOwner(request, job, "guests can only look at their own jobs");
   const answer: Record<string, JsonValue> = {};
   for (const name of attrs as JsonValue[]) {
-    if (name === "jobspec" && job.jobspec !== null) answer["jobspec"] = job.jobspec;
+    if (name === "jobspec" && job.jobspec !== null) answer["jobspec"] = withoutEnvironment(job.jobspec);
     else if (name === "R" && job.R !== null) answer["R"] = job.R;
     else if (name === "eventlog") answer["eventlog"] = job.events as unknown as JsonValue;
     else throw new FluxError("ENOENT", `unknown or unset attribute ${String(name)}`);

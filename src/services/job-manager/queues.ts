@@ -43,7 +43,7 @@ export class Queues {
     const table = config["queues"];
     const next = new Map<string, Queue>();
     if (table !== undefined && !isJsonObject(table)) throw new FluxError("EINVAL", "queues must be a table");
-    for (const [name, value] of Object.entries(table ?? {})) {
+    for (const [name, value] of Object.entries(table ?? {}).sort(([left], [right]) => (left < right ? -1 : 1))) {
       const requires = requiresOf(name, value);
       const old = this.#queues.get(name);
       next.set(name, old === undefined ? namedQueue(name, requires) : { ...old, requires });

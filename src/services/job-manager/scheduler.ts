@@ -10,8 +10,9 @@
  * Does not know: job states, events, or what an allocation contains.
  */
 import type { JsonObject } from "../../base/json.ts";
+import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { compareIds } from "../../sdk/job-protocol.ts";
-import { queueOf, redactedJobspec, type Job } from "./job.ts";
+import { queueOf, type Job } from "./job.ts";
 
 /** What the scheduler is told; sent by the service. */
 export interface SchedulerOutput {
@@ -199,7 +200,7 @@ export class SchedulerLink {
       priority: job.priority,
       userid: job.userid,
       t_submit: job.tSubmit,
-      jobspec: redactedJobspec(job.jobspec!),
+      jobspec: withoutEnvironment(job.jobspec!),
     });
   }
 

@@ -5,9 +5,8 @@
  * be written, nothing of the turn happened.
  */
 import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { parseFsd } from "../../formats/duration.ts";
 import { isBlobref } from "../../formats/blobref.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -20,7 +19,7 @@ import {
   type CommitAnswer,
   type SetrootEvent,
 } from "../../sdk/kvs-protocol.ts";
-import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
+import { bytesOf, type BlobIndex, type MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint, storeBlobs, writeCheckpoint } from "./checkpoint.ts";
 import { Leader, type NamespaceRoot, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
@@ -31,21 +30,16 @@ import {
   checkGuestOperations,
   CHECKPOINT_DIRTY_BYTES,
   CHECKPOINT_LOG_BYTES,
-  CHECKPOINT_PERIOD_MS,
   CHECKPOINT_RETRY_MS,
   isOwner,
   LOG_SYNC_PERIOD_MS,
   parseCommit,
 } from "./protocol.ts";
 import { Reader } from "./reader.ts";
+import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
-import { serviceStatistics } from "./statistics.ts";
-
-interface Settings {
-  /** Acknowledge a commit only once its record survives power loss. */
-  readonly syncEachCommit: boolean;
-  readonly checkpointPeriodMs: number;
-}
+import { parseSettings, type Settings } from "./settings.ts";
+import { RunningSummary, serviceStatistics } from "./statistics.ts";
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -57,6 +51,7 @@ export class LeaderService implements RunningModule {
   #settings: Settings;
   #turnIsDue = false;
   #transactionCount = 0;
+  readonly #operationCounts = new RunningSummary();
   #stopped = false;
   #checkpoint: Promise<boolean> | null = null;
   #checkpointTimer: TimerHandle | null = null;
@@ -137,8 +132,13 @@ export class LeaderService implements RunningModule {
       "stats-get": {
         roles: ANY_USER,
         handler: () =>
-          serviceStatistics(this.#index, this.#loader, this.#reader, this.#leader.roots, (name) =>
-            this.#leader.queueLengthOf(name),
+          serviceStatistics(
+            this.#index,
+            this.#loader,
+            this.#reader,
+            this.#leader.roots,
+            (name) => this.#leader.queueLengthOf(name),
+            this.#operationCounts,
           ),
       },
       disconnect: { roles: ANY_USER, handler: (request) => void this.#reader.disconnect(request) },
@@ -178,6 +178,7 @@ export class LeaderService implements RunningModule {
     const caller = callerOf(request);
     checkAccess(caller, this.#leader.root(commit.namespace).owner);
     if (!isOwner(caller)) checkGuestOperations(commit.operations);
+    this.#operationCounts.add(commit.operations.length);
     const isSync = (commit.flags & CommitFlag.Sync) !== 0;
     if (isSync && commit.namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
@@ -392,48 +393,4 @@ function acknowledge(outcome: TurnOutcome): void {
 
 function listed(root: NamespaceRoot): JsonObject {
   return { namespace: root.name, owner: root.owner, flags: root.flags };
-}
-
-/** Applies the records of the log that the checkpoint does not contain. */
-async function replay(
-  leader: Leader,
-  loader: BlobLoader,
-  log: LogStore,
-  records: readonly NumberedRecord[],
-  warn: (text: string) => void,
-): Promise<void> {
-  const first = records[0];
-  if (first !== undefined && first.number > leader.snapshot().number + 1) {
-    warn(`the redo log begins after the checkpoint (record ${first.number}); it belongs to other data and is dropped`);
-    return log.clear();
-  }
-  for (const record of records) {
-    try {
-      leader.replay(record);
-    } catch (error) {
-      if (!(error instanceof MissingBlob)) throw error;
-      await loader.complete(() => leader.replay(record), error);
-    }
-  }
-}
-
-/** Reads the table `[kvs]`. Throws EINVAL with the key's name. */
-function parseSettings(config: JsonObject): Settings {
-  const table = config["kvs"];
-  if (table === undefined) return { syncEachCommit: false, checkpointPeriodMs: CHECKPOINT_PERIOD_MS };
-  if (!isJsonObject(table)) throw new FluxError("EINVAL", "[kvs] is not a table");
-  const { durability } = table;
-  if (durability !== undefined && durability !== "process" && durability !== "fsync")
-    throw new FluxError("EINVAL", `[kvs] durability is "process" or "fsync"`);
-  return { syncEachCommit: durability === "fsync", checkpointPeriodMs: parsePeriod(table["checkpoint-period"]) };
-}
-
-function parsePeriod(value: unknown): number {
-  if (value === undefined) return CHECKPOINT_PERIOD_MS;
-  try {
-    if (typeof value === "string") return parseFsd(value) * 1000;
-  } catch (error) {
-    if (!(error instanceof FluxError)) throw error;
-  }
-  throw new FluxError("EINVAL", '[kvs] checkpoint-period is a duration, as "5s" or "30m"');
 }

@@ -14,6 +14,7 @@ export function serviceStatistics(
   reader: Reader,
   roots: readonly NamespaceRoot[],
   queueLengthOf: (namespace: string) => number,
+  operationCounts: RunningSummary = new RunningSummary(),
 ): JsonObject {
   const sizes = Array.from(index.nodes(), (node) => (node instanceof Directory ? node.textLength : node.byteLength));
   const namespace: Record<string, JsonObject> = {};
@@ -34,7 +35,7 @@ export function serviceStatistics(
       "#faults": loader.faults,
     },
     namespace,
-    "transaction-opcount": { commit: summary([]) },
+    "transaction-opcount": { commit: operationCounts.toJson() },
     pending_requests: reader.pendingRequests,
   };
 }
@@ -46,16 +47,30 @@ function sum(values: readonly number[]): number {
 }
 
 function summary(values: readonly number[]): JsonObject {
-  const count = values.length;
-  if (count === 0) return { count: 0, min: 0, mean: 0, stddev: 0, max: 0 };
-  const mean = sum(values) / count;
-  let least = Infinity;
-  let most = -Infinity;
-  let squares = 0;
-  for (const value of values) {
-    least = Math.min(least, value);
-    most = Math.max(most, value);
-    squares += (value - mean) ** 2;
+  const running = new RunningSummary();
+  for (const value of values) running.add(value);
+  return running.toJson();
+}
+
+/** Count, extremes, mean and deviation of numbers that come one by one. */
+export class RunningSummary {
+  #count = 0;
+  #least = 0;
+  #most = 0;
+  #mean = 0;
+  #squares = 0;
+
+  add(value: number): void {
+    this.#count += 1;
+    this.#least = this.#count === 1 ? value : Math.min(this.#least, value);
+    this.#most = Math.max(this.#most, value);
+    const delta = value - this.#mean;
+    this.#mean += delta / this.#count;
+    this.#squares += delta * (value - this.#mean);
   }
-  return { count, min: least, mean, stddev: Math.sqrt(squares / Math.max(1, count - 1)), max: most };
+
+  toJson(): JsonObject {
+    const stddev = Math.sqrt(this.#squares / Math.max(1, this.#count - 1));
+    return { count: this.#count, min: this.#least, mean: this.#mean, stddev, max: this.#most };
+  }
 }

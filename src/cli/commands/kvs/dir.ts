@@ -5,6 +5,8 @@ import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { openKvs, orFail, rootOf, textOf, widthOf } from "./support.ts";
 
+const DOTS = "...";
+
 interface Listing {
   readonly context: CommandContext;
   readonly kvs: Kvs;
@@ -46,16 +48,16 @@ async function show(listing: Listing, path: string, entry: Treeobj): Promise<voi
   } else if (options.has("directory")) context.out(`${path}\n`);
   else {
     const bytes = entry.type === "val" ? valueBytes(entry) : await kvs.getBytes(path, { at });
-    context.out(`${fitted(`${path} = `, textOf(bytes), listing.width)}\n`);
+    context.out(`${fitted(`${path} = `, textOf(bytes), bytes.byteLength, listing.width)}\n`);
   }
 }
 
-/** One line of at most so many columns; what is left out is shown by dots. */
-function fitted(label: string, value: string, width: number): string {
+/** One line of at most so many columns; what is left out is shown by dots, which a line has room for in any case. */
+function fitted(label: string, value: string, valueBytes: number, width: number): string {
   if (width === 0) return label + value;
+  const room = Math.max(0, width - DOTS.length);
   const end = value.indexOf("\n");
   const line = label + (end < 0 ? value : value.slice(0, end));
-  const isCut = end >= 0 && end < value.length - 1;
-  if (line.length <= width && !isCut) return line;
-  return `${line.slice(0, Math.max(0, width - 3))}...`;
+  const isWhole = label.length + valueBytes <= room && (end < 0 || end === value.length - 1);
+  return isWhole ? line : `${line.slice(0, room)}${DOTS}`;
 }

@@ -4,7 +4,7 @@ import { FluxError, isFluxError } from "../../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject } from "../../../base/json.ts";
 import { tryParseFsd } from "../../../formats/duration.ts";
 import { KvsTransaction, type Kvs } from "../../../sdk/kvs.ts";
-import type { CommandContext } from "../../framework/command.ts";
+import { CommandExit, type CommandContext } from "../../framework/command.ts";
 import { EventlogFormatter, splitEventlog, type EventLine } from "../../output/eventlog-text.ts";
 import { openKvs, orFail } from "./support.ts";
 
@@ -24,8 +24,14 @@ async function timestampOf(context: CommandContext, text: string | null): Promis
   if (text === null) return (await context.ports()).clock.now();
   const timestamp = Number(text);
   if (text.trim() !== "" && !Number.isNaN(timestamp)) return timestamp;
-  context.err(`flux-kvs eventlog append: append: Option 'timestamp' requires a floating point argument\n`);
-  return context.fail("invalid timestamp");
+  return refuse(context, "Option 'timestamp' requires a floating point argument");
+}
+
+/** Ends the command as for an option that cannot be read. */
+function refuse(context: CommandContext, message: string): never {
+  const { name } = context.command;
+  context.err(`flux-kvs eventlog ${name}: ${name}: ${message}\n`);
+  throw new CommandExit(1);
 }
 
 /** One line of an event log. A timestamp always has a fraction, as Flux writes it. Throws EINVAL. */
@@ -91,17 +97,26 @@ export async function waitEvent(context: CommandContext): Promise<void> {
   const timeoutText = context.options.text("timeout");
   const seconds = timeoutText === null ? null : tryParseFsd(timeoutText);
   if (timeoutText !== null && seconds === null)
-    context.fail(`wait-event: Invalid argument for option 'timeout': '${timeoutText}'`);
+    refuse(context, `Invalid argument for option 'timeout': '${timeoutText}'`);
   const kvs = await openKvs(context);
-  const found = findEvent(context, kvs, key, name, formatter);
-  if (seconds === null) return found;
-  const { clock } = await context.ports();
-  const late = new Promise<"late">((resolve) =>
-    clock.after(seconds * 1000, () => resolve("late"), { background: true }),
+  const outcome = findEvent(context, kvs, key, name, formatter).then(
+    () => null,
+    (error: unknown) => ({ error }),
   );
-  if ((await Promise.race([found, late])) === "late") context.fail(`wait-event timeout on event '${name}'`);
+  const ended = seconds === null ? await outcome : await Promise.race([outcome, lateness(context, seconds)]);
+  if (ended === "late") context.fail(`wait-event timeout on event '${name}'`);
+  if (ended === null) return;
+  if (isFluxError(ended.error, "ENOENT")) context.fail(`eventlog path ${key} not found`);
+  if (isFluxError(ended.error)) context.fail(`${LOOKUP}: ${ended.error.message}`);
+  throw ended.error;
 }
 
+async function lateness(context: CommandContext, seconds: number): Promise<"late"> {
+  const { clock } = await context.ports();
+  return new Promise((resolve) => clock.after(seconds * 1000, () => resolve("late"), { background: true }));
+}
+
+/** Shows events up to the one that is waited for. */
 async function findEvent(
   context: CommandContext,
   kvs: Kvs,
@@ -110,19 +125,13 @@ async function findEvent(
   formatter: EventlogFormatter,
 ): Promise<void> {
   const { options } = context;
-  try {
-    for await (const piece of kvs.watch(key, { append: true, waitCreate: options.has("waitcreate") }))
-      for (const event of split(context, utf8Decode(piece!))) {
-        const text = formatter.format(event);
-        const isIt = event.name === name;
-        if (isIt ? !options.has("quiet") : options.has("verbose")) context.out(text);
-        if (isIt) return;
-      }
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) context.fail(`eventlog path ${key} not found`);
-    if (isFluxError(error)) context.fail(`${LOOKUP}: ${error.message}`);
-    throw error;
-  }
+  for await (const piece of kvs.watch(key, { append: true, waitCreate: options.has("waitcreate") }))
+    for (const event of split(context, utf8Decode(piece!))) {
+      const text = formatter.format(event);
+      const isIt = event.name === name;
+      if (isIt ? !options.has("quiet") : options.has("verbose")) context.out(text);
+      if (isIt) return;
+    }
 }
 
 function split(context: CommandContext, text: string): EventLine[] {
@@ -135,7 +144,7 @@ function formatterOf(context: CommandContext): EventlogFormatter {
   const when = options.has("color") ? (options.text("color") ?? "always") : "auto";
   if (!["always", "never", "auto"].includes(when)) {
     context.err(`flux-kvs eventlog ${context.command.name}: Invalid argument to --color: '${when}'\n`);
-    context.fail("failed to create eventlog formatter");
+    throw new CommandExit(1);
   }
   const unformatted = options.has("unformatted");
   if (unformatted && (options.has("human") || when === "always")) {

@@ -13,7 +13,10 @@ test("the command line may set what is not read-only, and known names only", () 
   attributes.setInitial("broker.quorum", "1");
   attributes.setInitial("vendor.acme", "x");
   assert.equal(attributes.get("broker.quorum"), "1");
-  assert.throws(() => attributes.setInitial("rank", "3"), refusal("rank: attribute may not be set on the command line"));
+  assert.throws(
+    () => attributes.setInitial("rank", "3"),
+    refusal("rank: attribute may not be set on the command line"),
+  );
   assert.throws(() => attributes.setInitial("foo", "3"), refusal("foo: unknown attribute"));
   assert.throws(() => attributes.setInitial("tbon.torpid_max", "soon"), FluxError);
 });

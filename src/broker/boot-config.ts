@@ -87,7 +87,12 @@ export function configBoot(ports: Ports, bootstrap: JsonObject, hostname: string
   const port = portText(bootstrap);
   const defaultBind = textOf(bootstrap, "default_bind");
   const defaultConnect = textOf(bootstrap, "default_connect");
-  const place = (of: number, own: string | null | undefined, fallback: string | null, isBind: boolean): Address | null => {
+  const place = (
+    of: number,
+    own: string | null | undefined,
+    fallback: string | null,
+    isBind: boolean,
+  ): Address | null => {
     const template = own ?? fallback;
     return template === null ? null : addressFrom(ports, template, entries[of]!.host, port, isBind);
   };
@@ -124,8 +129,7 @@ function readKeys(ports: Ports, path: string | null): KeyPair {
   if (path === null) throw new FluxError("EINVAL", "bootstrap.curve_cert is not set: make a key file with flux keygen");
   const info = ports.disk.info(path);
   if (info === null) throw new FluxError("ENOENT", `curve_cert ${path}: No such file or directory`);
-  if ((info.mode & 0o077) !== 0)
-    throw new FluxError("EPERM", `curve_cert ${path}: others can read it; use chmod 0600`);
+  if ((info.mode & 0o077) !== 0) throw new FluxError("EPERM", `curve_cert ${path}: others can read it; use chmod 0600`);
   const text = utf8Decode(ports.disk.readFile(path));
   const key = (name: string): Uint8Array => {
     const match = new RegExp(`^\\s*${name}\\s*=\\s*"([^"]+)"`, "m").exec(text);

@@ -262,4 +262,3 @@ async function meetByPlan(options: BootOptions, place: Place, overlay: Overlay, 
   attributes.set("tbon.parent-endpoint", formatEndpoint(card.address));
   overlay.setCard(parent, card);
 }
-

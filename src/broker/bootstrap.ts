@@ -50,7 +50,9 @@ export function singleBoot(): BootClient {
 /** `tcp://host:port`, `ipc://path`. */
 export function formatEndpoint(address: Address): string {
   if (address.kind === "unix") return `ipc://${address.path}`;
-  return address.host.includes(":") ? `tcp://[${address.host}]:${address.port}` : `tcp://${address.host}:${address.port}`;
+  return address.host.includes(":")
+    ? `tcp://[${address.host}]:${address.port}`
+    : `tcp://${address.host}:${address.port}`;
 }
 
 /** Throws EINVAL. */

@@ -109,7 +109,8 @@ export class Broker {
   /** Boots and lives. Resolves with the exit code. */
   async run(): Promise<number> {
     try {
-      for (const [name, value] of Object.entries(this.#options.attributes ?? {})) this.#attributes.setInitial(name, value);
+      for (const [name, value] of Object.entries(this.#options.attributes ?? {}))
+        this.#attributes.setInitial(name, value);
     } catch (error) {
       this.#options.stderr(`flux-broker: ${errorText(error)}\n`);
       return 1;
@@ -219,7 +220,7 @@ export class Broker {
     this.#sinceMs = nowMs;
     this.#core?.enterState(next);
     this.#act(next);
-    for (const waiting of [...this.#waiting])
+    for (const waiting of this.#waiting)
       if (this.#state === next && nextState(next, waiting) !== null) {
         this.#waiting.delete(waiting);
         this.#post(waiting);
@@ -320,7 +321,11 @@ export class Broker {
     if (this.#overlay!.childRanks.length === 0) return this.#post("children-none");
     this.#warnAfter("broker.shutdown-warn", () => {
       if (this.#state === "shutdown")
-        this.#log.append("broker", LOG_ERR, `shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`);
+        this.#log.append(
+          "broker",
+          LOG_ERR,
+          `shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`,
+        );
     });
     const seconds = this.#attributes.seconds("broker.shutdown-timeout");
     if (Number.isFinite(seconds)) this.#after(seconds * 1000, () => this.#post("children-timeout"));

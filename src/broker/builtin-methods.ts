@@ -68,7 +68,10 @@ function brokerMethods(core: Core): Methods {
     },
     "stats-get": {
       roles: ANYONE,
-      handler: () => ({ "event-sequence": core.router.eventSequence, "overlay-queued": core.options.overlay.queuedBytes }),
+      handler: () => ({
+        "event-sequence": core.router.eventSequence,
+        "overlay-queued": core.options.overlay.queuedBytes,
+      }),
     },
   };
 }

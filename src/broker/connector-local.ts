@@ -6,7 +6,7 @@
  * not read from either, and is dropped when it owes too much. Its services, subscriptions and streams end with it.
  */
 import { Errno, FluxError } from "../base/errors.ts";
-import type { ByteStream, Listener, Net, PeerCredentials } from "../base/ports.ts";
+import type { ByteStream, Clock, Listener, Net, PeerCredentials } from "../base/ports.ts";
 import { encodeFrame, FrameReader } from "../protocol/codec.ts";
 import { errorResponseTo, expectsResponse, MessageType, Role, type Message } from "../protocol/message.ts";
 import type { Credentials, Port, Router } from "./router.ts";
@@ -15,6 +15,8 @@ import type { Credentials, Port, Router } from "./router.ts";
 const PAUSE_BYTES = 4 * 1024 * 1024;
 /** A client with this much unread is dropped. */
 const DROP_BYTES = 1024 * 1024 * 1024;
+/** How long clients may take to read the last messages when the broker ends. */
+const CLOSE_PATIENCE_MS = 500;
 const FRAME_BYTES_MAX = 2 ** 31 - 1;
 const SOCKET_MODE = 0o777;
 
@@ -36,6 +38,7 @@ export interface Access {
 
 export interface LocalConnectorOptions {
   readonly net: Net;
+  readonly clock: Clock;
   readonly router: Router;
   readonly ownerUserid: number;
   access(): Access;
@@ -57,6 +60,7 @@ export class LocalConnector {
   readonly #options: LocalConnectorOptions;
   readonly #clients = new Set<Client>();
   #listener: Listener | null = null;
+  #emptied: () => void = () => {};
   #connects = 0;
 
   constructor(options: LocalConnectorOptions) {
@@ -80,13 +84,24 @@ export class LocalConnector {
       return;
     }
     stream.write(Uint8Array.of(0));
-    this.#clients.add(new Client(this.#options, stream, admitted, (client) => this.#clients.delete(client)));
+    this.#clients.add(new Client(this.#options, stream, admitted, (client) => this.#remove(client)));
   }
 
-  /** Stops listening and ends every connection once what was sent has gone. */
+  #remove(client: Client): void {
+    this.#clients.delete(client);
+    if (this.#clients.size === 0) this.#emptied();
+  }
+
+  /** Stops listening and ends every connection once what was sent has gone; does not wait long for those who do not read. */
   async close(): Promise<void> {
     await this.#listener?.close();
     for (const client of this.#clients) client.end();
+    if (this.#clients.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#emptied = resolve;
+      this.#options.clock.after(CLOSE_PATIENCE_MS, resolve, { background: true });
+    });
+    for (const client of this.#clients) client.destroy();
   }
 
   /** Drops everything at once. */

@@ -112,6 +112,7 @@ export class Core {
     });
     this.connector = new LocalConnector({
       net: ports.net,
+      clock: ports.clock,
       router: this.router,
       ownerUserid,
       access: () => accessOf(this.config),
@@ -155,8 +156,16 @@ export class Core {
           return { configure: checkAccess, stop: () => this.connector.close() };
         },
       },
-      groups: builtin("groups", (server) => server.add("groups", this.groups.methods()), () => this.groups.close()),
-      rexec: builtin("rexec", (server) => server.add("rexec", this.rexec.methods()), () => this.rexec.close()),
+      groups: builtin(
+        "groups",
+        (server) => server.add("groups", this.groups.methods()),
+        () => this.groups.close(),
+      ),
+      rexec: builtin(
+        "rexec",
+        (server) => server.add("rexec", this.rexec.methods()),
+        () => this.rexec.close(),
+      ),
       overlay: builtin("overlay", (server) => server.add("overlay", overlayMethods(this))),
     };
     for (const name of BUILTIN_ORDER) await this.loadModule(parts[name]);

@@ -62,8 +62,7 @@ export class Groups {
     this.#members.set(name, after);
     if (this.#surroundings.rank !== 0)
       this.#surroundings.sendUp({ update: { [name]: [{ ranks: ranks.format(), set: isMember }] } });
-    for (const [request, watched] of this.#watchers)
-      if (watched === name) request.respond({ members: after.format() });
+    for (const [request, watched] of this.#watchers) if (watched === name) request.respond({ members: after.format() });
     this.#surroundings.changed(name, after);
   }
 
@@ -128,6 +127,5 @@ export class Groups {
 
 /** A request that came from this broker's own clients carries one route id only. */
 function requireLocal(request: IncomingRequest, topic: string): void {
-  if (request.message.route.length > 1)
-    throw new FluxError("EPROTO", `${topic} is restricted to the local broker`);
+  if (request.message.route.length > 1) throw new FluxError("EPROTO", `${topic} is restricted to the local broker`);
 }

@@ -18,7 +18,16 @@ export interface LogRecord {
   readonly text: string;
 }
 
-export const SEVERITY_NAMES: readonly string[] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+export const SEVERITY_NAMES: readonly string[] = [
+  "emerg",
+  "alert",
+  "crit",
+  "err",
+  "warning",
+  "notice",
+  "info",
+  "debug",
+];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** Microseconds since the epoch: what a line can carry. */

@@ -150,8 +150,7 @@ export class BrokerLog {
 
   #dmesg(request: IncomingRequest): undefined {
     const { follow, nobacklog } = request.json;
-    if (nobacklog !== true)
-      for (const record of this.#recent()) request.respond(Payload.text(formatLogRecord(record)));
+    if (nobacklog !== true) for (const record of this.#recent()) request.respond(Payload.text(formatLogRecord(record)));
     if (follow === true) this.#followers.add(request, null);
     else request.end();
   }

@@ -25,6 +25,8 @@ const Control = { Heartbeat: 0, Status: 1, Goodbye: 2, Hello: 3, Welcome: 4, Sta
 const HEARTBEAT_MS = 2000;
 const RETRY_DELAY_MS = 20;
 const RETRY_DELAY_MAX_MS = 1000;
+/** How long the parent may take to close its end when this broker ends. */
+const CLOSE_PATIENCE_MS = 500;
 /** A peer that connected must say who it is within this time. */
 const HELLO_TIMEOUT_MS = 10_000;
 
@@ -105,6 +107,7 @@ export class Overlay implements Routes {
   #listener: Listener | null = null;
   #parent: { link: Link; peer: Peer } | null = null;
   #parentLink: Link | null = null;
+  #parted: () => void = () => {};
   #welcome: Omit<Welcome, "sequence" | "uuid"> | null = null;
   #state: StateName = "load-builtins";
   #heartbeat: TimerHandle | null = null;
@@ -318,7 +321,8 @@ export class Overlay implements Routes {
       // A parent that does not know our key will not know it later; one that listened before is gone.
       const isGone = !this.#options.isPatient && delayMs >= RETRY_DELAY_MAX_MS;
       if (isFluxError(error, "EPERM") || isGone) return events.parentLost(errorText(error));
-      if (delayMs >= RETRY_DELAY_MAX_MS) events.log(6, `waiting for ${card.host} (rank ${parentRank}): ${errorText(error)}`);
+      if (delayMs >= RETRY_DELAY_MAX_MS)
+        events.log(6, `waiting for ${card.host} (rank ${parentRank}): ${errorText(error)}`);
       const nextMs = Math.min(delayMs * 2, RETRY_DELAY_MAX_MS);
       this.#retry = ports.clock.after(delayMs, () => void this.#tryParent(parentRank, card, address, nextMs));
     }
@@ -342,6 +346,7 @@ export class Overlay implements Routes {
         this.#parent = null;
         this.#parentLink = null;
         if (parent !== null) this.#routerOrThrow().removePeer(parent.peer);
+        this.#parted();
         if (this.#closed) return;
         const why = saidGoodbye ? "the parent has ended" : (reason ?? "lost connection");
         events.parentLost(`${this.#cards.get(parentRank)?.host ?? "parent"} (rank ${parentRank}): ${why}`);
@@ -412,6 +417,12 @@ export class Overlay implements Routes {
     }
     for (const link of this.#unnamed) link.destroy();
     await this.#listener?.close();
+    if (this.#parentLink === null) return;
+    // The parent is to hear the goodbye before this process is gone.
+    await new Promise<void>((resolve) => {
+      this.#parted = resolve;
+      this.#options.ports.clock.after(CLOSE_PATIENCE_MS, resolve, { background: true });
+    });
   }
 
   /** Drops everything at once. */

@@ -45,7 +45,15 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
   const ended = new Promise<ProgramEnd>((resolve) => {
     try {
       child = exec.spawn(
-        { argv: argvOf(options.words, env), env, cwd, stdin, stdout: "inherit", stderr: "inherit", newProcessGroup: ownGroup },
+        {
+          argv: argvOf(options.words, env),
+          env,
+          cwd,
+          stdin,
+          stdout: "inherit",
+          stderr: "inherit",
+          newProcessGroup: ownGroup,
+        },
         { output: () => {}, exit: (status) => resolve({ exitCode: exitCodeOfStatus(status), text: endText(status) }) },
       );
     } catch (error) {

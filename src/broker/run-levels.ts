@@ -113,7 +113,8 @@ async function stopJobs(core: Core): Promise<void> {
     try {
       await core.handle.rpc(topic, payload);
     } catch (error) {
-      if (!isFluxError(error, "ENOSYS")) core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
+      if (!isFluxError(error, "ENOSYS"))
+        core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
     }
   }
 }
@@ -137,9 +138,12 @@ async function stopWithin(core: Core, name: string): Promise<string | null> {
   const { clock } = core.options.ports;
   return new Promise((resolve) => {
     const timer = clock.after(STOP_TIMEOUT_MS, () => resolve(`not stopped within ${STOP_TIMEOUT_MS / 1000}s`));
-    core.removeModule(name).then(
-      () => resolve(null),
-      (error: unknown) => resolve(errorText(error)),
-    ).finally(() => timer.cancel());
+    core
+      .removeModule(name)
+      .then(
+        () => resolve(null),
+        (error: unknown) => resolve(errorText(error)),
+      )
+      .finally(() => timer.cancel());
   });
 }

@@ -1,7 +1,15 @@
 /** Every pair of state and event: where it leads, or that it means nothing. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isEnding, isOffline, nextState, STATE_EVENTS, STATE_NAMES, stateNumber, type StateName } from "./state-machine.ts";
+import {
+  isEnding,
+  isOffline,
+  nextState,
+  STATE_EVENTS,
+  STATE_NAMES,
+  stateNumber,
+  type StateName,
+} from "./state-machine.ts";
 
 const EXPECTED = `
 load-builtins  builtins-success   join

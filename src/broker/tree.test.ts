@@ -22,18 +22,22 @@ test("shapes", () => {
 
 test("the way down leads through the child whose subtree has the rank", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 200 }), fc.constantFrom("kary:2", "kary:32", "binomial", "mincrit:3"), (size, topo) => {
-      const tree = makeTree(topo, size);
-      for (let rank = 0; rank < size; rank++) {
-        for (const below of tree.descendantsOf(rank)) {
-          const child = tree.childTowards(rank, below)!;
-          assert.equal(tree.parentOf(child), rank);
-          assert.ok(child === below || tree.descendantsOf(child).includes(below));
+    fc.property(
+      fc.integer({ min: 1, max: 200 }),
+      fc.constantFrom("kary:2", "kary:32", "binomial", "mincrit:3"),
+      (size, topo) => {
+        const tree = makeTree(topo, size);
+        for (let rank = 0; rank < size; rank++) {
+          for (const below of tree.descendantsOf(rank)) {
+            const child = tree.childTowards(rank, below)!;
+            assert.equal(tree.parentOf(child), rank);
+            assert.ok(child === below || tree.descendantsOf(child).includes(below));
+          }
+          assert.equal(tree.childTowards(rank, 0), null);
         }
-        assert.equal(tree.childTowards(rank, 0), null);
-      }
-      assert.equal(tree.descendantsOf(0).length, size - 1);
-    }),
+        assert.equal(tree.descendantsOf(0).length, size - 1);
+      },
+    ),
     { numRuns: 30 },
   );
 });
@@ -43,7 +47,10 @@ test("an unknown shape is refused by name", () => {
     () => makeTree("foo", 4),
     (error) => isFluxError(error, "EINVAL") && /unknown topology scheme 'foo'/.test(error.message),
   );
-  assert.throws(() => makeTree("kary:x", 4), (error) => isFluxError(error, "EINVAL"));
+  assert.throws(
+    () => makeTree("kary:x", 4),
+    (error) => isFluxError(error, "EINVAL"),
+  );
 });
 
 test("a subtree is as well as its children", () => {

@@ -92,7 +92,14 @@ class TestInstance {
     this.#words = words;
     this.#program = program;
     this.#verbosity = verbosity(context);
-    this.#members = Array.from({ length: size }, (_, rank) => ({ rank, child: null, pmi: null, exitCode: null, groups: new Set(), reports: new LineReader() }));
+    this.#members = Array.from({ length: size }, (_, rank) => ({
+      rank,
+      child: null,
+      pmi: null,
+      exitCode: null,
+      groups: new Set(),
+      reports: new LineReader(),
+    }));
     this.#server = this.#makeServer();
   }
 
@@ -232,7 +239,8 @@ class TestInstance {
       // It could not end what it had started.
       for (const group of member.groups) this.#ports.exec.kill(group, SIGKILL, { group: true });
     }
-    if (signum === 0 && status !== 0) this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
+    if (signum === 0 && status !== 0)
+      this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
     // Until the brokers know each other none can go on without it.
     if (member.pmi?.isFinalized === false) this.#killAll();
     const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";

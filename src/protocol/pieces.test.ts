@@ -71,7 +71,8 @@ test("any messages come through any cutting of the stream, whole", () => {
         const stream = Buffer.concat(drain(sender));
         assert.equal(sender.queuedBytes, 0);
         const chunks: Uint8Array[] = [];
-        for (let offset = 0; offset < stream.length; offset += step) chunks.push(stream.subarray(offset, offset + step));
+        for (let offset = 0; offset < stream.length; offset += step)
+          chunks.push(stream.subarray(offset, offset + step));
         const got = receive(chunks);
         assert.equal(got.length, specs.length);
         const key = (bytes: Uint8Array): string => `${bytes.length}:${bytes[0] ?? "-"}`;
@@ -89,7 +90,10 @@ test("bytes one at a time", () => {
   sender.add("b", message(PIECE_BYTES_MAX + 5, 8));
   const stream = Buffer.concat(drain(sender));
   const got = receive(Array.from(stream, (byte) => Uint8Array.of(byte)));
-  assert.deepEqual(got.map((bytes) => bytes.length), [300, PIECE_BYTES_MAX + 5]);
+  assert.deepEqual(
+    got.map((bytes) => bytes.length),
+    [300, PIECE_BYTES_MAX + 5],
+  );
 });
 
 test("garbage and messages beyond the limit are refused", () => {

@@ -148,7 +148,10 @@ export class PmiClient {
     if (waiting === null) return;
     this.#waiting = null;
     if (words["cmd"] === waiting.command) waiting.resolve(words);
-    else waiting.reject(new FluxError("EPROTO", `the launcher answered '${words["cmd"] ?? ""}' instead of '${waiting.command}'`));
+    else
+      waiting.reject(
+        new FluxError("EPROTO", `the launcher answered '${words["cmd"] ?? ""}' instead of '${waiting.command}'`),
+      );
   }
 }
 

@@ -210,9 +210,7 @@ export class PmiConnection {
 
   #init(words: Readonly<Record<string, string>>): void {
     const isKnown = words["pmi_version"] === "1" && Number(words["pmi_subversion"] ?? "0") >= 1;
-    this.reply(
-      isKnown ? "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1" : "cmd=response_to_init rc=-1",
-    );
+    this.reply(isKnown ? "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1" : "cmd=response_to_init rc=-1");
   }
 
   #put(words: Readonly<Record<string, string>>): number {

@@ -49,10 +49,7 @@ test("the client takes Hydra's answers: rc at the end or absent, and an error th
     ["cmd=init pmi_version=1 pmi_subversion=1", "cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=0"],
     ["cmd=get_maxes", "cmd=maxes kvsname_max=256 keylen_max=64 vallen_max=1024"],
     ["cmd=get_my_kvsname", `cmd=my_kvsname kvsname=${name}`],
-    [
-      `cmd=get kvsname=${name} key=no.such.key`,
-      "cmd=get_result rc=-1 msg=key_no.such.key_not_found value=unknown",
-    ],
+    [`cmd=get kvsname=${name} key=no.such.key`, "cmd=get_result rc=-1 msg=key_no.such.key_not_found value=unknown"],
     [`cmd=get kvsname=${name} key=ep.0`, "cmd=get_result rc=0 msg=success value=a=b c"],
     ["cmd=barrier_in", "cmd=barrier_out"],
     ["cmd=finalize", "cmd=finalize_ack"],

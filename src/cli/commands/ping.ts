@@ -55,7 +55,10 @@ async function ping(context: CommandContext): Promise<number> {
     const one = pingOnce(context, handle, target, seq, padding, () => ports.clock.monotonicMs()).catch(
       (error: unknown) => {
         if (!(error instanceof FluxError)) throw error;
-        if (!failed) context.complain(`${target.node === "any" ? "" : `${target.node}!`}${target.service}.ping: ${errnoSentence(error.errnum)}`);
+        if (!failed)
+          context.complain(
+            `${target.node === "any" ? "" : `${target.node}!`}${target.service}.ping: ${errnoSentence(error.errnum)}`,
+          );
         failed = true;
       },
     );

@@ -1,0 +1,149 @@
+/** The socket for clients, byte by byte: who is let in, and what a client can do to itself and to others. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FluxError, isFluxError } from "../base/errors.ts";
+import type { ByteStream, Ports } from "../base/ports.ts";
+import { encodeFrame, FrameReader } from "../protocol/codec.ts";
+import { MessageType, NODEID_ANY, Payload, Role, USERID_UNKNOWN, type Message } from "../protocol/message.ts";
+import { Handle } from "../sdk/handle.ts";
+import { connectLocal } from "../sdk/local-connector.ts";
+import { SimulatedInstance } from "../testkit/instance.ts";
+import { World } from "../testkit/world.ts";
+import { admit } from "./connector-local.ts";
+
+const OPEN = { allowGuestUser: true, allowRootOwner: true };
+const CLOSED = { allowGuestUser: false, allowRootOwner: false };
+
+test("roles: the owner always, root and guests where the configuration lets them in", () => {
+  const owner = { userid: 1000, rolemask: Role.Owner | Role.Local };
+  assert.deepEqual(admit({ uid: 1000, pid: 1 }, 1000, CLOSED), owner);
+  assert.equal(admit({ uid: 1001, pid: 1 }, 1000, CLOSED), 1);
+  assert.equal(admit({ uid: 0, pid: 1 }, 1000, CLOSED), 1);
+  assert.deepEqual(admit({ uid: 0, pid: 1 }, 1000, OPEN), { userid: 0, rolemask: Role.Owner | Role.Local });
+  assert.deepEqual(admit({ uid: 1001, pid: 1 }, 1000, OPEN), { userid: 1001, rolemask: Role.User | Role.Local });
+  assert.equal(admit(null, 1000, OPEN), 1);
+});
+
+/** Runs a test against the socket of a broker. */
+async function atSocket(run: (ports: Ports, uri: string, handle: Handle) => Promise<void>): Promise<void> {
+  const world = new World("connector");
+  let failure: unknown = null;
+  const instance = new SimulatedInstance(world, {
+    size: 1,
+    workload: async ({ ports, handle }) => {
+      const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "local-uri" });
+      await run(ports, value, handle).catch((error: unknown) => (failure = error));
+      return 0;
+    },
+  });
+  assert.ok(await instance.runToEnd(600_000), instance.stderr.join(""));
+  if (failure !== null) throw failure;
+}
+
+const request = (topic: string, payload: object): Message => ({
+  type: MessageType.Request,
+  topic,
+  payload: Payload.json(payload),
+  flags: 0,
+  userid: USERID_UNKNOWN,
+  rolemask: Role.None,
+  route: [],
+  nodeid: NODEID_ANY,
+  matchtag: 7,
+});
+
+interface RawClient {
+  readonly stream: ByteStream;
+  /** Resolves with the next message. */
+  next(): Promise<Message>;
+  readonly closed: Promise<void>;
+}
+
+/** A client that writes what it likes. */
+async function rawClient(ports: Ports, uri: string): Promise<RawClient> {
+  const stream = await ports.net.connect({ kind: "unix", path: uri.slice("local://".length) });
+  const reader = new FrameReader(2 ** 30);
+  const messages: Message[] = [];
+  let wake = (): void => {};
+  let handshake: number | null = null;
+  let close = (): void => {};
+  const closed = new Promise<void>((resolve) => (close = resolve));
+  stream.start({
+    data: (chunk) => {
+      const rest = handshake === null ? chunk.subarray(1) : chunk;
+      handshake ??= chunk[0]!;
+      assert.equal(handshake, 0);
+      reader.feed(rest, (message) => messages.push(message));
+      wake();
+    },
+    close,
+  });
+  const next = async (): Promise<Message> => {
+    while (messages.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    return messages.shift()!;
+  };
+  return { stream, next, closed };
+}
+
+test("a request may come one byte at a time, and many in one piece", () =>
+  atSocket(async (ports, uri) => {
+    const client = await rawClient(ports, uri);
+    const frame = encodeFrame(request("attr.get", { name: "size" }));
+    for (const byte of frame) client.stream.write(Uint8Array.of(byte));
+    const answer = await client.next();
+    assert.equal(answer.type, MessageType.Response);
+    assert.deepEqual(answer.payload?.value, { value: "1", flags: 1 });
+    assert.deepEqual(answer.route, []);
+    client.stream.write(Buffer.concat([frame, frame, frame]));
+    for (let count = 0; count < 3; count++) assert.equal((await client.next()).type, MessageType.Response);
+    client.stream.destroy();
+  }));
+
+test("garbage ends the connection it came on, and no other", () =>
+  atSocket(async (ports, uri, handle) => {
+    const garbage = [
+      new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"),
+      // The magic in the byte order of the RFC's text instead of the library's.
+      Uint8Array.of(0xff, 0xee, 0x00, 0x12, 0, 0, 0, 20),
+      // A frame whose message is nonsense.
+      Uint8Array.of(0x12, 0x00, 0xee, 0xff, 0, 0, 0, 4, 1, 2, 3, 4),
+    ];
+    for (const bytes of garbage) {
+      const bad = await rawClient(ports, uri);
+      bad.stream.write(bytes);
+      await bad.closed;
+      assert.equal((await handle.rpc<{ value: string }>("attr.get", { name: "rank" })).value, "0");
+    }
+  }));
+
+test("a client's service is reached by others and goes with its connection", () =>
+  atSocket(async (ports, uri, handle) => {
+    const server = new Handle(await connectLocal(ports, uri));
+    server.serveRequests((incoming) => incoming.respond({ echo: incoming.json["word"] }));
+    await server.rpc("service.add", { service: "mine" });
+    assert.deepEqual(await handle.rpc("mine.say", { word: "hello" }), { echo: "hello" });
+    await assert.rejects(handle.rpc("service.add", { service: "mine" }), (error) => isFluxError(error, "EEXIST"));
+    server.close();
+    let error: unknown = null;
+    while (error === null)
+      error = await handle.rpc("mine.say", {}).then(
+        () => null,
+        (reason: unknown) => reason,
+      );
+    assert.ok(isFluxError(error, "ENOSYS"), String(error));
+  }));
+
+test("large payloads go both ways", () =>
+  atSocket(async (_ports, _uri, handle) => {
+    const pad = "x".repeat(3_000_000);
+    assert.equal((await handle.rpc<{ pad: string }>("broker.ping", { pad })).pad.length, pad.length);
+  }));
+
+test("no socket, no broker: the error names the path", () =>
+  atSocket(async (ports) => {
+    await assert.rejects(
+      connectLocal(ports, "local:///nosuch", { retries: 0 }),
+      (error) =>
+        error instanceof FluxError && error.is("ENOENT") && error.message === "broker socket /nosuch was not found",
+    );
+  }));

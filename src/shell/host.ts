@@ -82,8 +82,10 @@ export class ShellHost {
   /** The execution service, where it is attached. */
   readonly #watchers = new RequestSet<null>();
   #events: HostEvent[] = [];
-  /** Shells whose traces are removed when their end has been told. */
+  /** Shells to be let go of when their end has been told. */
   readonly #ended: Shell[] = [];
+  /** Leaders whose tasks have ended, by job: other shells may still send them output, until the job is over. */
+  readonly #leaders = new Map<Integer, Shell>();
   #isFlushScheduled = false;
   readonly closed: Promise<void>;
 
@@ -129,6 +131,12 @@ export class ShellHost {
       },
       expiration: (request) => {
         this.#find(request)?.shell.setExpiration(Number(request.json["expiration"]));
+        return undefined;
+      },
+      release: (request) => {
+        const id = requireJobId(request.json, "id");
+        this.#leaders.get(id)?.release();
+        this.#leaders.delete(id);
         return undefined;
       },
       exchange: passOn,
@@ -178,10 +186,10 @@ export class ShellHost {
 
   /** A request of one shell of a job to another. */
   #passOn(request: IncomingRequest): Promise<object> {
-    const hosted = this.#find(request);
-    if (hosted === undefined) throw new FluxError("ENOENT", "no such job on this node");
+    const shell = this.#find(request)?.shell ?? this.#leaders.get(requireJobId(request.json, "id"));
+    if (shell === undefined) throw new FluxError("ENOENT", "no such job on this node");
     const method = request.topic.slice(request.topic.lastIndexOf(".") + 1);
-    return hosted.shell.receive(method, request.json);
+    return shell.receive(method, request.json);
   }
 
   /** `shell-<id>.kill {signum}`: a signal for the tasks of a job, from whoever may send it. */
@@ -214,7 +222,6 @@ export class ShellHost {
     const { id } = shell.plan;
     const hosted = this.#shells.get(id);
     if (hosted === undefined) return;
-    this.#shells.delete(id);
     hosted.serviceTimer?.cancel();
     if (hosted.hasService) {
       this.#server.remove(shell.serviceName);
@@ -222,7 +229,9 @@ export class ShellHost {
     }
     const keys = [`${shell.guestKey}.output`, `${shell.guestKey}.input`];
     const exit = (): void => {
-      this.#ended.push(shell);
+      this.#shells.delete(id);
+      if (shell.isLeader && shell.plan.brokerRanks.length > 1) this.#leaders.set(id, shell);
+      else this.#ended.push(shell);
       this.#report({ type: "exit", id, status });
     };
     for (const key of keys) this.#facts.batch.hasten(key);
@@ -242,7 +251,7 @@ export class ShellHost {
         this.#events = [];
         for (const [request] of this.#watchers) request.respond({ events });
       }
-      for (const shell of this.#ended.splice(0)) shell.clean();
+      for (const shell of this.#ended.splice(0)) shell.release();
     });
   }
 

@@ -275,12 +275,12 @@ export class Shell implements ShellContext {
 
   #end(): void {
     this.#phase = "done";
-    for (const plugin of this.#plugins) plugin.stop?.();
     this.#surroundings.exited(this, statusOfExit(this.#exitCode));
   }
 
-  /** Removes what the job had on this node. */
-  clean(): void {
+  /** Lets go of what the job has on this node. Until then the shell still answers to other shells of the job. */
+  release(): void {
+    for (const plugin of this.#plugins) plugin.stop?.();
     this.host.ports.disk.remove(this.tmpdir);
   }
 }

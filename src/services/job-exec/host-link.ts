@@ -78,7 +78,7 @@ export class HostLink {
   }
 
   /** Sends a request about a job that was handed over. */
-  tell(method: "kill" | "destroy" | "expiration", payload: object): void {
+  tell(method: "kill" | "destroy" | "expiration" | "release", payload: object): void {
     if (this.isAttached) this.#send(method, payload);
   }
 

@@ -233,6 +233,8 @@ export class JobRunner {
     this.log("complete", { status: this.job.status });
     this.log("done");
     this.#world.batch.hasten(this.#eventlogKey);
+    const { id, leader, ranks } = this.job;
+    if (ranks.length > 1 && this.testRun === null) this.#world.link(leader).tell("release", { id });
     this.#world.finished(this);
   }
 

@@ -47,7 +47,10 @@ export class GuestWatch {
     const { handle, key, waitCreate } = this.#options;
     const { Watch, WatchAppend, InitialSentinel, WaitCreate } = LookupFlag;
     const flags = Watch | WatchAppend | InitialSentinel | (waitCreate ? WaitCreate : 0);
-    const listener = { item: (payload: Payload | null) => this.#item(payload), end: (error: FluxError | null) => this.#ended(error) };
+    const listener = {
+      item: (payload: Payload | null) => this.#item(payload),
+      end: (error: FluxError | null) => this.#ended(error),
+    };
     const request = { namespace: PRIMARY_NAMESPACE, key, flags };
     this.#stream = handle.open("kvs-watch.lookup", request, listener, { cancelTopic: "kvs-watch.cancel" });
   }

@@ -61,8 +61,7 @@ export function parseLookup(request: IncomingRequest): LookupRequest {
 export function parseWatch(request: IncomingRequest): WatchRequest {
   const { id, path, flags } = request.json;
   if (typeof path !== "string") throw new FluxError("EPROTO");
-  if (!request.isStreaming)
-    throw new FluxError("EPROTO", "eventlog-watch request rejected without streaming RPC flag");
+  if (!request.isStreaming) throw new FluxError("EPROTO", "eventlog-watch request rejected without streaming RPC flag");
   const allowed = WatchFlag.WaitCreate | WatchFlag.InitialSentinel;
   return { id: idOf(id), path, flags: flagsOf(flags, allowed, "eventlog-watch request rejected with invalid flag") };
 }

@@ -3,7 +3,14 @@
  * through the job manager's journal, so a watch of one costs the KVS nothing.
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import {
+  isJsonObject,
+  parseJson,
+  stringifyJson,
+  type Integer,
+  type JsonObject,
+  type JsonValue,
+} from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
@@ -46,6 +53,9 @@ interface Watch {
 
 /** A job as a request finds it: active, or inactive with its whole eventlog. */
 type FoundJob = { readonly active: ActiveJob } | { readonly active: null; readonly events: readonly JobEvent[] };
+
+/** What every job has once its shells run: who asks before waits for it. */
+const SHELL_LOGS: ReadonlySet<string> = new Set(["guest.exec.eventlog", "guest.output"]);
 
 class JobInfoService implements RunningModule {
   readonly #context: ModuleContext;
@@ -193,7 +203,8 @@ class JobInfoService implements RunningModule {
     const options = {
       handle: this.#context.handle,
       key: `${fluidKvsPath(watch.id)}.${watch.path}`,
-      waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0,
+      // The shell's first event tells that its output log exists, but the two travel in commits of their own.
+      waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0 || SHELL_LOGS.has(watch.path),
       isLast: (line: string) => isExec && line.includes('"name":"done"'),
     };
     const guest = new GuestWatch(options, {
@@ -250,7 +261,13 @@ class JobInfoService implements RunningModule {
     });
   }
 
-  #followJob(request: IncomingRequest, job: ActiveJob, kind: Watch["kind"], follower: Follower, stop: () => void): void {
+  #followJob(
+    request: IncomingRequest,
+    job: ActiveJob,
+    kind: Watch["kind"],
+    follower: Follower,
+    stop: () => void,
+  ): void {
     job.followers.add(follower);
     this.#watches.add(request, {
       kind,

@@ -18,6 +18,8 @@ export interface EventlogFormat {
   readonly unformatted?: boolean;
   /** Local time where the minute changes, seconds since then for the events in between. */
   readonly human?: boolean;
+  /** Other ways to tell the time: ISO 8601, or seconds since the first event. */
+  readonly time?: "iso" | "offset";
   readonly color?: boolean;
 }
 
@@ -66,6 +68,7 @@ export class EventlogFormatter {
   readonly #format: EventlogFormat;
   /** The last minute of the clock that was told, and the event that it was told with. */
   #minute: { readonly text: string; readonly timestamp: number } | null = null;
+  #first: number | null = null;
 
   constructor(format: EventlogFormat = {}) {
     this.#format = format;
@@ -82,7 +85,8 @@ export class EventlogFormatter {
   }
 
   #time(timestamp: number): string {
-    if (this.#format.human !== true) return this.#paint(timestamp.toFixed(6), GREEN);
+    this.#first ??= timestamp;
+    if (this.#format.human !== true) return this.#paint(plainTime(timestamp, this.#first, this.#format.time), GREEN);
     const date = new Date(timestamp * 1000);
     const two = (number: number): string => String(number).padStart(2, "0");
     const minute = `${MONTHS[date.getMonth()]!}${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
@@ -99,4 +103,11 @@ export class EventlogFormatter {
     if (this.#format.color !== true) return text;
     return `${codes.map((code) => `\x1b[${code}m`).join("")}${text}\x1b[0m`;
   }
+}
+
+function plainTime(timestamp: number, first: number, form: "iso" | "offset" | undefined): string {
+  if (form === "offset") return (timestamp - first).toFixed(6);
+  if (form === undefined) return timestamp.toFixed(6);
+  const micros = String(Math.floor((timestamp % 1) * 1e6)).padStart(6, "0");
+  return `${new Date(timestamp * 1000).toISOString().slice(0, 19)}.${micros}Z`;
 }

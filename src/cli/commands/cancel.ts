@@ -1,0 +1,97 @@
+/** `flux cancel`: cancel jobs, by id or many at once. */
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { cancelJob, raiseAll } from "../../sdk/jobs.ts";
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { jobIdText, parseJobId } from "../jobs/client.ts";
+import { parseUser } from "../jobs/users.ts";
+import { parseJobStates } from "../../formats/job-events.ts";
+import { STATES_ACTIVE } from "../../sdk/job-protocol.ts";
+
+export const command: Command = defineCommand({
+  name: "cancel",
+  usageProgram: "flux cancel",
+  dialect: "argparse",
+  summary: "cancel one or more jobs",
+  usage: "[OPTIONS] [JOBID...]",
+  description: "Cancel pending or running jobs with an optional exception note.",
+  options: [
+    { names: ["all"], help: "Target all jobs" },
+    { names: ["dry-run"], short: "n", help: "Do not cancel any jobs" },
+    { names: ["quiet"], short: "q", help: "Suppress output when no jobs match" },
+    { names: ["user"], short: "u", argument: "USER", help: "Set target user or 'all' (instance owner only)" },
+    {
+      names: ["states"],
+      short: "S",
+      argument: "STATES",
+      repeatable: true,
+      help: "List of job states to target (default=active)",
+    },
+    { names: ["message"], short: "m", argument: "NOTE", help: "Set optional cancel exception note" },
+  ],
+  operands: [{ name: "JOBID...", arity: "*", help: "jobids to cancel" }],
+  examples: ["flux cancel JOBID", "flux cancel --all -m 'wrong input'"],
+  run,
+});
+
+async function run(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  const selects = options.has("all") || options.has("user") || options.has("states");
+  if (operands.length > 0 && selects)
+    throw new FluxError("EINVAL", "Please provide either a list of jobids or selection options, not both");
+  if (operands.length === 0 && !selects) throw new FluxError("EINVAL", "No target jobs were provided");
+  return operands.length > 0 ? cancelByIds(context) : cancelMany(context);
+}
+
+async function cancelByIds(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  const ids = operands.map(parseJobId);
+  if (options.has("dry-run")) throw new FluxError("EINVAL", "--dry-run not supported with list of jobids");
+  const handle = await context.open();
+  const note = options.text("message") ?? undefined;
+  let failed = false;
+  await Promise.all(
+    ids.map(async (id) => {
+      try {
+        await cancelJob(handle, id, note);
+      } catch (error) {
+        if (!isFluxError(error)) throw error;
+        context.complain(`${jobIdText(id)}: ${error.message}`);
+        failed = true;
+      }
+    }),
+  );
+  return failed ? 1 : 0;
+}
+
+async function cancelMany(context: CommandContext): Promise<number> {
+  const { options, host } = context;
+  const states = statesOf(options.list("states"));
+  const user = options.text("user");
+  const note = options.text("message");
+  const userid = user === null ? host.uid : parseUser(user);
+  const handle = await context.open();
+  const { count, errors } = await raiseAll(handle, {
+    userid,
+    states,
+    dryRun: options.has("dry-run"),
+    ...(note !== null && { note }),
+  });
+  if (count === 0 && options.has("quiet")) return 0;
+  if (options.has("dry-run")) context.err(`flux-cancel: Would cancel ${count} job${count === 1 ? "" : "s"}\n`);
+  else if (count === 0) context.err("flux-cancel: Matched 0 jobs\n");
+  else
+    context.err(
+      `flux-cancel: Canceled ${count} job${count === 1 ? "" : "s"} (${errors} error${errors === 1 ? "" : "s"})\n`,
+    );
+  return errors > 0 ? 1 : 0;
+}
+
+function statesOf(texts: readonly string[]): number {
+  let states = 0;
+  for (const word of texts.flatMap((text) => text.split(","))) {
+    const state = parseJobStates(word);
+    if (state === null) throw new FluxError("EINVAL", `Invalid state ${word} specified`);
+    states |= state;
+  }
+  return states === 0 ? STATES_ACTIVE : states;
+}

@@ -1,0 +1,329 @@
+/**
+ * A job as listings show it: what `job-list` tells of it (RFC 43), and what follows from that: status, times, reasons,
+ * job ids in all their forms.
+ *
+ * Pure: the time now and names of users come as arguments.
+ */
+import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
+import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { formatFsd } from "../../formats/duration.ts";
+import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
+import { jobResultName, jobStateName } from "../../formats/job-events.ts";
+import { JobResult, JobState, STATES_PENDING } from "../../sdk/job-protocol.ts";
+import { Float, type FieldValue } from "../output/format-string.ts";
+import { jobIdText } from "./client.ts";
+
+export interface RecordContext {
+  /** Seconds since the epoch. */
+  readonly now: number;
+  userName(userid: number): string;
+}
+
+interface FieldSpec {
+  readonly heading: string;
+  /** Attributes of job-list that the field is made from. */
+  readonly attrs: readonly string[];
+  value(job: JobRecord): FieldValue;
+}
+
+const CANCELED_BEFORE_START = -128;
+const EXIT_NOT_EXECUTABLE = 126;
+const EXIT_NOT_FOUND = 127;
+const SIGNAL_BASE = 128;
+
+const EMOJI: Readonly<Record<string, string>> = {
+  NEW: "🆕",
+  DEPEND: "🛑",
+  PRIORITY: "🚧",
+  SCHED: "📅",
+  RUN: "🏃",
+  CLEANUP: "🧹",
+  INACTIVE: "💀",
+  COMPLETED: "😀",
+  FAILED: "💩",
+  CANCELED: "💥",
+  TIMEOUT: "⌛",
+};
+
+/** A job of a listing, with everything that can be asked of it. */
+export class JobRecord {
+  readonly attributes: JsonObject;
+  readonly context: RecordContext;
+
+  constructor(attributes: JsonObject, context: RecordContext) {
+    this.attributes = attributes;
+    this.context = context;
+  }
+
+  get id(): Integer {
+    return this.attributes["id"] as Integer;
+  }
+  get state(): number {
+    return this.number("state");
+  }
+  get isInactive(): boolean {
+    return this.state === JobState.Inactive;
+  }
+
+  /** A number, 0 where it is not set. */
+  number(name: string): number {
+    const value = this.attributes[name];
+    return typeof value === "number" ? value : typeof value === "bigint" ? Number(value) : 0;
+  }
+  text(name: string): string {
+    const value = this.attributes[name];
+    return typeof value === "string" ? value : "";
+  }
+  /** A number as it is, an empty text where it is not set. */
+  optional(name: string): FieldValue {
+    const value = this.attributes[name];
+    return typeof value === "number" || typeof value === "bigint" || typeof value === "boolean" ? value : "";
+  }
+
+  get status(): string {
+    return this.isInactive ? jobResultName(this.number("result")) : jobStateName(this.state);
+  }
+  get statusAbbreviated(): string {
+    return this.isInactive
+      ? jobResultName(this.number("result"), "abbreviated")
+      : jobStateName(this.state, "abbreviated");
+  }
+
+  /** Seconds that the job ran, or has run so far. */
+  get runtime(): number {
+    const start = this.number("t_run");
+    if (start === 0) return 0;
+    const end = this.number("t_cleanup");
+    return Math.max(0, (end > 0 ? end : this.context.now) - start);
+  }
+
+  get remaining(): number {
+    const expiration = this.number("expiration");
+    if (this.state !== JobState.Run || expiration === 0) return 0;
+    return Math.max(0, expiration - this.context.now);
+  }
+
+  /** The exit code, a signal as a negative number; empty while the job is active. */
+  get returncode(): FieldValue {
+    const status = this.attributes["waitstatus"];
+    if (typeof status === "number") {
+      const signum = signalOfStatus(status);
+      return signum === 0 ? exitCodeOfStatus(status) : -signum;
+    }
+    if (!this.isInactive) return "";
+    return this.number("result") === JobResult.Canceled ? CANCELED_BEFORE_START : 1;
+  }
+
+  get dependencies(): readonly string[] {
+    const value = this.attributes["dependencies"];
+    return Array.isArray(value) ? (value as string[]) : [];
+  }
+
+  annotation(path: readonly string[]): JsonValue | undefined {
+    let value: JsonValue | undefined = this.attributes["annotations"];
+    for (const part of path) value = isJsonObject(value) ? value[part] : undefined;
+    return value;
+  }
+
+  get contextualTime(): number {
+    return (this.state & (STATES_PENDING | JobState.New)) !== 0 ? this.number("duration") : this.runtime;
+  }
+
+  get contextualInfo(): string {
+    if (this.state === JobState.Priority) return "priority-wait";
+    if (this.state === JobState.Depend) return `depends:${this.dependencies.join(",")}`;
+    if (this.state !== JobState.Sched) return this.text("nodelist");
+    if (this.number("priority") === 0) return this.number("urgency") === 0 ? "held" : "priority-hold";
+    const estimate = this.annotation(["sched", "t_estimate"]);
+    if (typeof estimate !== "number") return "";
+    return estimate <= this.context.now ? "eta:now" : `eta:${formatFsd(estimate - this.context.now)}`;
+  }
+
+  /** Why the job is no longer active. */
+  get inactiveReason(): string {
+    if (!this.isInactive) return "";
+    const note = this.text("exception_note");
+    const result = this.number("result");
+    if (result === JobResult.Canceled) return note === "" ? "Canceled" : `Canceled: ${note}`;
+    if (result === JobResult.Timeout) return "Timeout";
+    const status = this.attributes["waitstatus"];
+    const type = this.text("exception_type");
+    if (this.attributes["exception_occurred"] === true && this.number("exception_severity") === 0 && type !== "exec")
+      return `Exception: type=${type}${note === "" ? "" : ` note=${note}`}`;
+    if (typeof status === "number") return exitText(status);
+    return type === "" ? "" : `Exception: type=${type}${note === "" ? "" : ` note=${note}`}`;
+  }
+}
+
+function exitText(status: number): string {
+  const signum = signalOfStatus(status);
+  const code = exitCodeOfStatus(status);
+  if (signum !== 0) return signalSentence(signum);
+  if (code === EXIT_NOT_FOUND) return "command not found";
+  if (code === EXIT_NOT_EXECUTABLE) return "Permission denied";
+  return code > SIGNAL_BASE ? signalSentence(code - SIGNAL_BASE) : `Exit ${code}`;
+}
+
+function textField(heading: string, attr: string): FieldSpec {
+  return { heading, attrs: [attr], value: (job) => job.text(attr) };
+}
+function numberField(heading: string, attr: string): FieldSpec {
+  return { heading, attrs: [attr], value: (job) => job.optional(attr) };
+}
+function timeField(attr: string): FieldSpec {
+  return { heading: attr.toUpperCase(), attrs: [attr], value: (job) => new Float(job.number(attr)) };
+}
+
+const STATUS_ATTRS = ["state", "result"];
+const TIME_ATTRS = ["state", "t_run", "t_cleanup", "duration"];
+const REASON_ATTRS = [
+  "state",
+  "result",
+  "waitstatus",
+  "exception_occurred",
+  "exception_severity",
+  "exception_type",
+  "exception_note",
+];
+
+const FIELDS: Readonly<Record<string, FieldSpec>> = {
+  id: { heading: "JOBID", attrs: [], value: (job) => jobIdText(job.id) },
+  userid: numberField("UID", "userid"),
+  username: { heading: "USER", attrs: ["userid"], value: (job) => job.context.userName(job.number("userid")) },
+  urgency: numberField("URG", "urgency"),
+  priority: numberField("PRI", "priority"),
+  dependencies: { heading: "DEPENDENCIES", attrs: ["dependencies"], value: (job) => job.dependencies },
+  status: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => job.status },
+  status_abbrev: { heading: "ST", attrs: STATUS_ATTRS, value: (job) => job.statusAbbreviated },
+  status_emoji: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => EMOJI[job.status] ?? "" },
+  name: textField("NAME", "name"),
+  cwd: textField("CWD", "cwd"),
+  queue: textField("QUEUE", "queue"),
+  project: textField("PROJECT", "project"),
+  bank: textField("BANK", "bank"),
+  ntasks: numberField("NTASKS", "ntasks"),
+  ncores: numberField("NCORES", "ncores"),
+  duration: timeField("duration"),
+  nnodes: numberField("NNODES", "nnodes"),
+  ranks: textField("RANKS", "ranks"),
+  nodelist: textField("NODELIST", "nodelist"),
+  state: { heading: "STATE", attrs: ["state"], value: (job) => jobStateName(job.state) },
+  state_single: { heading: "S", attrs: ["state"], value: (job) => jobStateName(job.state, "abbreviated") },
+  state_emoji: { heading: "STATE", attrs: ["state"], value: (job) => EMOJI[jobStateName(job.state)] ?? "" },
+  result: { heading: "RESULT", attrs: STATUS_ATTRS, value: (job) => (job.isInactive ? job.status : "") },
+  result_abbrev: { heading: "RS", attrs: STATUS_ATTRS, value: (job) => (job.isInactive ? job.statusAbbreviated : "") },
+  result_emoji: {
+    heading: "RESULT",
+    attrs: STATUS_ATTRS,
+    value: (job) => (job.isInactive ? (EMOJI[job.status] ?? "") : ""),
+  },
+  success: numberField("SUCCESS", "success"),
+  waitstatus: numberField("WSTATUS", "waitstatus"),
+  returncode: { heading: "RC", attrs: REASON_ATTRS, value: (job) => job.returncode },
+  "exception.occurred": numberField("EXCEPTION-OCCURRED", "exception_occurred"),
+  "exception.severity": numberField("EXCEPTION-SEVERITY", "exception_severity"),
+  "exception.type": textField("EXCEPTION-TYPE", "exception_type"),
+  "exception.note": textField("EXCEPTION-NOTE", "exception_note"),
+  t_submit: timeField("t_submit"),
+  t_depend: timeField("t_depend"),
+  t_priority: timeField("t_priority"),
+  t_sched: timeField("t_sched"),
+  t_run: timeField("t_run"),
+  t_cleanup: timeField("t_cleanup"),
+  t_inactive: timeField("t_inactive"),
+  expiration: timeField("expiration"),
+  runtime: { heading: "RUNTIME", attrs: TIME_ATTRS, value: (job) => new Float(job.runtime) },
+  t_remaining: {
+    heading: "T_REMAINING",
+    attrs: ["state", "expiration"],
+    value: (job) => new Float(job.remaining),
+  },
+  contextual_info: {
+    heading: "INFO",
+    attrs: ["state", "dependencies", "priority", "urgency", "annotations", "nodelist"],
+    value: (job) => job.contextualInfo,
+  },
+  contextual_time: { heading: "TIME", attrs: TIME_ATTRS, value: (job) => new Float(job.contextualTime) },
+  inactive_reason: { heading: "INACTIVE-REASON", attrs: REASON_ATTRS, value: (job) => job.inactiveReason },
+};
+
+const ANNOTATION_HEADINGS: Readonly<Record<string, string>> = {
+  "annotations.sched.resource_summary": "RESOURCES",
+  "sched.resource_summary": "RESOURCES",
+};
+
+/** The description of a field; null where there is none. */
+function fieldSpec(name: string): FieldSpec | null {
+  if (Object.hasOwn(FIELDS, name)) return FIELDS[name]!;
+  const idForm = /^id\.(\w+)$/.exec(name)?.[1];
+  if (idForm !== undefined && (FLUID_FORMS as readonly string[]).includes(idForm))
+    return {
+      heading: "JOBID",
+      attrs: [],
+      value: (job) => (idForm === "f58" ? jobIdText(job.id) : formatFluid(job.id, idForm as FluidForm)),
+    };
+  const path = name.split(".");
+  if (!["annotations", "sched", "user"].includes(path[0]!)) return null;
+  const inside = path[0] === "annotations" ? path.slice(1) : path;
+  return {
+    heading:
+      ANNOTATION_HEADINGS[name] ??
+      name
+        .toUpperCase()
+        .replaceAll(".", "-")
+        .replace(/^ANNOTATIONS-/, "ANNOTATIONS-"),
+    attrs: ["annotations"],
+    value: (job) => fieldOfJson(job.annotation(inside)),
+  };
+}
+
+function fieldOfJson(value: JsonValue | undefined): FieldValue {
+  if (value === undefined || value === null) return "";
+  return Array.isArray(value) ? value.map(String) : (value as FieldValue);
+}
+
+/** The heading of a field's column; null where there is no such field. */
+export function jobFieldHeading(name: string): string | null {
+  return fieldSpec(name)?.heading ?? null;
+}
+
+/** The attributes of job-list that fields are made from. */
+export function attributesOfFields(fields: readonly string[]): string[] {
+  return [...new Set(fields.flatMap((name) => fieldSpec(name)?.attrs ?? []))];
+}
+
+/** A field of a job; undefined where there is no such field. */
+export function jobField(job: JobRecord, name: string): FieldValue | undefined {
+  return fieldSpec(name)?.value(job);
+}
+
+/** A job with what is derived from it, for `--json`. */
+export function jobJson(job: JobRecord): JsonObject {
+  const derived: Record<string, JsonValue> = { id: job.id };
+  for (const name of Object.keys(job.attributes))
+    if (!["id", "state", "result", "dependencies"].includes(name) && !name.startsWith("exception_"))
+      derived[name] = job.attributes[name] as JsonValue;
+  derived["jobid"] = jobIdText(job.id);
+  derived["state"] = jobStateName(job.state);
+  derived["status"] = job.status;
+  derived["username"] = job.context.userName(job.number("userid"));
+  derived["dependencies"] = [...job.dependencies];
+  if (job.number("t_run") > 0) derived["runtime"] = job.runtime;
+  if (job.remaining > 0) derived["t_remaining"] = job.remaining;
+  if (job.isInactive) {
+    derived["result"] = jobResultName(job.number("result"));
+    derived["returncode"] = job.returncode as JsonValue;
+    derived["exception"] = exceptionJson(job);
+  }
+  return derived;
+}
+
+function exceptionJson(job: JobRecord): JsonObject {
+  if (job.attributes["exception_occurred"] !== true) return { occurred: false };
+  return {
+    occurred: true,
+    severity: job.number("exception_severity"),
+    type: job.text("exception_type"),
+    note: job.text("exception_note"),
+  };
+}

@@ -139,7 +139,8 @@ async function inheritFromLauncher(options: BootOptions, place: Place): Promise<
   if (parentUri !== undefined && level !== null) attributes.set("parent-uri", parentUri);
   const namespace = env["FLUX_KVS_NAMESPACE"];
   if (namespace !== undefined) attributes.set("parent-kvs-namespace", namespace);
-  attributes.set("jobid-path", level === null ? "/" : `${env["FLUX_JOB_ID_PATH"] ?? ""}/${place.name}`);
+  // The path that the enclosing instance gives a job ends with that job: this instance.
+  attributes.set("jobid-path", level === null ? "/" : (env["FLUX_JOB_ID_PATH"] ?? `/${place.name}`));
   attributes.set("broker.mapping", await mappingOf(client, place.size));
 }
 

@@ -9,8 +9,11 @@ import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { FluxError } from "../../base/errors.ts";
 import { SIGNALS, statusOfExit } from "../../base/signals.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
+import { getShellOption } from "../../formats/jobspec-attributes.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
@@ -26,6 +29,11 @@ import type { ExecWorld } from "./world.ts";
 /** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
 const EVENTLOG_DELAY_MS = 20;
 
+/** How long a job's shells may outlive the first of them, unless the job says otherwise. */
+const EXIT_TIMEOUT = "30s";
+
+type TimerName = "expiration" | "run" | "exit" | "shell-exit";
+
 export class JobRunner {
   readonly job: JobExecution;
   readonly testRun: TestRun | null;
@@ -38,7 +46,7 @@ export class JobRunner {
   #request: IncomingRequest;
   /** Ranks whose host is not there yet. */
   readonly #awaited = new Set<number>();
-  readonly #timers = new Map<"expiration" | "run" | "shell-exit", TimerHandle>();
+  readonly #timers = new Map<TimerName, TimerHandle>();
   #termination: Termination | null = null;
 
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
@@ -209,13 +217,17 @@ export class JobRunner {
     if (end === null) return;
     if (status !== null) this.log("shell-exit", { rank: this.job.ranks.indexOf(rank), wait_status: status });
     if (end.isLast) return this.#finish();
-    if (rank === this.job.leader && this.job.fatal === null) this.#limitShellExit();
+    if (this.job.fatal === null) this.#limitShellExit(rank === this.job.leader);
   }
 
-  /** A job whose leader is gone should not hang on another shell. */
-  #limitShellExit(): void {
+  /** A job should not hang on a shell when others are done: not beyond the job's own limit, nor beyond the leader for long. */
+  #limitShellExit(isLeader: boolean): void {
+    const option = getShellOption(this.#exec.jobspec as Jobspec, "exit-timeout") ?? EXIT_TIMEOUT;
+    const own = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
+    if (own !== null && !this.#timers.has("exit"))
+      this.#setTimer("exit", own * 1000, () => this.fail("exec", `exit-timeout=${String(option)} has expired`));
     const { shellExitTimeout } = this.#world.settings;
-    if (shellExitTimeout === null) return;
+    if (!isLeader || shellExitTimeout === null || option === "none") return;
     this.#setTimer("shell-exit", shellExitTimeout * 1000, () => {
       const ranks = Idset.from(this.job.runningRanks);
       this.fail("exec", `shells on broker ranks ${ranks} still run ${shellExitTimeout}s after the leader shell exited`);
@@ -270,11 +282,11 @@ export class JobRunner {
     this.#endAll(shellStatusOfSignal("SIGKILL"));
   }
 
-  #setTimer(name: "expiration" | "run" | "shell-exit", delayMs: number, callback: () => void): void {
+  #setTimer(name: TimerName, delayMs: number, callback: () => void): void {
     this.#timers.set(name, this.#world.context.ports.clock.after(delayMs, callback));
   }
 
-  #cancelTimer(name: "expiration" | "run" | "shell-exit"): void {
+  #cancelTimer(name: TimerName): void {
     this.#timers.get(name)?.cancel();
     this.#timers.delete(name);
   }

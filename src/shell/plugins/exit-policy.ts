@@ -4,7 +4,6 @@
  */
 import type { TimerHandle } from "../../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
-import { formatFsd } from "../../formats/duration.ts";
 import type { PluginFactory } from "../plugin.ts";
 
 const EXIT_TIMEOUT_SECONDS = 30;
@@ -23,7 +22,11 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
         shell.exception(0, "exec", `task ${task.rank}: ${ending(status)} and exit-on-error is set`);
       else if (tasks.length > 1 && seconds < Infinity)
         timer = shell.clock.after(seconds * 1000, () =>
-          shell.exception(0, "exec", `task ${task.rank} exited and exit-timeout=${formatFsd(seconds)} has expired`),
+          shell.exception(
+            0,
+            "exec",
+            `task ${task.rank} exited and exit-timeout=${String(options.value("exit-timeout") ?? "30s")} has expired`,
+          ),
         );
     },
     finish: () => timer?.cancel(),

@@ -116,14 +116,10 @@ export class JobManager {
     const queue = queueOf(job);
     this.queues.checkSubmission(queue);
     this.limits.check(job.jobspec!, queue);
+    const takeDependencies = this.dependencies.check(job);
     this.#insert(job);
-    try {
-      this.dependencies.admit(job);
-    } catch (error) {
-      this.#forget(job);
-      throw error;
-    }
     for (const event of job.events.slice(0, job.durableCount)) this.#output.record(job, event, true);
+    takeDependencies();
     this.post(job, "validate");
   }
 
@@ -248,16 +244,6 @@ export class JobManager {
     this.history.add(job.userid, job.id);
   }
 
-  /** A job that was refused. */
-  #forget(job: Job): void {
-    this.jobs.delete(job.id);
-    this.#dirty.delete(job);
-    this.#countState(job.state, -1);
-    this.waits.refused(job);
-    this.history.remove(job.userid, job.id);
-    this.dependencies.forget(job);
-  }
-
   #countState(state: JobState, change: number): void {
     this.#stateCounts.set(state, (this.#stateCounts.get(state) ?? 0) + change);
   }
@@ -265,7 +251,7 @@ export class JobManager {
   /** A job that was accepted, and had not got further when the instance stopped. */
   #admitAgain(job: Job): void {
     try {
-      if (job.dependencies === null && job.satisfied === null) this.dependencies.admit(job);
+      if (job.dependencies === null && job.satisfied === null) this.dependencies.check(job)();
       else this.dependencies.restore(job);
       this.post(job, "validate");
     } catch (error) {

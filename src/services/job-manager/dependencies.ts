@@ -152,17 +152,19 @@ export class Dependencies {
   }
 
   /**
-   * Takes the dependencies of a new job: adds them, and removes at once what is satisfied already. Throws EINVAL where
-   * one is malformed or can never be satisfied; then nothing was posted.
+   * Checks the dependencies of a new job. Throws EINVAL where one is malformed or can never be satisfied. The function
+   * that is returned takes them: it posts what is added, and removes at once what is satisfied already.
    */
-  admit(job: Job): void {
+  check(job: Job): () => void {
     const entries = entriesOf(job.jobspec!);
-    if (entries.length === 0) return this.#remember(job);
+    if (entries.length === 0) return () => this.#remember(job);
     const steps = entries.map((entry) => this.#prepare(job, entry));
     const descriptions = steps.flatMap((step) => (step === null ? [] : [step.description]));
     if (new Set(descriptions).size !== descriptions.length) throw invalid("rejected by job-manager dependency plugin");
-    for (const step of steps) step?.take();
-    this.#remember(job);
+    return () => {
+      for (const step of steps) step?.take();
+      this.#remember(job);
+    };
   }
 
   /** Finds the dependencies of a job again that was read back from its eventlog in state DEPEND. */

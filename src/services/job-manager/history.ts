@@ -14,12 +14,6 @@ export class History {
     else jobs.splice(jobs.findIndex((other) => compareIds(other, id) > 0), 0, id);
   }
 
-  remove(userid: number, id: Integer): void {
-    const jobs = this.#jobs.get(userid);
-    const at = jobs?.lastIndexOf(id) ?? -1;
-    if (at >= 0) jobs!.splice(at, 1);
-  }
-
   /** Removes purged jobs. */
   removeAll(ids: ReadonlySet<Integer>): void {
     for (const [userid, jobs] of this.#jobs) this.#jobs.set(userid, jobs.filter((id) => !ids.has(id)));

@@ -1,6 +1,6 @@
 /**
- * Where the events of jobs go: those of one event-loop turn are appended to their eventlogs in one KVS commit, and once
- * that is acknowledged, who waited for them is told.
+ * Where the events of jobs go: what is posted while a commit is under way is appended to the eventlogs in the next KVS
+ * commit, a lone event at once; when a commit is acknowledged, who waited for it is told.
  *
  * Invariants:
  * 1. One commit is in flight at a time, so eventlogs have the order in which events were posted, across jobs too.
@@ -87,7 +87,8 @@ export class EventStore {
   #schedule(): void {
     if (this.#isScheduled || this.#isCommitting) return;
     this.#isScheduled = true;
-    this.#options.clock.defer(() => {
+    // Not later than this: a job's start waits for the commit. What comes while it is in flight goes with the next.
+    void Promise.resolve().then(() => {
       this.#isScheduled = false;
       this.#flush();
     });

@@ -47,11 +47,6 @@ export class Waits {
     if (isWaitable(job)) this.#activeCount += 1;
   }
 
-  /** A submission was refused after all. */
-  refused(job: Job): void {
-    if (isWaitable(job)) this.#activeCount -= 1;
-  }
-
   /** A job is inactive, and its record complete in the KVS. */
   ended(job: Job): void {
     if (!isWaitable(job)) return;

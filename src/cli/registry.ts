@@ -33,6 +33,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
 
 /** By the word after `flux`. */
 export const COMMANDS: Readonly<Record<string, Entry>> = {
+  R: { file: "R" },
   alloc: { file: "alloc", summary: "allocate a new Flux instance for interactive use" },
   batch: { file: "batch", summary: "submit a batch script to Flux" },
   broker: { file: "broker" },
@@ -46,6 +47,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   exec: { file: "exec", summary: "execute processes across brokers" },
   getattr: { file: "getattr", summary: "get a broker attribute (also: setattr, lsattr)" },
   help: { file: "help" },
+  hostlist: { file: "hostlist", summary: "fetch, combine, and manipulate Flux hostlists" },
   job: { file: "job", summary: "get job status, info, etc (see: flux help job)" },
   jobs: { file: "jobs", summary: "list jobs submitted to Flux" },
   keygen: { file: "keygen" },

@@ -1,0 +1,32 @@
+/**
+ * R (RFC 20) as text, for the terminal and for the next command of a pipe. Times are always written as real numbers,
+ * because readers of R in other languages ask for them as such.
+ */
+import type { ResourceSet } from "../../formats/resource-set.ts";
+import { pythonJson } from "./python-json.ts";
+
+/** One line of JSON, without the line end. */
+export function resourceSetText(resources: ResourceSet): string {
+  const { execution, scheduling } = resources.toJSON();
+  const { R_lite, nodelist, nslots, properties, starttime, expiration } = execution;
+  // A set that has no nodes says so by an empty nodelist; one whose hosts are unknown has none.
+  const hosts = nodelist ?? (R_lite.length === 0 ? [""] : undefined);
+  const members = [
+    `"R_lite": ${pythonJson(R_lite.map(({ rank, children: { core, gpu } }) => ({ rank, children: ids(core, gpu) })))}`,
+    ...(nslots === undefined ? [] : [`"nslots": ${nslots}`]),
+    `"starttime": ${real(starttime)}`,
+    `"expiration": ${real(expiration)}`,
+    ...(hosts === undefined ? [] : [`"nodelist": ${pythonJson(hosts)}`]),
+    ...(properties === undefined ? [] : [`"properties": ${pythonJson(properties)}`]),
+  ];
+  const opaque = scheduling === undefined ? "" : `, "scheduling": ${pythonJson(scheduling)}`;
+  return `{"version": 1, "execution": {${members.join(", ")}}${opaque}}`;
+}
+
+function ids(core: string | undefined, gpu: string | undefined): Record<string, string> {
+  return { ...(gpu !== undefined && { gpu }), ...(core !== undefined && { core }) };
+}
+
+function real(value: number): string {
+  return Number.isInteger(value) ? value.toFixed(1) : String(value);
+}

@@ -264,7 +264,7 @@ export class Shell implements ShellContext {
   #abort(error: unknown): void {
     if (!isFluxError(error)) throw error;
     if (this.#phase !== "init") return;
-    this.#exitCode = 1;
+    this.#exitCode = this.#earlySignal === null ? 1 : 128 + this.#earlySignal;
     // A canceled barrier means that the job has failed elsewhere, and that is known.
     if (!error.is("ECANCELED")) {
       this.log(ShellLogLevel.fatal, error.message);

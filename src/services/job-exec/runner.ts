@@ -108,8 +108,8 @@ export class JobRunner {
   jobException(type: string, waitStatus?: number): void {
     if (this.job.phase === "finished") return;
     this.job.fail(type, waitStatus);
-    this.#barrier.cancel("job got a fatal exception");
     this.#terminate(type);
+    this.#barrier.cancel("job got a fatal exception");
   }
 
   /** Raises a fatal exception on the job. */

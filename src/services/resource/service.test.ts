@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { JsonObject } from "../../base/json.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
+import { SimulatedInstance } from "../../testkit/instance.ts";
+import { World } from "../../testkit/world.ts";
+
+const LIMIT_MS = 3_600_000;
+
+async function simulate<T>(
+  size: number,
+  config: object,
+  workload: (handle: Handle, instance: SimulatedInstance) => Promise<T>,
+): Promise<T> {
+  let result: { value: T } | null = null;
+  const instance: SimulatedInstance = new SimulatedInstance(new World("resource"), {
+    size,
+    config,
+    workload: async ({ handle }) => {
+      result = { value: await workload(handle, instance) };
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(LIMIT_MS), true, instance.stderr.join(""));
+  assert.notEqual(result, null, instance.stderr.join(""));
+  return result!.value;
+}
+
+const status = (handle: Handle): Promise<JsonObject> => handle.rpc("resource.status", null, { nodeid: 0 });
+
+/** The events of the journal until the sentinel. */
+async function journal(handle: Handle): Promise<string[]> {
+  const names: string[] = [];
+  const options = { nodeid: 0, cancelTopic: "resource.journal-cancel" };
+  for await (const { events } of handle.stream<{ events: { name: string }[] }>("resource.journal", {}, options)) {
+    if (events.length === 0) break;
+    names.push(...events.map(({ name }) => name));
+  }
+  return names;
+}
+
+test("the inventory is what every rank found on its machine, and is in the KVS", async () => {
+  const seen = await simulate(3, {}, async (handle) => ({
+    status: await status(handle),
+    stored: JSON.parse(await lookupText(handle, "resource.R")) as JsonObject,
+    events: await journal(handle),
+  }));
+  assert.deepEqual(seen.stored, {
+    version: 1,
+    execution: {
+      R_lite: [{ rank: "0-2", children: { core: "0-3" } }],
+      nodelist: ["node[0-2]"],
+      starttime: 0,
+      expiration: 0,
+    },
+  });
+  assert.deepEqual(seen.status["R"], seen.stored);
+  assert.equal(seen.events[0], "restart");
+  assert.ok(seen.events.includes("resource-define"));
+});
+
+test("a configuration describes the inventory, excludes nodes and gives them properties", async () => {
+  const config = {
+    resource: {
+      config: [
+        { hosts: "node[0-1]", cores: "0-7" },
+        { hosts: "node1", properties: ["big"] },
+      ],
+      exclude: "node0",
+    },
+  };
+  const seen = await simulate(2, config, async (handle) => {
+    return { status: await status(handle), view: await handle.rpc("resource.sched-status", null, { nodeid: 0 }) };
+  });
+  assert.equal(seen.status["exclude"], "0");
+  const { execution } = seen.view["all"] as { execution: JsonObject };
+  assert.deepEqual(execution["R_lite"], [{ rank: "1", children: { core: "0-7" } }]);
+  assert.deepEqual(execution["properties"], { big: "1" });
+});
+
+test("a made-up cluster is all up, though it has one broker", async () => {
+  const config = { "fake-resources": { nnodes: 1000, "cores-per-node": 48, "gpus-per-node": 4 } };
+  const seen = await simulate(1, config, status);
+  assert.equal(seen["online"], "0-999");
+  const { execution } = seen["R"] as { execution: JsonObject };
+  assert.deepEqual(execution["R_lite"], [{ rank: "0-999", children: { core: "0-47", gpu: "0-3" } }]);
+});
+
+test("a lost broker is offline, and down for the scheduler", async () => {
+  const seen = await simulate(3, {}, async (handle, instance) => {
+    instance.killBroker(2);
+    for (let tries = 0; (await status(handle))["offline"] !== "2"; tries++) assert.ok(tries < 10_000, "never offline");
+    return handle.rpc<{ down: { execution: JsonObject } }>("resource.sched-status", null, { nodeid: 0 });
+  });
+  assert.deepEqual(seen.down.execution["R_lite"], [{ rank: "2", children: { core: "0-3" } }]);
+});
+
+test("drain is acknowledged when the KVS has it", async () => {
+  const seen = await simulate(2, {}, async (handle) => {
+    await handle.rpc("resource.drain", { targets: "node1", reason: "loud fan" }, { nodeid: 0 });
+    return { log: await lookupText(handle, "resource.eventlog"), drain: (await status(handle))["drain"] as JsonObject };
+  });
+  assert.match(
+    seen.log,
+    /"name":"drain","context":\{"idset":"1","nodelist":"node1","reason":"loud fan","overwrite":0\}/,
+  );
+  assert.equal((seen.drain["1"] as JsonObject)["reason"], "loud fan");
+});
+
+test("only one scheduler acquires resources", async () => {
+  const error = await simulate(1, {}, async (handle) => {
+    try {
+      for await (const item of handle.stream("resource.acquire", null, { nodeid: 0 })) return item;
+      return null;
+    } catch (caught) {
+      return caught;
+    }
+  });
+  assert.match(String(error), /resources are already acquired/);
+});

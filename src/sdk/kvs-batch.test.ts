@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { base64Decode, utf8Decode } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import { MessageType, responseTo, type Message, type RequestMessage } from "../protocol/message.ts";
+import { SimulatedClock } from "../testkit/clock.ts";
+import { Scope } from "../testkit/scope.ts";
+import { Seeded } from "../testkit/seeded.ts";
+import { Timeline } from "../testkit/timeline.ts";
+import { Handle } from "./handle.ts";
+import { KvsBatch } from "./kvs-batch.ts";
+
+interface Commit {
+  readonly ops: Record<string, string>;
+  readonly appends: readonly string[];
+  answer(errnum?: number): void;
+}
+
+/** A batch whose commits the test sees and answers. */
+function batch() {
+  const timeline = new Timeline(new Seeded(1));
+  const commits: Commit[] = [];
+  const failures: FluxError[] = [];
+  let receive: (message: Message) => void = () => {};
+  const handle = new Handle({
+    start: (listener) => (receive = listener),
+    send: (message) => commits.push(commitOf(message as RequestMessage, (response) => receive(response))),
+    close: () => {},
+  });
+  const clock = new SimulatedClock(timeline, new Scope("test"));
+  const kvs = new KvsBatch({ handle, clock, failed: (error) => failures.push(error) });
+  return { timeline, commits, failures, kvs };
+}
+
+function commitOf(message: RequestMessage, respond: (message: Message) => void): Commit {
+  assert.equal(message.type, MessageType.Request);
+  const ops = message.payload!.value["ops"] as unknown as { key: string; flags: number; dirent: { data: string } }[];
+  return {
+    ops: Object.fromEntries(ops.map(({ key, dirent }) => [key, utf8Decode(base64Decode(dirent.data)!)])),
+    appends: ops.filter(({ flags }) => flags === 32).map(({ key }) => key),
+    answer: (errnum = 0) => respond(responseTo(message, errnum, null)),
+  };
+}
+
+test("writes of one turn are one commit, and appends to a key one operation", async () => {
+  const { timeline, commits, kvs } = batch();
+  kvs.append("log", "a\n");
+  kvs.append("log", "b\n");
+  kvs.put("R", "old");
+  kvs.put("R", "new");
+  assert.equal(commits.length, 0);
+  await timeline.runToQuiet(1000);
+  assert.deepEqual(
+    commits.map(({ ops }) => ops),
+    [{ log: "a\nb\n", R: "new" }],
+  );
+  assert.deepEqual(commits[0]!.appends, ["log"]);
+});
+
+test("what may wait does, until its time, or until it is hastened", async () => {
+  const { timeline, commits, kvs } = batch();
+  kvs.append("slow", "1", 20);
+  kvs.append("other", "2", 500);
+  await timeline.runUntil(() => commits.length > 0, 1000);
+  assert.ok(timeline.nowMs >= 20 && timeline.nowMs < 30);
+  assert.deepEqual(commits[0]!.ops, { slow: "1" });
+  kvs.hasten("other");
+  kvs.flush();
+  assert.deepEqual(commits[1]!.ops, { other: "2" });
+});
+
+test("flush sends at once, and settle resolves with the answer", async () => {
+  const { commits, kvs } = batch();
+  kvs.append("log", "a");
+  kvs.flush();
+  assert.equal(commits.length, 1);
+  let isSettled = false;
+  const settled = kvs.settle("log").then(() => (isSettled = true));
+  await Promise.resolve();
+  assert.equal(isSettled, false);
+  commits[0]!.answer();
+  await settled;
+  assert.equal(kvs.length, 0);
+  await kvs.settle("log");
+});
+
+test("a failed commit rejects those who wait, and is told", async () => {
+  const { commits, failures, kvs } = batch();
+  kvs.append("log", "a");
+  const settled = kvs.settle("log");
+  kvs.flush();
+  commits[0]!.answer(28);
+  await assert.rejects(settled, { message: "No space left on device" });
+  assert.equal(failures.length, 1);
+});
+
+test("a large backlog goes in several commits, in order", () => {
+  const { commits, kvs } = batch();
+  const large = "x".repeat(700_000);
+  for (const key of ["a", "b", "c"]) kvs.append(key, large);
+  kvs.flush();
+  assert.deepEqual(
+    commits.map(({ ops }) => Object.keys(ops)),
+    [["a"], ["b"], ["c"]],
+  );
+});

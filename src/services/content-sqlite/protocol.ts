@@ -3,6 +3,7 @@
  * JSON objects, newest first. Only the instance owner may call.
  */
 import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import type { BlobDatabaseOptions } from "../../base/ports.ts";
 
 /** The name under which the content service finds its backing store. */
@@ -17,22 +18,52 @@ export interface StoreOptions {
   readonly checkpointsKept: number;
 }
 
+/** Names of options, in the configuration table `[content-sqlite]` and as module arguments. */
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  journal_mode: ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"],
+  synchronous: ["EXTRA", "FULL", "NORMAL", "OFF"],
+};
+
 /**
- * Reads module arguments. A store that outlives the instance is written with care by default; one that is removed with
- * it need not survive power loss. Throws EINVAL.
+ * Reads the configuration and the module arguments, which come before it. A store that outlives the instance is written
+ * with care by default; one that is removed with it need not survive power loss. Throws EINVAL.
  */
-export function parseOptions(args: readonly string[], isPersistent: boolean): StoreOptions {
+export function parseOptions(args: readonly string[], config: JsonObject, isPersistent: boolean): StoreOptions {
+  const values = new Map<string, string>();
+  for (const [name, value] of Object.entries(tableOf(config))) setOption(values, name, String(value));
   let truncate = false;
-  let journalMode = isPersistent ? "WAL" : "OFF";
-  let synchronous = isPersistent ? "NORMAL" : "OFF";
-  let checkpointsKept = CHECKPOINTS_KEPT;
   for (const argument of args) {
     const [name, value] = argument.split("=", 2) as [string, string | undefined];
     if (name === "truncate" && value === undefined) truncate = true;
-    else if (name === "journal_mode" && value !== undefined) journalMode = value;
-    else if (name === "synchronous" && value !== undefined) synchronous = value;
-    else if (name === "max_checkpoints" && /^[1-9]\d*$/.test(value ?? "")) checkpointsKept = Number(value);
-    else throw new FluxError("EINVAL", `unknown module argument '${argument}'`);
+    else setOption(values, name.replaceAll("-", "_"), value ?? "");
   }
-  return { database: { truncate, journalMode, synchronous }, checkpointsKept };
+  return {
+    database: {
+      truncate,
+      journalMode: values.get("journal_mode") ?? (isPersistent ? "WAL" : "OFF"),
+      synchronous: values.get("synchronous") ?? (isPersistent ? "NORMAL" : "OFF"),
+    },
+    checkpointsKept: Number(values.get("max_checkpoints") ?? CHECKPOINTS_KEPT),
+  };
+}
+
+function tableOf(config: JsonObject): JsonObject {
+  const table = config["content-sqlite"] ?? {};
+  if (!isJsonObject(table)) throw invalid("[content-sqlite] is not a table");
+  return table;
+}
+
+function setOption(values: Map<string, string>, name: string, value: string): void {
+  const choices = CHOICES[name];
+  if (choices !== undefined && !choices.includes(value))
+    throw invalid(`${name} is one of ${choices.join(", ")}, not '${value}'`);
+  if (choices === undefined && !(name === "max_checkpoints" && /^[1-9]\d*$/.test(value)))
+    throw invalid(
+      name === "max_checkpoints" ? `${name} is a number above 0, not '${value}'` : `unknown option '${name}'`,
+    );
+  values.set(name, value);
+}
+
+function invalid(reason: string): FluxError {
+  return new FluxError("EINVAL", `Invalid argument: ${reason}`);
 }

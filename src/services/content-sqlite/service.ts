@@ -35,7 +35,7 @@ class SqliteService implements RunningModule {
     this.#context = context;
     const { directory, isPersistent } = stateDirectory(context);
     this.#directory = directory;
-    this.#options = parseOptions(context.args, isPersistent);
+    this.#options = parseOptions(context.args, context.config(), isPersistent);
     this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
     this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
     this.#database = context.ports.disk.openBlobDatabase(`${directory}/${DATABASE_NAME}`, this.#options.database);

@@ -32,6 +32,7 @@ class ContentService implements RunningModule {
   /** Why the backing store takes nothing at the moment. */
   #flushError: FluxError | null = null;
   #retryTimer: TimerHandle | null = null;
+  #purgeTimer: TimerHandle | null = null;
 
   constructor(context: ModuleContext) {
     this.#context = context;
@@ -50,6 +51,7 @@ class ContentService implements RunningModule {
 
   stop(): void {
     this.#retryTimer?.cancel();
+    this.#purgeTimer?.cancel();
     this.#endFlushes(new FluxError("ENOSYS", "the content service was unloaded"));
   }
 
@@ -156,6 +158,16 @@ class ContentService implements RunningModule {
     this.#cache.shrink(this.#options.cacheBytesMax, this.#nowMs - this.#options.cacheAgeMinMs);
     // Under pressure age does not protect: the cache is a bounded memory.
     this.#cache.shrink(4 * this.#options.cacheBytesMax, Infinity);
+    const hasClean = this.#cache.count > this.#cache.dirtyCount;
+    if (this.#cache.bytes <= this.#options.cacheBytesMax || !hasClean) return;
+    this.#purgeTimer ??= this.#context.ports.clock.after(
+      this.#options.cacheAgeMinMs,
+      () => {
+        this.#purgeTimer = null;
+        this.#purge();
+      },
+      { background: true },
+    );
   }
 
   /** Sends dirty blobs to the backing service, a window at a time. */
@@ -237,6 +249,8 @@ class ContentService implements RunningModule {
 
   #registerBacking(request: IncomingRequest): Answer {
     this.#backing.register(requireString(request.json, "name"));
+    // What was clean was in another store, or in this one before it was emptied.
+    this.#cache.dropClean();
     this.#flushSome();
     return null;
   }

@@ -68,7 +68,7 @@ test("log records survive their RFC 5424 line, to the microsecond", () => {
     text: "rc2.0: false Exited (rc=1) 0.0s",
   };
   const line = formatLogRecord(record);
-  assert.equal(line, "<11>1 2026-11-22T16:32:10.473547Z 0 broker 12 - - rc2.0: false Exited (rc=1) 0.0s");
+  assert.equal(line, "<24>1 2026-11-22T16:32:10.473547Z 0 broker 12 - - rc2.0: false Exited (rc=1) 0.0s");
   const read = parseLogRecord(line);
   assert.ok(Math.abs(read.timestamp - record.timestamp) < 1e-5);
   assert.deepEqual({ ...read, timestamp: 0 }, { ...record, timestamp: 0 });

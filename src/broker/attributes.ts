@@ -85,9 +85,9 @@ export class Attributes {
     return { value, flags: mayChange ? 0 : FLAG_IMMUTABLE };
   }
 
-  /** All known names, set or not, sorted. */
+  /** The names that are set, sorted; `parent-uri` always. */
   names(): string[] {
-    return [...new Set([...Object.keys(ATTRIBUTE_RULES), ...this.#values.keys()])].sort();
+    return [...new Set([...this.#values.keys(), "parent-uri"])].sort();
   }
 }
 

@@ -44,6 +44,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const { ports, attributes, client, log } = options;
   const { rank, size, name } = await client.initialize();
   if (rank < 0 || rank >= size) throw new FluxError("EPROTO", `bootstrap: rank ${rank} is not below size ${size}`);
+  if (client.plan?.parents !== undefined) attributes.set("tbon.topo", "custom");
   const tree = makeTree(attributes.require("tbon.topo"), size, client.plan?.parents);
   const place: Place = { rank, size, name, tree };
   setAttributes(options, place);

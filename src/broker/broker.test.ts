@@ -252,8 +252,8 @@ test("a follower's errors reach the leader's standard error; its ring keeps the 
     const far = await connect(1);
     const line = (priority: number, text: string): Uint8Array =>
       new TextEncoder().encode(`<${priority}>1 2026-01-01T00:00:00.000000Z 1 test 1 - - ${text}\0`);
-    await far.rpc("log.append", line(11, "an error"));
-    await far.rpc("log.append", line(14, "an info"));
+    await far.rpc("log.append", line(24, "an error"));
+    await far.rpc("log.append", line(48, "an info"));
     const ring: string[] = [];
     await new Promise<void>((resolve) => {
       far.open("log.dmesg", {}, { item: (payload) => ring.push(payload?.text ?? ""), end: () => resolve() });

@@ -19,6 +19,7 @@ import { removeDirectories } from "./directories.ts";
 import { BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-service.ts";
 import { Overlay, type OverlayEvents, type Welcome } from "./overlay.ts";
+import { tellParentInstance } from "./parent-instance.ts";
 import { DEFAULT_PERSONALITY, type PersonalityEntry } from "./personality.ts";
 import type { Program } from "./programs.ts";
 import { prefetchServices, runCleanup, runRc1, runRc2, runRc3, type RunLevelOptions } from "./run-levels.ts";
@@ -296,6 +297,7 @@ export class Broker {
 
   #enterRun(): void {
     if (!this.#isLeader) return this.#followParent(this.#parentState);
+    void tellParentInstance(this.#options.ports, this.#attributes, (text) => this.#log.append("broker", LOG_ERR, text));
     if (this.#attributes.get("broker.rc2_none") !== null) return;
     const program = runRc2(this.#levels!, this.#options.initialProgram ?? []);
     this.#do(

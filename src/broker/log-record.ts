@@ -1,11 +1,10 @@
 /**
  * Log records as RFC 5424 lines, and as people read them on standard error. Pure.
  *
+ * Where the RFC has PRI = facility × 8 + severity, Flux's client library has severity × 8 + facility, and so have we.
  * HOSTNAME is the rank that accepted the record: several brokers may share a host.
  */
 import { FluxError } from "../base/errors.ts";
-
-const FACILITY_USER = 1;
 
 export interface LogRecord {
   /** Seconds since the epoch. */
@@ -43,7 +42,7 @@ export function isoTimestamp(seconds: number): string {
 }
 
 export function formatLogRecord(record: LogRecord): string {
-  const priority = FACILITY_USER * 8 + record.severity;
+  const priority = record.severity * 8;
   const { timestamp, rank, appname, procid, text } = record;
   return `<${priority}>1 ${isoTimestamp(timestamp)} ${rank} ${appname} ${procid} - - ${text}`;
 }
@@ -57,7 +56,7 @@ export function parseLogRecord(line: string): LogRecord {
   const [, priority, time, rank, appname, procid, text] = match as unknown as string[];
   return {
     timestamp: parseTimestamp(time!),
-    severity: Number(priority) & 7,
+    severity: (Number(priority) >> 3) & 7,
     rank: rank!,
     appname: appname!,
     procid: procid!,

@@ -12,6 +12,7 @@ import { Hostlist } from "../formats/hostlist.ts";
 import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
 import { LIFELINE_VARIABLE } from "./broker-process.ts";
 import type { CommandContext } from "./framework/command.ts";
+import { StartServer } from "./start-server.ts";
 import { verbosity } from "./commands/start.ts";
 
 const EXIT_TIMEOUT_SECONDS = 20;
@@ -76,6 +77,7 @@ class TestInstance {
   readonly #verbosity: number;
   #exitTimer: { cancel(): void } | null = null;
   #resolve: (exitCode: number) => void = () => {};
+  #control: StartServer | null = null;
 
   constructor(
     context: CommandContext,
@@ -111,10 +113,41 @@ class TestInstance {
     if (this.#verbosity > 0) for (const { rank } of starting) this.#say(`${rank}: ${this.#argv(rank).join(" ")}`);
     if (options.has("noexec")) return Promise.resolve(0);
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) this.#context.onSignal(name, () => this.#passSignal(name));
-    return new Promise((resolve) => {
-      this.#resolve = resolve;
-      for (const member of starting) this.#start(member, timeout);
+    return this.#serveControl(timeout).then(
+      () =>
+        new Promise((resolve) => {
+          this.#resolve = resolve;
+          for (const member of starting) this.#start(member, timeout);
+        }),
+    );
+  }
+
+  /** Lets programs ask for the brokers' state, and start, signal and await them (`FLUX_START_URI`). */
+  async #serveControl(timeout: number): Promise<void> {
+    const memberOf = (rank: number): Member => {
+      const member = this.#members[rank];
+      if (member === undefined) throw new FluxError("ENOENT", `there is no rank ${rank}`);
+      return member;
+    };
+    this.#control = new StartServer(this.#ports, {
+      pids: () => this.#members.map(({ child }) => child?.pid ?? -1),
+      kill: (rank, signum) => {
+        if (memberOf(rank).child?.kill(signum) !== true) throw new FluxError("ENOENT", `rank ${rank} is not running`);
+      },
+      exitCode: (rank) => memberOf(rank).exitCode,
+      isRunning: (rank) => memberOf(rank).child !== null,
+      run: (rank) => {
+        const member = memberOf(rank);
+        if (member.child !== null) throw new FluxError("EEXIST", `rank ${rank} is already running`);
+        member.exitCode = null;
+        this.#start(member, timeout);
+      },
     });
+    await this.#control.listen(this.#controlPath);
+  }
+
+  get #controlPath(): string {
+    return `${this.#rundir}/start`;
   }
 
   #say(text: string): void {
@@ -183,7 +216,12 @@ class TestInstance {
       member.child = this.#ports.exec.spawn(
         {
           argv: this.#argv(rank),
-          env: { ...env, PMI_RANK: String(rank), PMI_SIZE: String(this.#size) },
+          env: {
+            ...env,
+            PMI_RANK: String(rank),
+            PMI_SIZE: String(this.#size),
+            FLUX_START_URI: `local://${this.#controlPath}`,
+          },
           cwd,
           stdin: rank === 0 ? "inherit" : "null",
           stdout: "inherit",
@@ -242,10 +280,11 @@ class TestInstance {
     if (signum === 0 && status !== 0)
       this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
     // Until the brokers know each other none can go on without it.
-    if (member.pmi?.isFinalized === false) this.#killAll();
+    if (member.pmi?.isActive === true) this.#killAll();
     const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";
     if (isTrigger && this.#exitTimer === null && Number.isFinite(timeout))
       this.#exitTimer = this.#ports.clock.after(timeout * 1000, () => this.#killAll());
+    this.#control?.ended(member.rank, member.exitCode);
     this.#checkEnd();
   }
 
@@ -256,6 +295,7 @@ class TestInstance {
   #checkEnd(): void {
     if (this.#members.some(({ child }) => child !== null)) return;
     this.#exitTimer?.cancel();
+    void this.#control?.close();
     const codes = this.#members.map(({ exitCode }) => exitCode ?? 0);
     const isLeaderMode = this.#context.options.text("test-exit-mode") === "leader";
     this.#resolve(isLeaderMode ? codes[0]! : Math.max(...codes));

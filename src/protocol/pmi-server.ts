@@ -132,6 +132,7 @@ export class PmiConnection {
   readonly #lines = new LineReader();
   /** Between `mcmd=spawn` and `endcmd`. */
   #inSpawn = false;
+  #started = false;
   #finalized = false;
   #aborted = false;
 
@@ -142,9 +143,9 @@ export class PmiConnection {
     this.#send = send;
   }
 
-  /** The process said that it is done with PMI. */
-  get isFinalized(): boolean {
-    return this.#finalized;
+  /** The process has greeted and has not said that it is done: the others may wait for it. */
+  get isActive(): boolean {
+    return this.#started && !this.#finalized;
   }
 
   /** Takes bytes from the process. Throws FluxError EPROTO. */
@@ -209,6 +210,7 @@ export class PmiConnection {
   }
 
   #init(words: Readonly<Record<string, string>>): void {
+    this.#started = true;
     const isKnown = words["pmi_version"] === "1" && Number(words["pmi_subversion"] ?? "0") >= 1;
     this.reply(isKnown ? "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1" : "cmd=response_to_init rc=-1");
   }

@@ -1,4 +1,4 @@
-/** `flux lsattr`: the attributes that are set, with their values on request. */
+/** `flux lsattr`: the broker's attributes, with their values on request. */
 import { isFluxError } from "../../base/errors.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
@@ -21,7 +21,7 @@ export const command: Command = defineCommand({
         try {
           return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
         } catch (error) {
-          // Known, but not set.
+          // Listed, but not set.
           if (isFluxError(error, "ENOENT")) return null;
           throw error;
         }
@@ -30,8 +30,7 @@ export const command: Command = defineCommand({
     const withValues = context.options.has("values");
     names.forEach((name, index) => {
       const value = values[index];
-      if (value === null || value === undefined) return;
-      const shown = value === "" ? "-" : value;
+      const shown = value === null || value === undefined || value === "" ? "-" : value;
       context.out(withValues ? `${name.padEnd(NAME_COLUMNS - 1)} ${shown}\n` : `${name}\n`);
     });
   },

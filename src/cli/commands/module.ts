@@ -46,7 +46,7 @@ function rowOf(module: ModuleEntry, isLong: boolean): string {
   const cut = services.length > SERVICE_COLUMNS ? `${services.slice(0, SERVICE_COLUMNS - 1)}+` : services;
   const row = [
     module.name.padEnd(24),
-    idle.padStart(6),
+    idle.padStart(5),
     ` ${letter}`,
     String(module.sendqueue).padStart(5),
     String(module.recvqueue).padStart(5),

@@ -1,0 +1,100 @@
+/**
+ * What `flux start --test-size=N` offers to programs that test it (`FLUX_START_URI`): the brokers' processes, by RPC over
+ * the same protocol as a broker's own socket.
+ */
+import { FluxError } from "../base/errors.ts";
+import type { Ports } from "../base/ports.ts";
+import { LocalConnector } from "../broker/connector-local.ts";
+import { Router } from "../broker/router.ts";
+import { Role } from "../protocol/message.ts";
+import { Handle } from "../sdk/handle.ts";
+import { RequestSet } from "../sdk/request-set.ts";
+import { requireInteger, Server } from "../sdk/service.ts";
+
+export interface StartControl {
+  /** Process ids by rank, -1 where none runs. */
+  pids(): readonly number[];
+  /** Throws ENOENT. */
+  kill(rank: number, signum: number): void;
+  isRunning(rank: number): boolean;
+  /** How the last process of a rank ended; null where none has. */
+  exitCode(rank: number): number | null;
+  /** Throws EEXIST. */
+  run(rank: number): void;
+}
+
+export class StartServer {
+  readonly #connector: LocalConnector;
+  readonly #waiting = new RequestSet<number>();
+
+  constructor(ports: Ports, control: StartControl) {
+    const { uid } = ports.host;
+    const router = new Router({
+      rank: 0,
+      size: 1,
+      ownerUserid: uid,
+      routes: { parent: null, children: [], nextHop: () => null },
+      newUuid: () => ports.random.uuid(),
+      defer: (callback) => ports.clock.defer(callback),
+    });
+    const port = router.attach({ userid: uid, rolemask: Role.Owner | Role.Local });
+    const server = new Server(new Handle(port), {
+      rank: 0,
+      fatal: (error) => {
+        throw error;
+      },
+    });
+    router.addService(port, "start");
+    server.add("start", {
+      status: () => ({ procs: control.pids().map((pid) => ({ pid })) }),
+      kill: (request) => {
+        control.kill(requireInteger(request.json, "rank"), requireInteger(request.json, "signum"));
+        return null;
+      },
+      run: (request) => {
+        control.run(requireInteger(request.json, "rank"));
+        return null;
+      },
+      wait: (request) => {
+        const rank = requireInteger(request.json, "rank");
+        if (control.isRunning(rank)) {
+          this.#waiting.add(request, rank);
+          return undefined;
+        }
+        const exitCode = control.exitCode(rank);
+        if (exitCode === null) throw new FluxError("ENOENT", `rank ${rank} has not been started`);
+        return { exit_rc: exitCode };
+      },
+      disconnect: (request) => {
+        this.#waiting.takeDisconnected(request);
+        return undefined;
+      },
+    });
+    this.#connector = new LocalConnector({
+      net: ports.net,
+      clock: ports.clock,
+      router,
+      ownerUserid: uid,
+      access: () => ({ allowGuestUser: false, allowRootOwner: false }),
+      isOffline: () => false,
+      log: () => {},
+    });
+  }
+
+  listen(path: string): Promise<void> {
+    return this.#connector.listen(path);
+  }
+
+  /** A broker's process ended: who waits for it hears so. */
+  ended(rank: number, exitCode: number): void {
+    for (const [request, waited] of this.#waiting) {
+      if (waited !== rank) continue;
+      this.#waiting.delete(request);
+      request.respond({ exit_rc: exitCode });
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#connector.close();
+  }
+}

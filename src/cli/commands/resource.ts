@@ -11,22 +11,49 @@ import {
   type OptionSpec,
 } from "../framework/command.ts";
 import { EventlogFormatter } from "../output/eventlog.ts";
-import { pythonJson } from "../output/python-json.ts";
-import { FieldFormat, type Row } from "../resource/fields.ts";
+import { OutputFormat } from "../output/format-string.ts";
+import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
+import { resourceSetText } from "../output/resource-set-text.ts";
 import { parseStates, STATUS_HEADINGS, systemView } from "../resource/status.ts";
-import { LIST_HEADINGS, listRows, queuesOf, ranksOf, resourcesIn, schedulerView } from "../resource/view.ts";
+import {
+  LIST_HEADINGS,
+  listRows,
+  queuesOf,
+  ranksOf,
+  resourcesIn,
+  schedulerView,
+  type FieldValues,
+} from "../resource/view.ts";
 
-const LIST_FORMATS: Readonly<Record<string, string>> = {
-  default: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} ?:{ngpus:>5} {nodelist}",
-  rlist: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} ?:{ngpus:>5} {rlist}",
+const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
+  default: {
+    description: "Default flux-resource list format string",
+    format: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} {ngpus:>5} {nodelist}",
+  },
+  rlist: {
+    description: "Format including resource list details",
+    format: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} {ngpus:>5} {rlist}",
+  },
 };
-const STATUS_FORMATS: Readonly<Record<string, string>> = {
-  default: "{statex:>12}{up:>2} {nnodes:>6} {nodelist}",
-  long: "{statex:>12}{up:>2} {nnodes:>6} {reason:<30.30+} {nodelist}",
+const STATUS_FORMATS: Readonly<Record<string, NamedFormat>> = {
+  default: {
+    description: "Default flux-resource status format string",
+    format: "{statex:>12}{up:>2} {nnodes:>6} {nodelist}",
+  },
+  long: {
+    description: "Long flux-resource status format string",
+    format: "{statex:>12}{up:>2} {nnodes:>6} {reason:<30.30+} {nodelist}",
+  },
 };
-const DRAIN_FORMATS: Readonly<Record<string, string>> = {
-  default: "{timestamp:<12} {state:<8.8} {reason:<30.30+} {nodelist}",
-  long: "{timestamp:<12} {state:<8.8} {ranks:<8.8+} {reason:<30.30+} {nodelist}",
+const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
+  long: {
+    description: "Long flux-resource drain format string",
+    format: "{timestamp:<12} {state:<8.8} {ranks:<8.8+} {reason:<30.30+} {nodelist}",
+  },
+  default: {
+    description: "Default flux-resource drain format string",
+    format: "{timestamp:<12} {state:<8.8} {reason:<30.30+} {nodelist}",
+  },
 };
 
 const FORMAT: OptionSpec = { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" };
@@ -64,16 +91,18 @@ const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, a
 /** The format that `-o` names or is; null after the list of formats was printed. */
 function formatOf(
   context: CommandContext,
-  formats: Readonly<Record<string, string>>,
+  formats: Readonly<Record<string, NamedFormat>>,
   headings: Readonly<Record<string, string>>,
-): FieldFormat | null {
+): OutputFormat | null {
+  const { env } = context.host;
   const given = context.options.text("format") ?? "default";
-  if (given === "help") {
-    context.out(`\nConfigured ${context.program} output formats:\n\n`);
-    for (const name of Object.keys(formats)) context.out(`  ${name}\n`);
+  return guarded(context, () => {
+    const help = formatHelp(context.program, "flux-resource", given, formats, env);
+    if (help === null)
+      return new OutputFormat(findFormat("flux-resource", given, formats, env), (name) => headings[name] ?? null);
+    context.out(help);
     return null;
-  }
-  return guarded(context, () => new FieldFormat(formats[given] ?? given, headings));
+  });
 }
 
 /** Ends the command with the sentence of an operating error. */
@@ -86,8 +115,10 @@ function guarded<T>(context: CommandContext, action: () => T): T {
   }
 }
 
-function print(context: CommandContext, format: FieldFormat, rows: readonly Row[]): void {
-  for (const line of format.render(rows, { header: !context.options.has("no-header") })) context.out(`${line}\n`);
+function print(context: CommandContext, format: OutputFormat, rows: readonly FieldValues[]): void {
+  const { header, lines } = format.table(rows.map((row) => (field) => row[field]));
+  if (!context.options.has("no-header")) context.out(`${header}\n`);
+  for (const line of lines) if (line !== null) context.out(`${line}\n`);
 }
 
 /** What `-q` and `-i` leave; null = everything. */
@@ -115,16 +146,11 @@ async function list(context: CommandContext): Promise<void> {
   const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
   const include = includedRanks(context, view.all, config);
   const states = (options.text("states") ?? "free,allocated,down").split(",");
-  const settings = { fields: format.fieldNames, queues: queuesOf(config) };
+  const settings = { fields: format.fields, queues: queuesOf(config) };
   const rows = guarded(context, () => listRows(view, states, include, settings));
   const skips = options.has("skip-empty") || (options.has("include") && !options.has("no-skip-empty"));
   const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
-  // A count of zero is still a count: only the absence of any row hides the column.
-  print(
-    context,
-    format,
-    shown.map((row) => ({ ...row, ngpus: String(row["ngpus"]) })),
-  );
+  print(context, format, shown);
 }
 
 /** The union of the states asked for. */
@@ -152,7 +178,7 @@ async function status(context: CommandContext): Promise<void> {
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
   const include = includedRanks(context, view.resources, config);
   const showsEmpty = context.options.has("states") && !context.options.has("skip-empty");
-  print(context, format, view.statusRows(states, { include, fields: format.fieldNames, showsEmpty }));
+  print(context, format, view.statusRows(states, { include, fields: format.fields, showsEmpty }));
 }
 
 async function listDrained(context: CommandContext): Promise<void> {
@@ -161,7 +187,7 @@ async function listDrained(context: CommandContext): Promise<void> {
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
   const include = includedRanks(context, view.resources, config);
-  print(context, format, view.drainRows({ include, fields: format.fieldNames, showsEmpty: false }));
+  print(context, format, view.drainRows({ include, fields: format.fields, showsEmpty: false }));
 }
 
 async function drain(context: CommandContext): Promise<void> {
@@ -290,7 +316,7 @@ const SUBCOMMANDS: readonly Command[] = [
     summary: "Emit an RFC 20 R of the scheduler view of resources",
     options: [STATES, QUEUE, INCLUDE],
     async run(context) {
-      context.out(`${pythonJson((await selected(context)).toJSON())}\n`);
+      context.out(`${resourceSetText(await selected(context))}\n`);
     },
   },
   {

@@ -5,8 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { Row } from "./fields.ts";
-import { schedulerView } from "./view.ts";
+import { schedulerView, type FieldValues } from "./view.ts";
 
 /** In the order in which `status` lists them. */
 const STATES: readonly string[] = ["avail", "exclude", "allocated", "torpid", "housekeeping", "draining", "drained"];
@@ -43,7 +42,7 @@ export class SystemView {
   }
 
   /** Rows for `status`. `isExplicit`: the states were asked for, so that empty ones show. */
-  statusRows(states: readonly string[], options: RowOptions): Row[] {
+  statusRows(states: readonly string[], options: RowOptions): FieldValues[] {
     return states.flatMap((state) => {
       const groups = this.#groups.filter((group) => group.state === state);
       const merged = mergeGroups(groups, options);
@@ -54,14 +53,14 @@ export class SystemView {
   }
 
   /** Rows for `drain`: newest first. */
-  drainRows(options: RowOptions): Row[] {
+  drainRows(options: RowOptions): FieldValues[] {
     const groups = this.#groups.filter(({ state }) => state === "drained" || state === "draining");
     return mergeGroups(groups, options)
       .toSorted((left, right) => right.timestamp - left.timestamp)
       .map((group) => this.#row(group));
   }
 
-  #row({ state, isOnline, timestamp, reason, ranks }: NodeGroup): Row {
+  #row({ state, isOnline, timestamp, reason, ranks }: NodeGroup): FieldValues {
     return {
       state: isOnline ? state : `${state}*`,
       statex: state,

@@ -5,7 +5,9 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { Row } from "./fields.ts";
+
+/** What a line shows, by field. */
+export type FieldValues = Readonly<Record<string, string | number>>;
 
 /** Resources by state, as the scheduler has them. */
 export interface SchedulerView {
@@ -65,12 +67,12 @@ export function listRows(
   states: readonly string[],
   include: Idset | null,
   options: { readonly fields: readonly string[]; readonly queues: Readonly<Record<string, readonly string[]>> },
-): Row[] {
-  const rows: Row[] = [];
+): FieldValues[] {
+  const rows: FieldValues[] = [];
   for (const state of states) {
     const whole = resourcesIn(view, state);
     const resources = include === null ? whole : whole.keepRanks(include);
-    const groups = new Map<string, { ranks: Idset; labels: Row }>();
+    const groups = new Map<string, { ranks: Idset; labels: FieldValues }>();
     for (const [rank] of resources.nodes()) {
       const labels = labelsOf(rank, view.all, options);
       const key = JSON.stringify(labels);
@@ -85,7 +87,7 @@ export function listRows(
   return rows;
 }
 
-function listRow(state: string, resources: ResourceSet, labels: Row): Row {
+function listRow(state: string, resources: ResourceSet, labels: FieldValues): FieldValues {
   return {
     state,
     ...labels,
@@ -106,7 +108,7 @@ function labelsOf(
     fields,
     queues,
   }: { readonly fields: readonly string[]; readonly queues: Readonly<Record<string, readonly string[]>> },
-): Row {
+): FieldValues {
   const properties = [...all.properties.keys()].filter((name) => all.hasProperty(rank, name));
   const queueNames = Object.entries(queues)
     .filter(([, required]) => required.every((name) => properties.includes(name)))

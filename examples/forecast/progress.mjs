@@ -1,5 +1,5 @@
 /** progress.mjs JOBID…: a progress line until all of these jobs are over. Job ids may come in any form. */
-import { jobs, openFlux } from "flux-ts";
+import { jobs, openFlux, parseJobId } from "flux-ts";
 
 const ids = process.argv.slice(2);
 const flux = await openFlux();
@@ -17,7 +17,7 @@ function show() {
 
 await Promise.all(
   ids.map(async (id) => {
-    const { success } = await jobs.waitForJob(flux, jobs.parseJobId(id));
+    const { success } = await jobs.waitForJob(flux, parseJobId(id));
     done++;
     if (!success) failed++;
     show();

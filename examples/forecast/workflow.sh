@@ -30,4 +30,4 @@ aggregate=$(flux submit $after --job-name=aggregate "$node" "$here/aggregate.mjs
 flux job attach "$rescue"
 flux job attach "$aggregate"
 echo "Chart: $output/forecast.svg"
-flux jobs -a --filter=failed
+flux jobs --filter=failed

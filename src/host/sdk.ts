@@ -12,6 +12,7 @@ export { Errno, FluxError, isFluxError } from "../base/errors.ts";
 export { Handle } from "../sdk/handle.ts";
 export type { EventOptions, PayloadLike, RequestOptions, StreamOptions, Subscription } from "../sdk/handle.ts";
 export { Kvs, KvsTransaction } from "../sdk/kvs.ts";
+export { formatFluid as formatJobId, parseFluid as parseJobId } from "../formats/fluid.ts";
 export * as jobs from "../sdk/jobs.ts";
 
 /**

@@ -108,7 +108,11 @@ export interface WatchOptions {
 }
 
 /** The events of an eventlog, past and to come; ends when the job is inactive or the log is complete. */
-export async function* watchEventlog(handle: Handle, id: Integer, options: WatchOptions = {}): AsyncGenerator<JobEvent> {
+export async function* watchEventlog(
+  handle: Handle,
+  id: Integer,
+  options: WatchOptions = {},
+): AsyncGenerator<JobEvent> {
   const { path = "eventlog", waitCreate = false, signal } = options;
   const request = { id, path, flags: waitCreate ? WatchFlag.WaitCreate : 0 };
   const stream = handle.stream<{ event: string }>("job-info.eventlog-watch", request, {

@@ -120,7 +120,9 @@ class JobIngestService implements RunningModule {
     try {
       await this.#commit(batch.flatMap(({ job, envelope, checked }) => operationsOf(job, envelope, checked.payload)));
       const jobs = batch.map(({ job }) => job);
-      const { errors } = await this.#context.handle.rpc<{ errors: [Integer, string][] }>("job-manager.submit", { jobs });
+      const { errors } = await this.#context.handle.rpc<{ errors: [Integer, string][] }>("job-manager.submit", {
+        jobs,
+      });
       const texts = new Map(errors);
       for (const { request, job } of batch) {
         const text = texts.get(job.id);

@@ -122,7 +122,8 @@ function maskOf(
       if (bits === undefined) throw invalid(`invalid ${operator} value '${value}' specified`);
       mask |= bits;
     } else if (typeof value === "number" && Number.isInteger(value)) {
-      if ((value & ~all) !== 0) throw invalid(`invalid ${operator} value '${value.toString(16).toUpperCase()}h' specified`);
+      if ((value & ~all) !== 0)
+        throw invalid(`invalid ${operator} value '${value.toString(16).toUpperCase()}h' specified`);
       mask |= value;
     } else throw invalid(`${operator} value invalid type`);
   }

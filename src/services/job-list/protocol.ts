@@ -53,7 +53,8 @@ function attributesOf(value: JsonValue | undefined): AttributeName[] {
 export function parseList(request: IncomingRequest): ListRequest {
   const { max_entries, attrs, since, constraint } = request.json;
   if (max_entries === undefined) throw invalid("Object item not found: max_entries");
-  if (typeof max_entries !== "number" || !Number.isInteger(max_entries)) throw invalid("max_entries must be an integer");
+  if (typeof max_entries !== "number" || !Number.isInteger(max_entries))
+    throw invalid("max_entries must be an integer");
   if (max_entries < 0) throw invalid("max_entries < 0 not allowed");
   if (since !== undefined && typeof since !== "number") throw invalid("since must be a number");
   return {

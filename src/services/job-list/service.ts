@@ -86,7 +86,10 @@ class JobListService implements RunningModule {
       "list-id": { roles: ANY_USER, handler: (request) => this.#answerId(request) },
       "list-attrs": { roles: ANY_USER, handler: () => ({ attrs: [...ALL_ATTRIBUTES, "all"] }) },
       "job-stats": { roles: ANY_USER, handler: (request) => this.#answerStatistics(request) },
-      "job-stats-cancel": { roles: ANY_USER, handler: (request) => void this.#statisticsStreams.takeCanceled(request)?.[0].end() },
+      "job-stats-cancel": {
+        roles: ANY_USER,
+        handler: (request) => void this.#statisticsStreams.takeCanceled(request)?.[0].end(),
+      },
       "stats-get": {
         roles: ANYONE,
         handler: () => ({
@@ -202,4 +205,3 @@ class JobListService implements RunningModule {
 function hasReached(record: JobRecord, state: number): boolean {
   return state === 0 || (record.states & state) !== 0 || record.state === JobState.Inactive;
 }
-

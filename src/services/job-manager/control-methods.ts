@@ -2,7 +2,14 @@
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, requireInteger, requireJobId, requireObject, requireString, type Methods } from "../../sdk/service.ts";
+import {
+  ANY_USER,
+  requireInteger,
+  requireJobId,
+  requireObject,
+  requireString,
+  type Methods,
+} from "../../sdk/service.ts";
 import { JobState, STATES_ALL, STATES_RUNNING, URGENCY_DEFAULT, URGENCY_MAX } from "../../sdk/job-protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 import type { JobManager } from "./core.ts";
@@ -22,9 +29,15 @@ export function controlMethods(manager: JobManager, surroundings: ManagerSurroun
   return {
     raise: { roles: ANY_USER, handler: async (request) => (await known(request), raise(manager, request), stored()) },
     raiseall: { roles: ANY_USER, handler: (request) => raiseAll(manager, request) },
-    kill: { roles: ANY_USER, handler: async (request) => (await known(request, true), kill(manager, surroundings, request)) },
+    kill: {
+      roles: ANY_USER,
+      handler: async (request) => (await known(request, true), kill(manager, surroundings, request)),
+    },
     killall: { roles: ANY_USER, handler: (request) => killAll(manager, surroundings, request) },
-    urgency: { roles: ANY_USER, handler: async (request) => (await known(request, true), setUrgency(manager, request, stored)) },
+    urgency: {
+      roles: ANY_USER,
+      handler: async (request) => (await known(request, true), setUrgency(manager, request, stored)),
+    },
     update: {
       roles: ANY_USER,
       handler: async (request) => (await known(request), await updateJob(manager, surroundings, request), stored()),
@@ -96,7 +109,12 @@ function raiseAll(manager: JobManager, request: IncomingRequest): object {
   checkSeverity(severity);
   checkType(type);
   const note = optional(request, "note", "string") ?? "";
-  const jobs = select(manager, request, states & ~JobState.Inactive, "guests can only raise exceptions on their own jobs");
+  const jobs = select(
+    manager,
+    request,
+    states & ~JobState.Inactive,
+    "guests can only raise exceptions on their own jobs",
+  );
   let errors = 0;
   for (const job of dryRun ? [] : jobs) {
     try {
@@ -164,7 +182,8 @@ function memo(manager: JobManager, request: IncomingRequest): void {
 function postEvent(manager: JobManager, request: IncomingRequest): void {
   const id = requireJobId(request.json, "id");
   const name = requireString(request.json, "name");
-  const context: JsonObject | undefined = request.json["context"] === undefined ? undefined : requireObject(request.json, "context");
+  const context: JsonObject | undefined =
+    request.json["context"] === undefined ? undefined : requireObject(request.json, "context");
   const job = manager.jobs.get(id);
   if (job === undefined || job.state === JobState.Inactive) throw new FluxError("ENOENT");
   if (name === "exception") {
@@ -172,4 +191,3 @@ function postEvent(manager: JobManager, request: IncomingRequest): void {
     manager.raise(job, context);
   } else manager.post(job, name, context);
 }
-

@@ -141,7 +141,8 @@ export class JobManager {
 
   /** Appends an event to a job's eventlog. Throws EINVAL, with nothing changed, where it is not legal. */
   post(job: Job, name: string, context?: JsonObject): void {
-    const event: JobEvent = context === undefined ? { timestamp: this.#clock.now(), name } : { timestamp: this.#clock.now(), name, context };
+    const event: JobEvent =
+      context === undefined ? { timestamp: this.#clock.now(), name } : { timestamp: this.#clock.now(), name, context };
     const before = job.state;
     apply(job, event);
     this.#countState(before, -1);

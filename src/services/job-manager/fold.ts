@@ -57,7 +57,10 @@ const RULES: Readonly<Record<string, Rule>> = {
       if (job.state === Sched) job.state = Priority;
     },
   },
-  urgency: { states: BEFORE_RUN, apply: (job, context) => void (job.urgency = integer(context, "urgency", 0, URGENCY_MAX)) },
+  urgency: {
+    states: BEFORE_RUN,
+    apply: (job, context) => void (job.urgency = integer(context, "urgency", 0, URGENCY_MAX)),
+  },
   alloc: { states: Sched, apply: applyAlloc },
   "prolog-start": { states: ANY_ACTIVE, apply: (job, context) => void (job.prologs = begin(job.prologs, context)) },
   "prolog-finish": { states: ANY_ACTIVE, apply: (job, context) => finish(job.prologs, context) },
@@ -69,7 +72,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   free: { states: Cleanup, apply: applyFree },
   clean: { states: Cleanup, apply: applyClean },
   exception: { states: ANY_ACTIVE, apply: applyException },
-  memo: { states: ANY_ACTIVE, apply: (job, context) => void (job.annotations = mergeAnnotations(job.annotations, { user: context })) },
+  memo: {
+    states: ANY_ACTIVE,
+    apply: (job, context) => void (job.annotations = mergeAnnotations(job.annotations, { user: context })),
+  },
 };
 
 /** A flag of the job manager's own: only the instance owner may update the jobspec from now on. */
@@ -95,7 +101,9 @@ export function replay(events: Iterable<JobEvent>): Folded {
 }
 
 function stateText(state: JobState): string {
-  return Object.keys(JobState).find((name) => JobState[name as keyof typeof JobState] === state)!.toUpperCase();
+  return Object.keys(JobState)
+    .find((name) => JobState[name as keyof typeof JobState] === state)!
+    .toUpperCase();
 }
 
 function illegal(event: JobEvent, when: string): FluxError {
@@ -155,14 +163,17 @@ function flagBit(name: string): number | undefined {
 
 function addDependency(job: Folded, context: JsonObject): void {
   const description = text(context, "description");
-  if (job.dependencies?.has(description) === true) throw new FluxError("EEXIST", `dependency ${description} is open already`);
-  if (job.satisfied?.has(description) === true) throw new FluxError("EEXIST", `dependency ${description} is satisfied already`);
+  if (job.dependencies?.has(description) === true)
+    throw new FluxError("EEXIST", `dependency ${description} is open already`);
+  if (job.satisfied?.has(description) === true)
+    throw new FluxError("EEXIST", `dependency ${description} is satisfied already`);
   (job.dependencies ??= new Set()).add(description);
 }
 
 function removeDependency(job: Folded, context: JsonObject): void {
   const description = text(context, "description");
-  if (job.dependencies?.delete(description) !== true) throw new FluxError("ENOENT", `no dependency ${description} to remove`);
+  if (job.dependencies?.delete(description) !== true)
+    throw new FluxError("ENOENT", `no dependency ${description} to remove`);
   (job.satisfied ??= new Set()).add(description);
 }
 
@@ -179,7 +190,10 @@ function applyPriority(job: Folded, context: JsonObject): void {
 
 function applyAlloc(job: Folded, context: JsonObject): void {
   const { annotations } = context;
-  if (annotations !== undefined && (typeof annotations !== "object" || annotations === null || Array.isArray(annotations)))
+  if (
+    annotations !== undefined &&
+    (typeof annotations !== "object" || annotations === null || Array.isArray(annotations))
+  )
     throw malformed("annotations");
   // The event holds a copy of everything that was known at that moment.
   if (annotations !== undefined) job.annotations = annotations as JsonObject;

@@ -11,12 +11,21 @@ export class History {
     const jobs = this.#jobs.get(userid);
     if (jobs === undefined) this.#jobs.set(userid, [id]);
     else if (compareIds(jobs.at(-1) ?? -1, id) < 0) jobs.push(id);
-    else jobs.splice(jobs.findIndex((other) => compareIds(other, id) > 0), 0, id);
+    else
+      jobs.splice(
+        jobs.findIndex((other) => compareIds(other, id) > 0),
+        0,
+        id,
+      );
   }
 
   /** Removes purged jobs. */
   removeAll(ids: ReadonlySet<Integer>): void {
-    for (const [userid, jobs] of this.#jobs) this.#jobs.set(userid, jobs.filter((id) => !ids.has(id)));
+    for (const [userid, jobs] of this.#jobs)
+      this.#jobs.set(
+        userid,
+        jobs.filter((id) => !ids.has(id)),
+      );
   }
 
   /** A user's jobs, newest first, as a Python slice expression selects them. Throws EINVAL. */

@@ -123,7 +123,9 @@ function send(request: IncomingRequest, { allow, deny }: Listener, entry: Journa
 /** A job as it is in the KVS now: events that are not there yet will be shown when they are. */
 function entryOfJob(job: Job): JournalEntry {
   const entry = entryOf(job, job.events.slice(0, job.durableCount));
-  return job.annotations === null || entry.events.some(({ name }) => name === "alloc") ? entry : withAnnotations(entry, job);
+  return job.annotations === null || entry.events.some(({ name }) => name === "alloc")
+    ? entry
+    : withAnnotations(entry, job);
 }
 
 /** Annotations of a job without an allocation are in no event that is kept. */

@@ -72,7 +72,11 @@ export async function readOutcome(handle: Handle, id: Integer): Promise<Outcome 
 }
 
 /** The jobspec and the resource set as they are now, updates applied. */
-async function readCurrent(handle: Handle, id: Integer, folded: Folded): Promise<{ jobspec: Jobspec; R: JsonObject | null }> {
+async function readCurrent(
+  handle: Handle,
+  id: Integer,
+  folded: Folded,
+): Promise<{ jobspec: Jobspec; R: JsonObject | null }> {
   const jobspec = (await readObject(handle, id, "jobspec")) as Jobspec;
   const stored = folded.hasResources || folded.waitStatus !== null ? await readObject(handle, id, "R") : null;
   const R = stored !== null && folded.expiration !== null ? withExpiration(stored, folded.expiration) : stored;
@@ -89,8 +93,7 @@ export async function readJob(handle: Handle, id: Integer): Promise<StoredJob> {
   const events = await readEventlog(handle, id);
   if (events === null || events.length === 0) throw new FluxError("ENOENT", `job ${id} has no eventlog`);
   const folded = replay(events);
-  if (folded.state === JobState.Inactive)
-    return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
+  if (folded.state === JobState.Inactive) return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
   const { jobspec, R } = await readCurrent(handle, id, folded);
   const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec));
   for (const event of events) apply(job, event);

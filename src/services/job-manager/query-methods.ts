@@ -55,7 +55,15 @@ function listJobs(manager: JobManager, maxEntries: number): object {
   for (const zombie of manager.waits.zombies) {
     const { id, userid, urgency, priority, tSubmit, annotations } = zombie;
     const state = JobState.Inactive;
-    jobs.push({ id, userid, urgency, priority, t_submit: tSubmit, state, ...(annotations === null ? {} : { annotations }) });
+    jobs.push({
+      id,
+      userid,
+      urgency,
+      priority,
+      t_submit: tSubmit,
+      state,
+      ...(annotations === null ? {} : { annotations }),
+    });
   }
   return { jobs: maxEntries === 0 ? jobs : jobs.slice(0, maxEntries) };
 }

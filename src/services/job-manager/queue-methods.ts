@@ -37,7 +37,10 @@ export function queueMethods(manager: JobManager, surroundings: ManagerSurroundi
     "queue-status": {
       roles: ANY_USER,
       handler: (request) =>
-        manager.queues.status(optional(request, "name", "string") ?? "", manager.scheduler.isReady ? null : "scheduler"),
+        manager.queues.status(
+          optional(request, "name", "string") ?? "",
+          manager.scheduler.isReady ? null : "scheduler",
+        ),
     },
     "queue-enable": (request) => {
       const enable = requireFlag(request.json, "enable");
@@ -93,7 +96,8 @@ export class Quiet {
   }
 
   stop(): void {
-    for (const request of [...this.#drains, ...this.#idles]) request.respondError(new FluxError("ENOSYS", "job-manager is unloading"));
+    for (const request of [...this.#drains, ...this.#idles])
+      request.respondError(new FluxError("ENOSYS", "job-manager is unloading"));
     this.#drains.clear();
     this.#idles.clear();
   }

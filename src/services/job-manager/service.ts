@@ -31,7 +31,10 @@ const SERVICE = "job-manager";
 /** How often inactive jobs are looked through for those that the configuration does not keep. */
 const PURGE_PERIOD_MS = 30_000;
 
-export const jobManagerModule: ModuleDefinition = { name: SERVICE, start: (context) => JobManagerService.start(context) };
+export const jobManagerModule: ModuleDefinition = {
+  name: SERVICE,
+  start: (context) => JobManagerService.start(context),
+};
 
 class JobManagerService implements RunningModule {
   readonly #context: ModuleContext;
@@ -123,7 +126,12 @@ class JobManagerService implements RunningModule {
       ...queueMethods(manager, this.#surroundings),
       ...purgeMethods(manager, this.#surroundings),
       ...this.#quiet.methods(),
-      wait: (request) => void manager.waits.wait(request, requireJobId(request.json, "id"), manager.jobs.get(requireJobId(request.json, "id")) ?? null),
+      wait: (request) =>
+        void manager.waits.wait(
+          request,
+          requireJobId(request.json, "id"),
+          manager.jobs.get(requireJobId(request.json, "id")) ?? null,
+        ),
       "events-journal": { streaming: true, handler: (request) => this.#openJournal(request) },
       "events-journal-cancel": (request) => void this.#journal.cancel(request),
       "sched-hello": { streaming: true, handler: (request) => this.#schedulerHello(request) },
@@ -231,7 +239,9 @@ class JobManagerService implements RunningModule {
       }
     }
     this.#manager.inactive.restore(inactive);
-    const antecedents = [...this.#manager.jobs.values()].flatMap((job) => (job.state <= JobState.Depend ? antecedentsOf(job.jobspec!) : []));
+    const antecedents = [...this.#manager.jobs.values()].flatMap((job) =>
+      job.state <= JobState.Depend ? antecedentsOf(job.jobspec!) : [],
+    );
     await this.#recallAll(antecedents.filter((id) => this.#manager.outcome(id) === null));
   }
 
@@ -275,7 +285,9 @@ class JobManagerService implements RunningModule {
       () => {
         const { ageLimit, numLimit } = this.#retention;
         if (ageLimit === Infinity && numLimit === Infinity) return again();
-        purgeExpired(this.#manager, this.#surroundings, this.#retention).then(again, (error) => this.#context.fatal(error));
+        purgeExpired(this.#manager, this.#surroundings, this.#retention).then(again, (error) =>
+          this.#context.fatal(error),
+        );
       },
       { background: true },
     );

@@ -98,7 +98,8 @@ export class EventStore {
     const batch = this.#batch;
     this.#batch = emptyBatch();
     const { entries, operations } = batch;
-    for (const { job, events } of entries.values()) if (events.length > 0) operations.push(appendOperation(job, events));
+    for (const { job, events } of entries.values())
+      if (events.length > 0) operations.push(appendOperation(job, events));
     this.#isCommitting = true;
     if (operations.length === 0) this.#finish(batch);
     else this.#commit(batch);

@@ -37,9 +37,11 @@ export async function updateJob(
   if (Object.keys(updates).length === 0) return;
   const context = checkUpdates(manager, request, job, updates);
   const isRunning = (job.state & STATES_RUNNING) !== 0;
-  const expiration = isRunning && context[DURATION] !== undefined ? newExpiration(job, context[DURATION] as number) : null;
+  const expiration =
+    isRunning && context[DURATION] !== undefined ? newExpiration(job, context[DURATION] as number) : null;
   if (expiration !== null) await adjustExpiration(manager, surroundings, job, expiration);
-  if (job.state === JobState.Inactive || job.state === JobState.Cleanup) throw new FluxError("EINVAL", "job is inactive");
+  if (job.state === JobState.Inactive || job.state === JobState.Cleanup)
+    throw new FluxError("EINVAL", "job is inactive");
   if (request.isOwner && request.userid !== job.userid && !job.immutable)
     manager.post(job, "set-flags", { flags: [IMMUTABLE] });
   manager.post(job, "jobspec-update", context);

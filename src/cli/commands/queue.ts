@@ -1,5 +1,5 @@
 /** `flux queue`: list queues, let them take jobs and start them, wait for them to empty (flux-queue(1)). */
-import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -42,7 +42,7 @@ async function ask<T>(handle: Handle, method: string, payload?: JsonObject): Pro
     return (await handle.rpc(`job-manager.${method}`, payload ?? null, { nodeid: 0 })) as T;
   } catch (error) {
     if (!isFluxError(error)) throw error;
-    throw new FluxError(error.errnoName, `${method.replace(/^queue-/, "")}: ${error.message}`, { cause: error });
+    throw new FluxError(error.errnum, `${method.replace(/^queue-/, "")}: ${error.message}`, { cause: error });
   }
 }
 

@@ -63,11 +63,11 @@ export class ActiveJobs {
       job = this.expect(entry.id, userid);
     }
     job.events.push(...events);
-    for (const follower of [...job.followers]) follower.events(events);
+    for (const follower of job.followers) follower.events(events);
     if (events.at(-1)!.name !== "clean") return;
     this.#jobs.delete(entry.id);
     job.isOver = true;
-    for (const follower of [...job.followers]) follower.ended();
+    for (const follower of job.followers) follower.ended();
   }
 
   /** Ends everything: the journal is lost. */
@@ -76,7 +76,7 @@ export class ActiveJobs {
     this.#jobs.clear();
     for (const job of jobs) {
       job.isOver = true;
-      for (const follower of [...job.followers]) follower.ended();
+      for (const follower of job.followers) follower.ended();
     }
   }
 }

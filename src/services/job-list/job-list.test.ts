@@ -40,11 +40,14 @@ function take(list: JobList, id: number, life: Life = {}): JobRecord {
     void events.push({ timestamp: time + events.length / 10, name, ...(context === undefined ? {} : { context }) });
   add("submit", { userid, urgency: 16, flags: 0 });
   add("validate");
-  if (reaches("sched")) (add("depend"), add("priority", { priority }));
-  if (reaches("run")) (add("alloc", { annotations: { sched: { resource_summary: "x" } } }), add("start"));
+  const addAll = (...all: (readonly [name: string, context?: JsonObject])[]): void => {
+    for (const [name, context] of all) add(name, context);
+  };
+  if (reaches("sched")) addAll(["depend"], ["priority", { priority }]);
+  if (reaches("run")) addAll(["alloc", { annotations: { sched: { resource_summary: "x" } } }], ["start"]);
   if (reaches("inactive")) {
     if (exception !== undefined) add("exception", { type: exception, severity: 0, note: "why" });
-    (add("finish", { status }), add("release", { ranks: "all", final: true }), add("free"), add("clean"));
+    addAll(["finish", { status }], ["release", { ranks: "all", final: true }], ["free"], ["clean"]);
   }
   return list.take({ id, events, jobspec: JOBSPEC, ...(reaches("run") ? { R: rOf(rank) } : {}) })!;
 }

@@ -6,6 +6,7 @@ import type { Integer, JsonObject } from "../../base/json.ts";
 import type { Clock } from "../../base/ports.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { JobFlag, JobState, PRIORITY_MAX, type JobEvent } from "../../sdk/job-protocol.ts";
+import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
 import { JobManager } from "./core.ts";
 import { apply, replay } from "./fold.ts";
 import { newFolded, newJob, type Folded, type Job } from "./job.ts";
@@ -88,12 +89,12 @@ class Bench {
   }
 
   allocate(job: Job): void {
-    this.manager.allocationAnswer({ id: job.id, type: 0, R, annotations: { sched: { resource_summary: "x" } } });
+    takeAllocationAnswer(this.manager, { id: job.id, type: 0, R, annotations: { sched: { resource_summary: "x" } } });
     this.commit();
   }
 
   execute(job: Job, type: string, data: JsonObject = {}): void {
-    this.manager.executionAnswer({ id: job.id, type, data });
+    takeExecutionAnswer(this.manager, { id: job.id, type, data });
     this.commit();
   }
 
@@ -153,7 +154,7 @@ describe("a job's life", () => {
   test("shells are started only when the allocation is in the KVS", () => {
     const job = bench.submit();
     bench.commit();
-    bench.manager.allocationAnswer({ id: job.id, type: 0, R });
+    takeAllocationAnswer(bench.manager, { id: job.id, type: 0, R });
     assert.deepEqual(bench.take("job-exec.start"), []);
     bench.commit();
     assert.equal(bench.take("job-exec.start").length, 1);
@@ -179,7 +180,7 @@ describe("a job's life", () => {
 
   test("a job that cannot be scheduled gets an alloc exception", () => {
     const job = bench.submit();
-    bench.manager.allocationAnswer({ id: job.id, type: 2, note: "unsatisfiable request" });
+    takeAllocationAnswer(bench.manager, { id: job.id, type: 2, note: "unsatisfiable request" });
     assert.deepEqual(names(job).slice(-2), ["exception", "clean"]);
     assert.deepEqual(job.exception, { type: "alloc", severity: 0, note: "unsatisfiable request", userid: OWNER });
     assert.deepEqual(bench.take("job-exception"), [{ id: job.id, type: "alloc", severity: 0 }]);
@@ -204,14 +205,14 @@ describe("cancelling", () => {
     cancel(job);
     assert.deepEqual(bench.take("sched.cancel"), [{ id: job.id }]);
     assert.equal(names(job).at(-1), "exception");
-    bench.manager.allocationAnswer({ id: job.id, type: 3 });
+    takeAllocationAnswer(bench.manager, { id: job.id, type: 3 });
     assert.equal(names(job).at(-1), "clean");
   });
 
   test("too late for the scheduler: the resources go back unused", () => {
     const job = bench.submit();
     cancel(job);
-    bench.manager.allocationAnswer({ id: job.id, type: 0, R });
+    takeAllocationAnswer(bench.manager, { id: job.id, type: 0, R });
     assert.deepEqual(bench.take("sched.free"), [{ id: job.id, R, final: true }]);
     assert.ok(!names(job).includes("alloc"));
     assert.equal(names(job).at(-1), "clean");
@@ -219,7 +220,7 @@ describe("cancelling", () => {
 
   test("between allocation and start: no shell is started", () => {
     const job = bench.submit();
-    bench.manager.allocationAnswer({ id: job.id, type: 0, R });
+    takeAllocationAnswer(bench.manager, { id: job.id, type: 0, R });
     cancel(job);
     bench.commit();
     assert.deepEqual(bench.take("job-exec.start"), []);
@@ -253,7 +254,7 @@ describe("the scheduler's queue", () => {
       bench.take("sched.alloc").map(({ id }) => id),
       [top.id, first.id],
     );
-    bench.manager.allocationAnswer({ id: top.id, type: 0, R });
+    takeAllocationAnswer(bench.manager, { id: top.id, type: 0, R });
     assert.deepEqual(
       bench.take("sched.alloc").map(({ id }) => id),
       [second.id],
@@ -266,7 +267,7 @@ describe("the scheduler's queue", () => {
     const low = bench.submit({}, { urgency: 1 });
     const high = bench.submit({}, { urgency: 20 });
     assert.deepEqual(bench.take("sched.cancel"), [{ id: low.id }]);
-    bench.manager.allocationAnswer({ id: low.id, type: 3 });
+    takeAllocationAnswer(bench.manager, { id: low.id, type: 3 });
     assert.deepEqual(
       bench.take("sched.alloc").map(({ id }) => id),
       [low.id, high.id],
@@ -335,8 +336,8 @@ describe("the execution service", () => {
   });
 
   test("an answer that makes no sense is refused", () => {
-    assert.throws(() => bench.manager.executionAnswer({ id: 77, type: "start", data: {} }), FluxError);
-    assert.throws(() => bench.manager.allocationAnswer({ id: 77, type: 0, R }), FluxError);
+    assert.throws(() => takeExecutionAnswer(bench.manager, { id: 77, type: "start", data: {} }), FluxError);
+    assert.throws(() => takeAllocationAnswer(bench.manager, { id: 77, type: 0, R }), FluxError);
   });
 });
 
@@ -368,7 +369,7 @@ describe("dependencies", () => {
     if (how === "never ran") {
       bench.manager.raise(job, cancel);
       bench.manager.settle();
-      if (job.allocation !== "none") bench.manager.allocationAnswer({ id: job.id, type: 3 });
+      if (job.allocation !== "none") takeAllocationAnswer(bench.manager, { id: job.id, type: 3 });
     } else if (how === "canceled") {
       bench.commit();
       bench.allocate(job);

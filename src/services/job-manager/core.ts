@@ -12,16 +12,15 @@
  */
 import { assert } from "../../base/assert.ts";
 import { FluxError } from "../../base/errors.ts";
-import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
 import type { Clock } from "../../base/ports.ts";
-import { Idset } from "../../formats/idset.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
-import { ResourceSet } from "../../formats/resource-set.ts";
 import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LogLevel } from "../../sdk/module.ts";
-import { mergeAnnotations, withoutScheduler } from "./annotations.ts";
+import { mergeAnnotations } from "./annotations.ts";
+import { dropSchedulerAnnotations } from "./answers.ts";
 import { Dependencies } from "./dependencies.ts";
-import { ExecutionLink, parseExecutionAnswer, type ExecutionAnswer, type ExecutionOutput } from "./execution.ts";
+import { ExecutionLink, type ExecutionOutput } from "./execution.ts";
 import { apply, wantsDebug } from "./fold.ts";
 import { History } from "./history.ts";
 import { InactiveJobs } from "./inactive.ts";
@@ -31,6 +30,7 @@ import { Limits } from "./limits.ts";
 import { outcomeOf, type Outcome } from "./outcome.ts";
 import { plan, type Action } from "./plan.ts";
 import { Queues } from "./queues.ts";
+import { remainingResources, withExpiration } from "./resources.ts";
 import { SchedulerLink, type SchedulerOutput } from "./scheduler.ts";
 import { Waits } from "./wait.ts";
 
@@ -194,36 +194,10 @@ export class JobManager {
     this.settle();
   }
 
-  /** The scheduler answered a request. Throws EPROTO where the answer makes no sense. */
-  allocationAnswer(payload: JsonObject): void {
-    const { id, type } = payload as Record<"id" | "type", JsonValue | undefined>;
-    if ((typeof id !== "number" && typeof id !== "bigint") || typeof type !== "number")
-      throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
-    const job = this.jobs.get(id);
-    if (job === undefined || (job.allocation !== "pending" && job.allocation !== "canceling"))
-      throw new FluxError("EPROTO", `sched.alloc-response: unexpected answer for job ${id}`);
-    if (type === 0) this.#allocated(job, payload);
-    else if (type === 1) this.#annotated(job, payload);
-    else if (type === 2) this.#denied(job, payload);
-    else if (type === 3) this.#unallocated(job);
-    else throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
-    this.settle();
-  }
-
-  /** The execution service answered. Throws EPROTO where the answer makes no sense. */
-  executionAnswer(payload: JsonObject): void {
-    const { id } = payload;
-    const job = typeof id === "number" || typeof id === "bigint" ? this.jobs.get(id) : undefined;
-    if (job === undefined || !job.startRequested)
-      throw new FluxError("EPROTO", `start-response: unexpected answer for job ${String(id)}`);
-    this.#executed(job, parseExecutionAnswer(payload));
-    this.settle();
-  }
-
   /** The scheduler is gone: its jobs wait until another one is ready. */
   schedulerLost(): void {
     for (const job of this.scheduler.lost()) {
-      this.#dropSchedulerAnnotations(job);
+      dropSchedulerAnnotations(this, job);
       this.#dirty.add(job);
     }
     this.settle();
@@ -330,86 +304,6 @@ export class JobManager {
     this.post(job, "free");
   }
 
-  #allocated(job: Job, payload: JsonObject): void {
-    const { R, annotations } = payload as Record<"R" | "annotations", JsonValue | undefined>;
-    if (!isObject(R)) throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
-    this.scheduler.settled(job);
-    this.#dirty.add(job);
-    if (job.state !== JobState.Sched) {
-      // The job ended while the scheduler was at it: nothing ran on these resources.
-      this.scheduler.free({ id: job.id, R, final: true });
-      return;
-    }
-    job.R = R;
-    const all = isObject(annotations) ? mergeAnnotations(job.annotations, annotations) : job.annotations;
-    this.post(job, "alloc", all === null ? undefined : { annotations: all });
-  }
-
-  #annotated(job: Job, payload: JsonObject): void {
-    const { annotations } = payload;
-    if (!isObject(annotations)) throw new FluxError("EPROTO", "sched.alloc-response: protocol error");
-    this.annotate(job, annotations);
-  }
-
-  #denied(job: Job, payload: JsonObject): void {
-    const { note } = payload;
-    this.#unallocated(job);
-    if (job.state !== JobState.Sched) return;
-    const text = typeof note === "string" ? note : "";
-    this.raise(job, { type: "alloc", severity: 0, note: text, userid: this.ownerUserid });
-  }
-
-  #unallocated(job: Job): void {
-    this.scheduler.settled(job);
-    this.#dropSchedulerAnnotations(job);
-    this.#dirty.add(job);
-  }
-
-  #dropSchedulerAnnotations(job: Job): void {
-    if (withoutScheduler(job.annotations) !== job.annotations) this.annotate(job, { sched: null });
-  }
-
-  #executed(job: Job, answer: ExecutionAnswer): void {
-    switch (answer.type) {
-      case "start":
-        if (job.state === JobState.Run && !job.started) this.post(job, "start");
-        return;
-      case "reattached":
-        return;
-      case "finish":
-        if (job.waitStatus === null) this.post(job, "finish", { status: answer.status });
-        return;
-      case "exception":
-        return this.#executionException(job, answer.context);
-      case "release":
-        return this.#released(job, answer.ranks, answer.final);
-    }
-  }
-
-  #executionException(job: Job, context: JsonObject): void {
-    const { severity, type, note, wait_status } = context;
-    if (typeof severity !== "number" || typeof type !== "string")
-      throw new FluxError("EPROTO", `start-response: malformed exception for job ${job.id}`);
-    this.raise(job, {
-      type,
-      severity,
-      note: typeof note === "string" ? note : "",
-      userid: this.ownerUserid,
-      ...(typeof wait_status === "number" ? { wait_status } : {}),
-    });
-  }
-
-  #released(job: Job, ranks: string, final: boolean): void {
-    if (final && job.state === JobState.Run) {
-      const note = "the execution service ended the job without a status";
-      this.raise(job, { type: "exec", severity: 0, note, userid: this.ownerUserid });
-    }
-    if (final) this.execution.settled(job);
-    if (!job.released) this.post(job, "release", { ranks, final });
-    if (!final) this.scheduler.free({ id: job.id, R: restrictResources(job.R!, ranks) });
-    this.#dirty.add(job);
-  }
-
   /** A job's record is complete: only a few words of it stay. */
   #retire(job: Job): void {
     if (!this.jobs.delete(job.id)) return;
@@ -417,34 +311,4 @@ export class JobManager {
     this.inactive.add(job.id, job.events.at(-1)!.timestamp, outcomeOf(job));
     this.waits.ended(job);
   }
-}
-
-function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** R with another expiration (seconds since the epoch, 0 = none). */
-export function withExpiration(R: JsonObject, expiration: number): JsonObject {
-  return { ...R, execution: { ...(R["execution"] as JsonObject), expiration } };
-}
-
-function restrictResources(R: JsonObject, ranks: string): JsonObject {
-  return ranks === "all" ? R : ResourceSet.parse(R).keepRanks(Idset.parse(ranks)).toJSON();
-}
-
-/** What has not gone back to the scheduler yet. */
-function remainingResources(job: Job): JsonObject {
-  const freed = (job.releasedRanks ?? []).slice(0, job.released ? -1 : undefined).filter((ranks) => ranks !== "all");
-  if (freed.length === 0) return job.R!;
-  const ranks = new Idset();
-  for (const part of freed) ranks.addAll(Idset.parse(part));
-  return ResourceSet.parse(job.R!).removeRanks(ranks).toJSON();
-}
-
-/** The ranks of a running job that have gone back to the scheduler already; null for none. */
-export function freedRanks(job: Job): string | null {
-  if (job.releasedRanks === null) return null;
-  const ranks = new Idset();
-  for (const part of job.releasedRanks) if (part !== "all") ranks.addAll(Idset.parse(part));
-  return ranks.isEmpty ? null : ranks.format();
 }

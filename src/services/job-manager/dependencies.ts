@@ -306,7 +306,7 @@ export class Dependencies {
     const links = this.#byAntecedent.get(antecedent);
     if (links === undefined) return;
     const outcome = this.#output.outcome(antecedent);
-    for (const link of [...links]) this.#decide(link, outcome === null ? "never" : link.scheme.verdict(outcome));
+    for (const link of links) this.#decide(link, outcome === null ? "never" : link.scheme.verdict(outcome));
   }
 
   #decide(link: Link, verdict: Verdict): void {

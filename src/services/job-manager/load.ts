@@ -13,11 +13,11 @@ import { environmentOf, withEnvironment, withoutEnvironment } from "../../sdk/jo
 import { JobState, parseEventlog, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
-import { withExpiration } from "./core.ts";
 import { apply, replay } from "./fold.ts";
 import { newJob, type Folded, type Job } from "./job.ts";
 import type { JournalEntry } from "./journal.ts";
 import { outcomeOf, type Outcome } from "./outcome.ts";
+import { withExpiration } from "./resources.ts";
 
 /** Jobs that are read at the same time. */
 const READ_BATCH = 64;

@@ -12,8 +12,9 @@ import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANYONE, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
 import { controlMethods } from "./control-methods.ts";
-import { freedRanks, JobManager } from "./core.ts";
+import { JobManager } from "./core.ts";
 import { antecedentsOf } from "./dependencies.ts";
 import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
@@ -21,6 +22,7 @@ import { Journal } from "./journal.ts";
 import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import { EVENTLOG_VERSION, parseSubmittedJobs, type SubmittedJob } from "./protocol.ts";
+import { freedRanks } from "./resources.ts";
 import { purgeExpired, purgeMethods, retentionOf, type Retention } from "./purge.ts";
 import { queryMethods } from "./query-methods.ts";
 import { CHECKPOINT_KEY, queueMethods, Quiet, saveCheckpoint } from "./queue-methods.ts";
@@ -199,8 +201,8 @@ class JobManagerService implements RunningModule {
     try {
       if (response.errnum !== 0) throw new FluxError(response.errnum, response.payload?.text ?? undefined);
       const payload = response.payload?.value ?? {};
-      if (isScheduler) this.#manager.allocationAnswer(payload);
-      else this.#manager.executionAnswer(payload);
+      if (isScheduler) takeAllocationAnswer(this.#manager, payload);
+      else takeExecutionAnswer(this.#manager, payload);
     } catch (error) {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
       this.#context.log(LogLevel.err, `${response.topic}: ${error.message}`);

@@ -72,8 +72,7 @@ export class Waits {
   }
 
   disconnect(disconnect: IncomingRequest): void {
-    for (const request of [...this.#waiters.keys()])
-      if (request.sender === disconnect.sender) this.#waiters.delete(request);
+    for (const request of this.#waiters.keys()) if (request.sender === disconnect.sender) this.#waiters.delete(request);
   }
 
   /** Forgets a job that is purged. */

@@ -19,6 +19,7 @@ import { ANY_USER, ANYONE, requireInteger, requireJobId, Server, type Methods } 
 import { planJob } from "./plan.ts";
 import type { HostFacts } from "./plugin.ts";
 import { Shell } from "./shell.ts";
+import { TemporaryDirectories } from "./tmpdir.ts";
 
 /** A job that is over sooner has no service of its own, in milliseconds. */
 const SERVICE_DELAY_MS = 10;
@@ -65,6 +66,7 @@ async function readFacts({ handle, ports }: ShellHostOptions, batch: KvsBatch): 
     ports,
     handle,
     batch,
+    directories: new TemporaryDirectories(ports.disk, ports.clock),
     rank: Number(rank),
     rundir: rundir ?? ports.host.temporaryDirectory,
     uri: uri ?? ports.host.env["FLUX_URI"] ?? "",
@@ -98,6 +100,7 @@ export class ShellHost {
     this.closed = new Promise((resolve) => {
       handle.onClose(() => {
         this.#killAll();
+        facts.directories.removeKept();
         resolve();
       });
     });

@@ -8,12 +8,14 @@ import type { Handle } from "../sdk/handle.ts";
 import type { KvsBatch } from "../sdk/kvs-batch.ts";
 import type { Methods } from "../sdk/service.ts";
 import type { JobPlan, TaskPlan } from "./plan.ts";
+import type { TemporaryDirectories } from "./tmpdir.ts";
 
 /** What all shells of a host share. */
 export interface HostFacts {
   readonly ports: Ports;
   readonly handle: Handle;
   readonly batch: KvsBatch;
+  readonly directories: TemporaryDirectories;
   readonly rank: number;
   readonly rundir: string;
   /** Address of the broker, for the tasks. */

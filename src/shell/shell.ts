@@ -79,7 +79,7 @@ export class Shell implements ShellContext {
   /** Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. */
   start(): void {
     try {
-      this.host.ports.disk.makeDirectory(this.tmpdir, { mode: 0o700, recursive: true });
+      this.host.directories.make(this.tmpdir);
       for (const factory of BUILTIN_PLUGINS) {
         const plugin = factory(this);
         if (plugin !== null) this.#plugins.push(plugin);
@@ -281,6 +281,6 @@ export class Shell implements ShellContext {
   /** Lets go of what the job has on this node. Until then the shell still answers to other shells of the job. */
   release(): void {
     for (const plugin of this.#plugins) plugin.stop?.();
-    this.host.ports.disk.remove(this.tmpdir);
+    this.host.directories.release(this.tmpdir);
   }
 }

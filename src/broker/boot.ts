@@ -27,6 +27,7 @@ export interface BootOptions {
   readonly config: JsonObject;
   readonly reloadConfig: () => JsonObject;
   readonly registry: ModuleRegistry;
+  readonly rusage: (() => JsonObject) | undefined;
   readonly log: BrokerLog;
   readonly overlayEvents: OverlayEvents;
   readonly coreEvents: CoreEvents;
@@ -66,11 +67,12 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     events: options.overlayEvents,
   });
   const environment = programEnvironment(ports.host.env, attributes.require("local-uri"), ports.host.fluxPath);
-  const { config, reloadConfig, registry, coreEvents } = options;
+  const { config, reloadConfig, registry, rusage, coreEvents } = options;
   const core = new Core({
     ports,
     attributes,
     registry,
+    rusage,
     overlay,
     tree,
     rank,

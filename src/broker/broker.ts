@@ -7,27 +7,25 @@
  */
 import { utf8Encode } from "../base/bytes.ts";
 import { errorText, FluxError } from "../base/errors.ts";
-import type { JsonObject } from "../base/json.ts";
-import type { Ports, TimerHandle } from "../base/ports.ts";
 import { signalName, SIGNALS } from "../base/signals.ts";
 import { formatDuration } from "../formats/duration.ts";
+import { LogLevel } from "../sdk/module.ts";
 import { Attributes } from "./attributes.ts";
 import { bootBroker } from "./boot.ts";
-import { singleBoot, type BootClient } from "./bootstrap.ts";
+import { singleBoot } from "./bootstrap.ts";
 import type { Core, CoreEvents } from "./core.ts";
 import { removeDirectories } from "./directories.ts";
-import { BrokerLog } from "./log.ts";
-import type { ModuleRegistry } from "./module-service.ts";
+import { appendLine, BrokerLog } from "./log.ts";
+import { describeBug } from "./log-record.ts";
+import type { BrokerOptions } from "./options.ts";
+import { Timers } from "./timers.ts";
 import { Overlay, type OverlayEvents, type Welcome } from "./overlay.ts";
 import { tellParentInstance } from "./parent-instance.ts";
-import { DEFAULT_PERSONALITY, type PersonalityEntry } from "./personality.ts";
+import { DEFAULT_PERSONALITY } from "./personality.ts";
 import type { Program } from "./programs.ts";
 import { prefetchServices, runCleanup, runRc1, runRc2, runRc3, type RunLevelOptions } from "./run-levels.ts";
 import { isEnding, nextState, stateNumber, type StateEvent, type StateName } from "./state-machine.ts";
 
-const LOG_CRIT = 2;
-const LOG_ERR = 3;
-const LOG_INFO = 6;
 /** How long the initial program may take to end after SIGHUP, and again after SIGTERM, before SIGKILL. */
 const PROGRAM_PATIENCE_MS = 5000;
 /** How long the orderly way out may take once the parent is gone. */
@@ -37,26 +35,7 @@ const SIGNAL_PATIENCE_MS = 20_000;
 /** What a shell says of a program that SIGKILL ended. */
 const KILLED_EXIT_CODE: number = 128 + 9;
 
-export interface BrokerOptions {
-  readonly ports: Ports;
-  /** How the broker finds its place; default: an instance of its own. */
-  readonly boot?: BootClient;
-  /** Attributes of the command line. */
-  readonly attributes?: Readonly<Record<string, string>>;
-  readonly config?: JsonObject;
-  /** Reads the configuration again (`flux config reload`). Throws FluxError. Default: it stays as it is. */
-  readonly reloadConfig?: () => JsonObject;
-  /** One word is a line for the shell, more are program and arguments, none is an interactive shell. */
-  readonly initialProgram?: readonly string[];
-  /** The services that can be loaded, by name. */
-  readonly modules: ModuleRegistry;
-  /** Which of them a complete instance has. */
-  readonly personality?: readonly PersonalityEntry[];
-  /** Takes lines for people. */
-  readonly stderr: (text: string) => void;
-  /** The initial program shares the broker's process group (as under a terminal). Default false. */
-  readonly sharesGroup?: boolean;
-}
+export type { BrokerOptions } from "./options.ts";
 
 export class Broker {
   readonly #options: BrokerOptions;
@@ -76,12 +55,13 @@ export class Broker {
   #exitCode = 0;
   #signals = 0;
   #dead = false;
-  readonly #timers = new Set<TimerHandle>();
+  readonly #timers: Timers;
 
   constructor(options: BrokerOptions) {
     this.#options = options;
     const { clock, host, disk } = options.ports;
     this.#sinceMs = clock.monotonicMs();
+    this.#timers = new Timers(clock);
     this.#ended = new Promise((resolve) => (this.#resolve = resolve));
     this.#log = new BrokerLog({
       rank: () => this.#attributes.get("rank") ?? host.hostname,
@@ -90,21 +70,13 @@ export class Broker {
       now: () => clock.now(),
       stderr: (text) => this.#dead || options.stderr(text),
       forward: (line) => this.#forwardLog(line),
-      appendFile: (path, line) => {
-        const log = disk.openLog(path);
-        log.append(utf8Encode(line));
-        log.close();
-      },
+      appendFile: (path, line) => appendLine(disk, path, line),
     });
   }
 
   /** The value of an attribute, or null. */
   attribute(name: string): string | null {
     return this.#attributes.get(name);
-  }
-
-  get state(): StateName {
-    return this.#state;
   }
 
   /** Boots and lives. Resolves with the exit code. */
@@ -120,7 +92,7 @@ export class Broker {
       await this.#boot();
     } catch (error) {
       if (this.#dead) return KILLED_EXIT_CODE;
-      this.#log.append("broker", LOG_CRIT, error instanceof FluxError ? error.message : describeBug(error));
+      this.#log.append("broker", LogLevel.crit, error instanceof FluxError ? error.message : describeBug(error));
       this.#overlay?.destroy();
       this.#core?.connector.destroy();
       removeDirectories(this.#options.ports.disk, this.#attributes);
@@ -138,7 +110,7 @@ export class Broker {
   /** Takes a signal that its process got: SIGINT, SIGTERM, SIGHUP and the like end the instance. */
   signal(signum: number): void {
     this.#signals++;
-    this.#log.append("broker", LOG_INFO, `signal ${signalName(signum)}`);
+    this.#log.append("broker", LogLevel.info, `signal ${signalName(signum)}`);
     if (this.#core === null || this.#signals > 2) return this.#exit(128 + signum);
     this.#boundShutdown();
     this.#shutdown();
@@ -149,7 +121,7 @@ export class Broker {
   /** Dies at once, as if by SIGKILL: links break, nothing is said or cleaned up. */
   kill(): void {
     this.#dead = true;
-    this.#cancelTimers();
+    this.#timers.cancelAll();
     this.#overlay?.destroy();
     this.#core?.connector.destroy();
     this.#resolve(KILLED_EXIT_CODE);
@@ -164,6 +136,7 @@ export class Broker {
       config: config ?? {},
       reloadConfig: this.#options.reloadConfig ?? (() => this.#core?.config ?? {}),
       registry: modules,
+      rusage: this.#options.rusage,
       log: this.#log,
       overlayEvents: this.#overlayEvents(),
       coreEvents: this.#coreEvents(),
@@ -186,7 +159,7 @@ export class Broker {
       shutdown: () => this.#shutdown(),
       fatal: (component, error) => {
         if (this.#dead) return;
-        this.#log.append(component, LOG_CRIT, describeBug(error));
+        this.#log.append(component, LogLevel.crit, describeBug(error));
         this.#exit(1);
       },
     };
@@ -216,7 +189,7 @@ export class Broker {
     if (event === "rc1-fail" || event === "rc3-fail") this.#exitCode ||= 1;
     const nowMs = this.#options.ports.clock.monotonicMs();
     const seconds = formatDuration((nowMs - this.#sinceMs) / 1000);
-    this.#log.append("broker", LOG_INFO, `${event}: ${this.#state}->${next} ${seconds}`);
+    this.#log.append("broker", LogLevel.info, `${event}: ${this.#state}->${next} ${seconds}`);
     this.#state = next;
     this.#sinceMs = nowMs;
     this.#core?.enterState(next);
@@ -276,7 +249,7 @@ export class Broker {
     this.#core!.groups.join("broker.online", "broker");
     if (!this.#isLeader) return this.#followParent(this.#parentState);
     this.#warnAfter("broker.quorum-warn", () => {
-      if (this.#state === "quorum") this.#log.append("broker", LOG_ERR, `quorum delayed: ${this.#onlineText()}`);
+      if (this.#state === "quorum") this.#log.append("broker", LogLevel.err, `quorum delayed: ${this.#onlineText()}`);
     });
     this.#checkQuorum();
   }
@@ -291,13 +264,15 @@ export class Broker {
     const online = this.#core!.groups.members("broker.online").count;
     const quorum = Number(this.#attributes.get("broker.quorum") ?? this.#attributes.require("size"));
     if (online < quorum) return;
-    this.#log.append("broker", LOG_INFO, this.#onlineText());
+    this.#log.append("broker", LogLevel.info, this.#onlineText());
     this.#post("quorum-full");
   }
 
   #enterRun(): void {
     if (!this.#isLeader) return this.#followParent(this.#parentState);
-    void tellParentInstance(this.#options.ports, this.#attributes, (text) => this.#log.append("broker", LOG_ERR, text));
+    void tellParentInstance(this.#options.ports, this.#attributes, (text) =>
+      this.#log.append("broker", LogLevel.err, text),
+    );
     if (this.#attributes.get("broker.rc2_none") !== null) return;
     const program = runRc2(this.#levels!, this.#options.initialProgram ?? []);
     this.#do(
@@ -325,7 +300,7 @@ export class Broker {
       if (this.#state === "shutdown")
         this.#log.append(
           "broker",
-          LOG_ERR,
+          LogLevel.err,
           `shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`,
         );
     });
@@ -375,7 +350,7 @@ export class Broker {
 
   #parentLost(reason: string): void {
     if (this.#dead || stateNumber(this.#state) >= stateNumber("goodbye")) return;
-    this.#log.append("broker", LOG_CRIT, `lost the parent: ${reason}`);
+    this.#log.append("broker", LogLevel.crit, `lost the parent: ${reason}`);
     this.#exitCode = 1;
     this.#after(ORPHAN_PATIENCE_MS, () => this.#exit(1));
     this.#post("parent-fail");
@@ -388,7 +363,7 @@ export class Broker {
     const host = this.#core!.hostOf(rank);
     if (reason !== null && !isEnding(this.#state)) {
       this.#options.ports.trace.mark("broker.child-lost");
-      this.#log.append("overlay", LOG_ERR, `${host} (rank ${rank}) failed: ${reason}`);
+      this.#log.append("overlay", LogLevel.err, `${host} (rank ${rank}) failed: ${reason}`);
     }
     this.#core!.groups.removeRanks([rank, ...tree.descendantsOf(rank)]);
     if (this.#state === "shutdown" && this.#overlay!.childRanks.length === 0) this.#post("children-complete");
@@ -403,7 +378,7 @@ export class Broker {
   #exit(exitCode: number): void {
     if (this.#dead) return;
     this.#dead = true;
-    this.#cancelTimers();
+    this.#timers.cancelAll();
     this.#program?.kill(SIGNALS["SIGKILL"]!);
     this.#core?.rexec.killAll(SIGNALS["SIGKILL"]!);
     if (this.#state !== "exit") {
@@ -415,29 +390,11 @@ export class Broker {
   }
 
   #after(delayMs: number, callback: () => void): void {
-    const timer = this.#options.ports.clock.after(
-      delayMs,
-      () => {
-        this.#timers.delete(timer);
-        callback();
-      },
-      { background: true },
-    );
-    this.#timers.add(timer);
+    this.#timers.after(delayMs, callback);
   }
 
   #warnAfter(attribute: string, warn: () => void): void {
     const seconds = this.#attributes.seconds(attribute);
     if (Number.isFinite(seconds)) this.#after(seconds * 1000, warn);
   }
-
-  #cancelTimers(): void {
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers.clear();
-  }
-}
-
-/** An error that should not exist is told with where it came from. */
-function describeBug(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -147,7 +147,7 @@ export function overlayMethods(core: Core): Methods {
       roles: ANY_USER,
       handler: (request) => {
         const wanted = request.json["rank"];
-        return overlay.topology(typeof wanted === "number" ? wanted : rank);
+        return core.options.tree.describe(typeof wanted === "number" ? wanted : rank);
       },
     },
     "disconnect-subtree": (request) => {

@@ -37,6 +37,7 @@ export interface CoreOptions {
   readonly ports: Ports;
   readonly attributes: Attributes;
   readonly registry: ModuleRegistry;
+  readonly rusage: (() => JsonObject) | undefined;
   readonly overlay: Overlay;
   readonly tree: Tree;
   readonly rank: number;
@@ -84,7 +85,8 @@ export class Core {
     overlay.attachRouter(this.router);
     const port = this.router.attach({ userid: ownerUserid, rolemask: Role.Owner | Role.Local });
     this.handle = new Handle(port);
-    this.server = new Server(this.handle, { rank, fatal: (error) => events.fatal("broker", error) });
+    const usage = options.rusage === undefined ? {} : { rusage: options.rusage };
+    this.server = new Server(this.handle, { rank, ...usage, fatal: (error) => events.fatal("broker", error) });
     this.states = new StateService(() => ports.clock.monotonicMs());
     this.modules = new ModuleHost({
       router: this.router,
@@ -95,6 +97,7 @@ export class Core {
       config: () => this.config,
       log: (component, level, text) => log.append(component, level, text),
       fatal: (component, error) => events.fatal(component, error),
+      ...usage,
     });
     this.groups = new Groups({
       rank,

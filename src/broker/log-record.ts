@@ -85,3 +85,8 @@ export function formatForStderr(record: LogRecord): string {
     .map((line) => `${prefix}${line}\n`)
     .join("");
 }
+
+/** An error that should not exist is told with where it came from. */
+export function describeBug(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

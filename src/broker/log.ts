@@ -5,8 +5,9 @@
  * Invariant: the ring never holds more than `log-ring-size` records. Records that came from followers are printed by the
  * leader and not kept in its ring.
  */
-import { utf8Decode } from "../base/bytes.ts";
+import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
+import type { Disk } from "../base/ports.ts";
 import { Payload } from "../protocol/message.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
@@ -159,4 +160,11 @@ export class BrokerLog {
   close(): void {
     this.#followers.failAll(new FluxError("ENODATA"));
   }
+}
+
+/** Adds a line to a file; the file may be moved away between lines. */
+export function appendLine(disk: Disk, path: string, line: string): void {
+  const log = disk.openLog(path);
+  log.append(utf8Encode(line));
+  log.close();
 }

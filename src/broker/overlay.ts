@@ -9,18 +9,15 @@
  * and welcome, the state of the parent. It does not decide what a loss means for this broker: it tells.
  */
 import { assert } from "../base/assert.ts";
-import { hexEncode, utf8Encode } from "../base/bytes.ts";
-import { errorText, FluxError, isFluxError } from "../base/errors.ts";
-import type { JsonObject } from "../base/json.ts";
+import { errorText, isFluxError } from "../base/errors.ts";
 import type { Address, ByteStream, KeyPair, Listener, Ports, TimerHandle } from "../base/ports.ts";
-import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage, type Message } from "../protocol/message.ts";
+import { MessageType, type ControlMessage, type Message } from "../protocol/message.ts";
+import { Control, control, edgeKey, identityOf, type OverlayEvents, type PeerCard, type Welcome } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
 import type { Peer, Router, Routes } from "./router.ts";
 import { STATE_NAMES, stateNumber, type StateName } from "./state-machine.ts";
 import type { Tree } from "./tree.ts";
-
-const Control = { Heartbeat: 0, Status: 1, Goodbye: 2, Hello: 3, Welcome: 4, State: 5 } as const;
 
 const HEARTBEAT_MS = 2000;
 const RETRY_DELAY_MS = 20;
@@ -30,34 +27,7 @@ const CLOSE_PATIENCE_MS = 500;
 /** A peer that connected must say who it is within this time. */
 const HELLO_TIMEOUT_MS = 10_000;
 
-/** Where a neighbour is and by which key it is known. */
-export interface PeerCard {
-  readonly host: string;
-  readonly publicKey: Uint8Array;
-  /** Null for a broker that does not listen. */
-  readonly address: Address | null;
-}
-
-export interface OverlayEvents {
-  /** The parent has welcomed this broker; what it told. */
-  joined(welcome: Welcome): void;
-  /** The parent entered a state. */
-  parentState(state: StateName): void;
-  parentLost(reason: string): void;
-  childJoined(rank: number): void;
-  /** `reason` is null where the child said goodbye. */
-  childLeft(rank: number, reason: string | null): void;
-  log(severity: number, text: string): void;
-}
-
-/** What a broker learns from its parent. */
-export interface Welcome {
-  readonly uuid: string;
-  readonly sequence: number;
-  readonly hostlist: string;
-  readonly config: JsonObject;
-  readonly starttime: string;
-}
+export type { OverlayEvents, PeerCard, Welcome } from "./edge.ts";
 
 export interface OverlayOptions {
   readonly ports: Ports;
@@ -78,21 +48,6 @@ interface ChildLink {
   readonly link: Link;
   readonly peer: Peer;
   saidGoodbye: boolean;
-}
-
-/** The name by which a broker presents itself: its rank and what its public key hashes to. */
-export function identityOf(ports: Ports, rank: number, publicKey: Uint8Array): string {
-  return `${rank}.${hexEncode(ports.codec.digest("sha256", publicKey).subarray(0, 16))}`;
-}
-
-/** The key of an edge: both ends can make it, nobody else. */
-export function edgeKey(ports: Ports, own: KeyPair, peerPublicKey: Uint8Array): Uint8Array {
-  const secret = ports.codec.sharedSecret(own.privateKey, peerPublicKey);
-  const label = utf8Encode("flux overlay edge");
-  const input = new Uint8Array(label.byteLength + secret.byteLength);
-  input.set(label);
-  input.set(secret, label.byteLength);
-  return ports.codec.digest("sha256", input);
 }
 
 export class Overlay implements Routes {
@@ -143,17 +98,6 @@ export class Overlay implements Routes {
     const { tree, rank: own } = this.#options;
     const child = tree.childTowards(own, rank);
     return child === null ? this.parent : (this.#children.get(child)?.peer ?? null);
-  }
-
-  /** The answer to `overlay.topology`: the planned shape of a subtree. Throws EINVAL. */
-  topology(rank: number): object {
-    const { tree } = this.#options;
-    if (rank < 0 || rank >= tree.size) throw new FluxError("EINVAL", `rank ${rank} is not in the instance`);
-    const subtree = (node: number): { rank: number; size: number; children: object[] } => {
-      const children = tree.childrenOf(node).map(subtree);
-      return { rank: node, size: children.reduce((size, child) => size + child.size, 1), children };
-    };
-    return subtree(rank);
   }
 
   /** The answer to `overlay.stats-get`. */
@@ -438,18 +382,4 @@ export class Overlay implements Routes {
     this.#heartbeat?.cancel();
     this.#retry?.cancel();
   }
-}
-
-function control(controlType: number, status: number, payload?: object): ControlMessage {
-  return {
-    type: MessageType.Control,
-    topic: "",
-    payload: payload === undefined ? null : Payload.json(payload),
-    flags: 0,
-    userid: USERID_UNKNOWN,
-    rolemask: Role.None,
-    route: [],
-    controlType,
-    status,
-  };
 }

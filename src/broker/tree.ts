@@ -6,6 +6,13 @@
 import { assert } from "../base/assert.ts";
 import { FluxError } from "../base/errors.ts";
 
+/** A rank with how many brokers its subtree has, itself included. */
+export interface SubtreeShape {
+  readonly rank: number;
+  readonly size: number;
+  readonly children: readonly SubtreeShape[];
+}
+
 export class Tree {
   readonly size: number;
   readonly #parents: readonly number[];
@@ -61,6 +68,13 @@ export class Tree {
     const found = [...this.childrenOf(rank)];
     for (let index = 0; index < found.length; index++) found.push(...this.childrenOf(found[index]!));
     return found;
+  }
+
+  /** The planned shape of a subtree (`overlay.topology`). Throws EINVAL. */
+  describe(rank: number): SubtreeShape {
+    if (rank < 0 || rank >= this.size) throw new FluxError("EINVAL", `rank ${rank} is not in the instance`);
+    const children = this.childrenOf(rank).map((child) => this.describe(child));
+    return { rank, size: children.reduce((size, child) => size + child.size, 1), children };
   }
 
   /** Ranks without which others would be cut off: the root and the inner nodes. */

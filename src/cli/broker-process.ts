@@ -66,11 +66,35 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     initialProgram: line.initialProgram,
     modules: BUILTIN_MODULES,
     stderr,
+    rusage: resourceUsage,
     sharesGroup: context.stdinIsTerminal,
   });
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
   return broker.run();
+}
+
+/** getrusage(2); the fields that Linux does not keep are 0. */
+function resourceUsage(): JsonObject {
+  const usage = process.resourceUsage();
+  return {
+    utime: usage.userCPUTime / 1e6,
+    stime: usage.systemCPUTime / 1e6,
+    maxrss: usage.maxRSS,
+    ixrss: usage.sharedMemorySize,
+    idrss: usage.unsharedDataSize,
+    isrss: usage.unsharedStackSize,
+    minflt: usage.minorPageFault,
+    majflt: usage.majorPageFault,
+    nswap: usage.swappedOut,
+    inblock: usage.fsRead,
+    oublock: usage.fsWrite,
+    msgsnd: usage.ipcSent,
+    msgrcv: usage.ipcReceived,
+    nsignals: usage.signalsCount,
+    nvcsw: usage.voluntaryContextSwitches,
+    nivcsw: usage.involuntaryContextSwitches,
+  };
 }
 
 async function readConfig(ports: Ports, path: string | null, conf: readonly string[]): Promise<JsonObject> {

@@ -1,0 +1,69 @@
+/**
+ * What neighbours in the tree know of each other: names, keys, and the control messages between them.
+ */
+import { hexEncode, utf8Encode } from "../base/bytes.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Address, KeyPair, Ports } from "../base/ports.ts";
+import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage } from "../protocol/message.ts";
+import type { StateName } from "./state-machine.ts";
+
+/** Kinds of control messages: `status` carries a number of their own, hello and welcome a payload. */
+export const Control = { Heartbeat: 0, Status: 1, Goodbye: 2, Hello: 3, Welcome: 4, State: 5 } as const;
+
+export function control(controlType: number, status: number, payload?: object): ControlMessage {
+  return {
+    type: MessageType.Control,
+    topic: "",
+    payload: payload === undefined ? null : Payload.json(payload),
+    flags: 0,
+    userid: USERID_UNKNOWN,
+    rolemask: Role.None,
+    route: [],
+    controlType,
+    status,
+  };
+}
+
+/** The name by which a broker presents itself: its rank and what its public key hashes to. */
+export function identityOf(ports: Ports, rank: number, publicKey: Uint8Array): string {
+  return `${rank}.${hexEncode(ports.codec.digest("sha256", publicKey).subarray(0, 16))}`;
+}
+
+/** The key of an edge: both ends can make it, nobody else. */
+export function edgeKey(ports: Ports, own: KeyPair, peerPublicKey: Uint8Array): Uint8Array {
+  const secret = ports.codec.sharedSecret(own.privateKey, peerPublicKey);
+  const label = utf8Encode("flux overlay edge");
+  const input = new Uint8Array(label.byteLength + secret.byteLength);
+  input.set(label);
+  input.set(secret, label.byteLength);
+  return ports.codec.digest("sha256", input);
+}
+
+/** Where a neighbour is and by which key it is known. */
+export interface PeerCard {
+  readonly host: string;
+  readonly publicKey: Uint8Array;
+  /** Null for a broker that does not listen. */
+  readonly address: Address | null;
+}
+
+export interface OverlayEvents {
+  /** The parent has welcomed this broker; what it told. */
+  joined(welcome: Welcome): void;
+  /** The parent entered a state. */
+  parentState(state: StateName): void;
+  parentLost(reason: string): void;
+  childJoined(rank: number): void;
+  /** `reason` is null where the child said goodbye. */
+  childLeft(rank: number, reason: string | null): void;
+  log(severity: number, text: string): void;
+}
+
+/** What a broker learns from its parent. */
+export interface Welcome {
+  readonly uuid: string;
+  readonly sequence: number;
+  readonly hostlist: string;
+  readonly config: JsonObject;
+  readonly starttime: string;
+}

@@ -28,6 +28,7 @@ class ContentService implements RunningModule {
   readonly #loading = new Map<string, Promise<Uint8Array>>();
   readonly #storing = new Set<string>();
   #flushWaiters: { resolve(): void; reject(error: FluxError): void }[] = [];
+  #heldStores: (() => void)[] = [];
   #volatile: { name: string; sender: string } | null = null;
   /** Why the backing store takes nothing at the moment. */
   #flushError: FluxError | null = null;
@@ -52,6 +53,7 @@ class ContentService implements RunningModule {
   stop(): void {
     this.#retryTimer?.cancel();
     this.#purgeTimer?.cancel();
+    this.#releaseStores();
     this.#endFlushes(new FluxError("ENOSYS", "the content service was unloaded"));
   }
 
@@ -92,7 +94,15 @@ class ContentService implements RunningModule {
       this.#cache.add(key, data, true, this.#nowMs);
       this.#flushSome();
     }
-    return digest;
+    if (!this.#backing.isActive || this.#cache.dirtyBytes <= UNSAVED_BYTES_MAX) return digest;
+    // Who stores faster than the disk takes is held back.
+    return new Promise((resolve) => this.#heldStores.push(() => resolve(digest)));
+  }
+
+  #releaseStores(): void {
+    const held = this.#heldStores;
+    this.#heldStores = [];
+    for (const release of held) release();
   }
 
   async #storeUpstream(key: string, digest: Uint8Array, data: Uint8Array): Promise<Answer> {
@@ -195,6 +205,7 @@ class ContentService implements RunningModule {
   #storeSucceeded(): void {
     if (this.#flushError !== null) this.#context.log(LogLevel.notice, "the backing store takes blobs again");
     this.#flushError = null;
+    if (this.#cache.dirtyBytes <= UNSAVED_BYTES_MAX) this.#releaseStores();
     this.#purge();
     this.#flushSome();
   }
@@ -203,6 +214,7 @@ class ContentService implements RunningModule {
     if (this.#flushError === null)
       this.#context.log(LogLevel.err, `the backing store refuses blobs: ${errorText(error)}`);
     this.#flushError = error;
+    this.#releaseStores();
     this.#endFlushes(error);
     this.#retryTimer ??= this.#context.ports.clock.after(
       FLUSH_RETRY_MS,
@@ -257,6 +269,8 @@ class ContentService implements RunningModule {
 
   #unregisterBacking(): Answer {
     this.#backing.unregister();
+    this.#flushError = null;
+    this.#releaseStores();
     this.#endFlushes(new FluxError("ENOSYS"));
     return null;
   }

@@ -107,6 +107,11 @@ export class Leader {
     this.#namespace(commit.request.namespace).queue.push(commit);
   }
 
+  /** Takes out what is queued; nothing of it happened. */
+  takeQueued(): PendingCommit[] {
+    return Array.from(this.#namespaces.values(), ({ queue }) => queue.splice(0)).flat();
+  }
+
   /** Creates a namespace. Throws EEXIST. Returns the record to log; `undoLast` takes it back. */
   createNamespace(name: string, owner: number, flags: number, rootref: string): NumberedRecord {
     if (this.#namespaces.has(name)) throw new FluxError("EEXIST");
@@ -163,7 +168,7 @@ export class Leader {
   /** The blobs that a namespace waited for are there (or cannot be had: then the head of its queue fails). */
   unblock(name: string, error: FluxError | null): PendingCommit | null {
     const namespace = this.#namespaces.get(name);
-    if (namespace === undefined) return null;
+    if (namespace === undefined || !namespace.isBlocked) return null;
     namespace.isBlocked = false;
     return error === null ? null : (namespace.queue.shift() ?? null);
   }

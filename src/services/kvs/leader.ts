@@ -21,20 +21,11 @@ import {
 } from "../../sdk/kvs-protocol.ts";
 import { bytesOf, type BlobIndex, type MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import { readCheckpoint, storeBlobs, writeCheckpoint } from "./checkpoint.ts";
+import { readCheckpoint } from "./checkpoint.ts";
+import { Checkpointer } from "./checkpointer.ts";
 import { Leader, type NamespaceRoot, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
 import { LogStore } from "./log-store.ts";
-import {
-  callerOf,
-  checkAccess,
-  checkGuestOperations,
-  CHECKPOINT_DIRTY_BYTES,
-  CHECKPOINT_LOG_BYTES,
-  CHECKPOINT_RETRY_MS,
-  isOwner,
-  LOG_SYNC_PERIOD_MS,
-  parseCommit,
-} from "./protocol.ts";
+import { callerOf, checkAccess, checkGuestOperations, isOwner, LOG_SYNC_PERIOD_MS, parseCommit } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
@@ -48,17 +39,13 @@ export class LeaderService implements RunningModule {
   readonly #loader: BlobLoader;
   readonly #log: LogStore | null;
   readonly #reader: Reader;
+  readonly #checkpointer: Checkpointer;
   #settings: Settings;
   #turnIsDue = false;
   #transactionCount = 0;
   readonly #operationCounts = new RunningSummary();
   #stopped = false;
-  #checkpoint: Promise<boolean> | null = null;
-  #checkpointTimer: TimerHandle | null = null;
   #syncTimer: TimerHandle | null = null;
-  /** The record that the last finished checkpoint contains. */
-  #savedNumber: number;
-
   private constructor(
     context: ModuleContext,
     leader: Leader,
@@ -71,7 +58,7 @@ export class LeaderService implements RunningModule {
     this.#index = leader.index;
     this.#loader = loader;
     this.#log = log;
-    this.#savedNumber = savedNumber;
+    this.#checkpointer = new Checkpointer(context, leader, log, savedNumber, () => this.#scheduleTurn());
     this.#settings = parseSettings(context.config());
     this.#reader = new Reader(leader.index, loader, {
       find: (namespace) => leader.root(namespace),
@@ -95,7 +82,7 @@ export class LeaderService implements RunningModule {
     const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
     service.#serve();
     await service.#offerBlobs();
-    if (service.#isUnsaved) service.#armCheckpoint(0);
+    if (service.#checkpointer.isUnsaved) service.#checkpointer.arm(0);
     return service;
   }
 
@@ -106,12 +93,13 @@ export class LeaderService implements RunningModule {
   async stop(): Promise<void> {
     this.#turn();
     this.#stopped = true;
-    this.#checkpointTimer?.cancel();
+    this.#checkpointer.stop();
     this.#syncTimer?.cancel();
-    let isSaved = !this.#isUnsaved;
+    let isSaved = true;
     try {
-      if (!isSaved) isSaved = await this.#saveAll();
+      if (this.#checkpointer.isUnsaved) await this.#checkpointer.saveAll();
     } catch (error) {
+      isSaved = false;
       this.#context.log(LogLevel.err, `the last checkpoint failed, the redo log stays: ${errorText(error)}`);
     }
     this.#reader.stop();
@@ -213,7 +201,7 @@ export class LeaderService implements RunningModule {
 
   #turn(): void {
     this.#turnIsDue = false;
-    if (this.#stopped) return;
+    if (this.#stopped || this.#isHeldUp()) return;
     const outcome = this.#leader.turn();
     for (const { commit, error } of outcome.failed) commit.settle(error);
     for (const { namespace, blobs } of outcome.missing) void this.#fetchFor(namespace, blobs);
@@ -231,6 +219,13 @@ export class LeaderService implements RunningModule {
         () => acknowledge(outcome),
         (error) => this.#context.fatal(error),
       );
+  }
+
+  /** Whether too much is unsaved: commits wait for the checkpoint, or are refused while none can be made. */
+  #isHeldUp(): boolean {
+    const { obstacle } = this.#checkpointer;
+    if (obstacle instanceof FluxError) for (const commit of this.#leader.takeQueued()) commit.settle(obstacle);
+    return obstacle !== null;
   }
 
   /** Nothing of a turn could be logged: it did not happen. */
@@ -309,10 +304,7 @@ export class LeaderService implements RunningModule {
     const { clock } = this.#context.ports;
     if (this.#log !== null && !this.#settings.syncEachCommit)
       this.#syncTimer ??= clock.after(LOG_SYNC_PERIOD_MS, () => this.#syncLog(), { background: true });
-    const isFull =
-      (this.#log?.bytesSinceCheckpoint ?? 0) > CHECKPOINT_LOG_BYTES || this.#index.dirtyBytes > CHECKPOINT_DIRTY_BYTES;
-    if (isFull && this.#checkpoint === null) this.#armCheckpoint(0);
-    else if (this.#checkpointTimer === null) this.#armCheckpoint(this.#settings.checkpointPeriodMs);
+    this.#checkpointer.noteChange(this.#settings.checkpointPeriodMs);
   }
 
   #syncLog(): void {
@@ -320,62 +312,9 @@ export class LeaderService implements RunningModule {
     this.#log?.sync().catch((error) => this.#context.log(LogLevel.err, `redo log: ${errorText(error)}`));
   }
 
-  #armCheckpoint(delayMs: number): void {
-    this.#checkpointTimer?.cancel();
-    this.#checkpointTimer = this.#context.ports.clock.after(delayMs, () => void this.#checkpointNow(), {
-      background: true,
-    });
-  }
-
-  async #checkpointNow(): Promise<void> {
-    this.#checkpointTimer = null;
-    try {
-      await this.#save();
-    } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.err, `checkpoint: ${error.message}`);
-      if (!this.#stopped) this.#armCheckpoint(CHECKPOINT_RETRY_MS);
-    }
-  }
-
-  get #isUnsaved(): boolean {
-    return this.#leader.snapshot().number !== this.#savedNumber;
-  }
-
-  /** Makes a checkpoint of all that has happened until now. Resolves with whether there is a store that keeps it. */
-  async #saveAll(): Promise<boolean> {
-    if (this.#checkpoint !== null) await this.#checkpoint;
-    return this.#save();
-  }
-
-  /** Makes a checkpoint, or waits for the one that is being made. */
-  #save(): Promise<boolean> {
-    this.#checkpoint ??= this.#writeCheckpoint().finally(() => (this.#checkpoint = null));
-    return this.#checkpoint;
-  }
-
-  async #writeCheckpoint(): Promise<boolean> {
-    const { handle, ports } = this.#context;
-    const snapshot = this.#leader.snapshot();
-    const nodes = this.#index.beginFlush(snapshot.namespaces.map((root) => root.rootref));
-    try {
-      this.#log?.rotate();
-      await storeBlobs(handle, nodes);
-      const isKept = await writeCheckpoint(handle, snapshot, ports.clock.now());
-      this.#index.endFlush(nodes);
-      // Without a store nothing could be restored, with or without a log.
-      this.#log?.discardOld();
-      this.#savedNumber = snapshot.number;
-      return isKept;
-    } catch (error) {
-      this.#index.cancelFlush();
-      throw error;
-    }
-  }
-
   async #answerOnceSaved(request: IncomingRequest, outcome: CommitAnswer): Promise<void> {
     try {
-      if (await this.#saveAll()) request.respond(outcome);
+      if (await this.#checkpointer.saveAll()) request.respond(outcome);
       else request.respondError(new FluxError("ENOSYS"));
     } catch (error) {
       if (error instanceof FluxError) request.respondError(error);

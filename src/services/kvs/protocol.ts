@@ -23,6 +23,8 @@ export const CHECKPOINT_LOG_BYTES: number = 4 * 1024 * 1024;
 export const CHECKPOINT_DIRTY_BYTES: number = 32 * 1024 * 1024;
 /** … or the first change since is this old. */
 export const CHECKPOINT_PERIOD_MS = 5000;
+/** Commits wait for a checkpoint while what was made since it began takes more memory than this, in bytes. */
+export const UNSAVED_BYTES_MAX: number = 128 * 1024 * 1024;
 /** A checkpoint that failed is tried again after this time. */
 export const CHECKPOINT_RETRY_MS = 1000;
 /** The log is synchronised to the disk at most this often. */

@@ -1,0 +1,117 @@
+/**
+ * Decides when a checkpoint is made, makes one at a time, and tells when commits must wait for it.
+ *
+ * A checkpoint that fails leaves everything as it was, and is tried again a little later; meanwhile commits go on until
+ * what is unsaved takes too much memory.
+ */
+import { FluxError } from "../../base/errors.ts";
+import type { TimerHandle } from "../../base/ports.ts";
+import { LogLevel, type ModuleContext } from "../../sdk/module.ts";
+import { storeBlobs, writeCheckpoint } from "./checkpoint.ts";
+import type { Leader } from "./core.ts";
+import type { LogStore } from "./log-store.ts";
+import { CHECKPOINT_DIRTY_BYTES, CHECKPOINT_LOG_BYTES, CHECKPOINT_RETRY_MS, UNSAVED_BYTES_MAX } from "./protocol.ts";
+
+export class Checkpointer {
+  readonly #context: ModuleContext;
+  readonly #leader: Leader;
+  readonly #log: LogStore | null;
+  /** Called after each checkpoint, also after one that failed. */
+  readonly #ended: () => void;
+  #running: Promise<boolean> | null = null;
+  #timer: TimerHandle | null = null;
+  /** Why the last one failed. */
+  #failure: FluxError | null = null;
+  /** The record that the last checkpoint in the store contains. */
+  #savedNumber: number;
+  #stopped = false;
+
+  constructor(context: ModuleContext, leader: Leader, log: LogStore | null, savedNumber: number, ended: () => void) {
+    this.#context = context;
+    this.#leader = leader;
+    this.#log = log;
+    this.#savedNumber = savedNumber;
+    this.#ended = ended;
+  }
+
+  /** Whether something has happened that no checkpoint in the store contains. */
+  get isUnsaved(): boolean {
+    return this.#leader.snapshot().number !== this.#savedNumber;
+  }
+
+  /** Something has been logged: a checkpoint is due after a period, or now where much has gathered. */
+  noteChange(periodMs: number): void {
+    const { index } = this.#leader;
+    const isFull =
+      (this.#log?.bytesSinceCheckpoint ?? 0) > CHECKPOINT_LOG_BYTES || index.dirtyBytes > CHECKPOINT_DIRTY_BYTES;
+    if (isFull && this.#running === null && this.#failure === null) this.arm(0);
+    else if (this.#timer === null) this.arm(periodMs);
+  }
+
+  arm(delayMs: number): void {
+    if (this.#stopped) return;
+    this.#timer?.cancel();
+    this.#timer = this.#context.ports.clock.after(delayMs, () => void this.#onTimer(), { background: true });
+  }
+
+  /** Whether commits may go on: null, or "wait" for the end of a checkpoint, or why none can be made. */
+  get obstacle(): "wait" | FluxError | null {
+    if (this.#leader.index.dirtyBytes <= UNSAVED_BYTES_MAX) return null;
+    if (this.#failure !== null) return this.#failure;
+    return this.#running === null ? null : "wait";
+  }
+
+  /** Makes a checkpoint of all that has happened until now. Resolves with whether there is a store that keeps it. */
+  async saveAll(): Promise<boolean> {
+    if (this.#running !== null) await this.#running;
+    return this.#save();
+  }
+
+  /** No checkpoint is made any more but by `saveAll`. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  async #onTimer(): Promise<void> {
+    this.#timer = null;
+    try {
+      await this.#save();
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      this.#context.log(LogLevel.err, `checkpoint: ${error.message}`);
+      this.arm(CHECKPOINT_RETRY_MS);
+    }
+  }
+
+  /** Makes a checkpoint, or waits for the one that is being made. */
+  #save(): Promise<boolean> {
+    this.#running ??= this.#write().finally(() => {
+      this.#running = null;
+      this.#ended();
+    });
+    return this.#running;
+  }
+
+  async #write(): Promise<boolean> {
+    const { handle, ports } = this.#context;
+    const { index } = this.#leader;
+    const snapshot = this.#leader.snapshot();
+    const nodes = index.beginFlush(snapshot.namespaces.map((root) => root.rootref));
+    try {
+      this.#log?.rotate();
+      await storeBlobs(handle, nodes);
+      const isKept = await writeCheckpoint(handle, snapshot, ports.clock.now());
+      index.endFlush(nodes);
+      // Without a store nothing could be restored, with or without a log.
+      this.#log?.discardOld();
+      if (isKept) this.#savedNumber = snapshot.number;
+      this.#failure = null;
+      return isKept;
+    } catch (error) {
+      index.cancelFlush();
+      if (error instanceof FluxError) this.#failure = error;
+      throw error;
+    }
+  }
+}

@@ -236,7 +236,7 @@ function converted(field: Field, value: FieldValue): FieldValue {
     case "d":
       return seconds === null || seconds === 0 ? "" : strftime(dateFormat(field.spec), seconds);
     case "F":
-      return seconds === null ? "" : formatFsd(seconds);
+      return seconds === null ? "" : seconds === Infinity ? "inf" : formatFsd(seconds);
     case "H":
       return seconds === null ? "" : clockText(seconds);
     case "P":
@@ -281,6 +281,7 @@ export function plainText(value: FieldValue): string {
 }
 
 function floatText(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
   return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${value}.0` : String(value);
 }
 

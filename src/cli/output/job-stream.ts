@@ -21,6 +21,8 @@ export interface OutputStyle {
   readonly label: boolean;
   /** Put this before each line (`flux submit --watch --label-io`, `flux watch`). */
   readonly prefix?: string;
+  /** Put the time since submission before messages of the shell; default true. */
+  readonly relative?: boolean;
   /** Leave out what is not the job's own output. */
   readonly quiet?: boolean;
 }
@@ -98,7 +100,7 @@ export class JobOutputFormatter {
   /** `0.042s: flux-shell[0]: ERROR: message`; messages without a level of urgency carry no word for it. */
   #log(context: JsonObject, timestamp: number): OutputPiece {
     const { level, message, rank, component, program } = context;
-    const time = `${(timestamp - (this.#origin ?? timestamp)).toFixed(3)}s: `;
+    const time = this.#style.relative === false ? "" : `${(timestamp - (this.#origin ?? timestamp)).toFixed(3)}s: `;
     const who = `${String(program ?? "flux-shell")}${rank === undefined || Number(rank) < 0 ? "" : `[${String(rank)}]`}`;
     const word = LEVELS[Number(level)] ?? "";
     const part = component === undefined || component === "" ? "" : `${String(component)}: `;

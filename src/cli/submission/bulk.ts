@@ -3,14 +3,13 @@
  * the events of all jobs come by one stream.
  */
 import { isFluxError } from "../../base/errors.ts";
-import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { JobEvent } from "../../sdk/job-protocol.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { jobIdText, submitJob, watchEventlog, type Submission } from "../jobs/client.ts";
 import { JobFollowers } from "../jobs/followers.ts";
 import { JobOutcome } from "../jobs/outcome.ts";
-import { JobOutputFormatter } from "../output/job-stream.ts";
+import { EventTeller, exceptionText, watchOutput, type WatchLog } from "../jobs/watch.ts";
 import type { SubmissionProgress } from "../output/progress.ts";
 
 /** Submissions without an answer yet, at most. */
@@ -28,10 +27,7 @@ export interface BulkOptions {
 }
 
 /** Where the messages about one job go. */
-export interface BulkLog {
-  out(text: string): void;
-  err(text: string): void;
-}
+export type BulkLog = WatchLog;
 
 export class BulkSubmitter {
   readonly #context: CommandContext;
@@ -76,7 +72,7 @@ export class BulkSubmitter {
       this.#options.progress?.done(0);
       return;
     }
-    const output = this.#options.watch ? this.#watchOutput(id, log) : null;
+    const output = this.#options.watch ? watchOutput(log, this.#handle, id, this.#options.label) : null;
     const code = await this.#waitFor(id, log);
     await output;
     this.#note(code);
@@ -108,7 +104,7 @@ export class BulkSubmitter {
     const { waitEvent, verbosity } = this.#options;
     if (waitEvent?.startsWith("exec.") === true) return this.#waitForExec(id, waitEvent.slice("exec.".length), log);
     const outcome = new JobOutcome();
-    let origin = 0;
+    const teller = new EventTeller(log, id, verbosity);
     return new Promise((resolve) => {
       let done = false;
       const settle = (): void => {
@@ -118,10 +114,8 @@ export class BulkSubmitter {
       this.#followers!.follow(id, {
         event: (event) => {
           if (done) return;
-          origin ||= event.timestamp;
           outcome.apply(event);
-          if (event.name === "exception") log.err(exceptionText(event));
-          if (verbosity > 0) this.#tell(id, event, event.timestamp - origin, log);
+          teller.tell(event);
           if (event.name === waitEvent) settle();
         },
         end: (error) => {
@@ -130,13 +124,6 @@ export class BulkSubmitter {
         },
       });
     });
-  }
-
-  #tell(id: Integer, event: JobEvent, seconds: number, log: BulkLog): void {
-    const head = `${jobIdText(id)}: ${seconds.toFixed(3)}s: `;
-    if (this.#options.verbosity > 1)
-      log.err(`${head}${event.name} ${event.context === undefined ? "" : stringifyJson(event.context)}\n`);
-    if (event.name === "finish") log.err(`${head}complete: status=${String(event.context?.["status"])}\n`);
   }
 
   /** Waits for an event of the execution's log, or for the job's end. */
@@ -166,32 +153,4 @@ export class BulkSubmitter {
       });
     });
   }
-
-  #watchOutput(id: Integer, log: BulkLog): Promise<void> {
-    const label = this.#options.label;
-    const formatter = new JobOutputFormatter({ label, ...(label && { prefix: `${jobIdText(id)}: ` }) });
-    return new Promise((resolve) => {
-      watchEventlog(
-        this.#handle,
-        id,
-        "guest.output",
-        {
-          event: (entry) => {
-            for (const { stream, text } of formatter.format(entry))
-              if (typeof text === "string") stream === "stdout" ? log.out(text) : log.err(text);
-              else if (stream === "stdout") this.#context.out(text);
-              else this.#context.err(text);
-          },
-          // A job that never ran has no output; what else went wrong shows in its eventlog.
-          end: () => resolve(),
-        },
-        { waitcreate: true },
-      );
-    });
-  }
-}
-
-function exceptionText(event: { readonly context?: JsonObject | undefined }): string {
-  const { type, severity, note } = event.context ?? {};
-  return `job.exception: type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`.trimEnd() + "\n";
 }

@@ -29,9 +29,10 @@ export class LogFiles {
     };
   }
 
-  #append(path: string, text: string): void {
+  #append(path: string, text: string | Uint8Array): void {
     try {
-      writeSync(this.#open(path), text);
+      const bytes = typeof text === "string" ? Buffer.from(text) : text;
+      writeSync(this.#open(path), bytes);
     } catch (error) {
       throw systemError(`--log: ${path}`, error);
     }

@@ -1,0 +1,105 @@
+/** Job ids and raw submission: id, namespace, last, list, submit. */
+import { readFileSync } from "node:fs";
+import { utf8Decode } from "../../../base/bytes.ts";
+import { FluxError } from "../../../base/errors.ts";
+import { stringifyJson, type Integer } from "../../../base/json.ts";
+import { FLUID_FORMS, formatFluid, tryParseFluid, type FluidForm } from "../../../formats/fluid.ts";
+import { systemError } from "../../../host/errors.ts";
+import { JOB_FLAG_NAMES, URGENCY_DEFAULT } from "../../../sdk/job-protocol.ts";
+import { listJobs, submitJob } from "../../../sdk/jobs.ts";
+import type { CommandContext } from "../../framework/command.ts";
+import { jobIdText } from "../../jobs/client.ts";
+import { ALL_STATES, DEFAULT_STATES, selectionConstraint } from "../../jobs/selection.ts";
+import { parseUser } from "../../jobs/users.ts";
+import { parseUrgency } from "../../submission/request.ts";
+
+export async function id(context: CommandContext): Promise<number> {
+  const form = context.options.text("to") ?? "dec";
+  if (!(FLUID_FORMS as readonly string[]).includes(form)) throw new FluxError("EINVAL", `Unknown to=${form}`);
+  return convert(context, (value) => (form === "f58" ? jobIdText(value) : formatFluid(value, form as FluidForm)));
+}
+
+export function namespace(context: CommandContext): Promise<number> {
+  return convert(context, (value) => `job-${formatFluid(value, "dec")}`);
+}
+
+/** Prints a form of each id, from the operands or line by line from standard input. */
+async function convert(context: CommandContext, render: (id: Integer) => string): Promise<number> {
+  const texts =
+    context.operands.length > 0
+      ? context.operands
+      : utf8Decode(await context.readInput())
+          .split("\n")
+          .filter((line) => line.trim() !== "");
+  for (const text of texts) {
+    const value = tryParseFluid(text.trim());
+    if (value === null) throw new FluxError("EINVAL", `${text}: malformed input`);
+    context.out(`${render(value)}\n`);
+  }
+  return 0;
+}
+
+export async function last(context: CommandContext): Promise<number> {
+  const [slice = "[:1]", ...rest] = context.operands;
+  if (rest.length > 0) context.failUsage();
+  if (!/^(\d+|\[[^\]]*\])$/.test(slice)) context.failUsage();
+  const request = slice.startsWith("[") ? slice : `[:${slice}]`;
+  const handle = await context.open();
+  const { jobs } = await handle.rpc<{ jobs: readonly Integer[] }>("job-manager.history.get", { slice: request });
+  if (jobs.length === 0) throw new FluxError("ENOENT", "job history is empty");
+  for (const job of jobs) context.out(`${jobIdText(job)}\n`);
+  return 0;
+}
+
+export async function list(context: CommandContext): Promise<number> {
+  const { options, host } = context;
+  const user = options.text("user");
+  const userid = user === null ? host.uid : parseUser(user);
+  const constraint = selectionConstraint({
+    userid: userid < 0 ? null : userid,
+    states: options.has("all") ? ALL_STATES : DEFAULT_STATES,
+    results: 0,
+    queues: [],
+    name: null,
+    include: null,
+  });
+  const handle = await context.open();
+  for await (const job of listJobs(handle, { constraint, maxEntries: options.integer("count") ?? 0 }))
+    context.out(`${stringifyJson(job)}\n`);
+  return 0;
+}
+
+export async function submit(context: CommandContext): Promise<number> {
+  const { options, operands, host } = context;
+  if (operands.length > 1) context.failUsage();
+  const urgency = options.text("urgency");
+  const flags = flagsOf(options.text("flags"));
+  const text =
+    operands[0] === undefined || operands[0] === "-" ? utf8Decode(await context.readInput()) : readText(operands[0]);
+  if (text.trim() === "") throw new FluxError("EINVAL", "required jobspec is empty");
+  const handle = await context.open();
+  const job = await submitJob(handle, text.trimEnd(), {
+    userid: host.uid,
+    urgency: urgency === null ? URGENCY_DEFAULT : parseUrgency(urgency),
+    flags,
+  });
+  context.out(`${jobIdText(job)}\n`);
+  return 0;
+}
+
+function flagsOf(list: string | null): number {
+  let flags = 0;
+  for (const name of list === null ? [] : list.split(",")) {
+    if (!Object.hasOwn(JOB_FLAG_NAMES, name)) throw new FluxError("EINVAL", `unknown flag: ${name}`);
+    flags |= JOB_FLAG_NAMES[name]!;
+  }
+  return flags;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw systemError(path, error);
+  }
+}

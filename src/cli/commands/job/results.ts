@@ -1,0 +1,230 @@
+/** How jobs ended, and what is left of them: status, wait, stats, memo, timeleft, purge. */
+import { FluxError, isFluxError } from "../../../base/errors.ts";
+import { parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../../base/json.ts";
+import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../../base/signals.ts";
+import { formatDuration, tryParseFsd } from "../../../formats/duration.ts";
+import { jobResult, JobState } from "../../../sdk/job-protocol.ts";
+import { addMemo, jobInfo, waitForWaitable } from "../../../sdk/jobs.ts";
+import type { Handle } from "../../../sdk/handle.ts";
+import type { CommandContext } from "../../framework/command.ts";
+import { jobIdText, watchEventlog } from "../../jobs/client.ts";
+import { JobOutcome } from "../../jobs/outcome.ts";
+import { requireJobId } from "./operands.ts";
+
+const UNLIMITED_SECONDS = 4294967295;
+const PURGE_BATCH_DEFAULT = 50;
+const EXIT_NOT_WAITABLE = 2;
+
+interface Followed {
+  readonly text: string;
+  readonly outcome: JobOutcome;
+  readonly summary: Record<string, JsonValue>;
+}
+
+export async function status(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  if (operands.length === 0) context.failUsage();
+  const ids = operands.map((text) => ({ text, id: requireJobId(text) }));
+  const exceptionCode = options.integer("exception-exit-code") ?? 1;
+  const handle = await context.open();
+  const jobs = await Promise.all(ids.map(({ text, id }) => followToEnd(handle, text, id)));
+  let exitCode = 0;
+  for (const { text, outcome, summary } of jobs) {
+    if (options.has("json")) context.out(`${stringifyJson(summary)}\n`);
+    if (options.has("verbose") && outcome.waitStatus !== null)
+      context.complain(`${text}: ${endText(outcome.waitStatus)}`);
+    exitCode = Math.max(exitCode, outcome.exitCode(exceptionCode));
+  }
+  return exitCode;
+}
+
+function endText(waitStatus: number): string {
+  const signum = signalOfStatus(waitStatus);
+  return signum === 0
+    ? `exited with exit code ${exitCodeOfStatus(waitStatus)}`
+    : `job shell died by signal ${signum}: ${signalSentence(signum)}`;
+}
+
+function followToEnd(handle: Handle, text: string, id: Integer): Promise<Followed> {
+  const outcome = new JobOutcome();
+  const summary: Record<string, JsonValue> = { id, exception_occurred: false };
+  return new Promise((resolve, reject) => {
+    watchEventlog(handle, id, "eventlog", {
+      event: (event) => {
+        outcome.apply(event);
+        summarize(summary, event.name, event.timestamp, event.context ?? {});
+      },
+      end(error) {
+        if (error !== null) return reject(error.is("ENOENT") ? new FluxError("ENOENT", `${text}: No such job`) : error);
+        summary["result"] = jobResult(outcome.waitStatus, outcome.exception);
+        resolve({ text, outcome, summary });
+      },
+    });
+  });
+}
+
+function summarize(summary: Record<string, JsonValue>, name: string, timestamp: number, context: JsonObject): void {
+  if (name === "submit") summary["t_submit"] = timestamp;
+  else if (name === "alloc") summary["t_run"] = timestamp;
+  else if (name === "finish") {
+    summary["t_cleanup"] ??= timestamp;
+    summary["waitstatus"] = context["status"] ?? null;
+  } else if (name === "exception") {
+    const severity = Number(context["severity"]);
+    // The gravest one counts.
+    if (summary["exception_occurred"] === true && Number(summary["exception_severity"]) <= severity) return;
+    summary["exception_occurred"] = true;
+    summary["exception_type"] = context["type"] ?? "";
+    summary["exception_note"] = context["note"] ?? "";
+    summary["exception_severity"] = severity;
+  }
+}
+
+export async function wait(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  if (operands.length > 1) context.failUsage();
+  if (options.has("all") && operands.length > 0) throw new FluxError("EINVAL", "jobid not supported with --all");
+  const id = operands[0] === undefined ? null : requireJobId(operands[0]);
+  const handle = await context.open();
+  if (options.has("all")) return waitForAll(context, handle);
+  try {
+    const result = await waitForWaitable(handle, id);
+    if (id === null) context.out(`${jobIdText(result.id)}\n`);
+    if (!result.success) context.complain(result.errstr);
+    return result.success ? 0 : 1;
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    context.complain(error.message);
+    return EXIT_NOT_WAITABLE;
+  }
+}
+
+async function waitForAll(context: CommandContext, handle: Handle): Promise<number> {
+  let exitCode = 0;
+  for (;;) {
+    let result;
+    try {
+      result = await waitForWaitable(handle, null);
+    } catch (error) {
+      if (isFluxError(error, "ECHILD")) return exitCode;
+      throw error;
+    }
+    if (!result.success) exitCode = 1;
+    if (!result.success) context.err(`${jobIdText(result.id)}: ${result.errstr}\n`);
+    else if (context.options.has("verbose")) context.err(`${jobIdText(result.id)}: job completed successfully\n`);
+  }
+}
+
+export async function stats(context: CommandContext): Promise<number> {
+  if (context.operands.length > 0) context.failUsage();
+  const handle = await context.open();
+  context.out(`${stringifyJson(await handle.rpc("job-list.job-stats"))}\n`);
+  return 0;
+}
+
+export async function memo(context: CommandContext): Promise<number> {
+  const [job, ...pairs] = context.operands;
+  if (job === undefined || pairs.length === 0) context.failUsage();
+  const id = requireJobId(job);
+  const values: Record<string, JsonValue> = {};
+  for (const pair of pairs) {
+    const at = pair.indexOf("=");
+    if (at < 0) throw new FluxError("EINVAL", `memo: no value for key=${pair}`);
+    values[pair.slice(0, at)] = jsonOrText(pair.slice(at + 1));
+  }
+  const handle = await context.open();
+  try {
+    await addMemo(handle, id, values, context.options.has("volatile"));
+    return 0;
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `memo: ${error.message}`, { cause: error });
+  }
+}
+
+function jsonOrText(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (isFluxError(error)) return text;
+    throw error;
+  }
+}
+
+export async function timeleft(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  if (operands.length > 1) context.failUsage();
+  const text = operands[0] ?? context.host.env["FLUX_JOB_ID"];
+  const id = text === undefined ? null : requireJobId(text);
+  const handle = await context.open();
+  const expiration = id === null ? await instanceExpiration(handle) : await jobExpiration(handle, id, text!);
+  if (expiration === null) {
+    context.out(options.has("human") ? "infinity\n" : `${UNLIMITED_SECONDS}\n`);
+    return 0;
+  }
+  const seconds = Math.max(0, expiration - Date.now() / 1000);
+  context.out(options.has("human") ? `${formatDuration(seconds)}\n` : `${Math.floor(seconds)}\n`);
+  return 0;
+}
+
+/** When a job's time is over: 0 for one that is; null for none. */
+async function jobExpiration(handle: Handle, id: Integer, text: string): Promise<number | null> {
+  let job;
+  try {
+    job = await jobInfo(handle, id, { attrs: ["state", "expiration"] });
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) throw new FluxError("ENOENT", `${text}: No such job`, { cause: error });
+    throw error;
+  }
+  const state = Number(job["state"]);
+  if (state === JobState.Inactive || state === JobState.Cleanup) return 0;
+  if (state !== JobState.Run) throw new FluxError("EINVAL", "job has not started");
+  const expiration = Number(job["expiration"] ?? 0);
+  return expiration === 0 ? null : expiration;
+}
+
+async function instanceExpiration(handle: Handle): Promise<number | null> {
+  const { R } = await handle.rpc<{ R?: { execution?: { expiration?: number } } }>("resource.status", {}, { nodeid: 0 });
+  const expiration = R?.execution?.expiration ?? 0;
+  return expiration === 0 ? null : expiration;
+}
+
+export async function purge(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  const force = options.has("force");
+  if (operands.length > 0) return purgeIds(context, operands.map(requireJobId), force);
+  const age = options.text("age-limit");
+  const ageLimit = age === null ? -1 : tryParseFsd(age);
+  if (ageLimit === null) throw new FluxError("EINVAL", "invalid Flux standard duration");
+  const batch = options.integer("batch") ?? PURGE_BATCH_DEFAULT;
+  if (batch < 1) throw new FluxError("EINVAL", "--batch must be at least 1");
+  const request = { age_limit: ageLimit, num_limit: options.integer("num-limit") ?? -1, batch, force };
+  const handle = await context.open();
+  let purged = 0;
+  for (;;) {
+    const { count } = await handle.rpc<{ count: number }>("job-manager.purge", request, { nodeid: 0 });
+    purged += count;
+    if (!force || count < batch) break;
+  }
+  const { inactive_jobs } = await handle.rpc<{ inactive_jobs: number }>("job-manager.stats-get", {}, { nodeid: 0 });
+  if (force) context.out(`purged ${purged} inactive jobs, ${inactive_jobs} remaining\n`);
+  else context.out(`use --force to purge ${purged} of ${inactive_jobs} inactive jobs\n`);
+  return 0;
+}
+
+async function purgeIds(context: CommandContext, ids: readonly Integer[], force: boolean): Promise<number> {
+  const handle = await context.open();
+  let count = 0;
+  for (const id of ids) {
+    try {
+      count += (await handle.rpc<{ count: number }>("job-manager.purge-id", { id, force }, { nodeid: 0 })).count;
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      throw new FluxError(error.errnum, `purge: ${error.is("ENOENT") ? "id not found" : error.message}`, {
+        cause: error,
+      });
+    }
+  }
+  context.out(force ? `purged ${count} inactive jobs\n` : `use --force to purge ${count} inactive jobs\n`);
+  return 0;
+}

@@ -189,7 +189,8 @@ async function secure(raw: net.Socket, security: ConnectSecurity): Promise<TLSSo
     minVersion: TLS_VERSION,
     maxVersion: TLS_VERSION,
     pskCallback: () => ({ psk: security.key, identity: security.identity }),
-    // The proof of the peer is the key; there are no certificates to look at.
+    // The proof of the peer is the key; there are no certificates to look at, and the system's need not be read.
+    ca: [],
     checkServerIdentity: () => undefined,
   });
 }
@@ -214,6 +215,7 @@ async function securedServer(
     ciphers: TLS_SUITES,
     minVersion: TLS_VERSION,
     maxVersion: TLS_VERSION,
+    ca: [],
     // A resumed session would not ask for the key again.
     secureOptions: constants.SSL_OP_NO_TICKET,
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

@@ -32,6 +32,8 @@ const PROGRAM_PATIENCE_MS = 5000;
 const ORPHAN_PATIENCE_MS = 5000;
 /** How long children may take to leave after a signal, where broker.shutdown-timeout does not say. */
 const SIGNAL_PATIENCE_MS = 20_000;
+/** The longest that jobs may take to end after a signal. */
+const SIGNAL_CLEANUP_SECONDS = 60;
 /** What a shell says of a program that SIGKILL ended. */
 const KILLED_EXIT_CODE: number = 128 + 9;
 
@@ -290,8 +292,8 @@ export class Broker {
   }
 
   #limitCleanup(): void {
-    const seconds = this.#attributes.seconds("broker.cleanup-timeout");
-    if (Number.isFinite(seconds)) this.#after(seconds * 1000, () => this.#post("cleanup-timeout"));
+    const seconds = Math.min(this.#attributes.seconds("broker.cleanup-timeout"), SIGNAL_CLEANUP_SECONDS);
+    this.#after(seconds * 1000, () => this.#post("cleanup-timeout"));
   }
 
   #enterShutdown(): void {

@@ -194,6 +194,19 @@ test("a watch on a follower tells every version", async (t) => {
   await watch.stop();
 });
 
+test("a watch on a follower that missed events tells the present value", async (t) => {
+  const { brokers, kvs } = await start(t, 2);
+  const follower = new Kvs(brokers[1]!.connect());
+  await follower.put("k", 0);
+  const watch = watching(follower, "k");
+  assert.equal(await watch.next(), "0");
+  brokers[1]!.router.eventSequence = brokers[0]!.router.eventSequence + 1;
+  await kvs.put("k", 1);
+  kvs.handle.sendEvent("heartbeat.pulse");
+  assert.equal(await watch.next(), "1");
+  await watch.stop();
+});
+
 test("only the watchers that a write concerns are found", () => {
   const index = new WatchIndex<Watched>();
   const watched = (key: string, attention: Watched["attention"]): Watched => ({ key, attention });

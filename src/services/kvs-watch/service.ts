@@ -10,13 +10,14 @@ import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Answer } from "../../sdk/service.ts";
-import type { ModuleContext, ModuleDefinition, RunningModule } from "../../sdk/module.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import {
   directoryReference,
   LookupFlag,
   NAMESPACE_EVENT_PREFIX,
   valueObject,
   type LookupPlusAnswer,
+  type RootAnswer,
   type TreeObject,
 } from "../../sdk/kvs-protocol.ts";
 import { WatchState, type Piece, type Seen } from "./core.ts";
@@ -51,6 +52,8 @@ interface Namespace {
 class WatchService implements RunningModule {
   readonly #context: ModuleContext;
   readonly #namespaces = new Map<string, Namespace>();
+  /** The number of the last event heard. */
+  #eventSequence = 0;
 
   private constructor(context: ModuleContext) {
     this.#context = context;
@@ -59,8 +62,13 @@ class WatchService implements RunningModule {
   static async start(context: ModuleContext): Promise<WatchService> {
     if (context.args.length > 0) throw new FluxError("EINVAL", `unknown module argument '${context.args[0]}'`);
     const service = new WatchService(context);
-    await context.handle.subscribe(NAMESPACE_EVENT_PREFIX, ({ topic, payload }) => {
-      if (service.#namespaces.size > 0 && payload !== null) service.#hear(topic, payload.value);
+    // All events are heard: a gap in their numbers is how a broker learns that it missed some.
+    await context.handle.subscribe("", ({ sequence, topic, payload }) => {
+      const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
+      service.#eventSequence = sequence;
+      if (service.#namespaces.size === 0) return;
+      if (!isNext) for (const name of service.#namespaces.keys()) void service.#refresh(name);
+      if (topic.startsWith(NAMESPACE_EVENT_PREFIX) && payload !== null) service.#hear(topic, payload.value);
     });
     context.server.add(context.name, {
       lookup: { roles: ANY_USER, handler: (request) => service.#begin(request) },
@@ -103,13 +111,35 @@ class WatchService implements RunningModule {
     const name = event["namespace"];
     const namespace = typeof name === "string" ? this.#namespaces.get(name) : undefined;
     if (namespace === undefined) return;
-    if (topic.endsWith("-removed")) {
-      for (const watcher of namespace.watchers)
-        if (!watcher.awaitsNamespace) this.#end(watcher, new FluxError("ENOTSUP"));
-    } else if (topic.endsWith("-created")) {
+    if (topic.endsWith("-removed")) this.#endAll(namespace);
+    else if (topic.endsWith("-created")) {
       namespace.latest = null;
       for (const watcher of namespace.watchers) this.#show(watcher, null);
     } else if (topic.endsWith("-setroot")) this.#hearVersion(namespace, event);
+  }
+
+  /** The namespace is gone. */
+  #endAll(namespace: Namespace): void {
+    for (const watcher of namespace.watchers)
+      if (!watcher.awaitsNamespace) this.#end(watcher, new FluxError("ENOTSUP"));
+  }
+
+  /** Events were missed, as after a lost link: what the leader has now is looked at by all. */
+  async #refresh(name: string): Promise<void> {
+    try {
+      const root = await this.#context.handle.rpc<RootAnswer>(
+        "kvs.getroot",
+        { namespace: name, flags: 0 },
+        { nodeid: 0 },
+      );
+      const namespace = this.#namespaces.get(name);
+      if (namespace !== undefined) this.#hearVersion(namespace, { ...root, keys: null });
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      const namespace = this.#namespaces.get(name);
+      if (namespace !== undefined && error.is("ENOTSUP")) this.#endAll(namespace);
+      else this.#context.log(LogLevel.err, `root of namespace ${name}: ${error.message}`);
+    }
   }
 
   #hearVersion(namespace: Namespace, event: JsonObject): void {

@@ -4,11 +4,11 @@
  * Invariants: a namespace's version never goes back here (unless it was removed and made anew); who committed through
  * this rank reads its own writes here, because the answer's root is taken over before the answer is passed on.
  */
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireString, type Answer } from "../../sdk/service.ts";
-import type { ModuleContext, RunningModule } from "../../sdk/module.ts";
+import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
 import {
   NAMESPACE_EVENT_PREFIX,
   type CommitAnswer,
@@ -30,6 +30,8 @@ export class FollowerService implements RunningModule {
   readonly #reader: Reader;
   readonly #roots = new Map<string, NamespaceRoot>();
   readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
+  /** The number of the last event heard. */
+  #eventSequence = 0;
   /** Namespaces whose announcements are held back (a test hook), with the latest one. */
   readonly #paused = new Map<string, NamespaceRoot | null>();
 
@@ -45,8 +47,12 @@ export class FollowerService implements RunningModule {
 
   static async start(context: ModuleContext, index: BlobIndex, loader: BlobLoader): Promise<FollowerService> {
     const service = new FollowerService(context, index, loader);
-    await context.handle.subscribe(NAMESPACE_EVENT_PREFIX, (event) => {
-      if (event.payload !== null) service.#hear(event.topic, event.payload.value);
+    // All events are heard: a gap in their numbers is how a broker learns that it missed some.
+    await context.handle.subscribe("", ({ sequence, topic, payload }) => {
+      const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
+      service.#eventSequence = sequence;
+      if (!isNext) service.#refresh();
+      if (topic.startsWith(NAMESPACE_EVENT_PREFIX) && payload !== null) service.#hear(topic, payload.value);
     });
     service.#serve();
     return service;
@@ -103,17 +109,29 @@ export class FollowerService implements RunningModule {
   #hear(topic: string, event: JsonObject): void {
     const { namespace } = event;
     if (typeof namespace !== "string") return;
-    if (topic.endsWith("-removed")) {
-      this.#roots.delete(namespace);
-      this.#paused.delete(namespace);
-      return this.#reader.namespaceRemoved(namespace);
-    }
+    if (topic.endsWith("-removed")) return this.#remove(namespace);
     const known = this.#roots.get(namespace);
     if (known === undefined || !topic.endsWith("-setroot")) return;
     const { rootref, rootseq } = event as unknown as SetrootEvent;
     const root = { ...known, rootref, rootseq };
     if (this.#paused.has(namespace)) this.#paused.set(namespace, root);
     else this.#advance(root);
+  }
+
+  #remove(namespace: string): void {
+    this.#roots.delete(namespace);
+    this.#paused.delete(namespace);
+    this.#reader.namespaceRemoved(namespace);
+  }
+
+  /** Events were missed, as after a lost link: asks for the roots that are known here. */
+  #refresh(): void {
+    for (const namespace of this.#roots.keys())
+      this.#fetchRoot(namespace).catch((error: unknown) => {
+        if (isFluxError(error, "ENOTSUP")) this.#remove(namespace);
+        else if (!isFluxError(error)) this.#context.fatal(error);
+        else this.#context.log(LogLevel.err, `root of namespace ${namespace}: ${error.message}`);
+      });
   }
 
   #advance(root: NamespaceRoot): void {

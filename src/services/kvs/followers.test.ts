@@ -78,3 +78,27 @@ test("a guest's commit through a follower is still the guest's", async (t) => {
   await assert.rejects(guest.in("primary").put("k", 1), (error) => error instanceof FluxError && error.is("EPERM"));
   await assert.rejects(guest.in("primary").get("k"), (error) => error instanceof FluxError && error.is("EPERM"));
 });
+
+test("a follower that missed events learns it from the next one, whichever it is", async (t) => {
+  const brokers = await startStorage({ size: 2 });
+  t.after(() => stopStorage(brokers));
+  const leader = new Kvs(brokers[0]!.connect());
+  const follower = new Kvs(brokers[1]!.connect());
+  await leader.createNamespace("gone");
+  await leader.put("k", 1);
+  assert.equal(await follower.version(), 1);
+  assert.equal(await follower.in("gone").version(), 0);
+  const missed = 2;
+  brokers[1]!.router.eventSequence = brokers[0]!.router.eventSequence + missed;
+  await leader.put("k", 2);
+  await leader.removeNamespace("gone");
+  assert.equal(await follower.version(), 1);
+  const gone = assert.rejects(
+    follower.in("gone").waitVersion(1),
+    (error) => error instanceof FluxError && error.is("ENOTSUP"),
+  );
+  leader.handle.sendEvent("heartbeat.pulse");
+  await follower.waitVersion(2);
+  assert.equal(await follower.get("k"), 2);
+  await gone;
+});

@@ -44,8 +44,8 @@ class Bench {
       clock,
       ownerUserid: OWNER,
       output: {
-        record: (job, _event, isVolatile) => {
-          if (!isVolatile) this.#recorded.set(job, (this.#recorded.get(job) ?? 0) + 1);
+        record: (job, _event, keeping) => {
+          if (keeping !== "volatile") this.#recorded.set(job, (this.#recorded.get(job) ?? 0) + 1);
         },
         requestAllocation: (payload) => keep("sched.alloc", payload),
         tellScheduler: keep,
@@ -75,7 +75,6 @@ class Bench {
     const event = { timestamp: this.now, name: "submit", context: { userid, urgency, flags, version: 1 } };
     apply(job, event);
     job.events.push(event);
-    job.durableCount = 1;
     this.manager.submit(job);
     this.manager.settle();
     return job;

@@ -32,11 +32,12 @@ import { plan, type Action } from "./plan.ts";
 import { Queues } from "./queues.ts";
 import { remainingResources, withExpiration } from "./resources.ts";
 import { SchedulerLink, type SchedulerOutput } from "./scheduler.ts";
+import type { Keeping } from "./store.ts";
 import { Waits } from "./wait.ts";
 
 export interface ManagerOutput extends SchedulerOutput, ExecutionOutput {
-  /** Adds an event to the batch of this turn; a volatile one is shown to watchers and not stored. */
-  record(job: Job, event: JobEvent, isVolatile: boolean): void;
+  /** Hands an event to the store. */
+  record(job: Job, event: JobEvent, keeping: Keeping): void;
   /** Publishes a Flux event. */
   publish(topic: string, payload: object): void;
   log(level: LogLevel, text: string): void;
@@ -118,7 +119,7 @@ export class JobManager {
     this.limits.check(job.jobspec!, queue);
     const takeDependencies = this.dependencies.check(job);
     this.#insert(job);
-    for (const event of job.events.slice(0, job.durableCount)) this.#output.record(job, event, true);
+    for (const event of job.events) this.#output.record(job, event, "known");
     takeDependencies();
     this.post(job, "validate");
   }
@@ -148,7 +149,7 @@ export class JobManager {
     this.#countState(before, -1);
     this.#countState(job.state, 1);
     job.events.push(event);
-    this.#output.record(job, event, false);
+    this.#output.record(job, event, "stored");
     this.#dirty.add(job);
     this.#follow(job, event);
   }
@@ -164,7 +165,7 @@ export class JobManager {
   /** Replaces annotations by an update (RFC 27) that is in no eventlog. */
   annotate(job: Job, annotations: JsonObject): void {
     job.annotations = mergeAnnotations(job.annotations, annotations);
-    this.#output.record(job, annotationsEvent(this.#clock.now(), job), true);
+    this.#output.record(job, annotationsEvent(this.#clock.now(), job), "volatile");
   }
 
   /** Marks a job for another look at what to do for it. */

@@ -51,7 +51,7 @@ export interface Job extends Folded {
   readonly id: Integer;
   /** The eventlog so far. */
   readonly events: JobEvent[];
-  /** How many of the events are in the KVS for certain. */
+  /** How many of the events are in the KVS for certain, and were shown to watchers. */
   durableCount: number;
   /** The jobspec with its updates; null only while a job is read back. */
   jobspec: Jobspec | null;

@@ -50,7 +50,8 @@ export class Journal {
     const { full, allow, deny } = request.json;
     if (full !== undefined && typeof full !== "boolean") throw new FluxError("EPROTO");
     const listener: Listener = { allow: namesOf(allow), deny: namesOf(deny), held: [] };
-    const backlog = [...active].map(entryOfJob);
+    // A job of which nothing was shown yet will be shown from its first event on.
+    const backlog = [...active].filter(({ durableCount }) => durableCount > 0).map(entryOfJob);
     this.#listeners.add(request, listener);
     const finish = (): void => {
       for (const entry of backlog) send(request, listener, entry);

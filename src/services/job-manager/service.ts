@@ -66,7 +66,7 @@ class JobManagerService implements RunningModule {
       clock: ports.clock,
       ownerUserid: context.ownerUserid,
       output: {
-        record: (job, event, isVolatile) => this.#store.add(job, event, isVolatile),
+        record: (job, event, keeping) => this.#store.add(job, event, keeping),
         requestAllocation: (payload) => handle.sendUntagged("sched.alloc", payload),
         tellScheduler: (topic, payload) => handle.send(topic, payload),
         requestStart: (topic, payload) => handle.sendUntagged(topic, payload),
@@ -304,6 +304,5 @@ function jobOf(submitted: SubmittedJob): Job {
   const event = { timestamp: t_submit, name: "submit", context };
   apply(job, event);
   job.events.push(event);
-  job.durableCount = 1;
   return job;
 }

@@ -24,7 +24,15 @@ export interface JobEntry {
   readonly events: JobEvent[];
   /** Events to show to watchers: the stored ones, and volatile ones between them. */
   readonly shown: JobEvent[];
+  /** Events of the eventlog among those shown that were stored before. */
+  knownCount: number;
 }
+
+/**
+ * What becomes of an event: `stored` in the eventlog and shown; `known`: it is in the eventlog already, and only shown;
+ * `volatile`: shown, and in no eventlog.
+ */
+export type Keeping = "stored" | "known" | "volatile";
 
 export interface EventStoreOptions {
   readonly clock: Clock;
@@ -56,11 +64,12 @@ export class EventStore {
     this.#options = options;
   }
 
-  /** Adds an event to the batch of this turn. A volatile one is shown, not stored. */
-  add(job: Job, event: JobEvent, isVolatile = false): void {
+  /** Adds an event to the next batch. */
+  add(job: Job, event: JobEvent, keeping: Keeping = "stored"): void {
     let entry = this.#batch.entries.get(job);
-    if (entry === undefined) this.#batch.entries.set(job, (entry = { job, events: [], shown: [] }));
-    if (!isVolatile) entry.events.push(event);
+    if (entry === undefined) this.#batch.entries.set(job, (entry = { job, events: [], shown: [], knownCount: 0 }));
+    if (keeping === "stored") entry.events.push(event);
+    if (keeping === "known") entry.knownCount += 1;
     entry.shown.push(event);
     this.#schedule();
   }
@@ -120,7 +129,7 @@ export class EventStore {
   #finish(batch: Batch): void {
     this.#isCommitting = false;
     const entries = [...batch.entries.values()];
-    for (const { job, events } of entries) job.durableCount += events.length;
+    for (const { job, events, knownCount } of entries) job.durableCount += events.length + knownCount;
     this.#options.durable(entries);
     for (const resolve of batch.waiters) resolve();
     if (this.#batch.entries.size + this.#batch.operations.length + this.#batch.waiters.length > 0) this.#schedule();

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -57,6 +58,8 @@ struct plan {
   int fd_count;
   int group;
   int umask;
+  int dies_with_parent;
+  pid_t parent;
   cpu_set_t *cpus;
   size_t cpus_bytes;
   struct {
@@ -158,6 +161,10 @@ static int run_child(void *argument) {
   if (plan->cpus != NULL && sched_setaffinity(0, plan->cpus_bytes, plan->cpus) < 0) fail(plan, STAGE_CPUS);
   apply_limits(plan);
   if (plan->umask >= 0) umask((mode_t)plan->umask);
+  if (plan->dies_with_parent) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail(plan, STAGE_SESSION);
+    if (getppid() != plan->parent) _exit(127); /* it died before it could be watched */
+  }
   if (chdir(plan->cwd) < 0) fail(plan, STAGE_CWD);
   sigset_t none;
   sigemptyset(&none);
@@ -269,6 +276,8 @@ static int read_numbers(struct plan *plan, const double *numbers, size_t count, 
 #define NEXT() (at < count ? numbers[at++] : -1)
   plan->group = (int)NEXT();
   plan->umask = (int)NEXT();
+  plan->dies_with_parent = NEXT() > 0;
+  plan->parent = getpid();
   *rows = (int)NEXT();
   *columns = (int)NEXT();
   plan->fd_count = (int)NEXT();

@@ -98,6 +98,8 @@ test("documentation and sources carry no path of a particular machine", () => {
   }).filter(
     (path) => /\.(ts|md|mjs|sh|txt|toml)$|^bin/.test(path) && path !== relative(root, fileURLToPath(import.meta.url)),
   );
-  const found = paths.filter((path) => /\/work\/(?:main|shared)\b|\/opt\/flux-/.test(readFileSync(join(root, path), "utf8")));
+  const found = paths.filter((path) =>
+    /\/work\/(?:main|shared)\b|\/opt\/flux-/.test(readFileSync(join(root, path), "utf8")),
+  );
   assert.deepEqual(found, []);
 });

@@ -215,6 +215,8 @@ export interface SpawnOptions {
   /** Resource limits by RFC 14 name without RLIMIT_ (nofile, core …): soft value, -1 = unlimited. */
   readonly rlimits?: Readonly<Record<string, number>>;
   readonly umask?: number;
+  /** SIGKILL for the child when this process dies, however it dies. Done by the native addon only. */
+  readonly diesWithParent?: boolean;
 }
 
 export interface ProcessEvents {

@@ -105,6 +105,7 @@ export class RexecServer {
         stdout: "pipe",
         stderr: "pipe",
         channels: command.channels,
+        diesWithParent: true,
       },
       {
         output: (stream, chunk) => process !== null && this.#output(process, stream, chunk),

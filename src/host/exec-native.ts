@@ -286,6 +286,7 @@ function encodeNumbers(options: SpawnOptions): Float64Array {
   return Float64Array.of(
     group,
     options.umask ?? -1,
+    options.diesWithParent === true ? 1 : 0,
     options.pty?.rows ?? 0,
     options.pty?.columns ?? 0,
     descriptors.length,

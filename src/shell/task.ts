@@ -28,6 +28,7 @@ export class Task implements RunningTask {
           stderr: "pipe",
           channels,
           rlimits,
+          diesWithParent: true,
           ...(cpus === null ? {} : { cpus }),
         },
         {

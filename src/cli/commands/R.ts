@@ -294,10 +294,11 @@ const decode: Command = {
   },
 };
 
+/** Other words count nothing: scripts tell kinds of resources apart by that. */
 function countOf(set: ResourceSet, type: string): number {
-  if (/^(node|rank)s?$/.test(type)) return set.nnodes;
-  if (/^cores?$/.test(type)) return set.ncores;
-  return /^gpus?$/.test(type) ? set.ngpus : 0;
+  if (type === "node") return set.nnodes;
+  if (type === "core") return set.ncores;
+  return type === "gpu" ? set.ngpus : 0;
 }
 
 /** The part of a set that the options want. */

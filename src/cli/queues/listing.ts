@@ -76,10 +76,6 @@ function limitText(value: number): string {
   return value === Infinity ? "inf" : String(value);
 }
 
-function duration(seconds: number): FieldValue {
-  return seconds === Infinity ? "inf" : new Float(seconds);
-}
-
 function countOf(resources: ResourceSet, kind: ResourceKind): number {
   return resources[kind];
 }
@@ -97,8 +93,8 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
   color_enabled: submission("", COLOR.green, COLOR.red),
   color_started: scheduling("", { started: COLOR.green, stopped: COLOR.red, paused: COLOR.yellow }),
   color_off: { heading: "", value: () => COLOR.off },
-  "defaults.timelimit": { heading: "TDEFAULT", value: ({ policy }) => duration(policy.defaultDuration) },
-  "limits.timelimit": { heading: "TLIMIT", value: ({ policy }) => duration(policy.maxDuration) },
+  "defaults.timelimit": { heading: "TDEFAULT", value: ({ policy }) => new Float(policy.defaultDuration) },
+  "limits.timelimit": { heading: "TLIMIT", value: ({ policy }) => new Float(policy.maxDuration) },
   ...Object.fromEntries(RESOURCE_KINDS.flatMap(limitFields)),
 };
 

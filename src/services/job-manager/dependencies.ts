@@ -151,6 +151,15 @@ export class Dependencies {
     return [...this.#byJob.values()].flat();
   }
 
+  /** Names that jobs wait for: how many active jobs have one, and which of them wait. */
+  singletons(): Record<string, { count: number; singletons: Integer[] }> {
+    const entries = [...this.#named].map(([key, jobs]) => {
+      const waiting = [...jobs].filter(({ dependencies }) => dependencies?.has(SINGLETON) === true);
+      return [key, { count: jobs.size, singletons: waiting.map(({ id }) => id) }] as const;
+    });
+    return Object.fromEntries(entries.filter(([, { singletons }]) => singletons.length > 0));
+  }
+
   /**
    * Checks the dependencies of a new job. Throws EINVAL where one is malformed or can never be satisfied. The function
    * that is returned takes them: it posts what is added, and removes at once what is satisfied already.

@@ -142,6 +142,7 @@ function jobtap(request: IncomingRequest): object | null {
 function jobtapQuery(manager: JobManager, name: string): object {
   if (!PLUGINS.includes(name)) throw new FluxError("EINVAL", `${name}: plugin not found`);
   const answer = { name, path: "builtin" };
+  if (name === ".dependency-singleton") return { ...answer, ...manager.dependencies.singletons() };
   if (name !== ".dependency-after") return answer;
   const dependencies = manager.dependencies.links().map(({ job, antecedent, scheme, description }) => ({
     id: job.id,

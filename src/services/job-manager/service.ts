@@ -32,6 +32,8 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 const SERVICE = "job-manager";
 /** How often inactive jobs are looked through for those that the configuration does not keep. */
 const PURGE_PERIOD_MS = 30_000;
+/** How long the last events may take to be stored when the service ends. */
+const STOP_TIMEOUT_MS = 5000;
 
 export const jobManagerModule: ModuleDefinition = {
   name: SERVICE,
@@ -110,9 +112,16 @@ class JobManagerService implements RunningModule {
     this.#manager.dependencies.stop();
     this.#quiet.stop();
     saveCheckpoint(this.#manager, this.#surroundings);
-    await this.#store.committed();
+    await Promise.race([this.#store.committed(), this.#patience()]);
     this.#store.stop();
     this.#journal.stop();
+  }
+
+  /** A store that takes no more commits must not keep the instance from ending. */
+  #patience(): Promise<void> {
+    return new Promise(
+      (resolve) => void this.#context.ports.clock.after(STOP_TIMEOUT_MS, resolve, { background: true }),
+    );
   }
 
   async #commit(operations: readonly Operation[]): Promise<void> {

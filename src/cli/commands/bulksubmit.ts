@@ -11,6 +11,9 @@ import { BULKSUBMIT_OPTIONS } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
 import { submissionSource } from "../submission/source.ts";
 
+/** Options that a dry run does not show: they are not those of one job. */
+const NOT_SHOWN = ["time-limit", "sep", "shuffle"];
+
 export const command: Command = defineCommand({
   name: "bulksubmit",
   usageProgram: "flux bulksubmit",
@@ -88,8 +91,7 @@ async function linesOf(context: CommandContext): Promise<Line[]> {
 
 function splitText(text: string, separator: string | null): string[] {
   const parts = separator === "none" ? text.split(/\s+/) : text.split(separator ?? "\n");
-  if (parts.at(-1)?.trim() === "") parts.pop();
-  return separator === "none" ? parts.filter((part) => part !== "") : parts;
+  return parts.filter((part) => part.trim() !== "");
 }
 
 function shuffle(lines: Line[]): void {
@@ -103,7 +105,7 @@ function shuffle(lines: Line[]): void {
 function describe(line: Line): string {
   const shown = line.options.given.flatMap(({ name, value }) => {
     const option = BULKSUBMIT_OPTIONS.find(({ names }) => names[0] === name);
-    if (value === null || option === undefined || name === "time-limit") return [];
+    if (value === null || option === undefined || NOT_SHOWN.includes(name)) return [];
     if (option.repeatable === true) return [];
     return [option.short === undefined ? `--${name}=${value}` : `-${option.short}${value}`];
   });

@@ -67,7 +67,7 @@ async function run(context: CommandContext): Promise<number> {
     return 0;
   }
   const verbosity = options.count("verbose");
-  if (verbosity > 0) context.err(`flux-watch: INFO: Watching ${ids.length} job${ids.length === 1 ? "" : "s"}\n`);
+  if (verbosity > 0) context.err(`flux-watch: INFO: Watching ${ids.length} jobs\n`);
   const progress =
     options.has("progress") && context.stdoutIsTerminal ? new SubmissionProgress(context, options.has("jps")) : null;
   progress?.expect(ids.length);

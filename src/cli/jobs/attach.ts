@@ -169,7 +169,7 @@ class Attachment {
     this.#status.event(entry.name);
     if (entry.name === "exception") {
       const { type, severity, note } = entry.context ?? {};
-      const about = `type=${String(type)} severity=${String(severity)}${note ? ` ${String(note)}` : ""}`;
+      const about = `type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`;
       this.#context.err(`${this.#since(entry)}: job.exception ${jobIdText(this.#id)} ${about}\n`);
     } else if (this.#options.showEvents) this.#showEvent("job", entry);
   }

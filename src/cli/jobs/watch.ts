@@ -78,7 +78,7 @@ export class EventTeller {
 
   tell(event: JobEvent): void {
     const seconds = event.timestamp - (this.#origin ??= event.timestamp);
-    if (event.name === "exception") this.#log.err(exceptionText(event));
+    if (event.name === "exception" && event.context?.["severity"] === 0) this.#log.err(exceptionText(event));
     if (this.#verbosity === 0) return;
     const head = `${jobIdText(this.#id)}: ${seconds.toFixed(3)}s: `;
     const context = event.context === undefined ? "" : stringifyJson(event.context);

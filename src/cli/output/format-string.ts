@@ -61,6 +61,9 @@ const CONVERSIONS = ["D", "d", "F", "H", "P", "s", "r", "a"];
 /** What counts as empty for `h` and `?:`. */
 const EMPTY_TEXTS: ReadonlySet<string> = new Set(["", "0", "0s", "0.0", "0:00:00", "1970-01-01T00:00:00"]);
 
+/** A percentage fits in five characters. */
+const PERCENT_DIGITS = 3;
+
 /** The keys and the format of `sort:k1,k2 FORMAT`. */
 export function splitSort(format: string): { keys: readonly string[]; format: string } {
   const match = /^sort:(\S+)\s+(.*)$/s.exec(format);
@@ -267,8 +270,7 @@ function two(value: number): string {
 }
 
 function percentText(share: number): string {
-  const percent = share * 100;
-  return `${percent === 0 ? "0" : formatGeneral(percent, percent < 1 ? 1 : 2)}%`;
+  return `${formatGeneral(share * 100, PERCENT_DIGITS)}%`;
 }
 
 /** A value as text: what Python's `str` makes of it. */

@@ -91,6 +91,7 @@ function followLog(
   waitcreate = false,
 ): Promise<boolean> {
   return new Promise((resolve, reject) => {
+    let done = false;
     const stream = watchEventlog(
       handle,
       id,
@@ -98,7 +99,8 @@ function followLog(
       {
         event(entry, line) {
           const [event] = splitEventlog(`${line}\n`) ?? [];
-          if (event === undefined || see(event, entry) !== false) return;
+          if (done || event === undefined || see(event, entry) !== false) return;
+          done = true;
           stream.cancel();
           resolve(true);
         },

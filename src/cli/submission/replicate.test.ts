@@ -1,0 +1,95 @@
+/** Many jobs from one command line: --cc, --bcc, and the inputs of flux bulksubmit. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { command as submit } from "../commands/submit.ts";
+import { parseLine } from "../framework/parse.ts";
+import { splitInputs, substituteInputs } from "./bulk-template.ts";
+import { replicaCount, replicas, SubmissionBuilder } from "./replicate.ts";
+
+function replicate(...words: string[]): { cc: string | null; words: readonly string[]; name: string | null }[] {
+  const { options, operands } = parseLine(submit, words);
+  return [...replicas(options, operands)].map((each) => ({
+    cc: each.cc,
+    words: each.command,
+    name: each.options.text("job-name"),
+  }));
+}
+
+describe("replicas", () => {
+  test("one without --cc", () => assert.deepEqual(replicate("true"), [{ cc: null, words: ["true"], name: null }]));
+  test("--cc replaces {cc} and says which one it is", () =>
+    assert.deepEqual(replicate("--cc=3,5", "--job-name=j{cc}", "echo", "{cc}", "{{id}}"), [
+      { cc: "3", words: ["echo", "3", "{{id}}"], name: "j3" },
+      { cc: "5", words: ["echo", "5", "{{id}}"], name: "j5" },
+    ]));
+  test("--bcc only replaces", () =>
+    assert.deepEqual(replicate("--bcc=1", "echo", "{cc}"), [{ cc: null, words: ["echo", "1"], name: null }]));
+  test("their number is known before", () =>
+    assert.equal(replicaCount(parseLine(submit, ["--cc=1-1000", "true"]).options), 1000));
+  test("mistakes", () => {
+    assert.throws(() => replicate("--cc=1", "--bcc=1", "true"), /specify only one of --cc or --bcc/);
+    assert.throws(() => replicate("--cc=foo", "true"), /IDset\(\): Invalid argument: foo/);
+  });
+
+  test("jobs that differ in FLUX_JOB_CC only share the rest", () => {
+    let reads = 0;
+    const builder = new SubmissionBuilder({
+      env: {},
+      get cwd() {
+        reads++;
+        return "/";
+      },
+      limits: {},
+      now: 0,
+      readFile: () => assert.fail(),
+      readText: () => assert.fail(),
+      warn: () => assert.fail(),
+    });
+    const { options, operands } = parseLine(submit, ["--cc=1-3", "true"]);
+    const environments = [...replicas(options, operands)].map(
+      (replica) => builder.build(replica).jobspec.attributes.system?.environment,
+    );
+    assert.deepEqual(environments, [{ FLUX_JOB_CC: "1" }, { FLUX_JOB_CC: "2" }, { FLUX_JOB_CC: "3" }]);
+    assert.equal(reads, 1);
+  });
+});
+
+describe("inputs of bulksubmit", () => {
+  const lines: Readonly<Record<string, readonly string[]>> = { "-": ["in 1", "in 2"], file: ["f1"] };
+  const split = (...words: string[]): readonly (readonly string[])[] =>
+    splitInputs(words, (path) => lines[path] ?? []).sets;
+
+  test("from standard input where there is no separator", () =>
+    assert.deepEqual(split("echo", "{}"), [["in 1"], ["in 2"]]));
+  test("from the command line", () => assert.deepEqual(split("echo", ":::", "a", "b"), [["a"], ["b"]]));
+  test("every one with every other", () =>
+    assert.deepEqual(split("x", ":::", "a", "b", ":::", "1", "2"), [
+      ["a", "1"],
+      ["a", "2"],
+      ["b", "1"],
+      ["b", "2"],
+    ]));
+  test("linked, one by one, the shorter list again from its start", () =>
+    assert.deepEqual(split("x", ":::", "a", "b", "c", ":::+", "1", "2"), [
+      ["a", "1"],
+      ["b", "2"],
+      ["c", "1"],
+    ]));
+  test("from files", () => assert.deepEqual(split("x", "::::", "file", "-"), [["f1"], ["in 1"], ["in 2"]]));
+
+  const cases: readonly [string, string][] = [
+    ["{}", "a/b.c"],
+    ["{0}-{1}", "a/b.c-x"],
+    ["{.%}", "a/b"],
+    ["{./}", "b.c"],
+    ["{./%}", "b"],
+    ["{.//}", "a"],
+    ["{1.//}", ""],
+    ["{seq} {seq1}", "4 5"],
+    ["{cc} {{id}}", "{cc} {{id}}"],
+  ];
+  for (const [template, text] of cases)
+    test(template, () => assert.equal(substituteInputs(template, ["a/b.c", "x"], 4), text));
+  test("an unknown one is a mistake", () =>
+    assert.throws(() => substituteInputs("{//}", ["a"], 0), /Invalid replacement string in command: '\{\/\/\}'/));
+});

@@ -68,6 +68,8 @@ export interface LeaderSnapshot {
 export class Leader {
   readonly index: BlobIndex;
   readonly #namespaces = new Map<string, Namespace>();
+  /** Whether commits of one turn may share a version. */
+  mergesCommits = true;
   /** The blobref of the empty directory: where a new namespace begins. */
   readonly emptyRef: string;
   #number: number;
@@ -213,7 +215,7 @@ export class Leader {
     for (;;) {
       const commit = namespace.queue[commits.length + failed.length];
       if (commit === undefined) break;
-      const isAlone = (commit.request.flags & CommitFlag.NoMerge) !== 0;
+      const isAlone = !this.mergesCommits || (commit.request.flags & CommitFlag.NoMerge) !== 0;
       if (isAlone && commits.length > 0) break;
       try {
         draft ??= new Draft(this.index, before.rootref);

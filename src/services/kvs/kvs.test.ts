@@ -121,6 +121,17 @@ test("no-merge commits have versions of their own", async (t) => {
   );
 });
 
+test("a leader told not to merge gives every commit a version; unknown arguments are refused", async (t) => {
+  const [broker] = makeBrokers();
+  await broker!.load(contentModule);
+  await assert.rejects(broker!.load(kvsModule, ["badopt"]), fails("EINVAL"));
+  await broker!.load(kvsModule, ["transaction-merge=0"]);
+  t.after(() => stopStorage([broker!]));
+  const kvs = new Kvs(broker!.connect());
+  const versions = (await Promise.all([1, 2, 3].map((value) => kvs.put("k", value)))).map(({ rootseq }) => rootseq);
+  assert.deepEqual(versions, [1, 2, 3]);
+});
+
 test("keys are taken with any number of dots; writing goes through links, over values", async (t) => {
   const kvs = await oneBroker(t);
   await kvs.commit(new KvsTransaction().putText("..a..b.", "1").mkdir("dir").symlink("link", "dir"));

@@ -67,11 +67,17 @@ export class LeaderService implements RunningModule {
   }
 
   /** Restores what the last checkpoint and the redo log hold. */
-  static async start(context: ModuleContext, index: BlobIndex, loader: BlobLoader): Promise<LeaderService> {
+  static async start(
+    context: ModuleContext,
+    index: BlobIndex,
+    loader: BlobLoader,
+    mergesCommits: boolean,
+  ): Promise<LeaderService> {
     const { handle, ownerUserid, ports } = context;
     const warn = (text: string): void => context.log(LogLevel.warning, text);
     const saved = await readCheckpoint(handle, ownerUserid);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
+    leader.mergesCommits = mergesCommits;
     const directory = context.attribute("statedir") ?? context.attribute("rundir");
     let log: LogStore | null = null;
     if (directory !== null) {

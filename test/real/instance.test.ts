@@ -62,7 +62,8 @@ test("kill -9 of flux start leaves nothing running", async () => {
 test("kill -9 of a leaf broker costs only the jobs on it", async () => {
   const { run, flux: command } = await startInstance("-s4", "-Stbon.topo=kary:2");
   await using _ = run;
-  const pid = Number(command("exec", "-r", "3", "flux", "getattr", "broker.pid").stdout);
+  const pid = Number(command("exec", "-r", "3", flux, "getattr", "broker.pid").stdout);
+  assert.ok(pid > 1);
   const doomed = command("submit", "-N1", "--requires=rank:3", "sleep", "1000").stdout.trim();
   const safe = command("submit", "-N1", "--requires=rank:2", "sleep", "1000").stdout.trim();
   for (const id of [doomed, safe]) assert.equal(command("job", "wait-event", id, "start").code, 0);
@@ -84,6 +85,7 @@ test("kill -9 of rank 0: nothing is left running, and its statedir has every com
     for (let index = 0; index < 5; index++) assert.equal(command("kvs", "put", `survives.k${index}=${index}`).code, 0);
     const held = command("submit", "--urgency=hold", "true").stdout.trim();
     const pid = Number(command("getattr", "broker.pid").stdout);
+    assert.ok(pid > 1);
     process.kill(pid, "SIGKILL");
     await run.finished;
     await run.gone(GONE_MS);

@@ -4,7 +4,7 @@
  * Invariant: a module is in the list from the moment its start begins until its stop has ended, so a name is never used
  * twice at once; what it had registered or called is cleaned up by its port.
  */
-import { FluxError } from "../base/errors.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Role } from "../protocol/message.ts";
@@ -99,7 +99,14 @@ export class ModuleHost {
 
   /** Hands a new configuration to every service. Rejects with the first refusal. */
   async configure(config: JsonObject): Promise<void> {
-    for (const loaded of this.#modules.values()) await loaded.running?.configure?.(config);
+    for (const [name, loaded] of this.#modules) {
+      try {
+        await loaded.running?.configure?.(config);
+      } catch (error) {
+        if (!isFluxError(error)) throw error;
+        throw new FluxError(error.errnum, `error updating ${name}: ${error.message}`, { cause: error });
+      }
+    }
   }
 
   #serverFor(name: string, handle: Handle): Server {

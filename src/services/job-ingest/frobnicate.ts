@@ -20,10 +20,18 @@ export const NO_DEFAULTS: Defaults = { system: {}, queues: null };
 export function defaultsOf(config: JsonObject): Defaults {
   const table = config["queues"];
   const queues = new Map<string, { system: JsonObject; requires: string[] }>();
+  const parents = new Map<string, string>();
   for (const [name, queue] of isJsonObject(table) ? Object.entries(table) : []) {
     if (!isJsonObject(queue)) throw new FluxError("EINVAL", `queues.${name} must be a table`);
     const requires = Array.isArray(queue["requires"]) ? (queue["requires"] as string[]) : [];
     queues.set(name, { system: systemDefaults(queue, `queues.${name}.`), requires });
+    if (typeof queue["parent"] === "string") parents.set(name, queue["parent"]);
+  }
+  // A virtual queue has its parent's resources, and its parent's defaults where it has none of its own (RFC 33).
+  for (const [name, parentName] of parents) {
+    const parent = queues.get(parentName);
+    if (parent === undefined) continue;
+    queues.set(name, { system: { ...parent.system, ...queues.get(name)!.system }, requires: parent.requires });
   }
   return { system: systemDefaults(config, ""), queues: queues.size === 0 ? null : queues };
 }

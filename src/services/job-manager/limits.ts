@@ -22,13 +22,20 @@ export class Limits {
   #general: LimitSet = { max: {}, min: {} };
   #byQueue = new Map<string, LimitSet>();
 
-  /** Reads `policy.limits` and `queues.NAME.policy.limits`. Throws EINVAL with the key that is wrong. */
+  /**
+   * Reads `policy.limits` and `queues.NAME.policy.limits`; what a virtual queue does not limit, its parent may. Throws
+   * EINVAL with the key that is wrong.
+   */
   configure(config: JsonObject): void {
     const general = limitsOf(config, "");
     const byQueue = new Map<string, LimitSet>();
     const queues = config["queues"];
     for (const [name, queue] of isJsonObject(queues) ? Object.entries(queues) : [])
       if (isJsonObject(queue)) byQueue.set(name, limitsOf(queue, `queues.${name}.`));
+    for (const [name, queue] of isJsonObject(queues) ? Object.entries(queues) : []) {
+      const parent = isJsonObject(queue) && typeof queue["parent"] === "string" ? byQueue.get(queue["parent"]) : null;
+      if (parent != null) byQueue.set(name, inherit(byQueue.get(name)!, parent));
+    }
     this.#general = general;
     this.#byQueue = byQueue;
   }
@@ -62,6 +69,10 @@ export class Limits {
       `requested duration (${asked}) exceeds policy limit of ${formatDuration(limit)}${suffix}`,
     );
   }
+}
+
+function inherit(own: LimitSet, parent: LimitSet): LimitSet {
+  return { ...parent, ...own, max: { ...parent.max, ...own.max }, min: { ...parent.min, ...own.min } };
 }
 
 function isUnset({ max, min }: LimitSet): boolean {

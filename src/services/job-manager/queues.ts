@@ -14,6 +14,8 @@ interface Queue {
   readonly name: string;
   /** Properties that the queue's resources have. */
   readonly requires: readonly string[];
+  /** The queue whose resources this one shares under another name (RFC 33); null where it has its own. */
+  readonly parent: string | null;
   enabled: boolean;
   started: boolean;
   disableReason: string | null;
@@ -22,8 +24,11 @@ interface Queue {
   isStopTemporary: boolean;
 }
 
+const RESTART_REASON = "Automatically stopped due to restart";
+
 export class Queues {
   #queues = new Map<string, Queue>();
+  #stopOnRestart = false;
 
   constructor() {
     this.#queues.set("", anonymousQueue());
@@ -42,19 +47,23 @@ export class Queues {
   configure(config: JsonObject): void {
     const table = config["queues"];
     const next = new Map<string, Queue>();
+    const stopOnRestart = stopOnRestartOf(config["job-manager"]);
     if (table !== undefined && !isJsonObject(table)) throw new FluxError("EINVAL", "queues must be a table");
     for (const [name, value] of Object.entries(table ?? {}).sort(([left], [right]) => (left < right ? -1 : 1))) {
-      const requires = requiresOf(name, value);
+      const parent = parentOf(name, value, table!);
+      const requires = parent === null ? requiresOf(name, value) : requiresOf(parent, table![parent]);
       const old = this.#queues.get(name);
-      next.set(name, old === undefined ? namedQueue(name, requires) : { ...old, requires });
+      next.set(name, old === undefined ? namedQueue(name, requires, parent) : { ...old, requires, parent });
     }
+    this.#stopOnRestart = stopOnRestart;
     if (next.size === 0) next.set("", this.#queues.get("") ?? anonymousQueue());
     this.#queues = next;
   }
 
   isStarted(name: string): boolean {
     // A job may name a queue that the configuration has lost meanwhile: it waits.
-    return this.#queues.get(name)?.started ?? false;
+    const queue = this.#queues.get(name);
+    return queue !== undefined && queue.started && this.#isParentStarted(queue);
   }
 
   requires(name: string): readonly string[] {
@@ -85,6 +94,10 @@ export class Queues {
       answer["start"] = false;
       answer["stop_reason"] = "Scheduler is offline";
       answer["blocked"] = blocked;
+    } else if (queue.started && !this.#isParentStarted(queue)) {
+      answer["start"] = false;
+      answer["stop_reason"] = `parent queue '${queue.parent}' is stopped`;
+      answer["blocked"] = "parent";
     }
     return answer;
   }
@@ -99,7 +112,10 @@ export class Queues {
     }
   }
 
-  /** Lets queues hand jobs to the scheduler, or not. Returns the names of the queues. Throws EINVAL. */
+  /**
+   * Lets queues hand jobs to the scheduler, or not. Returns the names of the queues that this concerns, virtual queues of
+   * a parent included. Throws EINVAL.
+   */
   start(
     selection: { name: string | null; all: boolean },
     started: boolean,
@@ -112,7 +128,9 @@ export class Queues {
       queue.stopReason = started ? null : reason;
       queue.isStopTemporary = !started && isTemporary;
     }
-    return queues.map(({ name }) => name);
+    const names = new Set(queues.map(({ name }) => name));
+    for (const { name, parent } of this.#queues.values()) if (parent !== null && names.has(parent)) names.add(name);
+    return [...names];
   }
 
   /** What is kept over a restart (key `checkpoint.job-manager`). */
@@ -137,7 +155,14 @@ export class Queues {
       queue.started = start;
       queue.disableReason = typeof disable_reason === "string" ? disable_reason : null;
       queue.stopReason = typeof stop_reason === "string" ? stop_reason : null;
+      if (!start || !this.#stopOnRestart) continue;
+      queue.started = false;
+      queue.stopReason = RESTART_REASON;
     }
+  }
+
+  #isParentStarted(queue: Queue): boolean {
+    return queue.parent === null || (this.#queues.get(queue.parent)?.started ?? false);
   }
 
   #find(name: string): Queue {
@@ -158,10 +183,11 @@ function anonymousQueue(): Queue {
   return { ...namedQueue("", []), started: true };
 }
 
-function namedQueue(name: string, requires: readonly string[]): Queue {
+function namedQueue(name: string, requires: readonly string[], parent: string | null = null): Queue {
   return {
     name,
     requires,
+    parent,
     enabled: true,
     started: false,
     disableReason: null,
@@ -177,4 +203,25 @@ function requiresOf(name: string, value: JsonValue | undefined): string[] {
   if (!Array.isArray(requires) || requires.some((property) => typeof property !== "string"))
     throw new FluxError("EINVAL", `queues.${name}.requires must be an array of strings`);
   return requires as string[];
+}
+
+function parentOf(name: string, value: JsonValue | undefined, table: JsonObject): string | null {
+  const parent = isJsonObject(value) ? value["parent"] : undefined;
+  if (parent === undefined) return null;
+  const fail = (reason: string): never => {
+    throw new FluxError("EINVAL", `error parsing [queues.${name}] config table: ${reason}`);
+  };
+  if (typeof parent !== "string") return fail("'parent' must be a string");
+  const other = table[parent];
+  if (!isJsonObject(other)) return fail(`parent queue '${parent}' is not configured`);
+  if ((value as JsonObject)["requires"] !== undefined) return fail("a virtual queue must not set 'requires'");
+  if (other["parent"] !== undefined) return fail(`parent queue '${parent}' is itself a virtual queue`);
+  return parent;
+}
+
+/** `job-manager.stop-queues-on-restart`: queues that were started when the instance ended are stopped in the next one. */
+function stopOnRestartOf(table: JsonValue | undefined): boolean {
+  const value = isJsonObject(table) ? table["stop-queues-on-restart"] : undefined;
+  if (value === undefined || typeof value === "boolean") return value ?? false;
+  throw new FluxError("EINVAL", `Expected true or false, got ${typeof value === "number" ? "integer" : typeof value}`);
 }

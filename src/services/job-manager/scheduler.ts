@@ -24,6 +24,7 @@ export interface SchedulerOutput {
 
 interface Ticket {
   readonly job: Job;
+  readonly queue: string;
   readonly priority: number;
 }
 
@@ -85,7 +86,8 @@ export class SchedulerLink {
   /** Jobs with an open request, the cancelled ones included. */
   readonly #open = new Set<Job>();
   readonly #reprioritized = new Set<Job>();
-  #queuedCount = 0;
+  /** How many jobs wait in each queue. */
+  readonly #waiting = new Map<string, number>();
   /** Null while no scheduler is ready; Infinity with mode "unlimited". */
   #limit: number | null = null;
   /** What was freed between a scheduler's hello and its being ready; null at other times. */
@@ -99,9 +101,11 @@ export class SchedulerLink {
   get isReady(): boolean {
     return this.#limit !== null;
   }
-  /** Jobs that wait for their turn to ask. */
+  /** Jobs that wait for their turn to ask; those of stopped queues do not. */
   get queuedCount(): number {
-    return this.#queuedCount;
+    let count = 0;
+    for (const [queue, waiting] of this.#waiting) if (this.#isStarted(queue)) count += waiting;
+    return count;
   }
   /** Jobs whose request the scheduler has. */
   get pendingCount(): number {
@@ -137,11 +141,11 @@ export class SchedulerLink {
   }
 
   enqueue(job: Job): void {
-    const ticket: Ticket = { job, priority: job.priority };
+    const queue = queueOf(job);
+    const ticket: Ticket = { job, queue, priority: job.priority };
     job.ticket = ticket;
     job.allocation = "queued";
-    this.#queuedCount += 1;
-    const queue = queueOf(job);
+    this.#waiting.set(queue, (this.#waiting.get(queue) ?? 0) + 1);
     let heap = this.#queues.get(queue);
     if (heap === undefined) this.#queues.set(queue, (heap = new TicketHeap()));
     heap.push(ticket);
@@ -150,9 +154,8 @@ export class SchedulerLink {
   /** Takes a job out of the queue, or asks the scheduler to give its request up. */
   withdraw(job: Job): void {
     if (job.allocation === "queued") {
-      job.ticket = null;
+      this.#takeTicket(job);
       job.allocation = "none";
-      this.#queuedCount -= 1;
     } else if (job.allocation === "pending") {
       job.allocation = "canceling";
       this.#output.tellScheduler("sched.cancel", { id: job.id });
@@ -190,10 +193,16 @@ export class SchedulerLink {
     }
   }
 
-  #request(job: Job): void {
+  #takeTicket(job: Job): void {
+    // A job's queue may have changed since: the ticket knows where it waited.
+    const { queue } = job.ticket as Ticket;
     job.ticket = null;
+    this.#waiting.set(queue, this.#waiting.get(queue)! - 1);
+  }
+
+  #request(job: Job): void {
+    this.#takeTicket(job);
     job.allocation = "pending";
-    this.#queuedCount -= 1;
     this.#open.add(job);
     this.#output.requestAllocation({
       id: job.id,

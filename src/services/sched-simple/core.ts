@@ -41,7 +41,8 @@ export class SchedulerCore {
   /** What a jobspec asks for. Throws FluxError EINVAL: it is malformed, or more than there is. */
   check(jobspec: JsonObject): JobRequest {
     const request = requestOf(jobspec, this.#parseConstraint);
-    if (!this.pool.isSatisfiable(request)) throw new FluxError("EINVAL", "unsatisfiable request");
+    const shortage = this.pool.shortage(request);
+    if (shortage !== null) throw new FluxError("EINVAL", `unsatisfiable request: ${shortage}`);
     return request;
   }
 

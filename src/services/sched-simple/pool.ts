@@ -155,17 +155,31 @@ export class ResourcePool {
 
   /** Whether the request could be met if every node were up and free. */
   isSatisfiable(request: ResourceRequest): boolean {
+    return this.shortage(request) === null;
+  }
+
+  /** What an empty pool lacks for a request, for a person; null where it lacks nothing. */
+  shortage(request: ResourceRequest): string | null {
     const matching = this.#matching(request.constraint);
-    let left = request.nodes > 0 ? request.nodes : request.slots;
+    const wanted = request.nodes > 0 ? request.nodes : request.slots;
+    let found = 0;
     for (const [index, node] of this.#nodes.entries()) {
       if (node.isRemoved || (matching !== null && !matching.has(index))) continue;
       const { cores, gpus } = node.inventory;
       const slots = slotsIn(cores.length, gpus.length, request);
-      if (request.nodes === 0) left -= slots;
-      else if (slots >= request.slots) left--;
-      if (left <= 0) return true;
+      if (request.nodes === 0) found += slots;
+      else if (slots >= request.slots) found++;
+      if (found >= wanted) return null;
     }
-    return left <= 0;
+    const scope = matching === null ? "there" : "its constraints leave";
+    const { coresPerSlot, gpusPerSlot } = request;
+    const count = request.nodes > 0 ? request.slots : 1;
+    const each = [
+      `${count * coresPerSlot} core(s)`,
+      ...(gpusPerSlot > 0 ? [`${count * gpusPerSlot} GPU(s)`] : []),
+    ].join(" and ");
+    const unit = request.nodes > 0 ? "node(s)" : "slot(s)";
+    return `it needs ${wanted} ${unit} with ${each}, ${matching === null ? `${scope} are` : scope} ${found}`;
   }
 
   #choose(request: ResourceRequest): NodeShare[] | null {

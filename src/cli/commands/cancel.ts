@@ -1,5 +1,6 @@
 /** `flux cancel`: cancel jobs, by id or many at once. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { Integer } from "../../base/json.ts";
 import { cancelJob, raiseAll } from "../../sdk/jobs.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText, parseJobId } from "../jobs/client.ts";
@@ -44,7 +45,7 @@ async function run(context: CommandContext): Promise<number> {
 
 async function cancelByIds(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const ids = operands.map(parseJobId);
+  const ids = operands.map((text) => jobIdOperand(context, text));
   if (options.has("dry-run")) throw new FluxError("EINVAL", "--dry-run not supported with list of jobids");
   const handle = await context.open();
   const note = options.text("message") ?? undefined;
@@ -61,6 +62,16 @@ async function cancelByIds(context: CommandContext): Promise<number> {
     }),
   );
   return failed ? 1 : 0;
+}
+
+/** What is no job id is a fault of the command line, like an unknown option. */
+function jobIdOperand(context: CommandContext, text: string): Integer {
+  try {
+    return parseJobId(text);
+  } catch (error) {
+    if (isFluxError(error)) context.failUsage(`argument JOBID...: invalid JobID value: '${text}'`);
+    throw error;
+  }
 }
 
 async function cancelMany(context: CommandContext): Promise<number> {

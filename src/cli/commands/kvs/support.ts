@@ -21,9 +21,15 @@ export async function orFail<T>(context: CommandContext, about: string, action: 
   try {
     return await action();
   } catch (error) {
-    if (error instanceof FluxError) context.fail(`${about}: ${error.message}`);
+    if (error instanceof FluxError) context.fail(`${about}: ${error.message}${remedyOf(context, error)}`);
     throw error;
   }
+}
+
+/** The one thing behind ENOTSUP that a user can mend: a namespace that is not there. */
+function remedyOf(context: CommandContext, error: FluxError): string {
+  if (!error.is("ENOTSUP") || error.hasText) return "";
+  return `: namespace '${namespaceOf(context)}' does not exist, see 'flux kvs namespace list'`;
 }
 
 /** The reference of `--at`, or undefined. Throws EINVAL where it is no directory reference. */

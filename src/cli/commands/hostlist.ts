@@ -165,7 +165,9 @@ function nth(context: CommandContext, hosts: Hostlist): Hostlist {
   const fromEnd = text.startsWith("-");
   const ids = parseIds(context, fromEnd ? text.slice(1) : text);
   const places = [...ids].map((id) => (fromEnd ? hosts.count - id : id)).sort((left, right) => left - right);
-  return Hostlist.from(places.map((place) => hosts.nth(place) ?? context.fail("Hostlist index out of range")));
+  return Hostlist.from(
+    places.map((place) => (place < 0 ? undefined : hosts.nth(place)) ?? context.fail("Hostlist index out of range")),
+  );
 }
 
 function parseIds(context: CommandContext, text: string): Idset {

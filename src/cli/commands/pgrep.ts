@@ -16,7 +16,7 @@ import { attributesOfFields, jobField, jobFieldHeading, type JobRecord } from ".
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../jobs/selection.ts";
 import { parseUser } from "../jobs/users.ts";
 import { OutputFormat, splitSort } from "../output/format-string.ts";
-import { findFormat, type NamedFormat } from "../output/named-formats.ts";
+import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 
 const EXIT_USAGE = 2;
 const ENTRIES_DEFAULT = 1000;
@@ -96,13 +96,15 @@ const pgrep: Command = defineCommand({
   async run(context): Promise<number> {
     const { options, host } = context;
     const requested = options.text("format") ?? host.env["FLUX_PGREP_FORMAT_DEFAULT"] ?? "default";
-    const format = new OutputFormat(
-      splitSort(findFormat("flux-jobs", requested, FORMATS, host.env)).format,
-      jobFieldHeading,
-    );
+    const special = await formatHelp("flux-jobs", "flux-jobs", requested, FORMATS, host.env);
+    if (special !== null) {
+      context.out(special);
+      return 0;
+    }
+    const format = userFormat(splitSort(await findFormat("flux-jobs", requested, FORMATS, host.env)).format);
     const { jobs } = await matching(context, attributesOfFields(format.fields));
     const { header, lines } = format.table(jobs.map((job) => (name: string) => jobField(job, name)));
-    if (options.has("format") && !options.has("no-header")) context.out(`${header}\n`);
+    if (requested !== "default" && !options.has("no-header")) context.out(`${header}\n`);
     for (const line of lines) if (line !== null) context.out(`${line}\n`);
     return jobs.length === 0 ? 1 : 0;
   },
@@ -125,6 +127,15 @@ const pkill: Command = defineCommand({
 });
 
 export const commands: Readonly<Record<string, Command>> = { pgrep, pkill };
+
+function userFormat(format: string): OutputFormat {
+  try {
+    return new OutputFormat(format, jobFieldHeading);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError("EINVAL", `Error in user format: ${error.message}`, { cause: error });
+  }
+}
 
 async function matching(
   context: CommandContext,

@@ -172,9 +172,9 @@ const list: Command = {
 async function listQueues(context: CommandContext): Promise<void> {
   const { options, host } = context;
   const requested = options.text("format") ?? host.env["FLUX_QUEUE_LIST_FORMAT_DEFAULT"] ?? "default";
-  const special = formatHelp("flux-queue", "flux-queue", requested, QUEUE_FORMATS, host.env);
+  const special = await formatHelp("flux-queue", "flux-queue", requested, QUEUE_FORMATS, host.env);
   if (special !== null) return context.out(special.replace(/^\[formats\./, "[list.formats."));
-  const { keys, format } = splitSort(findFormat("flux-queue", requested, QUEUE_FORMATS, host.env));
+  const { keys, format } = splitSort(await findFormat("flux-queue", requested, QUEUE_FORMATS, host.env));
   const output = new OutputFormat(format, queueFieldHeading);
   const handle = await context.open();
   const fields = [...output.fields, ...keys.map((key) => key.replace(/^-/, ""))];

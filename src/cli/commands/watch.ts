@@ -1,16 +1,19 @@
 /** `flux watch`: the output of jobs, of past ones too, and how they end. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
+import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
-import { parseJobId } from "../jobs/client.ts";
 import { fetchJob, listRecords } from "../jobs/listing.ts";
+import type { JobRecord } from "../jobs/record.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../jobs/selection.ts";
 import { watchJob } from "../jobs/watch.ts";
 import { SubmissionProgress } from "../output/progress.ts";
 import { parseDateTime } from "../submission/times.ts";
 
 const COUNT_DEFAULT = 1000;
+const EXIT_USAGE = 2;
+const ATTRS = ["state", "t_submit"];
 
 export const command: Command = defineCommand({
   name: "watch",
@@ -60,21 +63,34 @@ async function run(context: CommandContext): Promise<number> {
       "EINVAL",
       "At least one job selection option is required\nTry 'flux watch --help' for more information.",
     );
+  const ids = operands.map((text) => jobIdOf(context, text));
+  const since = sinceOf(context);
+  if (ids.length > 0 && selects) context.err("flux-watch: WARNING: Filtering options ignored with jobid list\n");
   const handle = await context.open();
-  const ids = operands.length > 0 ? await knownIds(context, handle) : await selectedIds(context, handle);
-  if (ids.length === 0) {
+  const jobs = ids.length > 0 ? await knownJobs(context, handle, ids) : await selectedJobs(context, handle, since);
+  if (jobs.length === 0) {
     context.err("flux-watch: INFO: No matching jobs\n");
     return 0;
   }
+  if (options.has("verbose")) context.err(`flux-watch: INFO: Watching ${jobs.length} jobs\n`);
+  return watchAll(context, handle, jobs);
+}
+
+async function watchAll(context: CommandContext, handle: Handle, jobs: readonly JobRecord[]): Promise<number> {
+  const { options } = context;
+  const progress = progressOf(context);
+  progress?.expect(jobs.length);
+  const origin = Math.min(...jobs.map((job) => job.number("t_submit")));
   const verbosity = options.count("verbose");
-  if (verbosity > 0) context.err(`flux-watch: INFO: Watching ${ids.length} jobs\n`);
-  const progress =
-    options.has("progress") && context.stdoutIsTerminal ? new SubmissionProgress(context, options.has("jps")) : null;
-  progress?.expect(ids.length);
   const codes = await Promise.all(
-    ids.map(async (id) => {
-      const code = await watchJob(context, handle, id, { label: options.has("label-io"), verbosity });
-      progress?.done(code);
+    jobs.map(async ({ id }) => {
+      let ran = false;
+      const started = (): void => {
+        ran = true;
+        progress?.started();
+      };
+      const code = await watchJob(context, handle, id, { label: options.has("label-io"), verbosity, origin, started });
+      progress?.done(code, ran);
       return code;
     }),
   );
@@ -82,30 +98,51 @@ async function run(context: CommandContext): Promise<number> {
   return Math.max(...codes);
 }
 
-async function knownIds(context: CommandContext, handle: Handle): Promise<Integer[]> {
+function progressOf(context: CommandContext): SubmissionProgress | null {
+  const { options } = context;
+  if (!options.has("progress")) return null;
+  if (context.stdoutIsTerminal) return new SubmissionProgress(context, options.has("jps"));
+  context.err("flux-watch: WARNING: stdout is not a tty. Ignoring --progress option\n");
+  return null;
+}
+
+function jobIdOf(context: CommandContext, text: string): Integer {
+  return tryParseFluid(text) ?? context.failUsage(`argument JOBID: invalid JobID value: '${text}'`);
+}
+
+/** The time of `--since`; null where it is not given. */
+function sinceOf(context: CommandContext): number | null {
+  const text = context.options.text("since");
+  if (text === null) return null;
+  const now = Date.now() / 1000;
+  const since = parseDateTime(text, now);
+  if (since === null) return context.fail(`--since: invalid value '${text}'`, EXIT_USAGE);
+  if (since > now) return context.fail(`--since=${text} appears to be in the future`, EXIT_USAGE);
+  return since;
+}
+
+/** The jobs that exist; says which do not. */
+async function knownJobs(context: CommandContext, handle: Handle, ids: readonly Integer[]): Promise<JobRecord[]> {
   const found = await Promise.all(
-    context.operands.map(async (text) => {
+    ids.map(async (id, index) => {
       try {
-        return (await fetchJob(handle, parseJobId(text), ["state"])).id;
+        return await fetchJob(handle, id, ATTRS);
       } catch (error) {
         if (!isFluxError(error)) throw error;
-        context.complain(`JobID ${text} unknown`);
+        context.complain(`JobID ${context.operands[index]} unknown`);
         return null;
       }
     }),
   );
-  return found.filter((id) => id !== null);
+  return found.filter((job) => job !== null);
 }
 
-async function selectedIds(context: CommandContext, handle: Handle): Promise<Integer[]> {
+async function selectedJobs(context: CommandContext, handle: Handle, since: number | null): Promise<JobRecord[]> {
   const { options, host } = context;
   const filter = options.has("filter") ? parseFilter(options.list("filter")) : null;
-  const text = options.text("since");
-  const since = text === null ? null : parseDateTime(text, Date.now() / 1000);
-  if (text !== null && since === null) throw new FluxError("EINVAL", `--since: invalid datetime '${text}'`);
   const all = options.has("all") || (since !== null && filter === null);
-  const jobs = await listRecords(handle, {
-    attrs: ["state"],
+  return listRecords(handle, {
+    attrs: ATTRS,
     constraint: selectionConstraint({
       userid: host.uid,
       states: all ? ALL_STATES : (filter?.states ?? DEFAULT_STATES),
@@ -117,5 +154,4 @@ async function selectedIds(context: CommandContext, handle: Handle): Promise<Int
     maxEntries: options.integer("count") ?? COUNT_DEFAULT,
     ...(since !== null && { since }),
   });
-  return jobs.map((job) => job.id);
 }

@@ -17,30 +17,47 @@ export interface WatchStyle {
   readonly label: boolean;
   /** 0: output only; 1: the end of jobs too; 2: every event. */
   readonly verbosity: number;
+  /** The time from which events are told, in seconds since the epoch; that of the job's first event by default. */
+  readonly origin?: number;
+  /** Called when the job begins to run. */
+  readonly started?: () => void;
 }
 
 /** Shows the output of a job and waits for its end; resolves with its exit code. */
 export async function watchJob(log: WatchLog, handle: Handle, id: Integer, style: WatchStyle): Promise<number> {
   const output = watchOutput(log, handle, id, style.label);
-  const code = await watchEvents(log, handle, id, style.verbosity);
+  const execution = style.verbosity > 1 ? watchExecution(log, handle, id, style) : null;
+  const code = await watchEvents(log, handle, id, style);
   await output;
+  await execution;
   return code;
 }
 
-function watchEvents(log: WatchLog, handle: Handle, id: Integer, verbosity: number): Promise<number> {
+function watchEvents(log: WatchLog, handle: Handle, id: Integer, style: WatchStyle): Promise<number> {
   const outcome = new JobOutcome();
-  const teller = new EventTeller(log, id, verbosity);
+  const teller = new EventTeller(log, id, style.verbosity, style.origin);
   return new Promise((resolve) => {
     watchEventlog(handle, id, "eventlog", {
       event: (event) => {
         outcome.apply(event);
         teller.tell(event);
+        if (event.name === "start") style.started?.();
       },
       end: (error) => {
         if (error !== null) log.err(`${jobIdText(id)}: ${error.message}\n`);
         resolve(error === null ? outcome.exitCode() : 1);
       },
     });
+  });
+}
+
+/** Tells what the job shell says of its own events. */
+function watchExecution(log: WatchLog, handle: Handle, id: Integer, style: WatchStyle): Promise<void> {
+  const teller = new EventTeller(log, id, style.verbosity, style.origin);
+  const event = (entry: JobEvent): void => teller.tell({ ...entry, name: `exec.${entry.name}` });
+  return new Promise((resolve) => {
+    // A job that never ran has no such log.
+    watchEventlog(handle, id, "guest.exec.eventlog", { event, end: () => resolve() }, { waitcreate: true });
   });
 }
 
@@ -70,8 +87,9 @@ export class EventTeller {
   readonly #verbosity: number;
   #origin: number | null = null;
 
-  constructor(log: WatchLog, id: Integer, verbosity: number) {
+  constructor(log: WatchLog, id: Integer, verbosity: number, origin: number | null = null) {
     this.#log = log;
+    this.#origin = origin;
     this.#id = id;
     this.#verbosity = verbosity;
   }
@@ -83,7 +101,9 @@ export class EventTeller {
     const head = `${jobIdText(this.#id)}: ${seconds.toFixed(3)}s: `;
     const context = event.context === undefined ? "" : stringifyJson(event.context);
     if (this.#verbosity > 1) this.#log.err(`${head}${event.name} ${context}\n`);
-    if (event.name === "finish") this.#log.err(`${head}complete: status=${String(event.context?.["status"])}\n`);
+    const status = event.context?.["status"];
+    if (event.name === "finish")
+      this.#log.err(`${head}${status === 0 ? "complete" : "failed"}: status=${String(status)}\n`);
   }
 }
 

@@ -10,6 +10,7 @@ export class SubmissionProgress {
   readonly #showRate: boolean;
   readonly #began = performance.now();
   #total = 0;
+  #running = 0;
   #done = 0;
   #failed = 0;
   #timer: NodeJS.Timeout | null;
@@ -24,8 +25,15 @@ export class SubmissionProgress {
     this.#total += jobs;
   }
 
-  done(exitCode: number): void {
+  /** A job began to run. */
+  started(): void {
+    this.#running++;
+  }
+
+  /** A job is over; `ran` where it was said to have begun. */
+  done(exitCode: number, ran = false): void {
     this.#done++;
+    if (ran) this.#running--;
     if (exitCode !== 0) this.#failed++;
   }
 
@@ -42,7 +50,7 @@ export class SubmissionProgress {
     const share = this.#total === 0 ? 0 : this.#done / this.#total;
     const filled = Math.round(share * BAR_WIDTH);
     const bar = `${"█".repeat(filled)}${" ".repeat(BAR_WIDTH - filled)}`;
-    const counts = `PD:${this.#total - this.#done} CD:${this.#done - this.#failed} F:${this.#failed}`;
+    const counts = `PD:${this.#total - this.#done - this.#running} R:${this.#running} CD:${this.#done - this.#failed} F:${this.#failed}`;
     const rate = this.#showRate ? ` ${(this.#done / Math.max(seconds, 1e-3)).toFixed(1)} job/s` : "";
     this.#context.out(
       `${ERASE}${counts} │${bar}│ ${(share * 100).toFixed(1).padStart(5)}% (${seconds.toFixed(1)} s${rate})`,

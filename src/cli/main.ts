@@ -56,7 +56,7 @@ function namesOf(word: string): string[] | null {
     const exact = fitting.find((name) => name === word.slice(2));
     return exact !== undefined ? [exact] : fitting.length === 1 ? fitting : null;
   }
-  const names = [...word.slice(1)].map((letter) => OPTIONS[letter]);
+  const names = Array.from(word.slice(1), (letter) => OPTIONS[letter]);
   return names.every((name) => name !== undefined) ? names : null;
 }
 

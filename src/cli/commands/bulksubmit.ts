@@ -3,10 +3,10 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
-import { SubmissionProgress } from "../output/progress.ts";
+import { progressOf, waiterOf } from "./submit.ts";
 import { BulkSubmitter } from "../submission/bulk.ts";
 import { splitInputs, substituteInputs } from "../submission/bulk-template.ts";
-import { LogFiles } from "../submission/log-files.ts";
+import { jobLog } from "../submission/job-log.ts";
 import { BULKSUBMIT_OPTIONS } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
 import { submissionSource } from "../submission/source.ts";
@@ -43,23 +43,19 @@ async function run(context: CommandContext): Promise<number> {
     return 0;
   }
   const handle = await context.open();
-  const watch = options.has("watch");
-  const progress =
-    options.has("progress") && context.stdoutIsTerminal ? new SubmissionProgress(context, options.has("jps")) : null;
-  progress?.expect(lines.reduce((sum, line) => sum + replicaCount(line.options), 0));
-  const bulk = new BulkSubmitter(context, handle, {
-    quiet: options.has("quiet"),
-    verbosity: options.count("verbose"),
-    waitEvent: options.text("wait-event") ?? (watch || options.has("wait") ? "clean" : null),
-    watch,
-    label: options.has("label-io"),
-    progress,
-  });
-  const logs = new LogFiles(context);
+  const [waiter, progress, log] = await Promise.all([
+    waiterOf(context, handle),
+    progressOf(
+      context,
+      lines.reduce((sum, line) => sum + replicaCount(line.options), 0),
+    ),
+    jobLog(context),
+  ]);
+  const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
   const builder = new SubmissionBuilder(submissionSource(context));
   for (const line of lines)
     for (const replica of replicas(line.options, line.command)) {
-      const room = bulk.submit(builder.build(replica), logs.for(replica.options));
+      const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
       if (room !== null) await room;
     }
   return bulk.finish();
@@ -69,7 +65,7 @@ async function run(context: CommandContext): Promise<number> {
 async function linesOf(context: CommandContext): Promise<Line[]> {
   const { options, operands } = context;
   if (operands.length === 0) throw new FluxError("EINVAL", "job command and arguments are missing");
-  const usesInput = !operands.some((word) => /^:::/.test(word)) || operands.includes("-");
+  const usesInput = !operands.some((word) => word.startsWith(":::")) || operands.includes("-");
   const input = usesInput ? utf8Decode(await context.readInput()) : "";
   const source = submissionSource(context);
   const split = (text: string): string[] => splitText(text, options.text("sep"));

@@ -137,12 +137,13 @@ export const command: Command = defineCommand({
 async function run(context: CommandContext): Promise<number> {
   const { options } = context;
   const requested = options.text("format") ?? context.host.env["FLUX_JOBS_FORMAT_DEFAULT"] ?? "default";
-  const special = formatHelp("flux-jobs", "flux-jobs", requested, FORMATS, context.host.env);
+  const special = await formatHelp("flux-jobs", "flux-jobs", requested, FORMATS, context.host.env);
   if (special !== null) {
     context.out(special);
     return 0;
   }
-  const listing = new Listing(context, requested);
+  const format = await findFormat("flux-jobs", requested, FORMATS, context.host.env);
+  const listing = new Listing(context, format);
   const handle = await context.open();
   if (options.has("stats-only")) return printStats(context, handle);
   if (options.has("json")) return listing.json(handle);
@@ -156,9 +157,9 @@ class Listing {
   readonly #color: boolean;
   #exitCode = 0;
 
-  constructor(context: CommandContext, requested: string) {
+  constructor(context: CommandContext, chosen: string) {
     this.#context = context;
-    const { keys, format } = splitSort(findFormat("flux-jobs", requested, FORMATS, context.host.env));
+    const { keys, format } = splitSort(chosen);
     const sort = context.options.text("sort");
     this.#sortKeys = sort === null ? keys : sort.split(",");
     try {

@@ -89,20 +89,20 @@ const FORCE: OptionSpec = {
 const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, and leave what is known of them" };
 
 /** The format that `-o` names or is; null after the list of formats was printed. */
-function formatOf(
+async function formatOf(
   context: CommandContext,
   formats: Readonly<Record<string, NamedFormat>>,
   headings: Readonly<Record<string, string>>,
-): OutputFormat | null {
+): Promise<OutputFormat | null> {
   const { env } = context.host;
   const given = context.options.text("format") ?? "default";
-  return guarded(context, () => {
-    const help = formatHelp(context.program, "flux-resource", given, formats, env);
-    if (help === null)
-      return new OutputFormat(findFormat("flux-resource", given, formats, env), (name) => headings[name] ?? null);
+  const help = await formatHelp(context.program, "flux-resource", given, formats, env);
+  if (help !== null) {
     context.out(help);
     return null;
-  });
+  }
+  const format = await findFormat("flux-resource", given, formats, env);
+  return guarded(context, () => new OutputFormat(format, (name) => headings[name] ?? null));
 }
 
 /** Ends the command with the sentence of an operating error. */
@@ -140,7 +140,7 @@ function includedRanks(context: CommandContext, all: ResourceSet, config: JsonOb
 
 async function list(context: CommandContext): Promise<void> {
   const { options } = context;
-  const format = formatOf(context, LIST_FORMATS, LIST_HEADINGS);
+  const format = await formatOf(context, LIST_FORMATS, LIST_HEADINGS);
   if (format === null) return;
   const handle = await context.open();
   const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
@@ -171,7 +171,7 @@ async function info(context: CommandContext): Promise<void> {
 }
 
 async function status(context: CommandContext): Promise<void> {
-  const format = formatOf(context, STATUS_FORMATS, STATUS_HEADINGS);
+  const format = await formatOf(context, STATUS_FORMATS, STATUS_HEADINGS);
   if (format === null) return;
   const states = guarded(context, () => parseStates(context.options.text("states")));
   const handle = await context.open();
@@ -182,7 +182,7 @@ async function status(context: CommandContext): Promise<void> {
 }
 
 async function listDrained(context: CommandContext): Promise<void> {
-  const format = formatOf(context, DRAIN_FORMATS, STATUS_HEADINGS);
+  const format = await formatOf(context, DRAIN_FORMATS, STATUS_HEADINGS);
   if (format === null) return;
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);

@@ -2,7 +2,6 @@
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob, type AttachOptions } from "../jobs/attach.ts";
 import { jobIdText, submitJob } from "../jobs/client.ts";
-import { pythonJson } from "../output/python-json.ts";
 import { RUN_OPTIONS } from "../submission/options.ts";
 import { isRanks, submissionFlags, submissionUrgency, taskJobspec } from "../submission/request.ts";
 import { submissionSource } from "../submission/source.ts";
@@ -25,6 +24,7 @@ async function run(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const jobspec = taskJobspec(options, operands, submissionSource(context));
   if (options.has("dry-run")) {
+    const { pythonJson } = await import("../output/python-json.ts");
     context.out(`${pythonJson(jobspec)}\n`);
     return 0;
   }

@@ -1,10 +1,10 @@
 /** `flux submit`: put jobs into the queue. */
 import { FluxError } from "../../base/errors.ts";
+import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
-import { SubmissionProgress } from "../output/progress.ts";
-import { pythonJson } from "../output/python-json.ts";
-import { BulkSubmitter } from "../submission/bulk.ts";
-import { LogFiles } from "../submission/log-files.ts";
+import type { SubmissionProgress } from "../output/progress.ts";
+import { BulkSubmitter, type BulkWaiter } from "../submission/bulk.ts";
+import { jobLog } from "../submission/job-log.ts";
 import { SUBMIT_OPTIONS } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
 import { isRanks } from "../submission/request.ts";
@@ -39,42 +39,44 @@ async function run(context: CommandContext): Promise<number> {
   // The first job is built before anything is opened: a mistake on the command line costs nothing.
   const submission = builder.build(first.value);
   if (options.has("dry-run")) {
+    const { pythonJson } = await import("../output/python-json.ts");
     context.out(`${pythonJson(submission.jobspec)}\n`);
     return 0;
   }
   const handle = await context.open();
-  const bulk = new BulkSubmitter(context, handle, bulkOptions(context));
-  const logs = new LogFiles(context);
-  bulk.submit(submission, logs.for(first.value.options));
+  const [waiter, progress, log] = await Promise.all([
+    waiterOf(context, handle),
+    progressOf(context, replicaCount(options)),
+    jobLog(context),
+  ]);
+  const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
+  bulk.submit(submission, log(first.value.options), first.value.label);
   for (const replica of all) {
-    const room = bulk.submit(builder.build(replica), logs.for(replica.options));
+    const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
     if (room !== null) await room;
   }
   return bulk.finish();
 }
 
-function bulkOptions(context: CommandContext): ConstructorParameters<typeof BulkSubmitter>[2] {
+/** What waits for the jobs, where they are waited for. */
+export async function waiterOf(context: CommandContext, handle: Handle): Promise<BulkWaiter | null> {
   const { options } = context;
-  const watch = options.has("watch");
-  const waitEvent = options.text("wait-event") ?? (watch || options.has("wait") ? "clean" : null);
-  return {
-    quiet: options.has("quiet"),
-    verbosity: options.count("verbose"),
-    waitEvent,
-    watch,
-    label: options.has("label-io"),
-    progress: progressOf(context),
-  };
+  if (!["wait", "wait-event", "watch"].some((name) => options.has(name))) return null;
+  const { JobWaiter, waiterOptions } = await import("../submission/bulk-waiter.ts");
+  const wanted = waiterOptions(options);
+  return wanted === null ? null : new JobWaiter(handle, wanted);
 }
 
-function progressOf(context: CommandContext): SubmissionProgress | null {
+/** The progress bar of so many jobs, where there is one. */
+export async function progressOf(context: CommandContext, jobs: number): Promise<SubmissionProgress | null> {
   const { options } = context;
   if (!options.has("progress")) return null;
   if (!context.stdoutIsTerminal) {
     context.err("flux: WARNING: stdout is not a tty. Ignoring --progress option\n");
     return null;
   }
+  const { SubmissionProgress } = await import("../output/progress.ts");
   const progress = new SubmissionProgress(context, options.has("jps"));
-  progress.expect(replicaCount(options));
+  progress.expect(jobs);
   return progress;
 }

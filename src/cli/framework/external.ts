@@ -10,7 +10,7 @@ import { COMMANDS } from "../registry.ts";
 export async function runExternal(name: string, words: readonly string[]): Promise<number> {
   const path = name.includes("/") ? resolve(name) : findProgram(name);
   if (path === null || !isProgram(path)) {
-    process.stderr.write(unknownCommandText(name, [...Object.keys(COMMANDS)]));
+    process.stderr.write(unknownCommandText(name, Object.keys(COMMANDS)));
     return 1;
   }
   const script = path.endsWith(".py");

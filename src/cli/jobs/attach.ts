@@ -5,7 +5,7 @@
  * All logs of the job are opened at once; each ends by itself when the job is done.
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { SIGNALS } from "../../base/signals.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
@@ -14,7 +14,7 @@ import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
 import { StatusLine } from "../output/status-line.ts";
 import { jobIdText, lookupJob, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
-import { forwardInput } from "./stdin.ts";
+import { forwardInput, type InputService } from "./stdin.ts";
 
 export interface AttachOptions {
   readonly label: boolean;
@@ -74,6 +74,8 @@ class Attachment {
   #origin = 0;
   #detached = false;
   #waitedFor = false;
+  /** The service of the job's shells, and the rank of the leading one. */
+  #shell: InputService | null = null;
 
   constructor(context: CommandContext, handle: Handle, id: Integer, options: AttachOptions) {
     this.#context = context;
@@ -148,7 +150,8 @@ class Attachment {
         if (entry.name !== this.#options.waitEvent) return;
         this.#waitedFor = true;
         this.#leave(stream);
-        if (this.#options.waitEvent !== "finish") this.#leaveAll();
+        // What a job that runs already has to say is shown to its end.
+        if (!this.#outcome.started) this.#leaveAll();
       },
       (error) => {
         if (error !== null) this.#finished.reject(error);
@@ -159,7 +162,7 @@ class Attachment {
   }
 
   #leaveAll(): void {
-    for (const stream of [...this.#streams]) this.#leave(stream);
+    for (const stream of Array.from(this.#streams)) this.#leave(stream);
   }
 
   #jobEvent(entry: JobEvent): void {
@@ -188,17 +191,33 @@ class Attachment {
       "guest.exec.eventlog",
       (entry) => {
         if (this.#options.showExec) this.#showEvent("exec", entry);
-        if (entry.name === "shell.init" && !this.#options.readOnly) this.#connectInput(entry.context ?? {});
         if (entry.name === "shell.start") this.#status.clear();
+        if (!this.#options.readOnly) this.#connectInput(entry);
       },
       (error) => this.#guestEnd(error),
     );
   }
 
-  #connectInput(context: JsonObject): void {
-    const { service, "leader-rank": leader } = context;
-    if (typeof service !== "string" || typeof leader !== "number" || this.#outcome.finished) return;
-    forwardInput(this.#context, this.#handle, { service, rank: leader, tasks: this.#options.stdinRanks });
+  /** Input for all tasks flows as soon as there is a shell; for some of them, once it is known which others there are. */
+  #connectInput({ name, context = {} }: JobEvent): void {
+    if (name === "shell.init")
+      this.#shell = { service: String(context["service"]), rank: Number(context["leader-rank"]) };
+    if (this.#shell === null || this.#outcome.finished) return;
+    const tasks = this.#options.stdinRanks;
+    if (tasks === "all" && name === "shell.init") forwardInput(this.#context, this.#handle, this.#shell, { tasks });
+    if (tasks === "all" || name !== "shell.start") return;
+    void this.#inputForSome(this.#shell, tasks, context["taskmap"]);
+  }
+
+  async #inputForSome(shell: InputService, tasks: string, taskmap: JsonValue | undefined): Promise<void> {
+    const [{ Idset }, { Taskmap }] = await Promise.all([
+      import("../../formats/idset.ts"),
+      import("../../formats/taskmap.ts"),
+    ]);
+    const wanted = Idset.parse(tasks);
+    const others = Idset.upTo(Taskmap.fromJson(taskmap).ntasks).subtract(wanted);
+    const without = others.isEmpty ? {} : { closed: others.toString() };
+    forwardInput(this.#context, this.#handle, shell, { tasks: wanted.toString(), ...without });
   }
 
   #followOutput(skip: number): void {

@@ -7,24 +7,39 @@ import { isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 
-export interface InputTarget {
-  /** Service name of the job's shells. */
+/** The service that takes input: that of the job's shells, on the rank of the leading one. */
+export interface InputService {
   readonly service: string;
-  /** Broker rank of the leading shell. */
   readonly rank: number;
+}
+
+export interface InputTarget {
   /** "all" or an idset of task ranks. */
   readonly tasks: string;
+  /** Tasks that get no input: theirs ends at once. */
+  readonly closed?: string;
 }
 
 /** Starts to pass standard input on; goes on in the background until its end, or until the job takes no more. */
-export function forwardInput(context: CommandContext, handle: Handle, target: InputTarget): void {
-  void pump(context, handle, target);
+export function forwardInput(
+  context: CommandContext,
+  handle: Handle,
+  service: InputService,
+  target: InputTarget,
+): void {
+  void pump(context, handle, service, target);
 }
 
-async function pump(context: CommandContext, handle: Handle, target: InputTarget): Promise<void> {
+async function pump(
+  context: CommandContext,
+  handle: Handle,
+  { service, rank }: InputService,
+  { tasks, closed }: InputTarget,
+): Promise<void> {
   const send = (payload: object): Promise<unknown> =>
-    handle.rpc(`${target.service}.stdin`, { stream: "stdin", rank: target.tasks, ...payload }, { nodeid: target.rank });
+    handle.rpc(`${service}.stdin`, { stream: "stdin", rank: tasks, ...payload }, { nodeid: rank });
   try {
+    if (closed !== undefined) await send({ rank: closed, eof: true });
     for await (const chunk of context.inputChunks()) {
       const text = utf8DecodeStrict(chunk);
       await send(text === null ? { data: base64Encode(chunk), encoding: "base64" } : { data: text });

@@ -9,6 +9,8 @@ import { submissionFlags, submissionUrgency, taskJobspec, withSystem, type Submi
 export interface Replica {
   readonly options: ParsedOptions;
   readonly command: readonly string[];
+  /** What is said before a mistake with this one: `cc=3: `. */
+  readonly label: string;
   /** The id that the job finds in FLUX_JOB_CC; null where it gets none. */
   readonly cc: string | null;
 }
@@ -20,7 +22,7 @@ export function* replicas(options: ParsedOptions, command: readonly string[]): G
   if (cc !== null && bcc !== null) throw new FluxError("EINVAL", "specify only one of --cc or --bcc");
   const set = cc ?? bcc;
   if (set === null) {
-    yield { options, command, cc: null };
+    yield { options, command, label: "", cc: null };
     return;
   }
   const ids = Idset.tryParse(set);
@@ -28,9 +30,15 @@ export function* replicas(options: ParsedOptions, command: readonly string[]): G
   const varies = hasTemplate(command) || options.given.some(({ value }) => value !== null && hasTemplate([value]));
   for (const id of ids) {
     const own = cc === null ? null : String(id);
-    if (!varies) yield { options, command, cc: own };
+    const label = `cc=${id}: `;
+    if (!varies) yield { options, command, label, cc: own };
     else
-      yield { options: substituteOptions(options, id), command: command.map((word) => substitute(word, id)), cc: own };
+      yield {
+        options: substituteOptions(options, id),
+        command: command.map((word) => substitute(word, id)),
+        label,
+        cc: own,
+      };
   }
 }
 

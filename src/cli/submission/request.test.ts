@@ -290,22 +290,21 @@ describe("instances", () => {
         "a",
       ]));
 
+  const files = (spec: Jobspec): JsonObject => (spec.attributes.system as JsonObject)["files"] as JsonObject;
+  const shell = (spec: Jobspec): JsonObject => (spec.attributes.system as JsonObject)["shell"] as JsonObject;
+
   test("--conf gathers keys, texts and files", () => {
     const { options } = parse(batch, "-n1 --conf=conf.toml --conf=a.b=1 --conf=a.c=x");
-    assert.deepEqual((batchJobspec(options, SCRIPT, source).attributes.system?.files as JsonObject)["conf.json"], {
+    assert.deepEqual(files(batchJobspec(options, SCRIPT, source))["conf.json"], {
       mode: 0o100600,
       data: { resource: { noverify: true }, a: { b: 1, c: "x" } },
     });
   });
 
-  test("flux batch --output=none leaves output in the KVS", () =>
-    assert.equal(
-      (
-        batchJobspec(parse(batch, "-n1 --output=none").options, SCRIPT, source).attributes.system?.shell
-          ?.options as JsonObject
-      )["output"],
-      undefined,
-    ));
+  test("flux batch --output=none leaves output in the KVS", () => {
+    const spec = batchJobspec(parse(batch, "-n1 --output=none").options, SCRIPT, source);
+    assert.equal((shell(spec)["options"] as JsonObject)["output"], undefined);
+  });
 
   test("flux alloc: a command or a shell, `--` for the broker", () => {
     const line = (text: string): readonly string[] => {

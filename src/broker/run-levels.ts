@@ -5,6 +5,7 @@
 import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
+import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
 import { startProgram, type Program } from "./programs.ts";
@@ -77,6 +78,7 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
       return "rc1-fail";
     }
   }
+  if (core.options.rank === 0) await postStart(core);
   return "rc1-success";
 }
 
@@ -124,6 +126,7 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
   const { core } = options;
   const path = core.options.attributes.get("broker.rc3_path");
   let failed = false;
+  if (path === null && core.options.rank === 0) await postFinish(core);
   if (path !== null && path !== "") failed = (await runScript(options, "rc3.0", [path])) !== 0;
   for (const name of core.serviceModules.toReversed()) {
     const error = await stopWithin(core, name);

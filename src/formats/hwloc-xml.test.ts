@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { resourcesFromHwloc } from "./hwloc-xml.ts";
+
+function topology(...objects: readonly string[]): string {
+  return `<?xml version="1.0"?>\n<topology>\n <object type="Machine">\n${objects.join("\n")}\n </object>\n</topology>\n`;
+}
+
+test("cores are numbered from 0 in the order of the document, whatever the machine calls them", () => {
+  const pus = (first: number): string =>
+    `<object type="PU" os_index="${first}"/><object type="PU" os_index="${first + 1}"/>`;
+  const xml = topology(
+    `<object type="Core" os_index="8" cpuset="0x3">${pus(0)}</object>`,
+    `<object type="Core" os_index="12" cpuset="0xc">${pus(2)}</object>`,
+  );
+  const { cores, gpus } = resourcesFromHwloc(xml);
+  assert.equal(cores.format(), "0-1");
+  assert.equal(gpus.format(), "");
+});
+
+test("a GPU that several back ends list counts once; other devices do not count", () => {
+  const device = (name: string): string => `<object type="OSDev" name="${name}" osdev_type="5"/>`;
+  const names = ["cuda0", "opencl0d0", "cuda1", "opencl0d1", "eth0", "nvme0n1", "card0", "rsmi0"];
+  assert.equal(resourcesFromHwloc(topology(...names.map(device))).gpus.format(), "0-1");
+});
+
+test("what is no topology is refused", () => {
+  assert.throws(() => resourcesFromHwloc("<html></html>"), /not an hwloc topology/);
+});

@@ -39,6 +39,7 @@ export interface JobExceptionEvent {
 export interface ExecRequest {
   readonly id: Integer;
   readonly userid: number;
+  /** With the environment: the stored jobspec goes without. */
   readonly jobspec: JsonObject;
   readonly R: JsonObject;
   readonly reattach: boolean;

@@ -21,7 +21,6 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { Barrier } from "./barrier.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
-import { withEnvironment } from "./jobspec-environment.ts";
 import { Termination } from "./termination.ts";
 import { testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
@@ -67,10 +66,9 @@ export class JobRunner {
     if (this.testRun !== null) return this.#simulate(this.testRun);
     if (this.#exec.reattach) return this.#await();
     this.log("starting");
-    withEnvironment(this.#world.context.handle, this.#exec).then(
-      (jobspec) => this.#launch(jobspec),
-      (error: unknown) => this.#refuse(error),
-    );
+    const { id, userid, jobspec, R } = this.#exec;
+    for (const rank of this.job.ranks) this.#world.link(rank).start({ id, userid, jobspec, R });
+    this.#await();
   }
 
   /** The job manager asks again for a job that runs: it has been restarted. */
@@ -163,13 +161,6 @@ export class JobRunner {
     this.#barrier.cancel("the execution service is unloading");
   }
 
-  #launch(jobspec: JsonObject): void {
-    if (this.job.phase !== "starting" || this.job.fatal !== null) return this.#endAll(shellStatusOfSignal("SIGTERM"));
-    const { id, userid, R } = this.#exec;
-    for (const rank of this.job.ranks) this.#world.link(rank).start({ id, userid, jobspec, R });
-    this.#await();
-  }
-
   #await(): void {
     for (const rank of this.job.ranks) {
       const link = this.#world.link(rank);
@@ -183,12 +174,6 @@ export class JobRunner {
     if (this.job.phase !== "starting") return;
     this.job.phase = "running";
     this.#respond({ id: this.job.id, type: this.#exec.reattach ? "reattached" : "start", data: {} });
-  }
-
-  #refuse(error: unknown): void {
-    if (!(error instanceof FluxError)) return this.#world.context.fatal(error);
-    this.fail("exec", `cannot start job: ${error.message}`);
-    this.#endAll(statusOfExit(1));
   }
 
   #simulate(run: TestRun): void {

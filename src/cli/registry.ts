@@ -54,6 +54,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   kvs: { file: "kvs", summary: "Flux key-value store utility" },
   logger: { file: "logger" },
   lsattr: { file: "lsattr" },
+  modprobe: { file: "modprobe" },
   module: { file: "module", summary: "manage broker modules" },
   overlay: { file: "overlay", summary: "Show flux overlay network status" },
   pgrep: { file: "pgrep", summary: "search or cancel matching jobs" },

@@ -1,71 +1,29 @@
 /**
- * What every party that speaks of jobs agrees on: states, flags and results by number, urgencies, and the events of a
- * job's eventlog (RFC 18, RFC 21).
+ * What every party that speaks of jobs agrees on: states, flags and results by number, urgencies (`formats/job-states.ts`),
+ * the events of a job's eventlog (RFC 18, RFC 21), and how a job ended.
  *
  * Pure data: it knows neither how a job gets from state to state nor where its eventlog is kept.
  */
 import type { Integer } from "../base/json.ts";
-import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "../formats/eventlog.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
+import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "../formats/eventlog.ts";
+import { JobResult } from "../formats/job-states.ts";
 
-/** Job states; each is one bit, so that a set of states is a mask. */
-export const JobState = {
-  New: 1,
-  Depend: 2,
-  Priority: 4,
-  Sched: 8,
-  Run: 16,
-  Cleanup: 32,
-  Inactive: 64,
-} as const;
-export type JobState = (typeof JobState)[keyof typeof JobState];
-
-/** Virtual states, as masks. */
-export const STATES_PENDING: number = JobState.Depend | JobState.Priority | JobState.Sched;
-export const STATES_RUNNING: number = JobState.Run | JobState.Cleanup;
-export const STATES_ACTIVE: number = STATES_PENDING | STATES_RUNNING;
-export const STATES_ALL: number = STATES_ACTIVE | JobState.New | JobState.Inactive;
-
-/** Names of states and virtual states in lower case, as constraints and eventlogs have them. */
-export const STATE_NAMES: Readonly<Record<string, number>> = {
-  new: JobState.New,
-  depend: JobState.Depend,
-  priority: JobState.Priority,
-  sched: JobState.Sched,
-  run: JobState.Run,
-  cleanup: JobState.Cleanup,
-  inactive: JobState.Inactive,
-  pending: STATES_PENDING,
-  running: STATES_RUNNING,
-  active: STATES_ACTIVE,
-};
-
-/** How a job ended; each is one bit. */
-export const JobResult = { Completed: 1, Failed: 2, Canceled: 4, Timeout: 8 } as const;
-export type JobResult = (typeof JobResult)[keyof typeof JobResult];
-
-export const RESULT_NAMES: Readonly<Record<string, number>> = {
-  completed: JobResult.Completed,
-  failed: JobResult.Failed,
-  canceled: JobResult.Canceled,
-  cancelled: JobResult.Canceled,
-  timeout: JobResult.Timeout,
-};
-
-/** Flags of a submission. PreSigned is the client's own and never travels. */
-export const JobFlag = { PreSigned: 1, Debug: 2, Waitable: 4, NoValidate: 8 } as const;
-
-export const JOB_FLAG_NAMES: Readonly<Record<string, number>> = {
-  debug: JobFlag.Debug,
-  waitable: JobFlag.Waitable,
-  novalidate: JobFlag.NoValidate,
-};
-
-export const URGENCY_HOLD = 0;
-export const URGENCY_DEFAULT = 16;
-export const URGENCY_EXPEDITE = 31;
-export const URGENCY_MAX = 31;
-export const PRIORITY_MAX = 4294967295;
+export {
+  JOB_FLAG_NAMES,
+  JobFlag,
+  JobResult,
+  JobState,
+  PRIORITY_MAX,
+  STATES_ACTIVE,
+  STATES_ALL,
+  STATES_PENDING,
+  STATES_RUNNING,
+  URGENCY_DEFAULT,
+  URGENCY_EXPEDITE,
+  URGENCY_HOLD,
+  URGENCY_MAX,
+} from "../formats/job-states.ts";
 
 /** One event of an eventlog (RFC 18). */
 export type JobEvent = EventlogEntry;

@@ -5,7 +5,7 @@ import { cancelJob, raiseAll } from "../../sdk/jobs.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText, parseJobId } from "../jobs/client.ts";
 import { parseUser } from "../jobs/users.ts";
-import { parseJobStates } from "../../formats/job-events.ts";
+import { parseJobStates } from "../../formats/job-states.ts";
 import { STATES_ACTIVE } from "../../sdk/job-protocol.ts";
 
 export const command: Command = defineCommand({

@@ -8,7 +8,7 @@ import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/sig
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
-import { jobResultName, jobStateName } from "../../formats/job-events.ts";
+import { jobResultName, jobStateName } from "../../formats/job-states.ts";
 import { JobResult, JobState, STATES_PENDING } from "../../sdk/job-protocol.ts";
 import { Float, type FieldValue } from "../output/format-string.ts";
 import { jobIdText } from "./client.ts";

@@ -1,7 +1,7 @@
 /** Which jobs a listing selects: options of the command line into a constraint of `job-list` (RFC 43). Pure. */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
-import { parseJobResult, parseJobStates } from "../../formats/job-events.ts";
+import { parseJobResult, parseJobStates } from "../../formats/job-states.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { JobState, STATES_ACTIVE, STATES_ALL } from "../../sdk/job-protocol.ts";

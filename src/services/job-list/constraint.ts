@@ -6,7 +6,7 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonValue } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
-import { RESULT_NAMES, STATE_NAMES, STATES_ALL } from "../../sdk/job-protocol.ts";
+import { parseJobResult, parseJobStates, STATES_ALL } from "../../formats/job-states.ts";
 import type { JobRecord } from "./record.ts";
 
 export type JobMatcher = (record: JobRecord) => boolean;
@@ -59,11 +59,11 @@ function compileOperator(operator: string, values: readonly JsonValue[]): JobMat
     case "queue":
       return compileText("queue", values, (record) => record.queue);
     case "states": {
-      const mask = maskOf("states", values, STATE_NAMES, STATES_ALL);
+      const mask = maskOf("states", values, parseJobStates, STATES_ALL);
       return (record) => (record.state & mask) !== 0;
     }
     case "results": {
-      const mask = maskOf("results", values, RESULT_NAMES, RESULTS_ALL);
+      const mask = maskOf("results", values, parseJobResult, RESULTS_ALL);
       return (record) => (record.result & mask) !== 0;
     }
     case "hostlist":
@@ -112,14 +112,14 @@ function compileText(
 function maskOf(
   operator: string,
   values: readonly JsonValue[],
-  names: Readonly<Record<string, number>>,
+  parse: (name: string) => number | null,
   all: number,
 ): number {
   let mask = 0;
   for (const value of values) {
     if (typeof value === "string") {
-      const bits = Object.hasOwn(names, value.toLowerCase()) ? names[value.toLowerCase()] : undefined;
-      if (bits === undefined) throw invalid(`invalid ${operator} value '${value}' specified`);
+      const bits = parse(value);
+      if (bits === null) throw invalid(`invalid ${operator} value '${value}' specified`);
       mask |= bits;
     } else if (typeof value === "number" && Number.isInteger(value)) {
       if ((value & ~all) !== 0)

@@ -17,7 +17,15 @@ async function allPaths(): Promise<CommandPath[]> {
     paths.push(path);
     for (const sub of path.at(-1)!.subcommands ?? []) add([...path, sub] as unknown as CommandPath);
   };
-  for (const [name, entry] of Object.entries(COMMANDS)) add([await loadCommand(name, entry)]);
+  for (const [name, entry] of Object.entries(COMMANDS)) {
+    try {
+      add([await loadCommand(name, entry)]);
+    } catch (error) {
+      test(`${name} has a file`, () => {
+        throw error;
+      });
+    }
+  }
   return paths;
 }
 

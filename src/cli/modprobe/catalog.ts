@@ -17,7 +17,7 @@ const MODULES: readonly JsonObject[] = [
   { name: "shell-agent", requires: ["kvs"], after: ["kvs"] },
   { name: "resource", requires: ["kvs-watch"], after: ["kvs-watch"] },
   { name: "job-manager", ranks: "0", requires: ["resource", "kvs"], after: ["resource", "kvs"] },
-  { name: "job-info", ranks: "0", requires: ["kvs-watch", "kvs"], after: ["kvs-watch"] },
+  { name: "job-info", ranks: "0", requires: ["kvs-watch", "kvs"], after: ["job-manager"] },
   { name: "job-list", ranks: "0", requires: ["job-manager"], after: ["job-manager"] },
   {
     name: "sched-simple",

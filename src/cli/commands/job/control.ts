@@ -3,7 +3,7 @@ import { FluxError, isFluxError } from "../../../base/errors.ts";
 import type { Integer } from "../../../base/json.ts";
 import { signalNumber } from "../../../base/signals.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
-import { parseJobStates } from "../../../formats/job-states.ts";
+import { parseJobStates } from "../../../formats/job-events.ts";
 import { STATES_ACTIVE } from "../../../sdk/job-protocol.ts";
 import { killAll, killJob, raiseAll, raiseException, setUrgency } from "../../../sdk/jobs.ts";
 import type { CommandContext } from "../../framework/command.ts";
@@ -40,7 +40,7 @@ function urgencyOf(text: string): number {
 }
 
 function urgencyName(value: number): string {
-  return value === 0 ? "HELD" : value === 31 ? "EXPEDITED" : String(value);
+  return value === 0 ? "job held" : value === 31 ? "job expedited" : String(value);
 }
 
 export function raise(context: CommandContext): Promise<number> {

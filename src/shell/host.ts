@@ -199,8 +199,12 @@ export class ShellHost {
   #event(topic: string, payload: JsonObject): void {
     const match = /^shell-(\d+)\.kill$/.exec(topic);
     const signum = payload["signum"];
-    if (match === null || typeof signum !== "number") return;
-    for (const [id, { shell }] of this.#shells) if (String(id) === match[1]) shell.kill(signum);
+    if (match === null) return;
+    for (const [id, { shell }] of this.#shells) {
+      if (String(id) !== match[1]) continue;
+      if (typeof signum === "number") shell.kill(signum);
+      else shell.refuseKill();
+    }
   }
 
   #addService(hosted: HostedShell): void {

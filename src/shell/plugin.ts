@@ -26,8 +26,17 @@ export interface HostFacts {
   readonly jobIdPath: string | null;
 }
 
-/** Severities of RFC 5424 that shells log with. */
-export const ShellLogLevel = { fatal: 0, error: 3, warning: 4, notice: 5, info: 6, debug: 7 } as const;
+/** Severities of RFC 5424 that shells log with: beyond notice, only with the option `verbose`. */
+export const ShellLogLevel = { fatal: 0, error: 3, warning: 4, notice: 5, debug: 6, trace: 7 } as const;
+
+/** A message of the shell (RFC 24). */
+export interface ShellLogEntry {
+  readonly timestamp: number;
+  readonly level: number;
+  readonly message: string;
+  /** The part of the shell that speaks. */
+  readonly component: string | null;
+}
 
 /** What a plugin sees of its shell. */
 export interface ShellContext {
@@ -41,7 +50,11 @@ export interface ShellContext {
   readonly isLeader: boolean;
   /** Tags of mustache templates (flux-submit(1)). */
   render(template: string, task?: TaskPlan): string;
-  log(level: number, message: string): void;
+  /** Whether messages of a level are kept. */
+  logs(level: number): boolean;
+  log(level: number, message: string, component?: string): void;
+  /** Tasks run, or have run. */
+  readonly isLaunched: boolean;
   /** Appends to the job's exec.eventlog. */
   event(name: string, context: JsonObject): void;
   /** Raises an exception on the job. */
@@ -62,6 +75,7 @@ export interface RunningTask {
   closeInput(stream: string): void;
   pauseOutput(stream: string): void;
   resumeOutput(stream: string): void;
+  resizePty(rows: number, columns: number): void;
 }
 
 /** What a task is about to be started with; plugins complete it. */
@@ -73,6 +87,10 @@ export interface TaskLaunch {
   cpus: readonly number[] | null;
   rlimits: Record<string, number>;
   channels: string[];
+  /** The task leads a process group of its own. */
+  ownGroup: boolean;
+  /** The task has a terminal of this size in the place of its standard streams. */
+  pty: { rows: number; columns: number } | null;
 }
 
 export interface ShellPlugin {
@@ -85,6 +103,8 @@ export interface ShellPlugin {
   /** What a task writes; null is the end of a stream. True where the plugin has taken it. */
   output?(task: RunningTask, stream: string, chunk: Uint8Array | null): boolean;
   exited?(task: TaskPlan, status: number): void;
+  /** A message of the shell. True where the plugin has kept it. */
+  log?(entry: ShellLogEntry): boolean;
   /** All tasks of the node have exited. */
   finish?(): void | Promise<void>;
   expiration?(expiration: number): void;

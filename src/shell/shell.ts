@@ -17,13 +17,21 @@ import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
 import { BUILTIN_PLUGINS } from "./builtin.ts";
 import type { JobPlan, TaskPlan } from "./plan.ts";
-import { ShellLogLevel, type HostFacts, type ShellContext, type ShellPlugin, type TaskLaunch } from "./plugin.ts";
+import {
+  ShellLogLevel,
+  type HostFacts,
+  type ShellContext,
+  type ShellLogEntry,
+  type ShellPlugin,
+  type TaskLaunch,
+} from "./plugin.ts";
 import { Task } from "./task.ts";
 
 /** Exit codes of a task that could not be started, as shells have them. */
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const FALLBACK_CWD = "/tmp";
+const FALLBACK_TMPDIR = "/tmp";
 
 /** What a shell needs of the host that holds it. */
 export interface ShellSurroundings {
@@ -40,8 +48,10 @@ export class Shell implements ShellContext {
   readonly host: HostFacts;
   readonly clock: Clock;
   readonly guestKey: string;
-  readonly tmpdir: string;
   readonly isLeader: boolean;
+  readonly #verbosity: number;
+  /** Messages from before the log was there to take them. */
+  #earlyLog: ShellLogEntry[] | null = [];
   readonly #surroundings: ShellSurroundings;
   readonly #plugins: ShellPlugin[] = [];
   readonly #tasks = new Map<number, Task>();
@@ -49,6 +59,7 @@ export class Shell implements ShellContext {
   #exitCode = 0;
   #hasTaskExited = false;
   #cwd: string;
+  #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
   #earlySignal: number | null = null;
 
@@ -59,13 +70,22 @@ export class Shell implements ShellContext {
     this.clock = this.host.ports.clock;
     this.guestKey = `${fluidKvsPath(plan.id)}.guest`;
     this.isLeader = plan.shellRank === 0;
-    this.tmpdir = `${this.host.rundir}/jobtmp-${plan.shellRank}-${formatFluid(plan.id)}`;
+    const verbose = plan.options.value("verbose");
+    this.#verbosity = typeof verbose === "number" ? verbose : plan.options.isOn("verbose") ? 1 : 0;
     this.#cwd = plan.cwd;
   }
 
   /** The job's own service name. */
   get serviceName(): string {
     return `${this.plan.userid}-shell-${formatFluid(this.plan.id, "f58plain")}`;
+  }
+
+  get tmpdir(): string {
+    return this.#tmpdir;
+  }
+
+  get isLaunched(): boolean {
+    return this.#phase !== "init";
   }
 
   get runningTasks(): Iterable<Task> {
@@ -79,7 +99,10 @@ export class Shell implements ShellContext {
   /** Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. */
   start(): void {
     try {
-      this.host.directories.make(this.tmpdir);
+      this.#tmpdir = this.host.directories.make(`jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id)}`, [
+        this.host.rundir,
+        this.plan.environment["TMPDIR"] ?? FALLBACK_TMPDIR,
+      ]);
       for (const factory of BUILTIN_PLUGINS) {
         const plugin = factory(this);
         if (plugin !== null) this.#plugins.push(plugin);
@@ -98,7 +121,19 @@ export class Shell implements ShellContext {
 
   kill(signum: number): void {
     if (this.#phase === "init") this.#earlySignal ??= signum;
-    for (const task of this.#tasks.values()) task.kill(signum);
+    for (const task of this.#tasks.values()) {
+      try {
+        task.kill(signum);
+      } catch (error) {
+        if (!isFluxError(error)) throw error;
+        this.log(ShellLogLevel.error, `signal ${signum}: ${errnoSentence(error.errnum)}`, "kill");
+      }
+    }
+  }
+
+  /** A request to signal the tasks that does not say how. */
+  refuseKill(): void {
+    this.log(ShellLogLevel.error, "ignoring malformed event", "kill");
   }
 
   /** Gives the job up: the shell ends, whatever its tasks do. */
@@ -106,7 +141,7 @@ export class Shell implements ShellContext {
     this.kill(signum);
     this.#exitCode = Math.max(this.#exitCode, 128 + signum);
     this.#tasks.clear();
-    this.#finish();
+    if (this.#phase !== "done") this.#end();
   }
 
   setExpiration(expiration: number): void {
@@ -148,10 +183,28 @@ export class Shell implements ShellContext {
     return renderMustache(template, lookup);
   }
 
-  log(level: number, message: string): void {
-    const context = { rank: this.plan.shellRank, level, message };
-    const line = encodeEvent({ timestamp: this.clock.now(), name: "log", context });
-    this.host.batch.append(`${this.guestKey}.output`, line);
+  logs(level: number): boolean {
+    return level <= ShellLogLevel.notice + this.#verbosity;
+  }
+
+  log(level: number, message: string, component?: string): void {
+    if (!this.logs(level)) return;
+    const entry = { timestamp: this.clock.now(), level, message, component: component ?? null };
+    if (this.#earlyLog === null) this.#writeLog(entry);
+    else this.#earlyLog.push(entry);
+  }
+
+  #writeLog(entry: ShellLogEntry): void {
+    for (const plugin of this.#plugins) if (plugin.log?.(entry) === true) return;
+    const { timestamp, level, message, component } = entry;
+    const context = { rank: this.plan.shellRank, level, message, ...(component === null ? {} : { component }) };
+    this.host.batch.append(`${this.guestKey}.output`, encodeEvent({ timestamp, name: "log", context }));
+  }
+
+  #openLog(): void {
+    const early = this.#earlyLog ?? [];
+    this.#earlyLog = null;
+    for (const entry of early) this.#writeLog(entry);
   }
 
   event(name: string, context: JsonObject): void {
@@ -172,9 +225,19 @@ export class Shell implements ShellContext {
     this.#cwd = FALLBACK_CWD;
   }
 
+  #logPlan(): void {
+    const { shellRank, taskCount, tasks, cores, brokerRanks } = this.plan;
+    const about = `task_count=${taskCount} nnodes=${brokerRanks.length} cores=${Idset.from(cores)}`;
+    this.log(ShellLogLevel.debug, `${shellRank}: ${about}`);
+    const ranks = Idset.from(tasks.map(({ rank }) => rank));
+    this.log(ShellLogLevel.debug, `${shellRank}: tasks ${ranks} on cores ${Idset.from(cores)}`);
+  }
+
   #launch(): void {
     if (this.#phase !== "init") return;
+    this.#openLog();
     this.#phase = "running";
+    if (this.logs(ShellLogLevel.debug)) this.#logPlan();
     if (this.isLeader)
       this.event("shell.init", {
         service: this.serviceName,
@@ -203,6 +266,8 @@ export class Shell implements ShellContext {
       cpus: null,
       rlimits: {},
       channels: [],
+      ownGroup: !this.plan.options.isOn("nosetpgrp"),
+      pty: null,
     };
     for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
     try {
@@ -248,6 +313,7 @@ export class Shell implements ShellContext {
         exitcode: exitCodeOfStatus(status),
       });
     this.#hasTaskExited = true;
+    this.log(ShellLogLevel.debug, `task ${task.plan.rank} complete status=${exitCodeOfStatus(status)}`);
     for (const plugin of this.#plugins) plugin.exited?.(task.plan, status);
     if (this.#tasks.size === 0) this.#finish();
   }
@@ -257,13 +323,16 @@ export class Shell implements ShellContext {
     this.#phase = "finishing";
     const pending = this.#plugins.flatMap((plugin) => plugin.finish?.() ?? []);
     if (pending.length === 0) return this.#end();
-    void Promise.allSettled(pending).then(() => this.#end());
+    void Promise.allSettled(pending).then(() => {
+      if (this.#phase === "finishing") this.#end();
+    });
   }
 
   /** The job cannot be started as it asks. */
   #abort(error: unknown): void {
     if (!isFluxError(error)) throw error;
     if (this.#phase !== "init") return;
+    this.#openLog();
     this.#exitCode = this.#earlySignal === null ? 1 : 128 + this.#earlySignal;
     // A canceled barrier means that the job has failed elsewhere, and that is known.
     if (!error.is("ECANCELED")) {
@@ -275,12 +344,13 @@ export class Shell implements ShellContext {
 
   #end(): void {
     this.#phase = "done";
+    this.log(ShellLogLevel.debug, `exit ${this.#exitCode}`);
     this.#surroundings.exited(this, statusOfExit(this.#exitCode));
   }
 
   /** Lets go of what the job has on this node. Until then the shell still answers to other shells of the job. */
   release(): void {
     for (const plugin of this.#plugins) plugin.stop?.();
-    this.host.directories.release(this.tmpdir);
+    if (this.#tmpdir !== "") this.host.directories.release(this.#tmpdir);
   }
 }

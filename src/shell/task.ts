@@ -12,11 +12,13 @@ export interface TaskListener {
 export class Task implements RunningTask {
   readonly plan: TaskPlan;
   readonly #child: ChildProcess;
+  readonly #ownGroup: boolean;
 
   /** Starts the program. Throws FluxError with the errno of what failed and a sentence that names the program. */
   constructor(plan: TaskPlan, launch: TaskLaunch, exec: Exec, listener: TaskListener) {
     this.plan = plan;
-    const { argv, env, cwd, stdin, cpus, rlimits, channels } = launch;
+    this.#ownGroup = launch.ownGroup || launch.pty !== null;
+    const { argv, env, cwd, stdin, cpus, rlimits, channels, ownGroup, pty } = launch;
     try {
       this.#child = exec.spawn(
         {
@@ -29,6 +31,8 @@ export class Task implements RunningTask {
           channels,
           rlimits,
           diesWithParent: true,
+          newProcessGroup: ownGroup,
+          ...(pty === null ? {} : { pty }),
           ...(cpus === null ? {} : { cpus }),
         },
         {
@@ -48,7 +52,7 @@ export class Task implements RunningTask {
 
   /** Signals the task and what it has started. */
   kill(signum: number): void {
-    this.#child.kill(signum, { group: true });
+    this.#child.kill(signum, { group: this.#ownGroup });
   }
 
   write(stream: string, chunk: Uint8Array): boolean {
@@ -65,5 +69,8 @@ export class Task implements RunningTask {
   }
   resumeOutput(stream: string): void {
     this.#child.resumeOutput(stream);
+  }
+  resizePty(rows: number, columns: number): void {
+    this.#child.resizePty(rows, columns);
   }
 }

@@ -5,6 +5,7 @@
  * Invariants: a job's directory is empty and private when the job gets it; shortly after the last job began, those of
  * ended jobs are gone.
  */
+import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { Clock, Disk, TimerHandle } from "../base/ports.ts";
 
 const MODE = 0o700;
@@ -13,10 +14,13 @@ const KEEP_MS = 50;
 /** Directories that wait at most. */
 const KEPT_MAX = 64;
 
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
+
 export class TemporaryDirectories {
   readonly #disk: Disk;
   readonly #clock: Clock;
   #kept: string[] = [];
+  #keptCount = 0;
   #timer: TimerHandle | null = null;
 
   constructor(disk: Disk, clock: Clock) {
@@ -24,17 +28,35 @@ export class TemporaryDirectories {
     this.#clock = clock;
   }
 
-  /** Makes the directory of a job. Throws FluxError. */
-  make(path: string): void {
-    const kept = this.#kept.pop();
-    if (kept === undefined) this.#disk.makeDirectory(path, { mode: MODE, recursive: true });
-    else this.#disk.rename(kept, path);
+  /** Makes the directory of a job in the first parent that takes it; returns its path. Throws FluxError. */
+  make(name: string, parents: readonly string[]): string {
+    let failure: unknown = null;
+    for (const parent of parents) {
+      const path = `${parent}/${name}`;
+      try {
+        const kept = this.#kept.at(-1);
+        if (kept === undefined || parentOf(kept) !== parent)
+          this.#disk.makeDirectory(path, { mode: MODE, recursive: true });
+        else {
+          this.#disk.rename(kept, path);
+          this.#kept.pop();
+        }
+        return path;
+      } catch (error) {
+        if (!isFluxError(error)) throw error;
+        failure = new FluxError(error.errnum, `mkdir ${path}: ${errnoSentence(error.errnum)}`, { cause: error });
+      }
+    }
+    throw failure;
   }
 
   /** A job needs its directory no more. */
   release(path: string): void {
     if (!this.#isReusable(path)) return this.#disk.remove(path);
-    this.#kept.push(path);
+    // Under another name at once: a job that is over has no directory.
+    const kept = `${parentOf(path)}/jobtmp-spare-${this.#keptCount++}`;
+    this.#disk.rename(path, kept);
+    this.#kept.push(kept);
     this.#timer?.cancel();
     this.#timer = this.#clock.after(KEEP_MS, () => this.removeKept(), { background: true });
   }

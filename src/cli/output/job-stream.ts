@@ -27,8 +27,8 @@ export interface OutputStyle {
   readonly quiet?: boolean;
 }
 
-/** Names of the levels of RFC 5424, as the shell's messages show them; TRACE is beyond them. */
-const LEVELS = ["FATAL", "FATAL", "FATAL", "ERROR", "WARN", "NOTICE", "INFO", "DEBUG", "TRACE"];
+/** What the shell's messages begin with, by severity: it logs for debugging and tracing with the two lowest. */
+const LEVELS = ["FATAL", "FATAL", "FATAL", "ERROR", " WARN", "", "DEBUG", "TRACE"];
 
 export class JobOutputFormatter {
   readonly #style: OutputStyle;

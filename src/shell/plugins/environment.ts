@@ -1,11 +1,15 @@
 /** The environment that Flux adds to that of the jobspec (flux-environment(7)). */
 import { formatFluid } from "../../formats/fluid.ts";
-import type { PluginFactory } from "../plugin.ts";
+import { isFluxError } from "../../base/errors.ts";
+import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.ts";
+
+const FALLBACK_TMPDIR = "/tmp";
 
 /** What belongs to the place of submission, not to the job. */
 const REMOVED: readonly string[] = ["FLUX_KVS_NAMESPACE", "FLUX_PROXY_REMOTE"];
 
-export const environmentPlugin: PluginFactory = ({ plan, host, tmpdir }) => {
+export const environmentPlugin: PluginFactory = (shell) => {
+  const { plan, host, tmpdir } = shell;
   const id = formatFluid(plan.id);
   const common: Record<string, string> = {
     FLUX_URI: host.uri,
@@ -14,6 +18,7 @@ export const environmentPlugin: PluginFactory = ({ plan, host, tmpdir }) => {
     FLUX_JOB_SIZE: String(plan.taskCount),
     FLUX_JOB_NNODES: String(plan.brokerRanks.length),
     FLUX_JOB_TMPDIR: tmpdir,
+    ...localEnvironment(shell),
     ...(host.jobId === null ? {} : { FLUX_ENCLOSING_ID: host.jobId }),
   };
   return {
@@ -24,3 +29,20 @@ export const environmentPlugin: PluginFactory = ({ plan, host, tmpdir }) => {
     },
   };
 };
+
+/** Variables that speak of the place of submission, corrected for this node. */
+function localEnvironment(shell: ShellContext): Record<string, string> {
+  const { HOSTNAME: hostname, TMPDIR: tmpdir } = shell.plan.environment;
+  const { disk, host } = shell.host.ports;
+  const corrected: Record<string, string> = {};
+  if (hostname !== undefined) corrected["HOSTNAME"] = host.hostname;
+  if (tmpdir === undefined || disk.info(tmpdir) !== null) return corrected;
+  try {
+    disk.makeDirectory(tmpdir, { recursive: true });
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    shell.log(ShellLogLevel.warning, `Unable to create TMPDIR=${tmpdir}, resetting TMPDIR=${FALLBACK_TMPDIR}`);
+    corrected["TMPDIR"] = FALLBACK_TMPDIR;
+  }
+  return corrected;
+}

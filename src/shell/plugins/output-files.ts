@@ -10,7 +10,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { LogFile } from "../../base/ports.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
-import type { ShellContext } from "../plugin.ts";
+import { ShellLogLevel, type ShellContext } from "../plugin.ts";
 
 export class OutputFiles {
   readonly #shell: ShellContext;
@@ -21,7 +21,10 @@ export class OutputFiles {
 
   constructor(shell: ShellContext) {
     this.#shell = shell;
-    this.#isAppend = shell.plan.options.text("output.mode") === "append";
+    const mode = shell.plan.options.value("output.mode") ?? "truncate";
+    this.#isAppend = mode === "append";
+    if (mode !== "append" && mode !== "truncate")
+      shell.log(ShellLogLevel.warning, `ignoring invalid output.mode=${String(mode)}`, "output");
   }
 
   /** Makes sure that a file can be written. Throws FluxError with the path in it. */
@@ -63,6 +66,11 @@ export class OutputFiles {
     const bytes = typeof data === "string" ? base64Decode(data) : null;
     if (typeof path !== "string" || bytes === null) throw new FluxError("EPROTO");
     this.write(path, bytes);
+  }
+
+  /** Nothing is on its way. */
+  get isSettled(): boolean {
+    return this.#sending.size === 0;
   }
 
   /** Resolves when everything is written; a piece that the leader could not write is not waited for. */

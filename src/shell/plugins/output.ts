@@ -4,12 +4,21 @@
  * Invariants: the header is the first event of guest.output, and each stream that goes to the KVS has one `eof`. What
  * waits to be committed or written elsewhere is bounded: beyond the limit the tasks are not read from.
  */
-import { base64Encode, utf8DecodeStrict, utf8Encode, concatBytes } from "../../base/bytes.ts";
+import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode, concatBytes } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { templateScope } from "../../formats/mustache.ts";
 import { Idset } from "../../formats/idset.ts";
+import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
-import { ShellLogLevel, type PluginFactory, type RunningTask, type ShellContext, type ShellPlugin } from "../plugin.ts";
+import {
+  ShellLogLevel,
+  type PluginFactory,
+  type RunningTask,
+  type ShellContext,
+  type ShellLogEntry,
+  type ShellPlugin,
+} from "../plugin.ts";
 import type { TaskPlan } from "../plan.ts";
 import { LineBuffer } from "./line-buffer.ts";
 import { OutputFiles } from "./output-files.ts";
@@ -20,7 +29,16 @@ const LINE_BYTES_MAX = 64 * 1024;
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 /** How long the header of a silent job waits for company, in milliseconds. */
 const HEADER_DELAY_MS = 20;
+/** Bytes of a stream that are kept in the KVS, at most and by default. */
 const LIMIT_BYTES = 1024 ** 3;
+/** How messages of the shell begin in files, by severity. */
+const LEVEL_WORDS: Readonly<Record<number, string>> = {
+  0: "FATAL: ",
+  3: "ERROR: ",
+  4: " WARN: ",
+  6: "DEBUG: ",
+  7: "TRACE: ",
+};
 
 type StreamName = "stdout" | "stderr";
 
@@ -42,36 +60,47 @@ class OutputPlugin implements ShellPlugin {
   readonly #written: Record<StreamName, number> = { stdout: 0, stderr: 0 };
   readonly #limitBytes: number;
   readonly #key: string;
+  /** The limit counts what all tasks write: the leader keeps the log of the whole job then. */
+  readonly #isCollected: boolean;
+  /** Ends of streams that the leader of a collected log waits for. */
+  #awaitedEnds = 0;
+  readonly #complete = Promise.withResolvers<void>();
+  /** At other shells: what is on its way to the leader. */
+  readonly #sending = new Set<Promise<unknown>>();
   #backlogBytes = 0;
   #isHeld = false;
 
   constructor(shell: ShellContext) {
     this.#shell = shell;
+    const { plan, isLeader } = shell;
     this.#key = `${shell.guestKey}.output`;
+    if (isLeader) this.#header(plan.taskCount);
     const stdout = this.#target("stdout", null);
     this.#targets = { stdout, stderr: this.#target("stderr", stdout) };
     this.#files = new OutputFiles(shell);
-    this.#limitBytes = shell.plan.options.bytes("output.limit", LIMIT_BYTES);
+    this.#limitBytes = outputLimit(shell);
+    this.#isCollected = plan.options.value("output.limit") !== undefined && plan.brokerRanks.length > 1;
+    if (this.#isCollected)
+      for (const { path } of Object.values(this.#targets)) if (path === null) this.#awaitedEnds += plan.taskCount;
+  }
+
+  #header(count: number): void {
+    const context = {
+      version: 1,
+      encoding: { stdout: "UTF-8", stderr: "UTF-8" },
+      count: { stdout: count, stderr: count },
+      options: {},
+    };
+    this.#append("header", context, HEADER_DELAY_MS);
   }
 
   init(): void | Promise<void> {
     const { plan, isLeader, host } = this.#shell;
     for (const stream of ["stdout", "stderr"] as const) {
       const { path } = this.#targets[stream];
-      if (path !== null && templateScope(path) === "job" && isLeader) this.#files.open(this.#shell.render(path));
+      if (path !== null) this.#openFiles(path);
     }
     if (!isLeader) return;
-    const count = plan.taskCount;
-    this.#append(
-      "header",
-      {
-        version: 1,
-        encoding: { stdout: "UTF-8", stderr: "UTF-8" },
-        count: { stdout: count, stderr: count },
-        options: {},
-      },
-      HEADER_DELAY_MS,
-    );
     this.#redirect();
     // Other nodes write to the same log once the barrier lets them go: the header has to be there.
     if (plan.brokerRanks.length > 1) return host.batch.settle(this.#key);
@@ -82,24 +111,61 @@ class OutputPlugin implements ShellPlugin {
     const target = this.#targets[stream];
     const data = target.isLineBuffered ? this.#lines(task.plan.rank, stream, chunk) : chunk;
     if (data !== null) this.#emit(task.plan, stream, data);
-    if (chunk === null && target.path === null)
-      this.#append("data", { stream, rank: String(task.plan.rank), eof: true });
+    if (chunk === null && target.path === null) this.#keep(task.plan.rank, stream, null);
+    return true;
+  }
+
+  log({ timestamp, level, message, component }: ShellLogEntry): boolean {
+    const { isLaunched, plan } = this.#shell;
+    const { path } = this.#targets.stderr;
+    if (isLaunched && path !== null && templateScope(path) !== "task") {
+      const part = component === null ? "" : `${component}: `;
+      const text = `flux-shell[${plan.shellRank}]: ${LEVEL_WORDS[level] ?? ""}${part}${message}\n`;
+      this.#writeFile(null, path, utf8Encode(text));
+      return true;
+    }
+    const context = { rank: plan.shellRank, level, message, ...(component === null ? {} : { component }) };
+    this.#shell.host.batch.append(this.#key, encodeEvent({ timestamp, name: "log", context }));
     return true;
   }
 
   receive(method: string, payload: JsonObject): Promise<JsonObject> | null {
     if (method !== "write") return null;
     return Promise.resolve().then(() => {
-      this.#files.receive(payload);
+      const { stream, rank, data } = payload;
+      if (typeof payload["path"] === "string") this.#files.receive(payload);
+      else if ((stream === "stdout" || stream === "stderr") && typeof rank === "number")
+        this.#keep(rank, stream, typeof data === "string" ? base64Decode(data) : null);
       return {};
     });
   }
 
-  async finish(): Promise<void> {
-    await this.#files.settle();
+  finish(): void | Promise<void> {
+    if (this.#isCollected && this.#shell.isLeader) return this.#finishCollected();
+    this.#logTruncated();
+    if (this.#sending.size === 0 && this.#files.isSettled) return;
+    return Promise.allSettled(this.#sending).then(() => this.#files.settle());
+  }
+
+  /** The log is complete when the other shells' tasks have ended, too. */
+  async #finishCollected(): Promise<void> {
+    if (this.#awaitedEnds > 0) await this.#complete.promise;
+    this.#logTruncated();
+  }
+
+  #logTruncated(): void {
+    for (const stream of ["stdout", "stderr"] as const) {
+      const total = this.#written[stream];
+      if (total > this.#limitBytes) this.#warn(`${stream}: ${total - this.#limitBytes} of ${total} bytes truncated`);
+    }
+  }
+
+  #warn(message: string): void {
+    this.#shell.log(ShellLogLevel.warning, message, "output.kvs");
   }
 
   stop(): void {
+    this.#complete.resolve();
     this.#files.close();
   }
 
@@ -107,7 +173,12 @@ class OutputPlugin implements ShellPlugin {
     const { options } = this.#shell.plan;
     const type = options.text(`output.${stream}.type`);
     const path = options.text(`output.${stream}.path`);
-    const buffer = options.text(`output.${stream}.buffer.type`) ?? (stream === "stdout" ? "line" : "none");
+    const usual = stream === "stdout" ? "line" : "none";
+    let buffer = options.text(`output.${stream}.buffer.type`) ?? usual;
+    if (buffer !== "line" && buffer !== "none") {
+      this.#shell.log(ShellLogLevel.error, `invalid buffer type specified: ${buffer}`, "output.config");
+      buffer = usual;
+    }
     const isFile = type === "file" || (type === null && path !== null);
     const inherits = type === null && path === null && fallback !== null;
     return {
@@ -139,24 +210,53 @@ class OutputPlugin implements ShellPlugin {
 
   #emit(task: TaskPlan, stream: StreamName, data: Uint8Array): void {
     const { path, isLabeled } = this.#targets[stream];
-    if (path !== null) return this.#writeFile(task, path, isLabeled ? labeled(task.rank, data) : data);
+    if (path !== null) this.#writeFile(task, path, isLabeled ? labeled(task.rank, data) : data);
+    else this.#keep(task.rank, stream, data);
+  }
+
+  /** Puts a piece of output (null = its end) in the log, at the shell that keeps it. */
+  #keep(rank: number, stream: StreamName, data: Uint8Array | null): void {
+    if (this.#isCollected && !this.#shell.isLeader) return this.#send(rank, stream, data);
+    if (data !== null) return this.#record(rank, stream, data);
+    this.#append("data", { stream, rank: String(rank), eof: true });
+    if (this.#isCollected && --this.#awaitedEnds === 0) this.#complete.resolve();
+  }
+
+  #send(rank: number, stream: StreamName, data: Uint8Array | null): void {
+    const { host, plan } = this.#shell;
+    const payload = { id: plan.id, stream, rank, ...(data === null ? {} : { data: base64Encode(data) }) };
+    const sent = host.handle.rpc(`${SHELL_HOST_SERVICE}.write`, payload, { nodeid: plan.brokerRanks[0]! });
+    this.#sending.add(sent);
+    const forget = (): void => void this.#sending.delete(sent);
+    sent.then(forget, forget);
+    if (data !== null) this.#backlog(data.byteLength, () => sent.then(forget));
+  }
+
+  #record(rank: number, stream: StreamName, data: Uint8Array): void {
     const room = this.#limitBytes - this.#written[stream];
     this.#written[stream] += data.byteLength;
+    if (data.byteLength > room && room >= 0) {
+      const limit = String(this.#shell.plan.options.value("output.limit") ?? "1G");
+      this.#warn(`${stream} will be truncated, ${limit} limit exceeded`);
+    }
     if (room <= 0) return;
-    if (data.byteLength > room)
-      this.#shell.log(
-        ShellLogLevel.warning,
-        `${stream}: output limit of ${this.#limitBytes} bytes exceeded, truncating`,
-      );
     const kept = data.byteLength > room ? data.subarray(0, room) : data;
     const text = utf8DecodeStrict(kept);
     const content = text === null ? { data: base64Encode(kept), encoding: "base64" } : { data: text };
-    this.#append("data", { stream, rank: String(task.rank), ...content });
+    this.#append("data", { stream, rank: String(rank), ...content });
     this.#backlog(kept.byteLength, () => this.#shell.host.batch.settle(this.#key));
   }
 
-  #writeFile(task: TaskPlan, path: string, data: Uint8Array): void {
-    const rendered = this.#shell.render(path, task);
+  #openFiles(path: string): void {
+    const { plan, isLeader } = this.#shell;
+    const scope = templateScope(path);
+    if (scope === "task") for (const task of plan.tasks) this.#files.open(this.#shell.render(path, task));
+    else if (scope === "node" || isLeader) this.#files.open(this.#shell.render(path));
+  }
+
+  /** Writes for a task, or for the shell itself. */
+  #writeFile(task: TaskPlan | null, path: string, data: Uint8Array): void {
+    const rendered = task === null ? this.#shell.render(path) : this.#shell.render(path, task);
     if (templateScope(path) !== "job" || this.#shell.isLeader) return this.#files.write(rendered, data);
     const sent = this.#files.send(rendered, data);
     this.#backlog(data.byteLength, () => sent);
@@ -180,6 +280,19 @@ class OutputPlugin implements ShellPlugin {
     const { host, clock } = this.#shell;
     host.batch.append(this.#key, encodeEvent({ timestamp: clock.now(), name, context }), delayMs);
   }
+}
+
+/** Throws FluxError EINVAL. */
+function outputLimit({ plan }: ShellContext): number {
+  const invalid = new FluxError("EINVAL", `Invalid KVS output.limit=${String(plan.options.value("output.limit"))}`);
+  let limit: number;
+  try {
+    limit = plan.options.bytes("output.limit", LIMIT_BYTES);
+  } catch {
+    throw invalid;
+  }
+  if (limit <= 0 || limit > LIMIT_BYTES) throw invalid;
+  return limit;
 }
 
 /** Puts the task's rank before each line. */

@@ -12,12 +12,23 @@ export interface AttributeRule {
   readonly runtime?: boolean;
   /** The value is a duration (RFC 23) and is kept in its canonical form. */
   readonly duration?: boolean;
+  /** The value is an integer from the first to the second number. */
+  readonly range?: readonly [number, number];
+  /** The value is one of these words. */
+  readonly choices?: readonly string[];
+  /** The value may not be empty. */
+  readonly filled?: boolean;
 }
 
 const fixed: AttributeRule = { initial: null, immutable: true, readonly: true };
 const given: AttributeRule = { initial: null, immutable: true };
 const free: AttributeRule = { initial: null };
 const runtime: AttributeRule = { initial: null, runtime: true };
+
+const ANY_INTEGER: readonly [number, number] = [-(2 ** 31), 2 ** 31 - 1];
+/** -1 turns a threshold off; 7 is debug. */
+const SEVERITY: readonly [number, number] = [-1, 7];
+const SWITCH: readonly [number, number] = [0, 1];
 
 export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   rank: fixed,
@@ -67,9 +78,9 @@ export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   "tbon.maxlevel": { initial: null, readonly: true },
   "tbon.endpoint": { initial: null, readonly: true },
   "tbon.parent-endpoint": { initial: null, readonly: true },
-  "tbon.zmqdebug": { initial: "0" },
-  "tbon.zmq_io_threads": { initial: "1" },
-  "tbon.child_rcvhwm": { initial: "0" },
+  "tbon.zmqdebug": { initial: "0", range: ANY_INTEGER },
+  "tbon.zmq_io_threads": { initial: "1", range: [1, 2 ** 31 - 1] },
+  "tbon.child_rcvhwm": { initial: "0", range: [0, 2 ** 31 - 1] },
   "tbon.prefertcp": { initial: "0" },
   "tbon.interface-hint": { initial: "default-route", immutable: true, runtime: true },
   "tbon.torpid_min": { initial: "5s", duration: true },
@@ -77,15 +88,15 @@ export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   "tbon.tcp_user_timeout": { initial: "20s", duration: true },
   "tbon.connect_timeout": { initial: "30s", duration: true },
   "tbon.fanout": free,
-  "log-ring-size": { initial: "1024", immutable: true },
-  "log-forward-level": { initial: "3", immutable: true },
-  "log-critical-level": { initial: "2", immutable: true },
-  "log-filename": free,
-  "log-syslog-enable": { initial: "0", immutable: true },
-  "log-syslog-level": { initial: "3", immutable: true },
-  "log-stderr-mode": { initial: "leader", immutable: true },
-  "log-stderr-level": { initial: "3", runtime: true },
-  "log-level": { initial: "7", immutable: true },
+  "log-ring-size": { initial: "1024", immutable: true, range: [0, 2 ** 31 - 1] },
+  "log-forward-level": { initial: "3", immutable: true, range: SEVERITY },
+  "log-critical-level": { initial: "2", immutable: true, range: SEVERITY },
+  "log-filename": { initial: null, filled: true },
+  "log-syslog-enable": { initial: "0", immutable: true, range: SWITCH },
+  "log-syslog-level": { initial: "3", immutable: true, range: [0, 7] },
+  "log-stderr-mode": { initial: "leader", immutable: true, choices: ["leader", "local"] },
+  "log-stderr-level": { initial: "3", runtime: true, range: SEVERITY },
+  "log-level": { initial: "7", immutable: true, range: SEVERITY },
   "content.backing-module": free,
   "content.hash": { initial: "sha1", immutable: true },
   "content.dump": free,

@@ -20,6 +20,8 @@ export function attributeRule(name: string): AttributeRule | null {
 export class Attributes {
   readonly #values = new Map<string, string>();
   readonly #listeners = new Map<string, ((value: string) => void)[]>();
+  /** What the command line has set. */
+  readonly #given = new Set<string>();
 
   constructor() {
     for (const [name, rule] of Object.entries(ATTRIBUTE_RULES))
@@ -59,14 +61,26 @@ export class Attributes {
     if (rule === null) throw new FluxError("ENOENT", `${name}: unknown attribute`);
     if (rule.readonly === true) throw new FluxError("EINVAL", `${name}: attribute may not be set on the command line`);
     this.set(name, canonical(name, rule, value));
+    this.#given.add(name);
   }
 
-  /** Sets a value for a client. Throws ENOENT or EPERM. */
+  /** Whether the command line has set the value: it goes before the configuration. */
+  isGiven(name: string): boolean {
+    return this.#given.has(name);
+  }
+
+  /** Sets a value that the configuration has. Throws FluxError EINVAL with a text that begins with the name. */
+  setConfigured(name: string, value: string): void {
+    const rule = attributeRule(name);
+    if (!this.isGiven(name)) this.set(name, rule === null ? value : canonical(name, rule, value));
+  }
+
+  /** Sets a value for a client. Throws ENOENT, EPERM, or EINVAL. */
   setByClient(name: string, value: string, force: boolean): void {
     const rule = attributeRule(name);
     if (rule === null) throw new FluxError("ENOENT", "unknown attribute");
     if (!force && rule.runtime !== true) throw new FluxError("EPERM", "attribute may not be updated");
-    this.set(name, value);
+    this.set(name, canonical(name, rule, value));
   }
 
   /** Removes a value for a client. Throws ENOENT or EPERM. */
@@ -92,8 +106,19 @@ export class Attributes {
 }
 
 function canonical(name: string, rule: AttributeRule, value: string): string {
+  const refuse = (why: string): never => {
+    throw new FluxError("EINVAL", `${name}: Error parsing '${value}': ${why}`);
+  };
+  if (rule.filled === true && value === "") return refuse("value must not be empty");
+  if (rule.choices?.includes(value) === false) return refuse(`value must be ${rule.choices.join(" or ")}`);
+  if (rule.range !== undefined) return checkRange(value, rule.range, refuse);
   if (rule.duration !== true || value === "none") return value;
   const seconds = tryParseFsd(value);
-  if (seconds === null) throw new FluxError("EINVAL", `${name}: '${value}' is not a duration, like 30s or 5m`);
-  return formatDuration(seconds);
+  return seconds === null ? refuse("not a duration, like 30s or 5m") : formatDuration(seconds);
+}
+
+function checkRange(value: string, [min, max]: readonly [number, number], refuse: (why: string) => never): string {
+  if (!/^[+-]?\d+$/.test(value)) return refuse("value must be an integer");
+  if (Number(value) < min) return refuse(`value must be at least ${min}`);
+  return Number(value) > max ? refuse(`value must be at most ${max}`) : value;
 }

@@ -69,7 +69,7 @@ function portText(bootstrap: JsonObject): string | null {
 function parentsOf(entries: readonly HostEntry[]): number[] | undefined {
   if (entries.every((entry) => entry.parent === null)) return undefined;
   return entries.map((entry, rank) => {
-    if (rank === 0) return -1;
+    if (rank === 0 && entry.parent === null) return -1;
     const parent = entry.parent === null ? 0 : entries.findIndex(({ host }) => host === entry.parent);
     if (parent < 0 || parent >= rank)
       throw new FluxError("EINVAL", `bootstrap: the parent of ${entry.host} must come before it in bootstrap.hosts`);
@@ -81,7 +81,11 @@ function parentsOf(entries: readonly HostEntry[]): number[] | undefined {
 export function configBoot(ports: Ports, bootstrap: JsonObject, hostname: string): BootClient {
   const entries = hostEntries(bootstrap);
   const method = "config";
-  if (entries.length === 0) return { ...singleBoot(), method };
+  const certificate = textOf(bootstrap, "curve_cert");
+  if (entries.length === 0) {
+    if (certificate !== null) readKeys(ports, certificate);
+    return { ...singleBoot(), method };
+  }
   const rank = entries.findIndex(({ host }) => host === hostname);
   if (rank < 0) throw new FluxError("ENOENT", `host ${hostname} not found in bootstrap.hosts`);
   const port = portText(bootstrap);
@@ -100,7 +104,7 @@ export function configBoot(ports: Ports, bootstrap: JsonObject, hostname: string
   const plan: BootPlan = {
     hosts: entries.map(({ host }) => host),
     ...(parents === undefined ? {} : { parents }),
-    keys: entries.length === 1 ? ports.codec.generateKeyPair() : readKeys(ports, textOf(bootstrap, "curve_cert")),
+    keys: entries.length === 1 && certificate === null ? ports.codec.generateKeyPair() : readKeys(ports, certificate),
     bindAddress: (of) => place(of, entries[of]?.bind, defaultBind, true),
     connectAddress: (of) => place(of, entries[of]?.connect, defaultConnect, false),
   };
@@ -113,11 +117,11 @@ export function configBoot(ports: Ports, bootstrap: JsonObject, hostname: string
 }
 
 /** The key file that `flux keygen` writes. */
-export function formatKeyFile(keys: KeyPair, name: string): string {
+export function formatKeyFile(keys: KeyPair, metadata: Readonly<Record<string, string>>): string {
   return [
     "#   Key pair of a Flux instance, made by flux keygen. Give every broker a copy; let nobody else read it.",
     "metadata",
-    `    name = "${name}"`,
+    ...Object.entries(metadata).map(([name, value]) => `    ${name} = "${value}"`),
     "curve",
     `    public-key = "${base64Encode(keys.publicKey)}"`,
     `    secret-key = "${base64Encode(keys.privateKey)}"`,

@@ -78,7 +78,7 @@ async function bootAll(
 /** One key file, as `flux keygen` makes it, for all who ask. */
 function sharedKey(): (rank: number, ports: Ports) => string {
   let text: string | null = null;
-  return (_rank, ports) => (text ??= formatKeyFile(ports.codec.generateKeyPair(), "test"));
+  return (_rank, ports) => (text ??= formatKeyFile(ports.codec.generateKeyPair(), { name: "test" }));
 }
 
 test("hosts that share a key file become an instance, in the order of the table", async () => {
@@ -109,7 +109,8 @@ test("what is wrong with [bootstrap] is named", () => {
     [TABLE('{ host = "node[0-1]" }').replace("8050", '"x"'), "node0", /default_port must be a port number/],
     [TABLE('{ host = "node[0-1]" }').replace(/curve_cert.*/, ""), "node0", /curve_cert is not set/],
     [TABLE('{ host = "node[0-1]" }').replace(KEY_PATH, "/nosuch"), "node0", /curve_cert \/nosuch: No such file/],
-    [TABLE('{ host = "node0", parent = "node1" }, { host = "node1", parent = "x" }'), "node0", /parent of node1/],
+    [TABLE('{ host = "node0", parent = "node1" }, { host = "node1" }'), "node0", /parent of node0/],
+    [TABLE('{ host = "node0" }, { host = "node1", parent = "x" }'), "node0", /parent of node1/],
   ];
   let seen = 0;
   startProcess(
@@ -135,7 +136,14 @@ test("what is wrong with [bootstrap] is named", () => {
   return world.timeline.runToQuiet(MINUTE_MS).then(() => assert.equal(seen, cases.length));
 });
 
+test("a key file that is named must be one, also where nobody needs it", async () => {
+  await assert.rejects(
+    bootAll(1, TABLE('{ host = "node0" }'), () => ""),
+    /no public-key in it/,
+  );
+});
+
 test("an instance of one host needs no key", async () => {
-  const [only] = await bootAll(1, TABLE('{ host = "node0" }'), () => "", ["exit", "5"]);
+  const [only] = await bootAll(1, TABLE('{ host = "node0" }').replace(/curve_cert.*/, ""), () => "", ["exit", "5"]);
   assert.equal(only!.exitCode, 5);
 });

@@ -2,23 +2,29 @@
  * From nothing to a broker that knows its place: rank and size, directories, attributes, its parts, its builtin services,
  * and the addresses and keys of its neighbours.
  */
+import { utf8Length } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Address, KeyPair, Ports } from "../base/ports.ts";
+import type { Address, Disk, KeyPair, Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Idset } from "../formats/idset.ts";
 import type { Attributes } from "./attributes.ts";
 import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootstrap.ts";
 import { Core, type CoreEvents } from "./core.ts";
 import { prepareRundir, prepareStatedir } from "./directories.ts";
-import { programEnvironment } from "./environment.ts";
+import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-service.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
+import { applyTbonConfig } from "./tbon-config.ts";
 import { makeTree, type Tree } from "./tree.ts";
 
 /** The release of the reference whose protocol this broker speaks: what clients see as attribute `version`. */
 export const COMPATIBLE_VERSION = "0.88.0";
+
+/** What fits in a socket's address. */
+const SOCKET_PATH_BYTES_MAX = 107;
+const OWNER_ALL = 0o700;
 
 export interface BootOptions {
   readonly ports: Ports;
@@ -45,14 +51,15 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const { ports, attributes, client, log } = options;
   const { rank, size, name } = await client.initialize();
   if (rank < 0 || rank >= size) throw new FluxError("EPROTO", `bootstrap: rank ${rank} is not below size ${size}`);
-  if (client.plan?.parents !== undefined) attributes.set("tbon.topo", "custom");
+  applyTbonConfig(options.config, attributes, rank);
+  if (client.method === "config" && !attributes.isGiven("tbon.topo")) attributes.set("tbon.topo", "custom");
   const tree = makeTree(attributes.require("tbon.topo"), size, client.plan?.parents);
   const place: Place = { rank, size, name, tree };
   setAttributes(options, place);
   await inheritFromLauncher(options, place);
   const rundir = prepareRundir(ports.disk, attributes, ports.host);
   if (rank === 0) prepareStatedir(ports.disk, attributes, ports.host);
-  const socketPath = localSocket(attributes, rundir, rank);
+  const socketPath = localSocket(ports.disk, attributes, rundir, rank);
   const keys = client.plan?.keys ?? ports.codec.generateKeyPair();
   const uuid = ports.random.uuid();
   const overlay = new Overlay({
@@ -66,7 +73,12 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     silenceLimit: attributes.seconds("tbon.torpid_max"),
     events: options.overlayEvents,
   });
-  const environment = programEnvironment(ports.host.env, attributes.require("local-uri"), ports.host.fluxPath);
+  const environment = instanceEnvironment(
+    ports.host.env,
+    attributes.require("local-uri"),
+    ports.host.fluxPath,
+    attributes.get("jobid"),
+  );
   const { config, reloadConfig, registry, rusage, coreEvents } = options;
   const core = new Core({
     ports,
@@ -93,14 +105,27 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   return { core, overlay };
 }
 
-function localSocket(attributes: Attributes, rundir: string, rank: number): string {
+function localSocket(disk: Disk, attributes: Attributes, rundir: string, rank: number): string {
   const given = attributes.get("local-uri");
   if (given === null) {
     attributes.set("local-uri", `local://${rundir}/local-${rank}`);
     return `${rundir}/local-${rank}`;
   }
-  if (!given.startsWith("local://")) throw new FluxError("EINVAL", `local-uri '${given}' must begin with local://`);
-  return given.slice("local://".length);
+  if (!given.startsWith("local://"))
+    throw new FluxError("EINVAL", `local-uri '${given}' is malformed: it must begin with local://`);
+  const path = given.slice("local://".length);
+  if (utf8Length(path) > SOCKET_PATH_BYTES_MAX)
+    throw new FluxError(
+      "ENAMETOOLONG",
+      `local-uri: buffer overflow: the path exceeds max ${SOCKET_PATH_BYTES_MAX} bytes of a socket's name`,
+    );
+  const directory = path.slice(0, path.lastIndexOf("/")) || "/";
+  const info = disk.info(directory);
+  if (info === null) throw new FluxError("ENOENT", `local-uri: cannot stat ${directory}: No such file or directory`);
+  if (info.kind !== "directory") throw new FluxError("ENOTDIR", `local-uri: ${directory} is not a directory`);
+  if ((info.mode & OWNER_ALL) !== OWNER_ALL)
+    throw new FluxError("EPERM", `local-uri: ${directory} does not have owner=rwx permissions`);
+  return path;
 }
 
 function setAttributes(options: BootOptions, place: Place): void {
@@ -121,10 +146,17 @@ function setAttributes(options: BootOptions, place: Place): void {
   setDefault("hostname", host.hostname);
   setDefault("broker.quorum", size);
   setDefault("broker.critical-ranks", Idset.from(tree.criticalRanks).format());
+  checkCriticalRanks(attributes.require("broker.critical-ranks"), size);
   set("tbon.level", tree.levelOf(rank));
   set("tbon.maxlevel", tree.maxLevel);
   set("tbon.descendants", tree.descendantsOf(rank).length);
   if (rank === 0) setDefault("content.backing-module", "content-sqlite");
+}
+
+function checkCriticalRanks(text: string, size: number): void {
+  const ranks = Idset.tryParse(text);
+  if (ranks === null || [...ranks].some((rank) => rank >= size))
+    throw new FluxError("EINVAL", `broker.critical-ranks: '${text}' is not a set of ranks below the size ${size}`);
 }
 
 /** What the enclosing instance, or the launcher, says of this one. */

@@ -292,8 +292,8 @@ test("programs run on any broker, with their output, input, signals and end", as
           { cmd: { cmdline: argv, env: {}, cwd: "/tmp" }, flags: 3 },
           {
             item: (payload) => {
-              const { type, io, status: ended, pid } = payload!.value as Record<string, never>;
-              if (type === "output") out += (io as { data?: string }).data ?? "";
+              const { type, io, status: ended, pid } = payload!.value as Record<string, any>;
+              if (type === "output") out += io.data ?? "";
               if (type === "finished") status = ended;
               if (type === "started" && argv[0] === "sleep")
                 void handle.rpc("rexec.kill", { pid, signum: 15 }, { nodeid: 1 });

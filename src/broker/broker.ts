@@ -152,6 +152,7 @@ export class Broker {
       sharesGroup: this.#options.sharesGroup === true,
       cwd: ports.host.cwd,
       running: (program) => (this.#program = program),
+      failed: (exitCode) => (this.#exitCode ||= exitCode),
     };
   }
 
@@ -188,7 +189,7 @@ export class Broker {
       if (event === "shutdown" || event === "parent-fail") this.#waiting.add(event);
       return;
     }
-    if (event === "rc1-fail" || event === "rc3-fail") this.#exitCode ||= 1;
+    if (event === "rc1-fail" || event === "cleanup-fail" || event === "rc3-fail") this.#exitCode ||= 1;
     const nowMs = this.#options.ports.clock.monotonicMs();
     const seconds = formatDuration((nowMs - this.#sinceMs) / 1000);
     this.#log.append("broker", LogLevel.info, `${event}: ${this.#state}->${next} ${seconds}`);

@@ -103,7 +103,10 @@ function pushCleanup(core: Core, request: IncomingRequest): null {
   if (name !== "cleanup") throw new FluxError("ENOENT", `there is no list of commands named ${name}`);
   if (stateNumber(core.states.state) >= stateNumber("cleanup"))
     throw new FluxError("EBUSY", "cleanup has begun already");
-  core.cleanupCommands.push(...stringList(request.json, "commands"));
+  const commands = stringList(request.json, "commands");
+  if (commands.length === 0) throw new FluxError("EINVAL", "commands array is empty");
+  // The latest block comes first; its commands stay in their order.
+  core.cleanupCommands.unshift(...commands);
   return null;
 }
 

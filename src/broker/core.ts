@@ -65,7 +65,9 @@ export class Core {
   readonly rexec: RexecServer;
   readonly connector: LocalConnector;
   readonly server: Server;
-  /** Commands to run in the cleanup state, as pushed; the last one runs first. */
+  /** Modules that clients have loaded. */
+  readonly userModules: Set<string> = new Set();
+  /** Commands to run in the cleanup state, in this order. */
   readonly cleanupCommands: string[] = [];
   config: JsonObject;
 
@@ -140,8 +142,14 @@ export class Core {
         host: this.modules,
         registry,
         now: () => ports.clock.monotonicMs() / 1000,
-        loaded: (name) => log.append("broker", 7, `insmod ${name}`),
-        removed: (name) => log.append("broker", 7, `rmmod ${name}`),
+        loaded: (name) => {
+          this.userModules.add(name);
+          log.append("broker", 7, `insmod ${name}`);
+        },
+        removed: (name) => {
+          this.userModules.delete(name);
+          log.append("broker", 7, `rmmod ${name}`);
+        },
       }),
     );
   }

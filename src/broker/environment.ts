@@ -16,6 +16,31 @@ const REMOVED_NAMES: ReadonlySet<string> = new Set([
   "FLUX_START_LIFELINE_FD",
 ]);
 
+/** What a job knows of itself. An instance that is a job hands none of it on: its own jobs have their own. */
+const JOB_NAMES = [
+  "FLUX_ENCLOSING_ID",
+  "FLUX_JOB_ID",
+  "FLUX_JOB_ID_PATH",
+  "FLUX_JOB_SIZE",
+  "FLUX_JOB_NNODES",
+  "FLUX_JOB_TMPDIR",
+  "FLUX_TASK_RANK",
+  "FLUX_TASK_LOCAL_ID",
+];
+
+/** The environment of the programs of an instance; `jobid` is its own in the enclosing instance, where it has one. */
+export function instanceEnvironment(
+  inherited: Readonly<Record<string, string>>,
+  localUri: string,
+  fluxPath: string,
+  jobid: string | null,
+): Record<string, string> {
+  const environment = programEnvironment(inherited, localUri, fluxPath);
+  for (const name of JOB_NAMES) delete environment[name];
+  if (jobid !== null) environment["FLUX_ENCLOSING_ID"] = jobid;
+  return environment;
+}
+
 export function programEnvironment(
   inherited: Readonly<Record<string, string>>,
   localUri: string,

@@ -47,6 +47,24 @@ export function formatLogRecord(record: LogRecord): string {
   return `<${priority}>1 ${isoTimestamp(timestamp)} ${rank} ${appname} ${procid} - - ${text}`;
 }
 
+/** The lines of a message, without line ends, NULs and blank lines: each makes a record of its own. */
+export function messageLines(text: string): string[] {
+  return text
+    .split(/[\r\n\0]+/)
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== "");
+}
+
+/** `2026-11-22T16:32:07.031044Z`, or with the offset of the local time zone where that is not UTC. */
+export function localTimestamp(seconds: number): string {
+  const offsetMinutes = -new Date(seconds * 1000).getTimezoneOffset();
+  if (offsetMinutes === 0) return isoTimestamp(seconds);
+  const two = (value: number): string => String(Math.floor(value)).padStart(2, "0");
+  const size = Math.abs(offsetMinutes);
+  const offset = `${offsetMinutes < 0 ? "-" : "+"}${two(size / 60)}:${two(size % 60)}`;
+  return isoTimestamp(seconds + offsetMinutes * 60).replace("Z", offset);
+}
+
 const LINE = /^<(\d+)>\d+ (\S+) (\S+) (\S+) (\S+) \S+ (?:-|\[.*?\]) ?(.*)$/s;
 
 /** Reads a line. Throws FluxError EPROTO where it is none. */

@@ -267,6 +267,8 @@ export class Overlay implements Routes {
       if (isFluxError(error, "EPERM") || isGone) return events.parentLost(errorText(error));
       if (delayMs >= RETRY_DELAY_MAX_MS)
         events.log(6, `waiting for ${card.host} (rank ${parentRank}): ${errorText(error)}`);
+      if (delayMs === RETRY_DELAY_MS && isFluxError(error, "EHOSTUNREACH"))
+        events.log(4, `unable to resolve upstream peer ${card.host} (rank ${parentRank}): ${errorText(error)}`);
       const nextMs = Math.min(delayMs * 2, RETRY_DELAY_MAX_MS);
       this.#retry = ports.clock.after(delayMs, () => void this.#tryParent(parentRank, card, address, nextMs));
     }

@@ -17,7 +17,10 @@ export interface ProgramOptions {
   readonly words: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  isProgram(path: string): boolean;
   readonly stdin: "inherit" | "null";
+  /** Takes the lines of standard output and error, which otherwise go where the broker's go. */
+  readonly line?: (stream: string, line: string) => void;
   /** A process group of its own, so that a signal reaches all that it started. */
   readonly ownGroup: boolean;
 }
@@ -33,28 +36,42 @@ export interface Program {
   kill(signum: number): void;
 }
 
-export function argvOf(words: readonly string[], env: Readonly<Record<string, string>>): readonly string[] {
+/** `isProgram` tells of a path whether it is a file that may be executed: then no shell need read it. */
+export function argvOf(
+  words: readonly string[],
+  env: Readonly<Record<string, string>>,
+  isProgram: (path: string) => boolean,
+): readonly string[] {
   const shell = env["SHELL"] ?? "/bin/sh";
   if (words.length === 0) return [shell];
+  if (words.length === 1 && /^[\w./-]*\/[\w./-]*$/.test(words[0]!) && isProgram(words[0]!)) return words;
   return words.length === 1 ? [shell, "-c", words[0]!] : words;
 }
 
 export function startProgram(exec: Exec, options: ProgramOptions): Program {
-  const { env, cwd, stdin, ownGroup } = options;
+  const { env, cwd, stdin, ownGroup, line } = options;
+  const streams = line === undefined ? "inherit" : "pipe";
+  const readers = new Map<string, LineReader>();
+  const output = (stream: string, chunk: Uint8Array | null): void => {
+    let reader = readers.get(stream);
+    if (reader === undefined) readers.set(stream, (reader = new LineReader()));
+    const lines = chunk === null ? reader.end() : reader.feed(chunk);
+    for (const text of lines) line?.(stream, text);
+  };
   let child: ChildProcess | null = null;
   const ended = new Promise<ProgramEnd>((resolve) => {
     try {
       child = exec.spawn(
         {
-          argv: argvOf(options.words, env),
+          argv: argvOf(options.words, env, options.isProgram),
           env,
           cwd,
           stdin,
-          stdout: "inherit",
-          stderr: "inherit",
+          stdout: streams,
+          stderr: streams,
           newProcessGroup: ownGroup,
         },
-        { output: () => {}, exit: (status) => resolve({ exitCode: exitCodeOfStatus(status), text: endText(status) }) },
+        { output, exit: (status) => resolve({ exitCode: exitCodeOfStatus(status), text: endText(status) }) },
       );
     } catch (error) {
       const exitCode = error instanceof FluxError && error.is("ENOENT") ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE;
@@ -62,6 +79,25 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
     }
   });
   return { ended, kill: (signum) => void child?.kill(signum, { group: ownGroup }) };
+}
+
+/** Cuts output into lines. */
+class LineReader {
+  readonly #decoder = new TextDecoder();
+  #rest = "";
+
+  feed(chunk: Uint8Array): string[] {
+    const lines = (this.#rest + this.#decoder.decode(chunk, { stream: true })).split("\n");
+    this.#rest = lines.pop()!;
+    return lines;
+  }
+
+  /** What came after the last line end. */
+  end(): string[] {
+    const rest = this.#rest + this.#decoder.decode();
+    this.#rest = "";
+    return rest === "" ? [] : [rest];
+  }
 }
 
 function endText(status: number): string {

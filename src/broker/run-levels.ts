@@ -13,6 +13,7 @@ import type { StateEvent } from "./state-machine.ts";
 
 const LOG_ERR = 3;
 const LOG_INFO = 6;
+const ANY_EXECUTE = 0o111;
 /** A service that does not stop by itself is left behind after this time. */
 const STOP_TIMEOUT_MS = 30_000;
 
@@ -25,6 +26,8 @@ export interface RunLevelOptions {
   readonly cwd: string;
   /** The program that runs now, to be signalled when the broker is to end. */
   running(program: Program | null): void;
+  /** A script of the broker failed with this code. */
+  failed(exitCode: number): void;
 }
 
 /** The entries of a personality that a rank loads. */
@@ -50,6 +53,14 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
     words,
     env: environment,
     cwd,
+    isProgram: (path) => {
+      const info = ports.disk.info(path.startsWith("/") ? path : `${cwd}/${path}`);
+      return info?.kind === "file" && (info.mode & ANY_EXECUTE) !== 0;
+    },
+    ...(!isInitialProgram && {
+      line: (stream: string, text: string) =>
+        log.append("broker", stream === "stderr" ? LOG_ERR : LOG_INFO, `${name}: ${text}`),
+    }),
     stdin: isInitialProgram ? "inherit" : "null",
     ownGroup: !isInitialProgram || !sharesGroup || attributes.get("broker.rc2_pgrp") !== null,
   });
@@ -67,7 +78,7 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
   const { core, registry } = options;
   const path = core.options.attributes.get("broker.rc1_path");
   if (path === "") return "rc1-none";
-  if (path !== null) return (await runScript(options, "rc1.0", [path])) === 0 ? "rc1-success" : "rc1-fail";
+  if (path !== null) return (await runScripts(options, "rc1", [path])) ? "rc1-success" : "rc1-fail";
   for (const { name } of entriesFor(options)) {
     try {
       const definition: ModuleDefinition = await findModule(registry, name);
@@ -78,18 +89,47 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
       return "rc1-fail";
     }
   }
+  if (!(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
   if (core.options.rank === 0) await postStart(core);
   return "rc1-success";
 }
 
+/** Runs scripts one after the other, up to the first that fails. Resolves with whether none did. */
+async function runScripts(options: RunLevelOptions, level: string, paths: readonly string[]): Promise<boolean> {
+  for (const [index, path] of paths.entries()) {
+    const exitCode = await runScript(options, `${level}.${index}`, [path]);
+    if (exitCode === 0) continue;
+    options.failed(exitCode);
+    return false;
+  }
+  return true;
+}
+
+/** The programs in DIR/rc1.d (DIR/rc3.d) of each directory of FLUX_RC_EXTRA (flux-broker(1)). */
+function extraScripts(core: Core, level: "rc1" | "rc3"): string[] {
+  const { environment, ports } = core.options;
+  const scripts: string[] = [];
+  for (const directory of (environment["FLUX_RC_EXTRA"] ?? "").split(":")) {
+    const path = `${directory}/${level}.d`;
+    if (directory === "" || ports.disk.info(path)?.kind !== "directory") continue;
+    scripts.push(...ports.disk.list(path).map((name) => `${path}/${name}`));
+  }
+  return scripts;
+}
+
 export async function runRc2(options: RunLevelOptions, words: readonly string[]): Promise<number> {
+  if (words.length === 0 && !options.sharesGroup) {
+    const text = "rc2.0: stdin is not a tty: an interactive shell needs one; give an initial program";
+    options.core.options.log.append("broker", LOG_ERR, text);
+    return 1;
+  }
   return runScript(options, "rc2.0", words);
 }
 
 /** Ends what still runs in the instance: commands that users asked for, then the jobs. On the leader only. */
 export async function runCleanup(options: RunLevelOptions): Promise<StateEvent> {
   const { core } = options;
-  const commands = core.cleanupCommands.toReversed();
+  const commands = [...core.cleanupCommands];
   let failed = false;
   for (const [index, command] of commands.entries())
     if ((await runScript(options, `cleanup.${index}`, [command])) !== 0) failed = true;
@@ -125,10 +165,15 @@ async function stopJobs(core: Core): Promise<void> {
 export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
   const { core } = options;
   const path = core.options.attributes.get("broker.rc3_path");
-  let failed = false;
   if (path === null && core.options.rank === 0) await postFinish(core);
-  if (path !== null && path !== "") failed = (await runScript(options, "rc3.0", [path])) !== 0;
+  const scripts = path === null ? extraScripts(core, "rc3") : path === "" ? [] : [path];
+  let failed = !(await runScripts(options, "rc3", scripts));
   for (const name of core.serviceModules.toReversed()) {
+    if (path !== null && core.userModules.has(name)) {
+      // Who has an rc3 of his own is to unload what he loaded.
+      failed = true;
+      core.options.log.append("broker", LOG_ERR, `module '${name}' was not properly shut down`);
+    }
     const error = await stopWithin(core, name);
     if (error === null) continue;
     failed = true;

@@ -14,7 +14,7 @@ import { BUILTIN_MODULES } from "../broker/personality.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 const LOG_CRIT = 2;
-const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
+const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"];
 /** A descriptor whose other end is held by `flux start`: when it closes, that process is gone. */
 export const LIFELINE_VARIABLE = "FLUX_START_LIFELINE_FD";
 

@@ -34,6 +34,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
 /** By the word after `flux`. */
 export const COMMANDS: Readonly<Record<string, Entry>> = {
   R: { file: "R" },
+  admin: { file: "admin" },
   alloc: { file: "alloc", summary: "allocate a new Flux instance for interactive use" },
   batch: { file: "batch", summary: "submit a batch script to Flux" },
   broker: { file: "broker" },

@@ -40,6 +40,8 @@ export async function startMany(
   const isNew = given === null || ports.disk.info(given) === null;
   if (given !== null && isNew && context.options.has("test-rundir"))
     context.fail(`error accessing --test-rundir: ${given}: No such file or directory`);
+  if (given !== null && !isNew && ports.disk.info(given)?.kind !== "directory")
+    context.fail(`${given}: not a directory`);
   const rundir = given ?? ports.disk.makeTemporaryDirectory(`${ports.host.temporaryDirectory}/flux-`);
   if (given !== null && isNew) ports.disk.makeDirectory(given, { mode: 0o700 });
   const isRemoved =

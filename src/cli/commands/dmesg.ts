@@ -1,6 +1,6 @@
 /** `flux dmesg`: the log ring of the local broker (flux-dmesg(1)). */
 import type { Payload } from "../../protocol/message.ts";
-import { isoTimestamp, parseLogRecord, SEVERITY_NAMES, type LogRecord } from "../../broker/log-record.ts";
+import { localTimestamp, parseLogRecord, SEVERITY_NAMES, type LogRecord } from "../../broker/log-record.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -29,9 +29,11 @@ export const command: Command = defineCommand({
 async function dmesg(context: CommandContext): Promise<void> {
   const { options } = context;
   if (context.operands.length > 0) context.failUsage();
+  if (options.has("delta") && !options.has("human")) context.fail("--delta can only be used with --human");
+  const isColored = wantsColor(context);
   const handle = await context.open();
   if (!options.has("clear")) {
-    const show = printer(context);
+    const show = printer(context, isColored);
     const follow = options.has("follow") || options.has("new");
     await new Promise<void>((resolve, reject) => {
       handle.open(
@@ -47,10 +49,25 @@ async function dmesg(context: CommandContext): Promise<void> {
   if (options.has("clear") || options.has("read-clear")) await handle.rpc("log.clear");
 }
 
-function printer(context: CommandContext): (record: LogRecord) => void {
+/** Whether to color what people read. `--color` without a word means always. */
+function wantsColor(context: CommandContext): boolean {
+  const { options } = context;
+  const when = options.has("color") ? (options.text("color") ?? "always") : "auto";
+  if (!["always", "never", "auto"].includes(when)) context.fail(`Invalid argument to --color: "${when}"`);
+  return when === "always" || (when === "auto" && context.stdoutIsTerminal);
+}
+
+/** How severe messages look on a terminal; others are plain. */
+const SEVERITY_STYLES: readonly string[] = ["1;31", "1;31", "1;31", "31", "33", "1", "", "2"];
+
+function paint(isColored: boolean, style: string, text: string): string {
+  return isColored && style !== "" ? `\x1b[${style}m${text}\x1b[0m` : text;
+}
+
+function printer(context: CommandContext, isColored: boolean): (record: LogRecord) => void {
   const { options } = context;
   if (!options.has("human"))
-    return (record) => context.out(`${isoTimestamp(record.timestamp)} ${where(record)}: ${record.text}\n`);
+    return (record) => context.out(`${localTimestamp(record.timestamp)} ${where(record)}: ${record.text}\n`);
   let base: number | null = null;
   let last = 0;
   return (record) => {
@@ -60,7 +77,9 @@ function printer(context: CommandContext): (record: LogRecord) => void {
     if (isNew) base = timestamp;
     last = timestamp;
     const stamp = isNew ? dayAndMinute(timestamp) : `+${since.toFixed(6)}`.padStart(11);
-    context.out(`[${stamp}] ${where(record)}: ${record.text}\n`);
+    const text = paint(isColored, SEVERITY_STYLES[record.severity] ?? "", record.text);
+    const head = `${paint(isColored, "32", `[${stamp}]`)} ${paint(isColored, "33", where(record))}`;
+    context.out(`${head}: ${text}\n`);
   };
 }
 

@@ -10,13 +10,22 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "generate keys for Flux security",
   usage: "[OPTIONS] [PATH]",
-  options: [{ names: ["name"], short: "n", argument: "NAME", help: "Set certificate name (default: hostname)" }],
+  options: [
+    { names: ["name"], short: "n", argument: "NAME", help: "Set certificate name (default: hostname)" },
+    { names: ["meta"], argument: "KEYVALS", repeatable: true, help: "Add/update comma-separated key=value metadata" },
+  ],
   operands: [{ name: "PATH", arity: "?" }],
   run: async (context) => {
     const [path, ...rest] = context.operands;
     if (rest.length > 0) return context.failUsage();
     const ports = await context.ports();
-    const text = formatKeyFile(ports.codec.generateKeyPair(), context.options.text("name") ?? ports.host.hostname);
+    const metadata: Record<string, string> = { name: context.options.text("name") ?? ports.host.hostname };
+    for (const pair of context.options.list("meta").flatMap((list) => list.split(","))) {
+      const [key, ...value] = pair.split("=");
+      if (!/^[\w.-]+$/.test(key!) || /["\n]/.test(pair)) context.fail(`'${pair}' is no metadata: use KEY=VALUE`);
+      metadata[key!] = value.join("=");
+    }
+    const text = formatKeyFile(ports.codec.generateKeyPair(), metadata);
     if (path === undefined) return context.complain("WARNING: add PATH argument to save generated certificate");
     ports.disk.writeFile(path, utf8Encode(text), { mode: PRIVATE_MODE });
   },

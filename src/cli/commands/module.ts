@@ -31,6 +31,7 @@ const list: Command = {
   usage: "[OPTIONS]",
   options: [{ names: ["long"], short: "l", help: "Include full DSO path for each module" }],
   run: async (context) => {
+    if (context.operands.length > 0) context.failUsage();
     const handle = await context.open();
     const { mods } = await handle.rpc<{ mods: ModuleEntry[] }>("module.list");
     const isLong = context.options.has("long");
@@ -178,9 +179,9 @@ async function showStats(context: CommandContext): Promise<void> {
       .catch((error: unknown) => context.fail(`${target}.${topic}: ${errorText(error)}`));
   if (options.has("clear-all")) return handle.sendEvent(`${target}.stats-clear`);
   if (options.has("clear")) return void (await call("stats-clear"));
-  const answer = options.has("rusage")
-    ? await call("rusage", { who: options.text("rusage") ?? "self" })
-    : await call("stats-get");
+  const who = options.text("rusage") ?? "self";
+  if (!["self", "children", "thread"].includes(who)) context.fail(`invalid --rusage argument '${who}'`);
+  const answer = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
   const path = options.text("parse");
   const value = path === null ? answer : memberOf(answer, path);
   if (value === undefined) context.fail(`${path}: not found in the stats of ${target}`);

@@ -8,6 +8,8 @@ export const command: Command = defineCommand({
   summary: "Set broker attribute",
   description: "Set broker attribute",
   usage: "name value",
+  // A value may begin with a dash, as -1 does.
+  stopAtOperand: true,
   options: [{ names: ["force"], short: "f", help: "force update of attribute that doesn't support runtime changes" }],
   operands: [
     { name: "name", arity: "1" },

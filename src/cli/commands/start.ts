@@ -2,10 +2,12 @@
  * `flux start`: becomes a broker of an instance that a launcher starts, or, with `--test-size`, starts all brokers of an
  * instance on this machine (flux-start(1)).
  */
+import { Hostlist } from "../../formats/hostlist.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { runCommand } from "../framework/run.ts";
 import { command as brokerCommand } from "./broker.ts";
 
+const CLIQUES = /^(single|per-broker|none|\[.*\])$/;
 const EXIT_MODES = ["any", "leader"];
 const START_MODES = ["all", "leader"];
 
@@ -77,6 +79,7 @@ export const command: Command = defineCommand({
 async function start(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const words = brokerWords(context);
+  verbosity(context);
   const size = options.integer("test-size");
   if (size === null) {
     const testOnly = options.given.find(({ name }) => name.startsWith("test-") || name === "rundir");
@@ -86,6 +89,9 @@ async function start(context: CommandContext): Promise<number> {
   if (size < 1) context.fail("--test-size argument must be > 0");
   checkChoice(context, "test-exit-mode", EXIT_MODES);
   checkChoice(context, "test-start-mode", START_MODES);
+  const clique = options.text("test-pmi-clique");
+  if (clique !== null && !CLIQUES.test(clique)) context.fail(`unsupported test-pmi-clique mode: '${clique}'`);
+  checkHosts(context, size);
   const { startMany } = await import("../test-instance.ts");
   return startMany(context, size, words, operands);
 }
@@ -94,6 +100,14 @@ function checkChoice(context: CommandContext, name: string, choices: readonly st
   const value = context.options.text(name);
   if (value !== null && !choices.includes(value))
     context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
+}
+
+function checkHosts(context: CommandContext, size: number): void {
+  const text = context.options.text("test-hosts");
+  if (text === null) return;
+  const hosts = Hostlist.tryParse(text);
+  if (hosts === null) return context.fail(`failed to decode --test-hosts hostlist '${text}'`);
+  if (hosts.count !== size) context.fail(`--test-hosts hostlist has ${hosts.count} hosts, --test-size is ${size}`);
 }
 
 /** The options that the broker gets, in its own form. */
@@ -110,7 +124,10 @@ function brokerWords(context: CommandContext): string[] {
 export function verbosity(context: CommandContext): number {
   const levels = context.options.list("verbose");
   // `-vv` reads as `-v` with the level "v".
-  return levels.reduce((sum, level) => sum + (/^v*$/.test(level) ? 1 + level.length : Number(level)), 0);
+  return levels.reduce((sum, level) => {
+    if (/^v*$/.test(level)) return sum + 1 + level.length;
+    return /^\d+$/.test(level) ? sum + Number(level) : context.fail(`invalid --verbose level '${level}'`);
+  }, 0);
 }
 
 async function startOne(

@@ -1,0 +1,56 @@
+/**
+ * The table `[tbon]` of the configuration (flux-config-tbon(5)): what it sets, and that it is well formed. The command
+ * line goes before it. Pure.
+ */
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import { tryParseFsd } from "../formats/duration.ts";
+import type { Attributes } from "./attributes.ts";
+
+type Kind = "integer" | "string" | "duration";
+
+const KEYS: Readonly<Record<string, Kind>> = {
+  topo: "string",
+  zmqdebug: "integer",
+  zmq_io_threads: "integer",
+  child_rcvhwm: "integer",
+  torpid_min: "duration",
+  torpid_max: "duration",
+  tcp_user_timeout: "duration",
+  connect_timeout: "duration",
+  "interface-hint": "string",
+};
+/** The leader alone has many children: for the others the default is right. */
+const LEADER_ONLY = "tbon.zmq_io_threads";
+
+function typeOf(value: JsonValue): string {
+  if (Array.isArray(value)) return "array";
+  if (value === null || typeof value === "object") return "object";
+  return typeof value === "number" ? (Number.isInteger(value) ? "integer" : "real") : typeof value;
+}
+
+function textOf(key: string, kind: Kind, value: JsonValue): string {
+  const wanted = kind === "integer" ? "integer" : "string";
+  const refuse = (why: string): never => {
+    throw new FluxError("EINVAL", `Config file error [tbon] ${key}: ${why}`);
+  };
+  if (typeOf(value) !== wanted) return refuse(`Expected ${wanted}, got ${typeOf(value)}`);
+  const text = String(value);
+  if (kind === "duration" && tryParseFsd(text) === null) return refuse(`'${text}' is not a duration, like "30s"`);
+  return text;
+}
+
+/** Sets the attributes `tbon.*` from the configuration. Throws FluxError EINVAL. */
+export function applyTbonConfig(config: JsonObject, attributes: Attributes, rank: number): void {
+  const table = config["tbon"];
+  if (table !== undefined && !isJsonObject(table))
+    throw new FluxError("EINVAL", "Config file error: tbon: not a table");
+  for (const [key, kind] of Object.entries(KEYS)) {
+    const value = table?.[key];
+    if (value !== undefined) attributes.setConfigured(`tbon.${key}`, textOf(key, kind, value));
+  }
+  if (rank !== 0) attributes.set(LEADER_ONLY, "1");
+  // A queue of one message is of no use: 0 is none at all.
+  if (attributes.get("tbon.child_rcvhwm") === "1")
+    throw new FluxError("EINVAL", "tbon.child_rcvhwm: value must be 0 (unlimited) or at least 2");
+}

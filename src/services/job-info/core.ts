@@ -3,7 +3,7 @@
  * the current ones. Pure.
  *
  * Invariants: a job's events here are a prefix of its eventlog, and no shorter than what the journal has shown; a job
- * leaves with its `clean` event.
+ * leaves with its `clean` event, or where a new journal does not know it.
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
@@ -39,45 +39,62 @@ const VOLATILE = "annotations";
 
 export class ActiveJobs {
   readonly #jobs = new Map<Integer, ActiveJob>();
+  /** While the journal tells what happened so far: the known jobs it has not spoken of yet. Null after that. */
+  #unseen: Set<Integer> | null = new Set();
 
   get(id: Integer): ActiveJob | null {
     return this.#jobs.get(id) ?? null;
   }
 
-  /** A job that is stored, and that the journal has not shown yet. */
-  expect(id: Integer, userid: number): ActiveJob {
-    const job: ActiveJob = { userid, events: [], followers: new Set(), isOver: false };
+  /**
+   * A job that is stored, and that the journal has not shown yet: it will from the first event on. Where there is no
+   * journal for now, what is stored is what is known.
+   */
+  expect(id: Integer, userid: number, stored: readonly JobEvent[]): ActiveJob {
+    const events = this.#unseen === null ? [] : [...stored];
+    const job: ActiveJob = { userid, events, followers: new Set(), isOver: false };
     this.#jobs.set(id, job);
     return job;
   }
 
+  /** The journal has been lost: a new one will tell of every active job from its first event on. */
+  lose(): void {
+    this.#unseen = new Set(this.#jobs.keys());
+  }
+
+  /** The journal has told what happened so far: a job that it did not speak of is over. */
+  complete(): void {
+    const gone = this.#unseen;
+    this.#unseen = null;
+    for (const id of gone ?? []) this.#end(id);
+  }
+
   /** Takes a message of the journal. */
   take(entry: JournalEntry): void {
-    const events = entry.events.filter(({ name }) => name !== VOLATILE);
+    let events = entry.events.filter(({ name }) => name !== VOLATILE);
+    if (this.#unseen !== null) {
+      this.#unseen.delete(entry.id);
+      events = events.slice(this.#jobs.get(entry.id)?.events.length ?? 0);
+    }
     if (events.length === 0) return;
     let job = this.#jobs.get(entry.id);
     if (job === undefined) {
       const userid = events[0]!.context?.["userid"];
       // Without a submit event the job is one that left already.
       if (events[0]!.name !== "submit" || typeof userid !== "number") return;
-      job = this.expect(entry.id, userid);
+      job = this.expect(entry.id, userid, []);
     }
     job.events.push(...events);
     for (const follower of job.followers) follower.events(events);
-    if (events.at(-1)!.name !== "clean") return;
-    this.#jobs.delete(entry.id);
-    job.isOver = true;
-    for (const follower of job.followers) follower.ended();
+    if (events.at(-1)!.name === "clean") this.#end(entry.id);
   }
 
-  /** Ends everything: the journal is lost. */
-  clear(): void {
-    const jobs = [...this.#jobs.values()];
-    this.#jobs.clear();
-    for (const job of jobs) {
-      job.isOver = true;
-      for (const follower of job.followers) follower.ended();
-    }
+  #end(id: Integer): void {
+    const job = this.#jobs.get(id);
+    if (job === undefined) return;
+    this.#jobs.delete(id);
+    job.isOver = true;
+    for (const follower of job.followers) follower.ended();
   }
 }
 

@@ -105,6 +105,7 @@ test("lines are put together whatever the pieces", () => {
 test("a job's followers hear of each event once, and of its end", () => {
   const jobs = new ActiveJobs();
   const heard: string[] = [];
+  jobs.complete();
   jobs.take({ id: 1, events: [{ timestamp: 1, name: "submit", context: { userid: 5 } }] });
   jobs.get(1)!.followers.add({
     events: (events) => heard.push(...events.map(({ name }) => name)),
@@ -115,4 +116,27 @@ test("a job's followers hear of each event once, and of its end", () => {
   jobs.take({ id: 1, events: [{ timestamp: 4, name: "late" }] });
   assert.deepEqual(heard, ["clean", "end"]);
   assert.equal(jobs.get(1), null);
+});
+
+test("a new journal goes on where the lost one ended, and ends what it does not know", () => {
+  const jobs = new ActiveJobs();
+  const heard: string[] = [];
+  const submit = { timestamp: 1, name: "submit", context: { userid: 5 } };
+  const restart = { timestamp: 2, name: "flux-restart" };
+  const follow = (id: number): void =>
+    void jobs.get(id)!.followers.add({
+      events: (events) => heard.push(...events.map(({ name }) => `${id} ${name}`)),
+      ended: () => heard.push(`${id} end`),
+    });
+  for (const id of [1, 2]) jobs.take({ id, events: [submit] });
+  jobs.complete();
+  [1, 2].forEach(follow);
+  jobs.lose();
+  jobs.expect(3, 5, [submit]);
+  follow(3);
+  jobs.take({ id: 1, events: [submit, restart] });
+  jobs.take({ id: 3, events: [submit, restart] });
+  jobs.complete();
+  assert.deepEqual(heard, ["1 flux-restart", "3 flux-restart", "2 end"]);
+  assert.equal(jobs.get(2), null);
 });

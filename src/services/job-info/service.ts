@@ -11,12 +11,13 @@ import {
   type JsonObject,
   type JsonValue,
 } from "../../base/json.ts";
+import type { TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
-import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import type { ModuleContext, ModuleDefinition, RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
@@ -42,6 +43,8 @@ import {
 } from "./protocol.ts";
 
 const SERVICE = "job-info";
+/** Until the journal is asked for again after it has ended. */
+const JOURNAL_RETRY_MS = 200;
 
 export const jobInfoModule: ModuleDefinition = { name: SERVICE, start: (context) => JobInfoService.start(context) };
 
@@ -62,6 +65,7 @@ class JobInfoService implements RunningModule {
   readonly #jobs = new ActiveJobs();
   readonly #watches = new RequestSet<Watch>();
   #journal: OpenStream | null = null;
+  #retry: TimerHandle | null = null;
   #isStopped = false;
   #counts = { lookups: 0, update_lookups: 0 };
 
@@ -78,24 +82,29 @@ class JobInfoService implements RunningModule {
 
   stop(): void {
     this.#isStopped = true;
+    this.#retry?.cancel();
     for (const [, watch] of this.#watches) watch.stop();
     this.#watches.failAll(new FluxError("ENOSYS", "job-info is unloading"));
     this.#journal?.cancel();
   }
 
-  /** Opens the journal; resolves when all active jobs are known. */
+  /**
+   * Opens the journal; resolves when all active jobs are known, or when there is no journal for now. It is opened again
+   * whenever it ends: a job manager that is loaded anew goes on with the same jobs.
+   */
   #follow(): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       const item = (payload: Payload | null): void => {
         const entry = (payload?.value ?? {}) as unknown as JournalEntry;
-        if (entry.id === -1) resolve();
-        else this.#jobs.take(entry);
+        if (entry.id !== -1) return this.#jobs.take(entry);
+        this.#jobs.complete();
+        resolve();
       };
-      const end = (error: FluxError | null): void => {
-        reject(error ?? new FluxError("ENODATA"));
+      const end = (): void => {
+        resolve();
         if (this.#isStopped) return;
-        this.#context.log(LogLevel.err, "the journal of the job manager ended");
-        this.#jobs.clear();
+        this.#jobs.lose();
+        this.#retry = this.#context.ports.clock.after(JOURNAL_RETRY_MS, () => void this.#follow());
       };
       const cancelTopic = "job-manager.events-journal-cancel";
       this.#journal = this.#context.handle.open("job-manager.events-journal", {}, { item, end }, { cancelTopic });
@@ -127,7 +136,7 @@ class JobInfoService implements RunningModule {
         return { active: null, events };
       }
       // The journal tells of it in a moment, from its first event on.
-      active = this.#jobs.get(id) ?? this.#jobs.expect(id, userid);
+      active = this.#jobs.get(id) ?? this.#jobs.expect(id, userid, events);
     }
     checkAccess(request, active.userid);
     return { active };

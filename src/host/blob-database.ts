@@ -13,7 +13,7 @@ import type { BlobDatabase, BlobDatabaseOptions, BlobRecord } from "../base/port
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
-const MIN_COMPRESSED_BYTES = 256;
+const MIN_COMPRESSED_BYTES = 512;
 /** The write-ahead log is cut back to this length once its content is in the database. */
 const JOURNAL_LIMIT_BYTES: number = 4 * 1024 * 1024;
 /** How long a call waits for another process that holds the database. */

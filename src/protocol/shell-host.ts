@@ -56,5 +56,13 @@ export type HostEvent =
       readonly kind: string;
       readonly note: string;
     }
-  /** The shell is over; its output is in the KVS. `status` is a wait status whose exit code is that of the worst task. */
-  | { readonly type: "exit"; readonly id: Integer; readonly status: number };
+  /**
+   * The shell is over; its output is in the KVS, but for what it brings along: text to be appended to the job's guest
+   * keys, by name. `status` is a wait status whose exit code is that of the worst task.
+   */
+  | {
+      readonly type: "exit";
+      readonly id: Integer;
+      readonly status: number;
+      readonly appends?: Readonly<Record<string, string>>;
+    };

@@ -78,6 +78,24 @@ export class KvsBatch {
     if (entry !== undefined) entry.dueMs = 0;
   }
 
+  /**
+   * Takes back what was to be appended to a key, for somebody else to write. Null where nothing waits, where it is longer
+   * than `lengthMax` characters, or where somebody waits for it to be settled.
+   */
+  take(key: string, lengthMax: number): string | null {
+    const entry = this.#pending.get(key);
+    if (entry === undefined || !isTakeable(entry, lengthMax)) return null;
+    this.#pending.delete(key);
+    this.#length -= entry.length;
+    return entry.chunks.join("");
+  }
+
+  /** Whether something written to a key is on its way, or waits and cannot be taken back. */
+  isUnderWay(key: string, lengthMax: number): boolean {
+    const entry = this.#pending.get(key);
+    return this.#inFlight.has(key) || (entry !== undefined && !isTakeable(entry, lengthMax));
+  }
+
   /** Resolves when what was written to the key is committed; it goes with the next commit. Rejects where that failed. */
   settle(key: string): Promise<void> {
     const pending = this.#pending.get(key);
@@ -183,4 +201,8 @@ export class KvsBatch {
     if (error !== null) this.#options.failed(error instanceof FluxError ? error : new FluxError("EIO", String(error)));
     if (this.#pending.size > 0) this.#schedule();
   }
+}
+
+function isTakeable(entry: Entry, lengthMax: number): boolean {
+  return entry.append && entry.length <= lengthMax && entry.waiters.length === 0;
 }

@@ -4,7 +4,8 @@
  *
  * Invariants: what happens in a turn goes to the execution service in one message and to the KVS in one commit, the
  * commit first; a job is reported as over when all it has written is in the KVS, or ahead of the report on the way to the
- * same broker. When the broker is gone, no task is left.
+ * same broker, or in the report: a little text that waits to be written goes with it, and the execution service writes
+ * it together with its own. When the broker is gone, no task is left.
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
@@ -23,6 +24,10 @@ import { TemporaryDirectories } from "./tmpdir.ts";
 
 /** A job that is over sooner has no service of its own, in milliseconds. */
 const SERVICE_DELAY_MS = 10;
+/** Characters that a report may bring along for the KVS, per key. */
+const REPORTED_LENGTH_MAX = 16 * 1024;
+/** The guest keys that a shell writes. */
+const GUEST_KEYS: readonly string[] = ["output", "input"];
 
 interface HostedShell {
   readonly shell: Shell;
@@ -234,17 +239,30 @@ export class ShellHost {
       this.#server.remove(shell.serviceName);
       this.#facts.handle.send("service.remove", { service: shell.serviceName });
     }
-    const keys = [`${shell.guestKey}.output`, `${shell.guestKey}.input`];
+    const { batch, rank } = this.#facts;
     const exit = (): void => {
       this.#shells.delete(id);
       if (shell.isLeader && shell.plan.brokerRanks.length > 1) this.#leaders.set(id, shell);
       else this.#ended.push(shell);
-      this.#report({ type: "exit", id, status });
+      this.#report({ type: "exit", id, status, ...this.#takeAppends(shell) });
     };
-    for (const key of keys) this.#facts.batch.hasten(key);
-    // At rank 0 the commit and the report take the same way, and the commit goes first. Elsewhere only an answer tells.
-    if (this.#facts.rank === 0) return exit();
-    Promise.all(keys.map((key) => this.#facts.batch.settle(key))).then(exit, exit);
+    const keys = GUEST_KEYS.map((name) => `${shell.guestKey}.${name}`);
+    // At rank 0 commits and the report take the same way, and commits go first. Elsewhere only an answer tells.
+    if (rank === 0 || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX))) return exit();
+    Promise.all(keys.map((key) => batch.settle(key))).then(exit, exit);
+  }
+
+  /** What a shell has written that is not on its way yet; what is long goes by itself. */
+  #takeAppends({ guestKey }: Shell): { appends?: Record<string, string> } {
+    const { batch } = this.#facts;
+    const appends: Record<string, string> = {};
+    for (const name of GUEST_KEYS) {
+      const key = `${guestKey}.${name}`;
+      const text = batch.take(key, REPORTED_LENGTH_MAX);
+      if (text === null) batch.hasten(key);
+      else appends[name] = text;
+    }
+    return Object.keys(appends).length === 0 ? {} : { appends };
   }
 
   #scheduleFlush(): void {

@@ -7,7 +7,8 @@
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
-import type { BlobDatabase, HashAlgorithm } from "../../base/ports.ts";
+import type { BlobDatabase, BlobRecord, HashAlgorithm } from "../../base/ports.ts";
+import { decodeBlobs } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -15,9 +16,9 @@ import { CallTimes } from "./core.ts";
 import { BACKING_SERVICE, DATABASE_NAME, parseOptions, type StoreOptions } from "./protocol.ts";
 
 interface PendingStore {
-  readonly hash: Uint8Array;
-  readonly data: Uint8Array;
+  readonly blobs: readonly BlobRecord[];
   readonly request: IncomingRequest;
+  readonly answer: Uint8Array | null;
 }
 
 class SqliteService implements RunningModule {
@@ -83,6 +84,7 @@ class SqliteService implements RunningModule {
     this.#context.server.add(BACKING_SERVICE, {
       load: (request) => this.#load(request),
       store: (request) => this.#store(request),
+      "store-batch": (request) => this.#storeBatch(request),
       validate: (request) => this.#validate(request),
       "checkpoint-get": () => this.#checkpointGet(),
       "checkpoint-put": (request) => this.#checkpointPut(request),
@@ -101,19 +103,32 @@ class SqliteService implements RunningModule {
   #load(request: IncomingRequest): Answer {
     const hash = this.#digestOf(request);
     const data = this.#timed(this.#loadTimes, 1, () => {
-      const waiting = this.#pending.find((store) => sameBytes(store.hash, hash));
-      return waiting?.data ?? this.#database.load(hash);
+      for (const { blobs } of this.#pending) for (const blob of blobs) if (sameBytes(blob.hash, hash)) return blob.data;
+      return this.#database.load(hash);
     });
     if (data === null) throw new FluxError("ENOENT");
     return data.byteLength === 0 ? null : data;
   }
 
   #store(request: IncomingRequest): Answer {
-    const data = request.bytes ?? EMPTY_BYTES;
-    const hash = this.#context.ports.codec.digest(this.#algorithm, data);
-    this.#pending.push({ hash, data, request });
-    if (this.#pending.length === 1) this.#context.ports.clock.defer(() => this.#storePending());
+    const blob = this.#blobOf(request.bytes ?? EMPTY_BYTES);
+    this.#storeSoon({ blobs: [blob], request, answer: blob.hash });
     return undefined;
+  }
+
+  #storeBatch(request: IncomingRequest): Answer {
+    const blobs = decodeBlobs(request.bytes ?? EMPTY_BYTES).map((data) => this.#blobOf(data));
+    this.#storeSoon({ blobs, request, answer: null });
+    return undefined;
+  }
+
+  #blobOf(data: Uint8Array): BlobRecord {
+    return { hash: this.#context.ports.codec.digest(this.#algorithm, data), data };
+  }
+
+  #storeSoon(store: PendingStore): void {
+    this.#pending.push(store);
+    if (this.#pending.length === 1) this.#context.ports.clock.defer(() => this.#storePending());
   }
 
   #storePending(): void {
@@ -121,13 +136,14 @@ class SqliteService implements RunningModule {
     if (stores.length === 0) return;
     this.#pending = [];
     try {
-      this.#timed(this.#storeTimes, stores.length, () => this.#database.store(stores));
+      const blobs = stores.length === 1 ? stores[0]!.blobs : stores.flatMap((store) => store.blobs);
+      this.#timed(this.#storeTimes, blobs.length, () => this.#database.store(blobs));
     } catch (error) {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
       for (const { request } of stores) request.respondError(error);
       return;
     }
-    for (const { hash, request } of stores) request.respond(hash);
+    for (const { answer, request } of stores) request.respond(answer);
   }
 
   #validate(request: IncomingRequest): Answer {

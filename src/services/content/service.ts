@@ -60,6 +60,7 @@ class ContentService implements RunningModule {
   #serve(): void {
     this.#context.server.add(this.#context.name, {
       store: (request) => this.#store(request),
+      "store-batch": (request) => this.#storeBatch(request),
       load: (request) => this.#load(request),
       flush: () => this.#flush(),
       dropcache: () => this.#dropCache(),
@@ -97,6 +98,13 @@ class ContentService implements RunningModule {
     if (!this.#backing.isActive || this.#cache.dirtyBytes <= UNSAVED_BYTES_MAX) return digest;
     // Who stores faster than the disk takes is held back.
     return new Promise((resolve) => this.#heldStores.push(() => resolve(digest)));
+  }
+
+  /** Blobs that their owner keeps until they are in the backing store: they need no place in the cache. */
+  async #storeBatch(request: IncomingRequest): Promise<Answer> {
+    if (!this.#isLeader || !this.#backing.isActive) throw new FluxError("ENOSYS");
+    await this.#context.handle.call(`${BACKING}.store-batch`, request.message.payload);
+    return null;
   }
 
   #releaseStores(): void {

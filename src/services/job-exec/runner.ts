@@ -39,6 +39,7 @@ export class JobRunner {
   readonly #world: ExecWorld;
   readonly #exec: ExecRequest;
   readonly #resources: ResourceSet;
+  readonly #guestKey: string;
   readonly #eventlogKey: string;
   readonly #barrier: Barrier;
   /** The job manager's request. */
@@ -53,7 +54,8 @@ export class JobRunner {
     this.#request = request;
     this.#exec = exec;
     this.#resources = ResourceSet.parse(exec.R);
-    this.#eventlogKey = `${fluidKvsPath(exec.id)}.guest.exec.eventlog`;
+    this.#guestKey = `${fluidKvsPath(exec.id)}.guest`;
+    this.#eventlogKey = `${this.#guestKey}.exec.eventlog`;
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
     this.testRun = testRunOf(exec.jobspec);
     this.#barrier = new Barrier(world, this.job, (note) => this.fail("exec", note));
@@ -87,7 +89,11 @@ export class JobRunner {
   hostEvent(rank: number, event: HostEvent): void {
     if (event.type === "log") this.logEvent(event.event);
     else if (event.type === "exception") this.#exception(event);
-    else this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
+    else {
+      for (const [name, text] of Object.entries(event.appends ?? {}))
+        this.#world.batch.append(`${this.#guestKey}.${name}`, text);
+      this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
+    }
   }
 
   shellLost(rank: number, why: string): void {

@@ -1,6 +1,7 @@
 /**
  * Where the events of jobs go: what is posted while a commit is under way is appended to the eventlogs in the next KVS
- * commit, a lone event at once; when a commit is acknowledged, who waited for it is told.
+ * commit, a lone event at once, or after a short wait for company where nothing depends on it; when a commit is
+ * acknowledged, who waited for it is told.
  *
  * Invariants:
  * 1. One commit is in flight at a time, so eventlogs have the order in which events were posted, across jobs too.
@@ -9,13 +10,17 @@
  */
 import { utf8Encode } from "../../base/bytes.ts";
 import { errorText } from "../../base/errors.ts";
-import type { Clock } from "../../base/ports.ts";
+import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
 import { OPERATION_APPEND, valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
 import type { Job } from "./job.ts";
 
 const RETRY_DELAY_MS = 1000;
+/** How long an event that nothing waits for is kept for the next commit, in milliseconds. */
+const COMPANY_DELAY_MS = 10;
+/** Events that nothing waits for: most jobs end soon after they started, and then it is one commit. */
+const PATIENT_EVENTS: ReadonlySet<string> = new Set(["start"]);
 
 /** What happened to one job in one batch, in order. */
 export interface JobEntry {
@@ -56,6 +61,9 @@ export class EventStore {
   readonly #options: EventStoreOptions;
   /** What comes until the next commit. */
   #batch: Batch = emptyBatch();
+  /** Something of the batch is waited for. */
+  #isUrgent = false;
+  #companyTimer: TimerHandle | null = null;
   #isScheduled = false;
   #isCommitting = false;
   #isStopped = false;
@@ -71,7 +79,8 @@ export class EventStore {
     if (keeping === "stored") entry.events.push(event);
     if (keeping === "known") entry.knownCount += 1;
     entry.shown.push(event);
-    this.#schedule();
+    if (PATIENT_EVENTS.has(event.name)) this.#waitForCompany();
+    else this.#schedule();
   }
 
   /** Adds another operation to the batch. */
@@ -91,9 +100,15 @@ export class EventStore {
   /** Stops trying again; what is in flight is abandoned. */
   stop(): void {
     this.#isStopped = true;
+    this.#companyTimer?.cancel();
+  }
+
+  #waitForCompany(): void {
+    this.#companyTimer ??= this.#options.clock.after(COMPANY_DELAY_MS, () => this.#schedule());
   }
 
   #schedule(): void {
+    this.#isUrgent = true;
     if (this.#isScheduled || this.#isCommitting) return;
     this.#isScheduled = true;
     // Not later than this: a job's start waits for the commit. What comes while it is in flight goes with the next.
@@ -106,6 +121,9 @@ export class EventStore {
   #flush(): void {
     const batch = this.#batch;
     this.#batch = emptyBatch();
+    this.#isUrgent = false;
+    this.#companyTimer?.cancel();
+    this.#companyTimer = null;
     const { entries, operations } = batch;
     for (const { job, events } of entries.values())
       if (events.length > 0) operations.push(appendOperation(job, events));
@@ -132,7 +150,7 @@ export class EventStore {
     for (const { job, events, knownCount } of entries) job.durableCount += events.length + knownCount;
     this.#options.durable(entries);
     for (const resolve of batch.waiters) resolve();
-    if (this.#batch.entries.size + this.#batch.operations.length + this.#batch.waiters.length > 0) this.#schedule();
+    if (this.#isUrgent) this.#schedule();
   }
 }
 

@@ -7,7 +7,7 @@ import { assert } from "../../base/assert.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
-import { LOAD_ROUNDS_MAX, STORE_WINDOW } from "./protocol.ts";
+import { LOAD_ROUNDS_MAX, LOAD_WINDOW } from "./protocol.ts";
 
 export class BlobLoader {
   readonly #handle: Handle;
@@ -32,8 +32,8 @@ export class BlobLoader {
   /** Fetches blobs; resolves with their bytes. Rejects with ENOENT where one does not exist, EIO where one is no directory. */
   async load(missing: MissingBlob): Promise<Map<string, Uint8Array>> {
     const loaded = new Map<string, Uint8Array>();
-    for (let start = 0; start < missing.refs.length; start += STORE_WINDOW) {
-      const refs = missing.refs.slice(start, start + STORE_WINDOW);
+    for (let start = 0; start < missing.refs.length; start += LOAD_WINDOW) {
+      const refs = missing.refs.slice(start, start + LOAD_WINDOW);
       const blobs = await Promise.all(refs.map((ref) => this.#fetch(ref)));
       for (const [position, ref] of refs.entries()) {
         this.#index.addLoaded(ref, blobs[position]!, missing.isDirectory);

@@ -8,11 +8,12 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { isBlobref } from "../../formats/blobref.ts";
+import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { bytesOf, type Node } from "./blob-index.ts";
 import type { LeaderSnapshot, NamespaceRoot } from "./core.ts";
-import { STORE_WINDOW } from "./protocol.ts";
+import { STORE_BATCH_BYTES, STORE_BATCH_COUNT } from "./protocol.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
 export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<LeaderSnapshot | null> {
@@ -59,14 +60,28 @@ function checkpointObject(snapshot: LeaderSnapshot, timestamp: number): JsonObje
 
 /** Stores blobs in the content service, some at a time, referred-to ones first. */
 export async function storeBlobs(handle: Handle, nodes: ReadonlyMap<string, Node>): Promise<void> {
-  let underWay: Promise<unknown>[] = [];
+  let blobs: Uint8Array[] = [];
+  let length = 0;
   for (const node of nodes.values()) {
-    underWay.push(handle.call("content.store", bytesOf(node)));
-    if (underWay.length < STORE_WINDOW) continue;
-    await Promise.all(underWay);
-    underWay = [];
+    const bytes = bytesOf(node);
+    blobs.push(bytes);
+    length += bytes.byteLength;
+    if (blobs.length < STORE_BATCH_COUNT && length < STORE_BATCH_BYTES) continue;
+    await storeBatch(handle, blobs);
+    blobs = [];
+    length = 0;
   }
-  await Promise.all(underWay);
+  if (blobs.length > 0) await storeBatch(handle, blobs);
+}
+
+/** One message where there is a backing store that takes it, else one for each blob. */
+async function storeBatch(handle: Handle, blobs: readonly Uint8Array[]): Promise<void> {
+  try {
+    await handle.call("content.store-batch", encodeBlobs(blobs));
+  } catch (error) {
+    if (!isFluxError(error, "ENOSYS")) throw error;
+    await Promise.all(blobs.map((blob) => handle.call("content.store", blob)));
+  }
 }
 
 /**

@@ -29,8 +29,11 @@ export const UNSAVED_BYTES_MAX: number = 128 * 1024 * 1024;
 export const CHECKPOINT_RETRY_MS = 1000;
 /** The log is synchronised to the disk at most this often. */
 export const LOG_SYNC_PERIOD_MS = 1000;
-/** Blobs on their way to the content store at once. */
-export const STORE_WINDOW = 256;
+/** Blobs of a checkpoint that go to the content store in one message: so many, or so many bytes and one blob more. */
+export const STORE_BATCH_COUNT = 256;
+export const STORE_BATCH_BYTES: number = 1024 * 1024;
+/** Blobs that are asked for at once. */
+export const LOAD_WINDOW = 256;
 /** Loads after which a request that still misses blobs is given up. */
 export const LOAD_ROUNDS_MAX = 10_000;
 

@@ -10,6 +10,7 @@ import { FluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
+import type { TimerHandle } from "../../base/ports.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
@@ -31,6 +32,8 @@ import { slotTotal } from "./request.ts";
 import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
 
 const DEFAULT_LIMIT = 8;
+/** A job that waits longer than this at the head of the queue is annotated with the reason, in milliseconds. */
+const REASON_DELAY_MS = 10;
 
 export const schedSimpleModule: ModuleDefinition = {
   name: "sched-simple",
@@ -63,6 +66,7 @@ class Scheduler implements RunningModule {
   #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
   #inventory = new Map<number, NodeInventory>();
   #isPassScheduled = false;
+  #reasonTimer: TimerHandle | null = null;
   #isStopped = false;
 
   constructor(context: ModuleContext) {
@@ -129,6 +133,7 @@ class Scheduler implements RunningModule {
 
   stop(): void {
     this.#isStopped = true;
+    this.#reasonTimer?.cancel();
     for (const request of this.#requests.values())
       request.respondError(new FluxError("ENOSYS", "scheduler is unloading"));
     this.#requests.clear();
@@ -249,9 +254,19 @@ class Scheduler implements RunningModule {
     const answers = grants.map((grant) => this.#grant(grant));
     this.#batch.flush();
     for (const { request, response } of answers) this.#finish(request, response);
-    if (blocked === null) return;
-    const annotations = { sched: { reason_pending: "insufficient resources" } };
-    this.#respond(this.#requests.get(blocked.id)!, { id: blocked.id, type: AllocResponseType.Annotate, annotations });
+    if (blocked !== null) this.#explainLater(blocked.id);
+  }
+
+  /** Tells why a job waits. Where jobs come and go quickly, its turn comes before anybody could read it. */
+  #explainLater(id: Integer): void {
+    this.#reasonTimer?.cancel();
+    this.#reasonTimer = this.#context.ports.clock.after(REASON_DELAY_MS, () => {
+      this.#reasonTimer = null;
+      const request = this.#requests.get(id);
+      if (request === undefined || this.#core.queue.first?.id !== id) return;
+      const annotations = { sched: { reason_pending: "insufficient resources" } };
+      this.#respond(request, { id, type: AllocResponseType.Annotate, annotations });
+    });
   }
 
   /** RFC 27 matches responses by job id, so one request may have many even where it is no stream. */

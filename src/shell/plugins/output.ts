@@ -27,8 +27,8 @@ import { OutputFiles } from "./output-files.ts";
 const LINE_BYTES_MAX = 64 * 1024;
 /** Bytes of a job that wait to be committed or written before its tasks are held back. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
-/** How long the header of a silent job waits for company, in milliseconds. */
-const HEADER_DELAY_MS = 20;
+/** How long the header of a silent job, and the ends of its streams, wait for company, in milliseconds. */
+const QUIET_DELAY_MS = 20;
 /** Bytes of a stream that are kept in the KVS, at most and by default. */
 const LIMIT_BYTES = 1024 ** 3;
 /** How messages of the shell begin in files, by severity. */
@@ -91,7 +91,7 @@ class OutputPlugin implements ShellPlugin {
       count: { stdout: count, stderr: count },
       options: {},
     };
-    this.#append("header", context, HEADER_DELAY_MS);
+    this.#append("header", context, QUIET_DELAY_MS);
   }
 
   init(): void | Promise<void> {
@@ -218,7 +218,7 @@ class OutputPlugin implements ShellPlugin {
   #keep(rank: number, stream: StreamName, data: Uint8Array | null): void {
     if (this.#isCollected && !this.#shell.isLeader) return this.#send(rank, stream, data);
     if (data !== null) return this.#record(rank, stream, data);
-    this.#append("data", { stream, rank: String(rank), eof: true });
+    this.#append("data", { stream, rank: String(rank), eof: true }, QUIET_DELAY_MS);
     if (this.#isCollected && --this.#awaitedEnds === 0) this.#complete.resolve();
   }
 

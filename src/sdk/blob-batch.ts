@@ -1,0 +1,35 @@
+/**
+ * Many blobs in one payload: `content.store-batch` and `content-backing.store-batch`, by which the key-value store hands a
+ * checkpoint over. Each blob stands behind its length (u32, big-endian).
+ */
+import { FluxError } from "../base/errors.ts";
+
+const LENGTH_BYTES = 4;
+
+export function encodeBlobs(blobs: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const blob of blobs) length += LENGTH_BYTES + blob.byteLength;
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  let offset = 0;
+  for (const blob of blobs) {
+    view.setUint32(offset, blob.byteLength);
+    bytes.set(blob, offset + LENGTH_BYTES);
+    offset += LENGTH_BYTES + blob.byteLength;
+  }
+  return bytes;
+}
+
+/** The blobs of a payload, as views of it. Throws EPROTO where it is cut short. */
+export function decodeBlobs(bytes: Uint8Array): Uint8Array[] {
+  const blobs: Uint8Array[] = [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let offset = 0; offset < bytes.byteLength;) {
+    const start = offset + LENGTH_BYTES;
+    const end = start > bytes.byteLength ? Infinity : start + view.getUint32(offset);
+    if (end > bytes.byteLength) throw new FluxError("EPROTO", "a batch of blobs is cut short");
+    blobs.push(bytes.subarray(start, end));
+    offset = end;
+  }
+  return blobs;
+}

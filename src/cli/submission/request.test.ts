@@ -135,6 +135,11 @@ describe("attributes", () => {
     ["-S x.y='{\"z\":2}'", "x", { y: { z: 2 } }],
     ["-S ^j=value.json", "j", { x: [1] }],
     ["--requires='a b'", "constraints", { properties: ["a", "b"] }],
+    [
+      "--requires='a|b' --requires=c",
+      "constraints",
+      { and: [{ or: [{ properties: ["a"] }, { properties: ["b"] }] }, { properties: ["c"] }] },
+    ],
     ["--requires=a --requires=host:n1", "constraints", { and: [{ properties: ["a"] }, { hostlist: ["n1"] }] }],
     ["--dependency=afterok:f1", "dependencies", [{ scheme: "afterok", value: "f1" }]],
     ["--begin-time=+1m", "dependencies", [{ scheme: "begin-time", value: "1060" }]],

@@ -5,7 +5,7 @@
  */
 import { FluxError, errorText } from "../../base/errors.ts";
 import { parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { parseConstraintQuery } from "../../formats/constraint-query.ts";
+import { parseRequires } from "../../formats/constraint-query.ts";
 import { parseDependency, type Dependency } from "../../formats/dependency.ts";
 import { parseKeyValue } from "../../formats/jobspec-attributes.ts";
 import { fromCommand, fromPerResource, type JobspecExtras } from "../../formats/jobspec-build.ts";
@@ -94,7 +94,7 @@ function perResourceJobspec(options: ParsedOptions, command: readonly string[], 
 /** What all kinds of submissions have in common. Throws FluxError EINVAL. */
 export function submissionExtras(options: ParsedOptions, source: SubmissionSource): JobspecExtras {
   const timeLimit = options.text("time-limit");
-  const constraints = options.list("requires");
+  const constraints = constraintOf(options.list("requires"));
   return {
     ...optional("duration", timeLimit === null ? undefined : parseTimeLimit(timeLimit)),
     environment: environmentOf(options, source),
@@ -103,7 +103,7 @@ export function submissionExtras(options: ParsedOptions, source: SubmissionSourc
     ...optional("bank", options.text("bank") ?? undefined),
     ...optional("name", options.text("job-name") ?? undefined),
     dependencies: dependenciesOf(options, source),
-    ...optional("constraints", constraints.length === 0 ? undefined : constraintOf(constraints.join(" "))),
+    ...optional("constraints", constraints ?? undefined),
     shellOptions: shellOptionsOf(options, source),
     attributes: attributesOf(options, source),
   };
@@ -118,11 +118,11 @@ export function countOption(options: ParsedOptions, name: string): number | unde
   return value;
 }
 
-function constraintOf(text: string): JsonObject {
+function constraintOf(queries: readonly string[]): JsonObject | null {
   try {
-    return parseConstraintQuery(text);
+    return parseRequires(queries);
   } catch (error) {
-    throw new FluxError("EINVAL", `--requires='${text}': ${errorText(error)}`, { cause: error });
+    throw new FluxError("EINVAL", `--requires='${queries.join(" ")}': ${errorText(error)}`, { cause: error });
   }
 }
 

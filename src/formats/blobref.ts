@@ -4,18 +4,14 @@
  *
  * Does not know how to hash: that is a port.
  */
-import { bytesEqual, hexDecode, hexEncode } from "../base/bytes.ts";
+import { hexDecode, hexEncode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 
 export type HashName = "sha1" | "sha256";
 export type Blobref = string;
 
 /** Digest lengths in bytes. */
-export const DIGEST_BYTES: Readonly<Record<HashName, number>> = { sha1: 20, sha256: 32 };
-
-export function isHashName(name: string): name is HashName {
-  return Object.hasOwn(DIGEST_BYTES, name);
-}
+const DIGEST_BYTES: Readonly<Record<HashName, number>> = { sha1: 20, sha256: 32 };
 
 /** Writes a digest as a blobref. Throws FluxError EINVAL where its length is not the hash's. */
 export function blobrefFromDigest(hash: HashName, digest: Uint8Array): Blobref {
@@ -39,9 +35,4 @@ export function blobrefDigest(text: string): Uint8Array {
 
 export function isBlobref(text: unknown): text is Blobref {
   return typeof text === "string" && /^(sha1-[0-9a-f]{40}|sha256-[0-9a-f]{64})$/.test(text);
-}
-
-/** Whether a blobref and a raw digest name the same blob. */
-export function blobrefIsDigest(text: Blobref, digest: Uint8Array): boolean {
-  return bytesEqual(blobrefDigest(text), digest);
 }

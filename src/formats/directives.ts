@@ -50,11 +50,6 @@ export function parseDirectives(script: string): Directive[] {
   return directives;
 }
 
-/** The words of all directives, as if they stood on the command line. */
-export function directiveArgs(script: string): string[] {
-  return parseDirectives(script).flatMap(({ args }) => args);
-}
-
 /** The text of a directive, with the lines of a literal that it opens; and the line after it. */
 function gather(lines: readonly string[], index: number, sentinel: string): { text: string; end: number } {
   const text = lines[index]!.slice(sentinel.length).trim();

@@ -3,14 +3,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import { parseJson, type JsonObject } from "../base/json.ts";
-import {
-  decodeEntry,
-  decodeEventlog,
-  encodeEntry,
-  encodeEventlog,
-  EventlogReader,
-  type EventlogEntry,
-} from "./eventlog.ts";
+import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "./eventlog.ts";
 import { jobResultName, jobStateName, parseJobResult, parseJobStates } from "./job-states.ts";
 
 const RFC_EXAMPLE = `{"timestamp":1552593348.073045,"name":"submit","context":{"urgency":16,"userid":5588,"flags":0}}
@@ -26,7 +19,7 @@ const RFC_EXAMPLE = `{"timestamp":1552593348.073045,"name":"submit","context":{"
 test("RFC 18 example is read and is written as it was", () => {
   const entries = decodeEventlog(RFC_EXAMPLE);
   assert.equal(entries.length, 8);
-  assert.equal(encodeEventlog(entries), RFC_EXAMPLE);
+  assert.equal(entries.map(encodeEntry).join(""), RFC_EXAMPLE);
   assert.deepEqual(entries[1], {
     timestamp: 1552593547.411336,
     name: "urgency",
@@ -74,18 +67,13 @@ const anyEntry = fc.record(
   { requiredKeys: ["timestamp", "name"] },
 );
 
-test("any entry is one line and is read back, however the text is cut", () => {
+test("any entry is one line and is read back", () => {
   fc.assert(
-    fc.property(fc.array(anyEntry, { maxLength: 5 }), fc.integer({ min: 1, max: 40 }), (entries, size) => {
+    fc.property(fc.array(anyEntry, { maxLength: 5 }), (entries) => {
       const plain = entries.map((entry) => parseJson(JSON.stringify(entry)) as unknown as EventlogEntry);
-      const text = encodeEventlog(plain);
+      const text = plain.map(encodeEntry).join("");
       assert.equal(text.split("\n").length, plain.length + 1);
       assert.deepEqual(decodeEventlog(text), plain);
-      const reader = new EventlogReader();
-      const read: EventlogEntry[] = [];
-      for (let at = 0; at < text.length; at += size) read.push(...reader.push(text.slice(at, at + size)));
-      assert.equal(reader.isPartial, false);
-      assert.deepEqual(read, plain);
       if (plain[0] !== undefined) assert.equal(decodeEntry(encodeEntry(plain[0])).name, plain[0].name);
     }),
   );

@@ -20,10 +20,6 @@ export function encodeEntry(entry: EventlogEntry): string {
   return `${stringifyJson(context === undefined ? { timestamp, name } : { timestamp, name, context })}\n`;
 }
 
-export function encodeEventlog(entries: readonly EventlogEntry[]): string {
-  return entries.map(encodeEntry).join("");
-}
-
 /** Reads one line, with or without its newline. Throws FluxError EINVAL where it is no entry. */
 export function decodeEntry(line: string): EventlogEntry {
   const text = line.endsWith("\n") ? line.slice(0, -1) : line;
@@ -48,7 +44,7 @@ export function decodeEventlog(text: string): EventlogEntry[] {
 }
 
 /** Checks that a JSON value is an entry, and returns it. Throws FluxError EINVAL where it is none. */
-export function checkEntry(value: JsonValue | undefined): EventlogEntry {
+function checkEntry(value: JsonValue | undefined): EventlogEntry {
   if (!isJsonObject(value)) throw invalid("an entry is an object");
   const { timestamp, name, context } = value as Record<string, JsonValue | undefined>;
   if (typeof timestamp !== "number" || !(timestamp > 0)) throw invalid("timestamp must be a number > 0");
@@ -57,27 +53,6 @@ export function checkEntry(value: JsonValue | undefined): EventlogEntry {
   const unknown = Object.keys(value).find((key) => key !== "timestamp" && key !== "name" && key !== "context");
   if (unknown !== undefined) throw invalid(`unknown key '${unknown}'`);
   return value as unknown as EventlogEntry;
-}
-
-/**
- * Collects the text of a log that arrives in pieces, and returns the entries that are complete.
- * A watch of a log delivers whole appends, but a reader of a file or a pipe sees cut lines.
- */
-export class EventlogReader {
-  #rest = "";
-
-  /** The entries that `text` completes. Throws FluxError EINVAL where one is none; the reader is of no use then. */
-  push(text: string): EventlogEntry[] {
-    const all = this.#rest + text;
-    const end = all.lastIndexOf("\n") + 1;
-    this.#rest = all.slice(end);
-    return decodeEventlog(all.slice(0, end));
-  }
-
-  /** Whether part of an entry is still awaited. */
-  get isPartial(): boolean {
-    return this.#rest !== "";
-  }
 }
 
 function parseLine(line: string): JsonValue {

@@ -26,10 +26,6 @@ export function setAttribute(jobspec: Jobspec, key: string, value: JsonValue): J
   return setPath(jobspec, `attributes.${attributePath(key)}`, value);
 }
 
-export function getAttribute(jobspec: Jobspec, key: string): JsonValue | undefined {
-  return getPath(jobspec, `attributes.${attributePath(key)}`);
-}
-
 export function setShellOption(jobspec: Jobspec, key: string, value: JsonValue): Jobspec {
   return setPath(jobspec, `attributes.system.shell.options.${key}`, value);
 }

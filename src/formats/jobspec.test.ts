@@ -3,7 +3,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
-import { getAttribute, parseKeyValue, setAttribute, setShellOption, updateJobspec } from "./jobspec-attributes.ts";
+import { getPath, parseKeyValue, setAttribute, setShellOption, updateJobspec } from "./jobspec-attributes.ts";
 import { fromCommand, fromNestCommand, fromPerResource, type PerResourceOptions } from "./jobspec-build.ts";
 import { jobspecCounts, taskCount } from "./jobspec-counts.ts";
 import { jobName, validateJobspec, type Jobspec } from "./jobspec.ts";
@@ -314,8 +314,8 @@ test("KEY=VAL is JSON where it can be, else text, and 1 where there is no VAL", 
 test("setting an attribute leaves the old jobspec as it was, and does not go through values", () => {
   const before = fromCommand({ command: ["a"] });
   const after = setAttribute(before, "x.y.z", 1);
-  assert.equal(getAttribute(before, "x.y.z"), undefined);
-  assert.equal(getAttribute(after, "system.x.y.z"), 1);
+  assert.equal(getPath(before, "attributes.x.y.z"), undefined);
+  assert.equal(getPath(after, "attributes.system.x.y.z"), 1);
   assert.equal(after.resources, before.resources);
   assert.throws(() => setShellOption(setShellOption(before, "foo", 1), "foo.bar", "hi"), {
     message: "failed to set attributes.system.shell.options.foo.bar to hi",

@@ -97,11 +97,6 @@ export function jobName(jobspec: Jobspec): string {
   return program.slice(program.lastIndexOf("/") + 1);
 }
 
-/** The time limit in seconds; 0 where there is none. */
-export function jobDuration(jobspec: Jobspec): number {
-  return jobspec.attributes.system?.duration ?? 0;
-}
-
 function validateResources(value: JsonValue | undefined): void {
   const labels = new Set<string>();
   if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a non-empty array");

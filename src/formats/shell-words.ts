@@ -1,5 +1,5 @@
 /**
- * Words as a POSIX shell splits and quotes them, without expansion of any kind.
+ * Words as a POSIX shell splits them, without expansion of any kind.
  */
 import { FluxError } from "../base/errors.ts";
 
@@ -32,15 +32,6 @@ export function splitShellWords(text: string, options: SplitOptions = {}): strin
   }
   if (word !== null) words.push(word);
   return words;
-}
-
-/** Quotes a word so that a shell takes it as it is. Words without special characters stay bare. */
-export function quoteShellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
-}
-
-export function joinShellWords(words: readonly string[]): string {
-  return words.map(quoteShellWord).join(" ");
 }
 
 /** Reads a quoted part, an escaped character or a plain one. */

@@ -7,7 +7,7 @@
  */
 import { base64Decode, base64Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type JsonValue } from "../base/json.ts";
+import { isJsonObject, parseJson, type JsonValue } from "../base/json.ts";
 import { isBlobref, type Blobref } from "./blobref.ts";
 
 // Type aliases, not interfaces: only those can be passed where any JSON object is taken.
@@ -57,10 +57,6 @@ export function valBytes(object: Val): Uint8Array {
 /** Reads a tree object. Throws FluxError EPROTO where the text is none. */
 export function parseTreeobj(text: string): Treeobj {
   return checkTreeobj(parseJson(text));
-}
-
-export function formatTreeobj(object: Treeobj): string {
-  return stringifyJson(object);
 }
 
 /** Checks a tree object, all that is in it included, and returns it. Throws FluxError EPROTO with what is wrong. */

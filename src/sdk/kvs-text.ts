@@ -1,6 +1,7 @@
 /** Reading one value of the KVS as text: all that most services need of it. */
-import { base64Decode, utf8Decode } from "../base/bytes.ts";
+import { utf8Decode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
+import { valBytes } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import { PRIMARY_NAMESPACE, type TreeObject } from "./kvs-protocol.ts";
 
@@ -8,7 +9,5 @@ import { PRIMARY_NAMESPACE, type TreeObject } from "./kvs-protocol.ts";
 export async function lookupText(handle: Handle, key: string): Promise<string> {
   const { val } = await handle.rpc<{ val: TreeObject }>("kvs.lookup", { key, flags: 0, namespace: PRIMARY_NAMESPACE });
   if (val.type !== "val") throw new FluxError("EISDIR", `${key}: not a value`);
-  const bytes = base64Decode(val.data);
-  if (bytes === null) throw new FluxError("EPROTO", `${key}: value is not base64`);
-  return utf8Decode(bytes);
+  return utf8Decode(valBytes(val));
 }

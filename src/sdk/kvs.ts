@@ -5,12 +5,12 @@
  * A `Kvs` is a Handle and a namespace. Values are bytes; `get` and `put` read and write them as JSON. Errors are
  * FluxError: ENOENT (no such key), EISDIR, ENOTDIR, ENOTSUP (no such namespace), EPERM.
  */
-import { base64Decode, concatBytes, EMPTY_BYTES, utf8Decode, utf8Encode } from "../base/bytes.ts";
+import { concatBytes, EMPTY_BYTES, utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import { blobrefDigest, blobrefFromDigest, type HashName } from "../formats/blobref.ts";
 import { encodeEntry } from "../formats/eventlog.ts";
-import { makeSymlink, makeValref, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
+import { makeSymlink, makeValref, valBytes, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import {
   CommitFlag,
@@ -280,12 +280,10 @@ function objectOf(answer: LookupAnswer): Treeobj {
   return answer.val as unknown as Treeobj;
 }
 
-/** The bytes of a value. Throws EISDIR where the object is none. */
+/** The bytes of a value. Throws EISDIR or EINVAL where the object is none, EPROTO where it is malformed. */
 export function valueBytes(object: Treeobj): Uint8Array {
   if (object.type !== "val") throw new FluxError(object.type === "dir" ? "EISDIR" : "EINVAL");
-  const bytes = base64Decode(object.data);
-  if (bytes === null) throw new FluxError("EPROTO", "a value is not base64");
-  return bytes;
+  return valBytes(object);
 }
 
 /** Does something with each item, a bounded number at once; results in the order of the items. */

@@ -11,7 +11,7 @@ import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
-import { compareIds, JobState } from "../../sdk/job-protocol.ts";
+import { JobState } from "../../sdk/job-protocol.ts";
 import type { Job } from "./job.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -355,9 +355,4 @@ export class Dependencies {
 function nameKey(job: Job): string | null {
   const name = job.jobspec?.attributes.system?.job?.name;
   return name === undefined ? null : `${job.userid}:${name}`;
-}
-
-/** Jobs in the order of their ids: earlier submissions first. */
-export function bySubmission(jobs: Iterable<Job>): Job[] {
-  return [...jobs].sort((left, right) => compareIds(left.id, right.id));
 }

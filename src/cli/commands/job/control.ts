@@ -3,7 +3,7 @@ import { FluxError, isFluxError } from "../../../base/errors.ts";
 import type { Integer } from "../../../base/json.ts";
 import { signalNumber } from "../../../base/signals.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
-import { parseJobStates } from "../../../formats/job-events.ts";
+import { parseJobStates } from "../../../formats/job-states.ts";
 import { STATES_ACTIVE } from "../../../sdk/job-protocol.ts";
 import { killAll, killJob, raiseAll, raiseException, setUrgency } from "../../../sdk/jobs.ts";
 import type { CommandContext } from "../../framework/command.ts";

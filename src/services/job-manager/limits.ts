@@ -33,8 +33,9 @@ export class Limits {
     for (const [name, queue] of isJsonObject(queues) ? Object.entries(queues) : [])
       if (isJsonObject(queue)) byQueue.set(name, limitsOf(queue, `queues.${name}.`));
     for (const [name, queue] of isJsonObject(queues) ? Object.entries(queues) : []) {
-      const parent = isJsonObject(queue) && typeof queue["parent"] === "string" ? byQueue.get(queue["parent"]) : null;
-      if (parent != null) byQueue.set(name, inherit(byQueue.get(name)!, parent));
+      const parent =
+        isJsonObject(queue) && typeof queue["parent"] === "string" ? byQueue.get(queue["parent"]) : undefined;
+      if (parent !== undefined) byQueue.set(name, inherit(byQueue.get(name)!, parent));
     }
     this.#general = general;
     this.#byQueue = byQueue;

@@ -1,12 +1,13 @@
 /** `flux R`: read, make and combine resource sets (RFC 20). Knows no broker: sets come on standard input. */
 import { utf8Decode } from "../../base/bytes.ts";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, type JsonValue } from "../../base/json.ts";
 import { matchingRanks } from "../../formats/constraint.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { checkPropertyName, ResourceSet } from "../../formats/resource-set.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { jsonOf, readSets } from "../resource/input.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
 
 const encode: Command = {
@@ -121,66 +122,6 @@ function propertyComplaint(name: string): string | null {
     const illegal = /invalid character '(.)'/.exec(errorText(error))?.[1];
     return illegal === undefined ? errorText(error) : `invalid character '${illegal}' in property "${name}"`;
   }
-}
-
-/** The sets on standard input, one after the other; at least one. */
-async function readSets(context: CommandContext): Promise<ResourceSet[]> {
-  const documents = splitDocuments(utf8Decode(await context.readInput()));
-  if (documents.length === 0) context.fail("Failed to read an R object: '[' or '{' expected near end of file");
-  return documents.map((document) => {
-    let value: JsonValue;
-    try {
-      value = parseJson(document);
-    } catch (error) {
-      return context.fail(`Failed to read an R object: ${jsonComplaint(document, error)}`);
-    }
-    const missing = missingItem(value);
-    if (missing !== null) context.fail(`Failed to decode R on stdin: ${missing}`);
-    try {
-      return ResourceSet.parse(value);
-    } catch (error) {
-      return context.fail(`Failed to decode R on stdin: ${errorText(error)}`);
-    }
-  });
-}
-
-function jsonComplaint(document: string, error: unknown): string {
-  const begins = /^\S+/.exec(document)?.[0] ?? "";
-  return /^[[{]/.test(begins) ? errorText(error).split("\n")[0]! : `'[' or '{' expected near '${begins}'`;
-}
-
-/** What every R must have. */
-function missingItem(value: JsonValue): string | null {
-  if (!isJsonObject(value)) return "Expected object";
-  if (value["version"] === undefined) return "Object item not found: version";
-  if (value["version"] !== 1) return `invalid version=${String(value["version"])}`;
-  if (!isJsonObject(value["execution"])) return "Object item not found: execution";
-  return value["execution"]["R_lite"] === undefined ? "Object item not found: R_lite" : null;
-}
-
-/** Splits texts of JSON objects that follow each other, with anything or nothing between lines. What begins no object stands alone. */
-function splitDocuments(text: string): string[] {
-  const documents: string[] = [];
-  let depth = 0;
-  let start = -1;
-  let inString = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at]!;
-    if (inString) {
-      if (char === "\\") at++;
-      else if (char === '"') inString = false;
-      continue;
-    }
-    if (start < 0 && !/\s/.test(char)) start = at;
-    if (char === '"') inString = true;
-    else if (char === "{" || char === "[") depth++;
-    else if ((char === "}" || char === "]") && --depth === 0) {
-      documents.push(text.slice(start, at + 1));
-      start = -1;
-    }
-  }
-  if (start >= 0) documents.push(text.slice(start));
-  return documents;
 }
 
 function union(context: CommandContext, sets: readonly ResourceSet[]): ResourceSet {
@@ -304,18 +245,20 @@ function countOf(set: ResourceSet, type: string): number {
 /** The part of a set that the options want. */
 function selected(context: CommandContext, set: ResourceSet): ResourceSet {
   const { options } = context;
-  const [include, exclude, properties] = ["include", "exclude", "properties"].map((name) => options.text(name));
+  const include = options.text("include");
+  const exclude = options.text("exclude");
+  const properties = options.text("properties");
   let kept = set;
-  if (include != null) {
+  if (include !== null) {
     const ranks = Idset.tryParse(include) ?? context.fail(`Invalid ranks option: '${include}': Invalid argument`);
     kept = kept.keepRanks(ranks);
   }
-  if (exclude != null) {
+  if (exclude !== null) {
     const ranks =
       Idset.tryParse(exclude) ?? context.fail(`Invalid idset in --exclude option: ${exclude}: Invalid argument`);
     kept = kept.removeRanks(ranks);
   }
-  if (properties != null) {
+  if (properties !== null) {
     const names = properties.split(",").filter((name) => name !== "");
     for (const name of names) {
       const illegal = propertyComplaint(name.replace(/^\^/, ""));
@@ -395,14 +338,6 @@ async function configuredSet(context: CommandContext, path: string): Promise<Res
     set = set.with({ scheduling: opaque });
   }
   return set;
-}
-
-function jsonOf(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    throw new FluxError("EINVAL", jsonComplaint(text, error), { cause: error });
-  }
 }
 
 function attempt<T>(context: CommandContext, before: string, action: () => T): T {

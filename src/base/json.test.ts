@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFluxError } from "./errors.ts";
 import { canonicalInteger, parseJson, stringifyJson } from "./json.ts";
 
@@ -15,8 +15,8 @@ test("integers beyond 2^53 survive both ways, smaller ones are plain numbers", (
 });
 
 test("a long run of digits that is not an integer stays what it is", () => {
-  assert.deepEqual(parseJson('{"pi":3.14159265358979312,"text":"12345678901234567890","huge":1e300}'), {
-    pi: 3.14159265358979312,
+  assert.deepEqual(parseJson('{"precise":2.50000000000000012,"text":"12345678901234567890","huge":1e300}'), {
+    precise: 2.5,
     text: "12345678901234567890",
     huge: 1e300,
   });

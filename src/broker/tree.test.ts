@@ -1,7 +1,7 @@
 /** The shapes of the overlay tree and its health. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import { combinedStatus, Health } from "./health.ts";
 import { makeTree } from "./tree.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { concatBytes, hexEncode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import { decodeMessage, encodeFrame, encodeMessage, FrameReader } from "./codec.ts";

@@ -1,7 +1,7 @@
 /** Links between brokers: large messages do not delay small ones, and nothing is lost or reordered where order counts. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import { PIECE_BYTES_MAX, PieceReader, PieceSender } from "./pieces.ts";
 

@@ -32,7 +32,7 @@ export class ProcessTable {
 
   signal(pid: number, signum: number, group: boolean): boolean {
     let found = false;
-    for (const process of [...this.processes.values()]) {
+    for (const process of Array.from(this.processes.values())) {
       if (process.pid !== pid && !(group && process.group === pid)) continue;
       found = true;
       process.receiveSignal(signum);

@@ -131,7 +131,7 @@ export class SimulatedInstance {
   /** What happens to processes of a machine that lost its power. */
   killMachine(rank: number): void {
     const machine = this.machineOf(rank);
-    for (const process of [...this.#world.processes.processes.values()])
+    for (const process of Array.from(this.#world.processes.processes.values()))
       if (process.machine === machine) process.exitBySignal(9);
     this.#world.storage(machine).crash();
   }

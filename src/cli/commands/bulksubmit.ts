@@ -21,7 +21,9 @@ export const command: Command = defineCommand({
   summary: "submit jobs in bulk to a Flux instance",
   usage: "[OPTIONS...] COMMAND [ARGS...]",
   description:
-    "Submit a series of commands given on the command line or on stdin, using an interface similar to GNU parallel or xargs. Allows jobs to be submitted much faster than calling flux submit in a loop. Inputs on the command line are separated from each other and the command with the special delimiter ':::'.",
+    "Submit a series of commands given on the command line or on stdin, using an interface similar to GNU " +
+    "parallel or xargs. Allows jobs to be submitted much faster than calling flux submit in a loop. Inputs on " +
+    "the command line are separated from each other and the command with the special delimiter ':::'.",
   options: BULKSUBMIT_OPTIONS,
   operands: [{ name: "command", arity: "...", help: "Job command and initial arguments" }],
   stopAtOperand: true,

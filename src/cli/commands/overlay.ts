@@ -173,7 +173,7 @@ async function showStatus(context: CommandContext): Promise<void> {
   const wanted = options.text("wait");
   const { clock } = await context.ports();
   let root = await walk(context, rank, !options.has("no-ghost"));
-  while (wanted !== null && root.status !== wanted) {
+  while (root.status !== (wanted ?? root.status)) {
     await new Promise<void>((resolve) => clock.after(POLL_MS, resolve));
     root = await walk(context, rank, !options.has("no-ghost"));
   }

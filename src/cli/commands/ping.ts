@@ -42,8 +42,8 @@ async function ping(context: CommandContext): Promise<number> {
   if (word === undefined || rest.length > 0) return context.failUsage();
   const interval = Number(options.text("interval") ?? "1");
   if (!(interval >= 0)) context.fail(`error parsing interval: '${options.text("interval")}'`);
-  const count = options.integer("count");
-  if (options.has("batch") && count === null) context.fail("--batch should only be used with --count");
+  const count = options.integer("count") ?? Infinity;
+  if (options.has("batch") && count === Infinity) context.fail("--batch should only be used with --count");
   const padding = "p".repeat(parsePad(context));
   const ports = await context.ports();
   const handle = await context.open();
@@ -51,7 +51,8 @@ async function ping(context: CommandContext): Promise<number> {
   context.out(`flux-ping ${target.node}!${target.service}\n`);
   const settle: (() => Promise<void>)[] = [];
   let failed = false;
-  for (let seq = 0; (count === null || seq < count) && !failed; seq++) {
+  for (let seq = 0; seq < count; seq++) {
+    if (failed) break;
     const one = pingOnce(context, handle, target, seq, padding, () => ports.clock.monotonicMs()).catch(
       (error: unknown) => {
         if (!(error instanceof FluxError)) throw error;

@@ -1,7 +1,7 @@
 /** Command lines in both dialects: what is an option, an argument, an operand, a mistake. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { defineCommand, type Command, type Dialect, type OptionSpec } from "./command.ts";
 import { parseLine, UsageError } from "./parse.ts";
 

@@ -34,13 +34,19 @@ export const COMMON_OPTIONS: readonly OptionSpec[] = [
     short: "S",
     argument: "ATTR",
     repeatable: true,
-    help: "Set job attribute ATTR. An optional value is supported with ATTR=VAL (default VAL=1). If ATTR starts with ^, then VAL is a file containing valid JSON which will be used as the value of the attribute. (multiple use OK)",
+    help:
+      "Set job attribute ATTR. An optional value is supported with ATTR=VAL (default VAL=1). If ATTR starts with " +
+      "^, then VAL is a file containing valid JSON which will be used as the value of the attribute. (multiple " +
+      "use OK)",
   },
   {
     names: ["add-file"],
     argument: "[NAME=]PATH",
     repeatable: true,
-    help: "Add a file at PATH with optional NAME to jobspec. The file will be extracted to {{tmpdir}}/NAME. If NAME is not specified, then the basename of PATH will be used. If necessary, permissions may be specified via NAME:PERMS. (multiple use OK)",
+    help:
+      "Add a file at PATH with optional NAME to jobspec. The file will be extracted to {{tmpdir}}/NAME. If NAME " +
+      "is not specified, then the basename of PATH will be used. If necessary, permissions may be specified via " +
+      "NAME:PERMS. (multiple use OK)",
   },
   {
     names: ["dependency"],
@@ -63,7 +69,11 @@ export const COMMON_OPTIONS: readonly OptionSpec[] = [
     names: ["env"],
     argument: "RULE",
     repeatable: true,
-    help: "Control how environment variables are exported. If RULE starts with '-' apply rest of RULE as a remove filter (see --env-remove), if '^' then read rules from a file (see --env-file). Otherwise, set matching environment variables from the current environment (--env=PATTERN) or set a value explicitly (--env=VAR=VALUE). Rules are applied in the order they are used on the command line. (multiple use OK)",
+    help:
+      "Control how environment variables are exported. If RULE starts with '-' apply rest of RULE as a remove " +
+      "filter (see --env-remove), if '^' then read rules from a file (see --env-file). Otherwise, set matching " +
+      "environment variables from the current environment (--env=PATTERN) or set a value explicitly " +
+      "(--env=VAR=VALUE). Rules are applied in the order they are used on the command line. (multiple use OK)",
   },
   {
     names: ["env-remove"],
@@ -81,7 +91,11 @@ export const COMMON_OPTIONS: readonly OptionSpec[] = [
     names: ["rlimit"],
     argument: "RULE",
     repeatable: true,
-    help: "Control how soft resource limits are propagated to the job. If RULE starts with a '-', then do not propagate matching resource limits (e.g. '-*' propagates nothing). Otherwise, propagate the current limit or a specific value, e.g. --rlimit=core or --rlimit=core=16. The option may be used multiple times to build a reduced set of propagated limits, e.g. --rlimit=-*,core will only propagate RLIMIT_CORE.",
+    help:
+      "Control how soft resource limits are propagated to the job. If RULE starts with a '-', then do not " +
+      "propagate matching resource limits (e.g. '-*' propagates nothing). Otherwise, propagate the current limit " +
+      "or a specific value, e.g. --rlimit=core or --rlimit=core=16. The option may be used multiple times to " +
+      "build a reduced set of propagated limits, e.g. --rlimit=-*,core will only propagate RLIMIT_CORE.",
   },
   { names: ["input"], argument: "FILENAME", help: "Redirect job stdin from FILENAME, bypassing KVS" },
   { names: ["output"], argument: "FILENAME", help: "Redirect job stdout to FILENAME, bypassing KVS" },
@@ -221,7 +235,10 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
     names: ["conf"],
     argument: "CONF",
     repeatable: true,
-    help: "Set configuration for a child Flux instance. CONF may be a multiline string in JSON or TOML, a configuration key=value, a path to a JSON or TOML file, or a configuration loaded by name from a standard search path. This option may specified multiple times, in which case the config is iteratively updated.",
+    help:
+      "Set configuration for a child Flux instance. CONF may be a multiline string in JSON or TOML, a " +
+      "configuration key=value, a path to a JSON or TOML file, or a configuration loaded by name from a standard " +
+      "search path. This option may specified multiple times, in which case the config is iteratively updated.",
   },
   { names: ["broker-opts"], argument: "OPTS", repeatable: true, help: "Pass options to flux brokers" },
   { names: ["dump"], argument: "FILE", optionalArgument: true, help: "Archive KVS on exit" },

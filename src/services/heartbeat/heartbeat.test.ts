@@ -8,7 +8,10 @@ import { heartbeatSettings, PULSE_TOPIC } from "./service.ts";
 
 test("the period comes from the configuration or the module's arguments", () => {
   assert.deepEqual(heartbeatSettings({}, []), { period: 2, timeout: 300 });
-  assert.deepEqual(heartbeatSettings({ heartbeat: { period: "500ms", timeout: 10 } }, []), { period: 0.5, timeout: 10 });
+  assert.deepEqual(heartbeatSettings({ heartbeat: { period: "500ms", timeout: 10 } }, []), {
+    period: 0.5,
+    timeout: 10,
+  });
   assert.equal(heartbeatSettings({}, ["period=5s"]).period, 5);
   const refused = (error: unknown): boolean => error instanceof FluxError && error.is("EINVAL");
   assert.throws(() => heartbeatSettings({ heartbeat: { period: "soon" } }, []), refused);

@@ -18,8 +18,9 @@ async function terminate(exec: object, exceptionType: string): Promise<[number, 
     destroy: () => note("destroy"),
     abandon: () => note("abandon"),
   };
-  new Termination(clock, execSettings({ exec } as never), actions, exceptionType);
+  const termination = new Termination(clock, execSettings({ exec } as never), actions, exceptionType);
   await timeline.runToQuiet(3_600_000);
+  termination.stop();
   return done;
 }
 

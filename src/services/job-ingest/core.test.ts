@@ -1,7 +1,7 @@
 /** What the ingest service accepts, and what it says to the rest. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { Errno, FluxError, type ErrnoName } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { unwrapJobspec, wrapJobspec } from "../../sdk/job-envelope.ts";

@@ -1,7 +1,7 @@
 /** Job states by their events (RFC 21). */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";

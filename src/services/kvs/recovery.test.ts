@@ -1,7 +1,7 @@
 /** What survives: crashes at any moment, torn logs, checkpoints in between. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { ResourcePool, type NodeInventory, type NodeShare, type ResourceRequest } from "./pool.ts";
 
 function nodes(count: number, cores: number, gpus = 0): NodeInventory[] {

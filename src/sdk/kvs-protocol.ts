@@ -5,6 +5,7 @@
  * Pure data: it knows neither how a tree is stored nor how a message travels.
  */
 import type { JsonObject } from "../base/json.ts";
+import { fluidKvsPath, parseFluid } from "../formats/fluid.ts";
 import { makeDir, makeDirref, makeVal, type Treeobj } from "../formats/treeobj.ts";
 
 /** The namespace that always exists; only the instance owner may use it. */
@@ -107,6 +108,18 @@ export function normalizeKey(key: string): string {
   if (key !== "" && !key.startsWith(".") && !key.endsWith(".") && !key.includes("..")) return key;
   const names = splitKey(key);
   return names.length === 0 ? "." : names.join(".");
+}
+
+/**
+ * The namespace of a job's guest, `job-<decimal id>` (FLUX_KVS_NAMESPACE of its tasks), is the directory `guest` of the
+ * job in the primary namespace. Returns where a key of such a namespace is; null for any other namespace.
+ */
+export function guestKey(namespace: string, key: string): string | null {
+  const match = /^job-(\d{8,20})$/.exec(namespace);
+  if (match === null) return null;
+  const directory = `${fluidKvsPath(parseFluid(match[1]!))}.guest`;
+  const names = splitKey(key);
+  return names.length === 0 ? directory : `${directory}.${names.join(".")}`;
 }
 
 /** The payload of a lookup. */

@@ -136,7 +136,11 @@ test("tasks have the environment of the jobspec and Flux's own", async () => {
     async ({ handle }) => {
       const id = await run(handle, ["show-env"], { nodes: 2 });
       await ended(handle, id);
-      return { id: formatFluid(id), text: JSON.parse((await output(handle, id))["1"]!) as Record<string, string> };
+      return {
+        id: formatFluid(id),
+        number: id,
+        text: JSON.parse((await output(handle, id))["1"]!) as Record<string, string>,
+      };
     },
     (world) =>
       world.install("show-env", (process) => {
@@ -159,7 +163,7 @@ test("tasks have the environment of the jobspec and Flux's own", async () => {
       HOME: "/root",
     },
   );
-  assert.equal(env.text["FLUX_KVS_NAMESPACE"], undefined);
+  assert.equal(env.text["FLUX_KVS_NAMESPACE"], `job-${env.number}`);
 });
 
 test("the job's status is that of its worst task", async () => {

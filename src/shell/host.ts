@@ -56,7 +56,8 @@ export async function startShellHost(options: ShellHostOptions): Promise<ShellHo
   return host;
 }
 
-async function readFacts({ handle, ports }: ShellHostOptions, batch: KvsBatch): Promise<HostFacts> {
+async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<HostFacts> {
+  const { handle, ports } = options;
   const attribute = async (name: string): Promise<string | null> => {
     try {
       return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
@@ -71,7 +72,7 @@ async function readFacts({ handle, ports }: ShellHostOptions, batch: KvsBatch): 
     ports,
     handle,
     batch,
-    directories: new TemporaryDirectories(ports.disk, ports.clock),
+    directories: new TemporaryDirectories(ports.disk, ports.clock, options.complain),
     rank: Number(rank),
     rundir: rundir ?? ports.host.temporaryDirectory,
     uri: uri ?? ports.host.env["FLUX_URI"] ?? "",

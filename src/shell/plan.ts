@@ -100,7 +100,14 @@ export function tasksByNode(jobspec: Jobspec, resources: ResourceSet, total: num
   const perSlot = jobspec.tasks[0]?.count.per_slot;
   const { nnodes, slotsPerNode, coresPerSlot } = jobspecCounts(jobspec);
   if (perSlot !== undefined && nnodes > 0) return cores.map(() => slotsPerNode * perSlot);
+  if (nnodes > 0) return evenly(total, cores.length);
   return spread(total, cores, perSlot === undefined ? null : coresPerSlot / perSlot);
+}
+
+/** Shares tasks among nodes that were asked for as such: the first have one more where it does not come out even. */
+function evenly(total: number, nodes: number): number[] {
+  const each = Math.floor(total / nodes);
+  return Array.from({ length: nodes }, (_, node) => each + (node < total % nodes ? 1 : 0));
 }
 
 /**

@@ -17,7 +17,7 @@ function directories(isClosed: (path: string) => boolean = () => false) {
     if (isClosed(path)) throw new FluxError("EACCES");
     makeDirectory(path, options);
   };
-  return { world, disk, pool: new TemporaryDirectories(disk, new SimulatedClock(world.timeline, scope)) };
+  return { world, disk, pool: new TemporaryDirectories(disk, new SimulatedClock(world.timeline, scope), assert.fail) };
 }
 
 test("an empty directory serves the next job under its new name", () => {

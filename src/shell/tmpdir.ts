@@ -23,14 +23,21 @@ export class TemporaryDirectories {
   #keptCount = 0;
   #timer: TimerHandle | null = null;
 
-  constructor(disk: Disk, clock: Clock) {
+  /** Where spare directories wait: the parent that jobs are meant to use. */
+  #home: string | null = null;
+  readonly #complain: (text: string) => void;
+
+  /** What cannot be removed is complained of. */
+  constructor(disk: Disk, clock: Clock, complain: (text: string) => void) {
     this.#disk = disk;
     this.#clock = clock;
+    this.#complain = complain;
   }
 
   /** Makes the directory of a job in the first parent that takes it; returns its path. Throws FluxError. */
   make(name: string, parents: readonly string[]): string {
     let failure: unknown = null;
+    this.#home = parents[0]!;
     for (const parent of parents) {
       const path = `${parent}/${name}`;
       try {
@@ -52,7 +59,7 @@ export class TemporaryDirectories {
 
   /** A job needs its directory no more. */
   release(path: string): void {
-    if (!this.#isReusable(path)) return this.#disk.remove(path);
+    if (!this.#isReusable(path)) return this.#remove(path);
     // Under another name at once: a job that is over has no directory.
     const kept = `${parentOf(path)}/jobtmp-spare-${this.#keptCount++}`;
     this.#disk.rename(path, kept);
@@ -66,11 +73,20 @@ export class TemporaryDirectories {
     this.#timer = null;
     const kept = this.#kept;
     this.#kept = [];
-    for (const path of kept) this.#disk.remove(path);
+    for (const path of kept) this.#remove(path);
+  }
+
+  #remove(path: string): void {
+    try {
+      this.#disk.remove(path);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      this.#complain(`removing ${path}: ${error.message}`);
+    }
   }
 
   #isReusable(path: string): boolean {
-    if (this.#kept.length >= KEPT_MAX) return false;
+    if (this.#kept.length >= KEPT_MAX || parentOf(path) !== this.#home) return false;
     const info = this.#disk.info(path);
     return info?.kind === "directory" && (info.mode & 0o777) === MODE && this.#disk.list(path).length === 0;
   }

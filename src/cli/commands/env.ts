@@ -1,6 +1,7 @@
 /** `flux env`: prints the environment of Flux programs, or runs one in it. */
 import { programEnvironment } from "../../broker/environment.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
+import { findInPath } from "../framework/external.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const NAMES = ["FLUX_URI", "PATH"];
@@ -32,6 +33,8 @@ export async function runInEnvironment(
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<number> {
+  const program = findInPath(argv[0]!, env["PATH"]);
+  if (program !== null && typeof process.execve === "function") process.execve(program, [...argv], { ...env });
   const ports = await context.ports();
   return new Promise((resolve) => {
     try {

@@ -37,9 +37,11 @@ function findProgram(name: string): string | null {
   return null;
 }
 
-function findInPath(name: string): string | null {
+/** The program that a word names, as a shell finds it. */
+export function findInPath(name: string, path: string | undefined = process.env["PATH"]): string | null {
+  if (name.includes("/")) return isProgram(name) ? name : null;
   return (
-    splitPath(process.env["PATH"])
+    splitPath(path)
       .map((directory) => join(directory, name))
       .find(isProgram) ?? null
   );

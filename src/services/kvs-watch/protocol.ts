@@ -6,7 +6,7 @@
 import { FluxError } from "../../base/errors.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
-import { LookupFlag, normalizeKey } from "../../sdk/kvs-protocol.ts";
+import { guestKey, LookupFlag, normalizeKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 
 /** Versions that wait to be looked at for one watcher; when there are more, the oldest are skipped. */
 export const VERSIONS_QUEUED_MAX = 4096;
@@ -37,5 +37,7 @@ export function parseWatch(request: IncomingRequest): WatchRequest {
   if (has(LookupFlag.InitialSentinel) && !has(LookupFlag.WatchAppend))
     throw new FluxError("EPROTO", "an initial sentinel without a watch for appends");
   if (key === "") throw new FluxError("EINVAL");
+  const moved = guestKey(namespace, key);
+  if (moved !== null) return { namespace: PRIMARY_NAMESPACE, key: moved, flags };
   return { namespace, key: normalizeKey(key), flags };
 }

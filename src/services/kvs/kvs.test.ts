@@ -1,8 +1,10 @@
 /** The KVS from outside: what clients of a broker see, on one rank. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
 import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeobj.ts";
 import { makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
 import { contentModule } from "../content/service.ts";
@@ -243,4 +245,18 @@ test("a long value goes in pieces and comes back whole", async (t) => {
   assert.equal(object.type === "valref" && object.data.length, 5);
   assert.equal(value.compare(await kvs.getLongBytes("big")), 0);
   assert.equal(value.compare(await kvs.getBytes("big")), 0);
+});
+
+test("the namespace of a job's guest is the job's directory in the primary namespace", async (t) => {
+  const kvs = await oneBroker(t);
+  const namespace = "job-83986743296";
+  const flags = 0;
+  const ops = [{ key: "a.b", flags: 0, dirent: makeVal(utf8Encode("1")) }];
+  await kvs.handle.rpc("kvs.commit", { namespace, flags, ops });
+  const path = `${fluidKvsPath(83986743296)}.guest`;
+  assert.equal(await kvs.get(`${path}.a.b`), 1);
+  const answer = await kvs.handle.rpc("kvs.lookup", { namespace, key: "a.b", flags });
+  assert.deepEqual(answer, { val: makeVal(utf8Encode("1")) });
+  await assert.rejects(kvs.handle.rpc("kvs.lookup", { namespace, key: "none", flags }), fails("ENOENT"));
+  await assert.rejects(kvs.handle.rpc("kvs.lookup", { namespace: "job-1", key: "a.b", flags }), fails("ENOTSUP"));
 });

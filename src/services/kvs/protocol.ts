@@ -11,7 +11,13 @@ import { Role } from "../../protocol/message.ts";
 import { INLINE_VALUE_LENGTH } from "./tree.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
-import { type LookupRequest, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import {
+  guestKey,
+  PRIMARY_NAMESPACE,
+  type LookupRequest,
+  type Operation,
+  type TreeObject,
+} from "../../sdk/kvs-protocol.ts";
 
 /** Memory for blobs that the content store can give again, in bytes. */
 export const CLEAN_BYTES_MAX: number = 32 * 1024 * 1024;
@@ -65,7 +71,16 @@ export function parseCommit(json: JsonObject): CommitRequest {
   const flags = requireInteger(json, "flags");
   const { ops } = json;
   if (!Array.isArray(ops)) throw new FluxError("EPROTO", "missing or invalid 'ops'");
-  return { namespace, flags, operations: ops.map(parseOperation) };
+  const operations = ops.map(parseOperation);
+  if (guestKey(namespace, ".") === null) return { namespace, flags, operations };
+  const moved = operations.map((operation) => ({ ...operation, key: guestKey(namespace, operation.key)! }));
+  return { namespace: PRIMARY_NAMESPACE, flags, operations: moved };
+}
+
+/** The name of the namespace that holds what a request's namespace names. */
+export function requireNamespace(json: JsonObject): string {
+  const namespace = requireString(json, "namespace");
+  return guestKey(namespace, ".") === null ? namespace : PRIMARY_NAMESPACE;
 }
 
 function parseOperation(value: JsonValue): Operation {
@@ -108,6 +123,8 @@ export function parseLookup(json: JsonObject): LookupRequest & { readonly rootre
   if (key === "") throw new FluxError("EINVAL");
   if (json["rootdir"] === undefined) {
     if (namespace === undefined) throw new FluxError("EPROTO", "missing 'namespace'");
+    const moved = guestKey(namespace, key);
+    if (moved !== null) return { key: moved, flags, namespace: PRIMARY_NAMESPACE, rootref: null };
     return { key, flags, namespace, rootref: null };
   }
   const root = json["rootdir"];

@@ -7,13 +7,13 @@
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, requireInteger, requireString, type Answer, type Methods } from "../../sdk/service.ts";
+import { ANY_USER, requireInteger, type Answer, type Methods } from "../../sdk/service.ts";
 import type { LookupRequest, RootAnswer, TreeObject } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import type { NamespaceRoot } from "./core.ts";
 import { lookupKey, MissingNamespace, type LookupContext } from "./lookup.ts";
-import { callerOf, checkAccess, parseLookup, type Caller } from "./protocol.ts";
+import { callerOf, checkAccess, parseLookup, requireNamespace, type Caller } from "./protocol.ts";
 
 /** The roots a rank knows. */
 export interface RootTable {
@@ -195,13 +195,13 @@ export class Reader {
   }
 
   #getroot(request: IncomingRequest): Answer | Promise<Answer> {
-    const namespace = requireString(request.json, "namespace");
+    const namespace = requireNamespace(request.json);
     const root = this.#rootFor(callerOf(request), namespace);
     return root instanceof Promise ? root.then(rootAnswer) : rootAnswer(root);
   }
 
   #waitVersion(request: IncomingRequest): Answer | Promise<Answer> {
-    const namespace = requireString(request.json, "namespace");
+    const namespace = requireNamespace(request.json);
     const rootseq = requireInteger(request.json, "rootseq");
     const wait = (root: NamespaceRoot): Answer => {
       if (root.rootseq >= rootseq) return { rootseq: root.rootseq, rootref: root.rootref };

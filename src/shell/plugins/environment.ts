@@ -6,7 +6,7 @@ import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.
 const FALLBACK_TMPDIR = "/tmp";
 
 /** What belongs to the place of submission, not to the job. */
-const REMOVED: readonly string[] = ["FLUX_KVS_NAMESPACE", "FLUX_PROXY_REMOTE"];
+const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE"];
 
 export const environmentPlugin: PluginFactory = (shell) => {
   const { plan, host, tmpdir } = shell;
@@ -14,6 +14,7 @@ export const environmentPlugin: PluginFactory = (shell) => {
   const common: Record<string, string> = {
     FLUX_URI: host.uri,
     FLUX_JOB_ID: id,
+    FLUX_KVS_NAMESPACE: `job-${plan.id}`,
     FLUX_JOB_ID_PATH: `${host.jobIdPath === null || host.jobIdPath === "/" ? "" : host.jobIdPath}/${id}`,
     FLUX_JOB_SIZE: String(plan.taskCount),
     FLUX_JOB_NNODES: String(plan.brokerRanks.length),

@@ -33,8 +33,10 @@ export class OutputFiles {
     let file = this.#files.get(absolute);
     if (file !== undefined) return file;
     try {
-      file = this.#shell.host.ports.disk.openLog(absolute, { mode: 0o666 });
-      if (!this.#isAppend) file.truncate(0);
+      const { disk } = this.#shell.host.ports;
+      file = disk.openLog(absolute, { mode: 0o666 });
+      // A device cannot be cut.
+      if (!this.#isAppend && disk.info(absolute)?.kind === "file") file.truncate(0);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       throw new FluxError(error.errnum, `error opening output file '${path}': ${new FluxError(error.errnum).message}`);

@@ -243,5 +243,5 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "manage broker modules",
   usage: "COMMAND [OPTIONS]",
-  subcommands: [list, remove, load, reload, stats, debug],
+  subcommands: [list, remove, { ...remove, name: "unload", hidden: true }, load, reload, stats, debug],
 });

@@ -39,6 +39,7 @@ describe("the outcome of a job", () => {
 
 describe("a job in a listing", () => {
   const NOW = 2000;
+  const atSixOClock = new Date(2026, 0, 2, 18).getTime() / 1000;
   const job = (attributes: JsonObject): JobRecord =>
     new JobRecord({ id: 16777216, ...attributes }, { now: NOW, userName: (uid) => `user${uid}` });
   const show = (field: string, attributes: JsonObject): string => plainText(jobField(job(attributes), field) ?? null);
@@ -65,6 +66,12 @@ describe("a job in a listing", () => {
     ["contextual_time", { state: 16, duration: 60, t_run: 1999 }, "1.0"],
     ["contextual_info", { state: 4 }, "priority-wait"],
     ["contextual_info", { state: 2, dependencies: ["a", "b"] }, "depends:a,b"],
+    ["contextual_info", { state: 2, dependencies: [`begin-time=${atSixOClock}`] }, "depends:begin@Jan02-18:00"],
+    [
+      "contextual_info",
+      { state: 2, dependencies: [`begin-time=${atSixOClock + 7.5}`] },
+      "depends:begin@Jan02-18:00:07",
+    ],
     ["contextual_info", { state: 8, priority: 0, urgency: 0 }, "held"],
     ["contextual_info", { state: 8, priority: 0, urgency: 16 }, "priority-hold"],
     ["contextual_info", { state: 8, priority: 16, annotations: { sched: { t_estimate: 5600 } } }, "eta:1h"],

@@ -11,6 +11,7 @@ import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts
 import { jobResultName, jobStateName } from "../../formats/job-states.ts";
 import { JobResult, JobState, STATES_PENDING } from "../../sdk/job-protocol.ts";
 import { Float, type FieldValue } from "../output/format-string.ts";
+import { strftime } from "../output/strftime.ts";
 import { jobIdText } from "./client.ts";
 
 export interface RecordContext {
@@ -131,7 +132,8 @@ export class JobRecord {
 
   get contextualInfo(): string {
     if (this.state === JobState.Priority) return "priority-wait";
-    if (this.state === JobState.Depend) return `depends:${this.dependencies.join(",")}`;
+    if (this.state === JobState.Depend)
+      return `depends:${this.dependencies.map((each) => dependencyText(each, this.context.now)).join(",")}`;
     if (this.state !== JobState.Sched) return this.text("nodelist");
     if (this.number("priority") === 0) return this.number("urgency") === 0 ? "held" : "priority-hold";
     const estimate = this.annotation(["sched", "t_estimate"]);
@@ -153,6 +155,14 @@ export class JobRecord {
     if (typeof status === "number") return exitText(status);
     return type === "" ? "" : `Exception: type=${type}${note === "" ? "" : ` note=${note}`}`;
   }
+}
+
+/** A begin time is shown as the time of day, with the date where that is another day, without seconds that are none. */
+function dependencyText(description: string, now: number): string {
+  const time = /^begin-time=(\d+(?:\.\d+)?)$/.exec(description)?.[1];
+  if (time === undefined) return description;
+  const isToday = strftime("%F", Number(time)) === strftime("%F", now);
+  return `begin@${strftime(isToday ? "%T" : "%b%d-%T", Number(time)).replace(/:00$/, "")}`;
 }
 
 function exitText(status: number): string {

@@ -34,7 +34,7 @@ const WORDS: Readonly<Record<string, number>> = { today: 0, now: 0, tomorrow: 1,
 
 /** Seconds since the epoch of a date in one of the usual forms; null where it is none. A leading sign is an offset. */
 export function parseDateTime(text: string, now: number): number | null {
-  const trimmed = text.trim();
+  const trimmed = text.trim().replace(/^(\S.*)\s(today|tomorrow|yesterday)$/i, "$2 $1");
   if (/^@?\d{9,}(\.\d+)?$/.test(trimmed)) return Number(trimmed.replace("@", ""));
   const offset = /^([+-])(.+)$/.exec(trimmed);
   if (offset !== null) {

@@ -296,10 +296,17 @@ describe("dependencies", () => {
     refuses([{ scheme: "afterok", value: "x!y" }], /dependency: afterok: "x!y" is not a valid jobid/);
     refuses([{ scheme: "afterok", value: "0x77" }], /dependency: afterok: id 0x77: job not found/);
     refuses([{ scheme: "begin-time", value: "soon" }], /Invalid begin-time=soon/);
+    refuses([{ scheme: "begin-time", value: "-1.0" }], /Invalid begin-time=-1.0/);
     refuses([{ scheme: "singleton", value: "" }], /singleton jobs require a job name/);
     const other = bench.submit({}, { userid: 77 });
     refuses([{ scheme: "afterok", value: String(other.id) }], /Permission denied/);
     assert.equal(bench.manager.jobs.size, 1);
+  });
+
+  test("a begin-time that has passed is noted and satisfied at once", () => {
+    const job = bench.submit({ dependencies: [{ scheme: "begin-time", value: String(bench.now - 60) }] });
+    const names = job.events.map(({ name }) => name);
+    assert.ok(names.includes("dependency-add") && names.includes("dependency-remove") && names.includes("depend"));
   });
 
   test("begin-time waits for its time", () => {

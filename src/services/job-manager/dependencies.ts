@@ -253,16 +253,16 @@ export class Dependencies {
     };
   }
 
-  #prepareBeginTime(job: Job, entry: Entry): { description: string; take(): void } | null {
+  #prepareBeginTime(job: Job, entry: Entry): { description: string; take(): void } {
     const time = entry.value.trim() === "" ? Number.NaN : Number(entry.value);
-    if (!Number.isFinite(time)) throw invalid(`Invalid begin-time=${entry.value}`);
-    if (time <= this.#clock.now()) return null;
+    if (!Number.isFinite(time) || time < 0) throw invalid(`Invalid begin-time=${entry.value}`);
     const description = this.#describe(entry);
     return {
       description,
       take: () => {
         this.#output.post(job, "dependency-add", { description });
-        this.#startTimer(job, time, description);
+        if (time > this.#clock.now()) this.#startTimer(job, time, description);
+        else this.#output.post(job, "dependency-remove", { description });
       },
     };
   }

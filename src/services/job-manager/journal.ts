@@ -49,7 +49,7 @@ export class Journal {
   add(request: IncomingRequest, active: Iterable<Job>, older: () => AsyncIterable<JournalEntry>): void {
     const { full, allow, deny } = request.json;
     if (full !== undefined && typeof full !== "boolean") throw new FluxError("EPROTO");
-    const listener: Listener = { allow: namesOf(allow), deny: namesOf(deny), held: [] };
+    const listener: Listener = { allow: namesOf("allow", allow), deny: namesOf("deny", deny), held: [] };
     // A job of which nothing was shown yet will be shown from its first event on.
     const backlog = [...active].filter(({ durableCount }) => durableCount > 0).map(entryOfJob);
     this.#listeners.add(request, listener);
@@ -76,8 +76,9 @@ export class Journal {
     }
   }
 
+  /** Whoever has heard enough gets the end of the stream. */
   cancel(cancel: IncomingRequest): void {
-    this.#listeners.takeCanceled(cancel)?.[0].respondError(new FluxError("ECANCELED"));
+    this.#listeners.takeCanceled(cancel)?.[0].end();
   }
 
   disconnect(disconnect: IncomingRequest): void {
@@ -107,9 +108,9 @@ export class Journal {
   }
 }
 
-function namesOf(value: unknown): ReadonlySet<string> | null {
+function namesOf(key: string, value: unknown): ReadonlySet<string> | null {
   if (value === undefined) return null;
-  if (!isJsonObject(value)) throw new FluxError("EPROTO");
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", `job-manager.events ${key} should be an object`);
   return new Set(Object.keys(value));
 }
 

@@ -1,0 +1,111 @@
+/** `flux update`: asks for changes of an active job (flux-update(1)). */
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
+import { formatFsd, tryParseFsd } from "../../formats/duration.ts";
+import { tryParseFluid } from "../../formats/fluid.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { updateJob, watchEventlog } from "../../sdk/jobs.ts";
+import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { jobIdText } from "../jobs/client.ts";
+import { pythonJson } from "../output/python-json.ts";
+
+const DURATION = "attributes.system.duration";
+/** Where jobspec begins (RFC 14): other keys are names of system attributes. */
+const TOP_LEVEL = /^(attributes|tasks|resources)\./;
+const ALIASES: Readonly<Record<string, string>> = { name: "attributes.system.job.name" };
+
+export const command: Command = defineCommand({
+  name: "update",
+  dialect: "argparse",
+  summary: "update active jobs",
+  options: [
+    { names: ["dry-run"], short: "n", help: "Do not apply any updates, just emit update payload to stdout" },
+    { names: ["verbose"], short: "v", help: "Be more verbose. Log updated items after success." },
+    { names: ["wait"], help: "Wait for updates to appear in job eventlog before exiting" },
+  ],
+  operands: [
+    { name: "JOBID", arity: "1", help: "Target jobid" },
+    { name: "KEY=VALUE", arity: "+", help: "Requested jobspec updates in KEY=VALUE form" },
+  ],
+  examples: ["flux update JOBID duration=+10m"],
+  run,
+});
+
+async function run(context: CommandContext): Promise<void> {
+  const { options, operands } = context;
+  const [text = "", ...pairs] = operands;
+  const id = tryParseFluid(text);
+  if (id === null) return context.failUsage(`argument JOBID: invalid JobID value: '${text}'`);
+  const handle = await context.open();
+  const updates: Record<string, JsonValue> = {};
+  for (const pair of pairs) {
+    const [key, value] = await updateOf(handle, id, pair);
+    updates[key] = value;
+  }
+  if (options.has("dry-run")) return context.out(`${pythonJson(updates)}\n`);
+  await updateJob(handle, id, updates);
+  if (options.has("wait")) await waitForUpdates(handle, id, updates);
+  if (!options.has("verbose")) return;
+  for (const [key, value] of Object.entries(updates))
+    context.err(`flux-update: INFO: updated ${key} to ${typeof value === "string" ? value : pythonJson(value)}\n`);
+}
+
+/** A key and the value it is to have. Throws EINVAL. */
+async function updateOf(handle: Handle, id: Integer, pair: string): Promise<[string, JsonValue]> {
+  const at = pair.indexOf("=");
+  if (at <= 0) throw new FluxError("EINVAL", `KEY=VALUE expected, not '${pair}'`);
+  const name = pair.slice(0, at);
+  const text = pair.slice(at + 1);
+  const key = ALIASES[name] ?? (TOP_LEVEL.test(name) ? name : `attributes.system.${name}`);
+  return [key, key === DURATION ? await durationOf(handle, id, text) : valueOf(text)];
+}
+
+/** A duration in seconds: FSD, after a sign relative to what the job has now. Throws EINVAL. */
+async function durationOf(handle: Handle, id: Integer, text: string): Promise<number> {
+  const sign = /^[+-]/.exec(text)?.[0];
+  const amount = tryParseFsd(sign === undefined ? text : text.slice(1));
+  if (amount === null || !Number.isFinite(amount)) throw new FluxError("EINVAL", "invalid Flux standard duration");
+  if (sign === undefined) return amount;
+  const current = await currentDuration(handle, id);
+  if (current === 0)
+    throw new FluxError("EINVAL", `duration for ${jobIdText(id)} is unlimited, can't update by ${text}`);
+  if (sign === "+") return current + amount;
+  if (amount >= current)
+    throw new FluxError(
+      "EINVAL",
+      `current duration for ${jobIdText(id)} (${formatFsd(current)}) cannot be reduced by ${formatFsd(amount)}`,
+    );
+  return current - amount;
+}
+
+async function currentDuration(handle: Handle, id: Integer): Promise<number> {
+  const { jobspec } = await handle.rpc("job-info.update-lookup", { id, key: "jobspec", flags: 0 });
+  let value: JsonValue | undefined = jobspec;
+  for (const part of DURATION.split(".")) value = isJsonObject(value) ? value[part] : undefined;
+  return typeof value === "number" ? value : 0;
+}
+
+/** JSON where the text is JSON, else the text. */
+function valueOf(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch {
+    // Words need no quotes.
+    return text;
+  }
+}
+
+async function waitForUpdates(
+  handle: Handle,
+  id: Integer,
+  updates: Readonly<Record<string, JsonValue>>,
+): Promise<void> {
+  const left = new Set(Object.keys(updates));
+  for await (const { name, context } of watchEventlog(handle, id)) {
+    if (name !== "jobspec-update") continue;
+    for (const [key, value] of Object.entries(context ?? {}))
+      if (stringifyJson(value) === stringifyJson(updates[key])) left.delete(key);
+    if (left.size === 0) return;
+  }
+  throw new FluxError("EINVAL", "the job ended before it was updated");
+}

@@ -62,7 +62,7 @@ class JobManagerService implements RunningModule {
         this.#journal.show(entries);
         this.#manager.durable(entries.map(({ job }) => job));
       },
-      log: (text) => context.log(LogLevel.err, text),
+      log: (level, text) => context.log(level, text),
     });
     this.#manager = new JobManager({
       clock: ports.clock,

@@ -8,6 +8,8 @@
  * 2. `durable` is called exactly once per batch, in order, and never before the commit is acknowledged.
  * 3. A commit that fails is tried again: an event that was posted is never dropped.
  */
+import type { LogLevel } from "../../sdk/module.ts";
+import { Trouble } from "../../sdk/trouble.ts";
 import { utf8Encode } from "../../base/bytes.ts";
 import { errorText } from "../../base/errors.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
@@ -44,7 +46,7 @@ export interface EventStoreOptions {
   /** Commits operations; resolves when they are in the KVS. */
   commit(operations: readonly Operation[]): Promise<void>;
   durable(entries: readonly JobEntry[]): void;
-  log(text: string): void;
+  log(level: LogLevel, text: string): void;
 }
 
 interface Batch {
@@ -59,6 +61,7 @@ function emptyBatch(): Batch {
 
 export class EventStore {
   readonly #options: EventStoreOptions;
+  readonly #trouble: Trouble;
   /** What comes until the next commit. */
   #batch: Batch = emptyBatch();
   /** Something of the batch is waited for. */
@@ -70,6 +73,7 @@ export class EventStore {
 
   constructor(options: EventStoreOptions) {
     this.#options = options;
+    this.#trouble = new Trouble(options.clock, options.log);
   }
 
   /** Adds an event to the next batch. */
@@ -135,10 +139,13 @@ export class EventStore {
   #commit(batch: Batch): void {
     if (this.#isStopped) return;
     this.#options.commit(batch.operations).then(
-      () => this.#finish(batch),
+      () => {
+        this.#trouble.over();
+        this.#finish(batch);
+      },
       (error: unknown) => {
         if (this.#isStopped) return;
-        this.#options.log(`commit of job events failed, trying again: ${errorText(error)}`);
+        this.#trouble.met(`commit of job events failed, trying again: ${errorText(error)}`);
         this.#options.clock.after(RETRY_DELAY_MS, () => this.#commit(batch), { background: true });
       },
     );

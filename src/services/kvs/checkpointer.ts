@@ -6,7 +6,8 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { LogLevel, type ModuleContext } from "../../sdk/module.ts";
+import { Trouble } from "../../sdk/trouble.ts";
+import type { ModuleContext } from "../../sdk/module.ts";
 import { storeBlobs, writeCheckpoint } from "./checkpoint.ts";
 import type { Leader } from "./core.ts";
 import type { LogStore } from "./log-store.ts";
@@ -14,6 +15,7 @@ import { CHECKPOINT_DIRTY_BYTES, CHECKPOINT_LOG_BYTES, CHECKPOINT_RETRY_MS, UNSA
 
 export class Checkpointer {
   readonly #context: ModuleContext;
+  readonly #trouble: Trouble;
   readonly #leader: Leader;
   readonly #log: LogStore | null;
   /** Called after each checkpoint, also after one that failed. */
@@ -28,6 +30,7 @@ export class Checkpointer {
 
   constructor(context: ModuleContext, leader: Leader, log: LogStore | null, savedNumber: number, ended: () => void) {
     this.#context = context;
+    this.#trouble = new Trouble(context.ports.clock, context.log);
     this.#leader = leader;
     this.#log = log;
     this.#savedNumber = savedNumber;
@@ -77,9 +80,10 @@ export class Checkpointer {
     this.#timer = null;
     try {
       await this.#save();
+      this.#trouble.over();
     } catch (error) {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.err, `checkpoint: ${error.message}`);
+      this.#trouble.met(`checkpoint: ${error.message}`);
       this.arm(CHECKPOINT_RETRY_MS);
     }
   }

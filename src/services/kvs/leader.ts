@@ -11,6 +11,7 @@ import { isBlobref } from "../../formats/blobref.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireString, type Answer } from "../../sdk/service.ts";
+import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
 import {
   CommitFlag,
@@ -34,6 +35,7 @@ import { RunningSummary, serviceStatistics } from "./statistics.ts";
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
+  readonly #refusals: Trouble;
   readonly #leader: Leader;
   readonly #index: BlobIndex;
   readonly #loader: BlobLoader;
@@ -54,6 +56,7 @@ export class LeaderService implements RunningModule {
     savedNumber: number,
   ) {
     this.#context = context;
+    this.#refusals = new Trouble(context.ports.clock, context.log);
     this.#leader = leader;
     this.#index = leader.index;
     this.#loader = loader;
@@ -217,6 +220,7 @@ export class LeaderService implements RunningModule {
     } catch (error) {
       return this.#refuse(outcome, error);
     }
+    this.#refusals.over();
     for (const version of outcome.versions) this.#announce(version);
     this.#afterLogging();
     if (this.#log === null || !this.#settings.syncEachCommit) acknowledge(outcome);
@@ -237,7 +241,7 @@ export class LeaderService implements RunningModule {
   /** Nothing of a turn could be logged: it did not happen. */
   #refuse(outcome: TurnOutcome, error: unknown): void {
     if (!(error instanceof FluxError)) throw error;
-    this.#context.log(LogLevel.err, `commits are refused: ${error.message}`);
+    this.#refusals.met(`commits are refused: ${error.message}`);
     this.#leader.rollBack(outcome);
     for (const { commits } of outcome.versions) for (const commit of commits) commit.settle(error);
   }

@@ -1,7 +1,7 @@
 /** The chart of the example: a heat map of the forecast error over the two gains, as SVG. */
 
 const CELL = 44;
-const MARGIN = 70;
+const MARGIN = 72;
 
 /** Colour of a value between 0 (best, dark blue) and 1 (worst, pale yellow). */
 function colour(fraction) {
@@ -38,8 +38,8 @@ export function chart(results) {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
     `<rect width="${width}" height="${height}" fill="white"/>`,
-    `<text x="${MARGIN}" y="22" font-size="14">Forecast error of tomorrow's maximum temperature, Seattle 2012–2015 (°C)</text>`,
-    `<text x="${MARGIN}" y="44">trend gain →, level gain ↓</text>`,
+    `<text x="${MARGIN}" y="22" font-size="14">Forecast error, maximum temperature (°C)</text>`,
+    `<text x="${MARGIN}" y="44">Seattle 2012–2015; trend gain →, level gain ↓</text>`,
     ...ticks,
     ...cells,
     "</svg>",

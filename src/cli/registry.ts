@@ -50,6 +50,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   help: { file: "help" },
   hostlist: { file: "hostlist", summary: "fetch, combine, and manipulate Flux hostlists" },
   job: { file: "job", summary: "get job status, info, etc (see: flux help job)" },
+  "job-exec-override": { file: "job-exec-override" },
   jobs: { file: "jobs", summary: "list jobs submitted to Flux" },
   keygen: { file: "keygen" },
   kvs: { file: "kvs", summary: "Flux key-value store utility" },

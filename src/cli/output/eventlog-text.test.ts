@@ -33,6 +33,19 @@ test("human: a date where the minute changes, seconds in between", () => {
   assert.match(lines[2]!, /^\[[A-Z][a-z]{2}\d\d \d\d:03\] exception$/);
 });
 
+test("ISO 8601: local time with its distance from UTC", () => {
+  const zone = process.env["TZ"];
+  const first = (name: string): string => {
+    process.env["TZ"] = name;
+    return show({ time: "iso" }).split("\n")[1]!.split(" ")[0]!;
+  };
+  assert.equal(first("UTC"), "1970-01-01T00:02:01.250000Z");
+  assert.equal(first("America/Los_Angeles"), "1969-12-31T16:02:01.250000-08:00");
+  assert.equal(first("Asia/Kolkata"), "1970-01-01T05:32:01.250000+05:30");
+  if (zone === undefined) delete process.env["TZ"];
+  else process.env["TZ"] = zone;
+});
+
 test("color: one for each kind of thing", () => {
   const lines = show({ color: true }).split("\n");
   assert.equal(lines[0], "\x1b[32m120.000000\x1b[0m \x1b[33mprimus\x1b[0m");

@@ -109,5 +109,16 @@ function plainTime(timestamp: number, first: number, form: "iso" | "offset" | un
   if (form === "offset") return (timestamp - first).toFixed(6);
   if (form === undefined) return timestamp.toFixed(6);
   const micros = String(Math.floor((timestamp % 1) * 1e6)).padStart(6, "0");
-  return `${new Date(timestamp * 1000).toISOString().slice(0, 19)}.${micros}Z`;
+  // Local time, told as far from UTC as it is at that moment.
+  const offset = -new Date(timestamp * 1000).getTimezoneOffset();
+  const local = new Date((timestamp + offset * 60) * 1000).toISOString().slice(0, 19);
+  return `${local}.${micros}${zoneText(offset)}`;
+}
+
+/** `Z`, or hours and minutes east of UTC. */
+function zoneText(minutes: number): string {
+  if (minutes === 0) return "Z";
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const distance = Math.abs(minutes);
+  return `${minutes < 0 ? "-" : "+"}${two(Math.floor(distance / 60))}:${two(distance % 60)}`;
 }

@@ -36,6 +36,8 @@ export interface JournalEntry {
 
 /** An event of the journal that is in no eventlog. */
 const VOLATILE = "annotations";
+/** The event that ends a job. */
+const LAST = "clean";
 
 export class ActiveJobs {
   readonly #jobs = new Map<Integer, ActiveJob>();
@@ -86,7 +88,7 @@ export class ActiveJobs {
     }
     job.events.push(...events);
     for (const follower of job.followers) follower.events(events);
-    if (events.at(-1)!.name === "clean") this.#end(entry.id);
+    if (isComplete(events)) this.#end(entry.id);
   }
 
   #end(id: Integer): void {
@@ -100,7 +102,13 @@ export class ActiveJobs {
 
 /** Whether an eventlog says that its job is inactive. */
 export function isComplete(events: readonly JobEvent[]): boolean {
-  return events.at(-1)?.name === "clean";
+  return events.at(-1)?.name === LAST;
+}
+
+/** An eventlog up to the event that ends a job: what somebody wrote after it is no part of the job. */
+export function lifeOf(events: readonly JobEvent[]): readonly JobEvent[] {
+  const end = events.findIndex(({ name }) => name === LAST);
+  return end < 0 ? events : events.slice(0, end + 1);
 }
 
 /** R or jobspec after one event. */

@@ -6,7 +6,7 @@ import { fluidKvsPath } from "../../formats/fluid.ts";
 import { updateJob, waitForEvent, waitForJob, WatchFlag } from "../../sdk/jobs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
 import { JobWorld, jobspecOf, R } from "../job-manager/job-world.test.ts";
-import { ActiveJobs, applyUpdates, LineSplitter } from "./core.ts";
+import { ActiveJobs, applyUpdates, isComplete, lifeOf, LineSplitter } from "./core.ts";
 
 let world: JobWorld;
 
@@ -139,4 +139,11 @@ test("a new journal goes on where the lost one ended, and ends what it does not 
   jobs.complete();
   assert.deepEqual(heard, ["1 flux-restart", "3 flux-restart", "2 end"]);
   assert.equal(jobs.get(2), null);
+});
+
+test("what is written after the end of a job is no part of it", () => {
+  const events = ["submit", "clean", "late"].map((name, timestamp) => ({ timestamp, name }));
+  assert.deepEqual(lifeOf(events), events.slice(0, 2));
+  assert.ok(isComplete(lifeOf(events)) && !isComplete(events));
+  assert.deepEqual(lifeOf(events.slice(0, 1)), events.slice(0, 1));
 });

@@ -26,6 +26,7 @@ import {
   applyUpdate,
   applyUpdates,
   isComplete,
+  lifeOf,
   linesOf,
   type ActiveJob,
   type Follower,
@@ -142,9 +143,9 @@ class JobInfoService implements RunningModule {
     return { active };
   }
 
-  async #storedEvents(id: Integer): Promise<JobEvent[]> {
+  async #storedEvents(id: Integer): Promise<readonly JobEvent[]> {
     const text = await this.#text(id, "eventlog", "invalid job id");
-    return parseEventlog(text);
+    return lifeOf(parseEventlog(text));
   }
 
   /** A value that is stored with a job. Throws ENOENT with a sentence. */

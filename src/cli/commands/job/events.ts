@@ -181,7 +181,7 @@ export async function info(context: CommandContext): Promise<number> {
     context.out(`${original ? unwrapJobspec(value).jobspec : value}\n`);
     return 0;
   } catch (error) {
-    if (!isFluxError(error, "ENOENT")) throw error;
+    if (!isFluxError(error, "ENOENT") || error.message === "invalid job id") throw error;
     throw new FluxError("ENOENT", `${key}: key not found`, { cause: error });
   }
 }

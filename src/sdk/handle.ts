@@ -39,7 +39,7 @@ export interface RequestOptions {
   readonly nodeid?: number;
   /** Skip this broker and start at its parent in the tree. */
   readonly upstream?: boolean;
-  /** Gives the call up: it fails with ECANCELED (a stream also tells its service, where `cancelTopic` is known). */
+  /** Gives the call up: it fails with ECANCELED. A stream is asked to end, as `OpenStream.cancel` does. */
   readonly signal?: AbortSignal;
   /** Speak for another user; only the instance owner is believed. */
   readonly userid?: number;
@@ -60,7 +60,7 @@ export interface StreamListener {
 /** An open streaming request. */
 export interface OpenStream {
   readonly matchtag: number;
-  /** Asks the service to end the stream; its last response still arrives. */
+  /** Asks the service, where `cancelTopic` is known, to end the stream; its last response still arrives. */
   cancel(): void;
 }
 
@@ -142,7 +142,8 @@ export class Handle {
       if (options.cancelTopic !== undefined && this.#pending.has(matchtag))
         this.send(options.cancelTopic, { matchtag }, options.nodeid === undefined ? {} : { nodeid: options.nodeid });
     };
-    options.signal?.addEventListener("abort", cancel, { once: true });
+    if (options.signal?.aborted === true) cancel();
+    else options.signal?.addEventListener("abort", cancel, { once: true });
     return { matchtag, cancel };
   }
 
@@ -191,17 +192,29 @@ export class Handle {
     });
   }
 
-  /** Receives the events whose topic begins with a prefix. Resolves once none can be missed any more. */
+  /**
+   * Receives the events whose topic begins with a prefix. Resolves once none can be missed any more; one who was refused
+   * hears nothing.
+   */
   async subscribe(prefix: string, listener: (event: EventMessage) => void): Promise<Subscription> {
-    let listeners = this.#subscriptions.get(prefix);
-    if (listeners === undefined) this.#subscriptions.set(prefix, (listeners = new Set()));
-    listeners.add(listener);
-    await this.rpc("event.subscribe", { topic: prefix });
+    // A listener may come twice, by two subscriptions: each is heard, and canceled, for itself.
+    const own = (event: EventMessage): void => listener(event);
+    const listeners = this.#subscriptions.get(prefix) ?? new Set();
+    this.#subscriptions.set(prefix, listeners.add(own));
+    const forget = (): boolean => {
+      const isKnown = listeners.delete(own);
+      if (listeners.size === 0 && this.#subscriptions.get(prefix) === listeners) this.#subscriptions.delete(prefix);
+      return isKnown;
+    };
+    try {
+      await this.rpc("event.subscribe", { topic: prefix });
+    } catch (error) {
+      forget();
+      throw error;
+    }
     return {
       cancel: () => {
-        if (!listeners.delete(listener)) return;
-        if (listeners.size === 0) this.#subscriptions.delete(prefix);
-        if (this.#closed === null) this.send("event.unsubscribe", { topic: prefix });
+        if (forget() && this.#closed === null) this.send("event.unsubscribe", { topic: prefix });
       },
     };
   }

@@ -28,11 +28,30 @@ export const ANY_USER: number = Role.Owner | Role.User;
 /** Whoever can connect may call. */
 export const ANYONE: number = Role.All;
 
+/** Numbers of messages by type. */
+export interface MessageCounts {
+  request: number;
+  response: number;
+  event: number;
+  control: number;
+}
+
+export interface Traffic {
+  readonly tx: MessageCounts;
+  readonly rx: MessageCounts;
+}
+
+export function noMessages(): MessageCounts {
+  return { request: 0, response: 0, event: 0, control: 0 };
+}
+
 /** What a server needs to know of its surroundings for the default methods. */
 export interface ServerIdentity {
   readonly rank: number;
   /** Resource usage of the process as getrusage(2) has it, for `SERVICE.rusage`. */
   readonly rusage?: () => JsonObject;
+  /** Messages sent and received so far, for `SERVICE.stats-get`. */
+  readonly traffic?: Traffic;
   /** Called with an unexpected error of a handler, one that is not a FluxError. */
   readonly fatal: (error: unknown) => void;
 }
@@ -102,14 +121,29 @@ export class Server {
   #defaults(service: string): [string, Method][] {
     return [
       ["ping", { roles: ANYONE, handler: (request) => this.#ping(request) }],
-      ["stats-get", { roles: ANYONE, handler: () => ({ tx: counters(), rx: counters() }) }],
-      ["stats-clear", { handler: () => null }],
+      ["stats-get", { roles: ANYONE, handler: () => this.#traffic() }],
+      ["stats-clear", { handler: () => this.clearStats() }],
       ["rusage", { roles: ANY_USER, handler: () => this.#rusage() }],
       ["debug", { handler: (request) => this.#debug(service, request) }],
       ["disconnect", { roles: ANYONE, handler: () => undefined }],
       ["config-reload", { handler: () => null }],
       ["config-sync", { handler: () => null }],
     ];
+  }
+
+  #traffic(): object {
+    const { tx = noMessages(), rx = noMessages() } = this.#identity.traffic ?? {};
+    return { tx: { ...tx }, rx: { ...rx } };
+  }
+
+  /** Counts from 0 again. */
+  clearStats(): null {
+    const { traffic } = this.#identity;
+    if (traffic !== undefined) {
+      Object.assign(traffic.tx, noMessages());
+      Object.assign(traffic.rx, noMessages());
+    }
+    return null;
   }
 
   #ping(request: IncomingRequest): JsonObject {
@@ -140,7 +174,7 @@ export class Server {
       set: flags,
       clr: 0,
     };
-    const after = operations[op];
+    const after = Object.hasOwn(operations, op) ? operations[op] : undefined;
     if (after === undefined) throw new FluxError("EPROTO");
     this.debugFlags.set(service, after);
     return { flags: after };
@@ -153,10 +187,6 @@ function finish(request: IncomingRequest, answer: Answer): void {
     if (answer !== null) request.respond(answer);
     request.end();
   } else request.respond(answer);
-}
-
-function counters(): JsonObject {
-  return { request: 0, response: 0, event: 0, control: 0 };
 }
 
 /** Reads a member of a request that must be a string. Throws EPROTO. */

@@ -1,4 +1,9 @@
-/** A streaming RPC as an async iterable: items in order, then the end or the error. Leaving the loop cancels it. */
+/**
+ * A streaming RPC as an async iterable: items in order, then the end or the error. Leaving the loop cancels it.
+ *
+ * Invariants: a `next` that waits is settled, whatever ends the stream; an answer that is not JSON is the error of the
+ * `next` that takes it, and of nobody else.
+ */
 import { FluxError } from "../base/errors.ts";
 import type { Payload } from "../protocol/message.ts";
 import type { OpenStream, StreamListener } from "./handle.ts";
@@ -6,7 +11,10 @@ import type { OpenStream, StreamListener } from "./handle.ts";
 export class ResponseStream<T> implements AsyncIterableIterator<T> {
   readonly #items: (Payload | null)[] = [];
   readonly #stream: OpenStream;
-  #waiting: { resolve(result: IteratorResult<T>): void; reject(error: FluxError): void } | null = null;
+  #waiting: {
+    resolve(result: IteratorResult<T> | Promise<IteratorResult<T>>): void;
+    reject(error: FluxError): void;
+  } | null = null;
   #ended: { error: FluxError | null } | null = null;
 
   constructor(open: (listener: StreamListener) => OpenStream) {
@@ -23,7 +31,7 @@ export class ResponseStream<T> implements AsyncIterableIterator<T> {
   }
 
   next(): Promise<IteratorResult<T>> {
-    if (this.#items.length > 0) return Promise.resolve({ done: false, value: valueOf<T>(this.#items.shift()!) });
+    if (this.#items.length > 0) return resultOf<T>(this.#items.shift()!);
     if (this.#ended !== null) {
       const { error } = this.#ended;
       return error === null ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error);
@@ -34,7 +42,7 @@ export class ResponseStream<T> implements AsyncIterableIterator<T> {
   return(): Promise<IteratorResult<T>> {
     this.cancel();
     this.#items.length = 0;
-    this.#ended = { error: null };
+    this.#finish(null);
     return Promise.resolve({ done: true, value: undefined });
   }
 
@@ -46,7 +54,7 @@ export class ResponseStream<T> implements AsyncIterableIterator<T> {
     }
     const { resolve } = this.#waiting;
     this.#waiting = null;
-    resolve({ done: false, value: valueOf<T>(payload) });
+    resolve(resultOf<T>(payload));
   }
 
   #finish(error: FluxError | null): void {
@@ -59,6 +67,7 @@ export class ResponseStream<T> implements AsyncIterableIterator<T> {
   }
 }
 
-function valueOf<T>(payload: Payload | null): T {
-  return (payload === null ? {} : payload.value) as T;
+/** Asynchronous, so that a malformed payload rejects. */
+async function resultOf<T>(payload: Payload | null): Promise<IteratorResult<T>> {
+  return { done: false, value: (payload === null ? {} : payload.value) as T };
 }

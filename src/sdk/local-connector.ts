@@ -2,6 +2,9 @@
  * The client's side of the local connector: a message channel over the unix socket of a broker. One byte of handshake,
  * then RFC 3 frames in both directions.
  *
+ * Invariants: what came before anybody listened is delivered first; garbage ends the connection; a loss is told once, and
+ * not after `close`.
+ *
  * It knows `local://PATH` only; what other forms of a URI mean is decided by who calls.
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
@@ -28,7 +31,7 @@ export interface LocalConnectPorts {
 }
 
 /** The path in a `local://PATH` URI. Throws EINVAL. */
-export function socketPathOf(uri: string): string {
+function socketPathOf(uri: string): string {
   if (!uri.startsWith(SCHEME) || uri.length === SCHEME.length)
     throw new FluxError("EINVAL", `'${uri}' is not a local:// URI`);
   return uri.slice(SCHEME.length);
@@ -131,8 +134,8 @@ class LocalChannel implements MessageChannel {
       this.#reader.feed(chunk, this.#deliver);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
-      this.#stream.destroy();
       this.lost(error);
+      this.#stream.destroy();
     }
   }
 

@@ -6,9 +6,13 @@
  */
 import type { Socket } from "node:net";
 import { assert } from "../base/assert.ts";
+import { concatBytes } from "../base/bytes.ts";
 import { FluxError, type ErrnoName } from "../base/errors.ts";
 import type { ByteStream, PeerCredentials, StreamEvents } from "../base/ports.ts";
 import { errnoOf } from "./errors.ts";
+
+/** Chunks of one turn that together are not longer than this are joined: one call costs more than copying them. */
+const JOINED_BYTES_MAX = 128 * 1024;
 
 export interface StreamFacts {
   /** Asked once, when somebody wants to know: it may load the native addon. */
@@ -26,7 +30,11 @@ export class SocketStream implements ByteStream {
   /** The socket has closed; the owner may not have been told yet. */
   #closed = false;
   #told = false;
-  #corked = false;
+  /** What was written in this turn. */
+  #chunks: Uint8Array[] = [];
+  #chunkBytes = 0;
+  /** A writer was told to wait, and the socket may not know. */
+  #owesDrain = false;
   #paused = false;
   /** The owner asked for the end: what goes wrong afterwards is of no interest to it. */
   #abandoned = false;
@@ -70,21 +78,35 @@ export class SocketStream implements ByteStream {
 
   write(chunk: Uint8Array): boolean {
     if (this.#closed || !this.#socket.writable) return true;
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-      process.nextTick(this.#uncork);
-    }
-    return this.#socket.write(chunk);
+    if (this.#chunks.length === 0) process.nextTick(this.#flush);
+    this.#chunks.push(chunk);
+    this.#chunkBytes += chunk.byteLength;
+    const hasRoom = this.buffered < this.#socket.writableHighWaterMark;
+    if (!hasRoom) this.#owesDrain = true;
+    return hasRoom;
   }
 
-  readonly #uncork = (): void => {
-    this.#corked = false;
-    this.#socket.uncork();
+  readonly #flush = (): void => {
+    const chunks = this.#chunks;
+    const isShort = this.#chunkBytes <= JOINED_BYTES_MAX;
+    this.#chunks = [];
+    this.#chunkBytes = 0;
+    if (chunks.length === 0 || this.#closed || !this.#socket.writable) return;
+    let hasRoom: boolean;
+    if (chunks.length === 1 || isShort) hasRoom = this.#socket.write(concatBytes(chunks));
+    else {
+      this.#socket.cork();
+      for (const chunk of chunks.slice(0, -1)) this.#socket.write(chunk);
+      hasRoom = this.#socket.write(chunks.at(-1)!);
+      this.#socket.uncork();
+    }
+    const owesDrain = this.#owesDrain && hasRoom;
+    this.#owesDrain = false;
+    if (owesDrain) this.#events?.drain?.();
   };
 
   get buffered(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#chunkBytes;
   }
 
   pause(): void {
@@ -98,6 +120,7 @@ export class SocketStream implements ByteStream {
   }
 
   end(): void {
+    this.#flush();
     this.#socket.end();
     // A paused socket would not notice the other side's end.
     if (!this.#paused && this.#events !== null) this.#socket.resume();

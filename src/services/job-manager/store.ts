@@ -21,6 +21,11 @@ import type { Job } from "./job.ts";
 const RETRY_DELAY_MS = 1000;
 /** How long an event that nothing waits for is kept for the next commit, in milliseconds. */
 const COMPANY_DELAY_MS = 10;
+/**
+ * Steps of the microtask queue in which the scheduler answers to resources that were given back: the allocation of the next
+ * job goes with the end of the one before.
+ */
+const ANSWER_STEPS = 5;
 /** Events that nothing waits for: most jobs end soon after they started, and then it is one commit. */
 const PATIENT_EVENTS: ReadonlySet<string> = new Set(["start"]);
 
@@ -116,10 +121,13 @@ export class EventStore {
     if (this.#isScheduled || this.#isCommitting) return;
     this.#isScheduled = true;
     // Not later than this: a job's start waits for the commit. What comes while it is in flight goes with the next.
-    void Promise.resolve().then(() => {
-      this.#isScheduled = false;
-      this.#flush();
-    });
+    void this.#flushSoon();
+  }
+
+  async #flushSoon(): Promise<void> {
+    for (let step = 0; step < ANSWER_STEPS; step++) await Promise.resolve();
+    this.#isScheduled = false;
+    this.#flush();
   }
 
   #flush(): void {

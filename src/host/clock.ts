@@ -2,13 +2,19 @@
  * The clock port on Node: wall-clock time with the resolution of the monotonic clock, timers, end-of-turn callbacks.
  *
  * `now()` follows the wall clock to within a millisecond, advances between its ticks, and goes back only when the
- * machine's clock is set back.
+ * machine's clock is set back by a second or more.
  */
 import { assert } from "../base/assert.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
 
 /** Node keeps a delay in 31 bits; longer ones are waited for in legs. */
 const MAX_LEG_MS = 0x7fff_ffff;
+
+/** Steps back of the wall clock below this are hidden. */
+const STEP_BACK_MS = 1000;
+/** Two readings further apart than this say nothing of each other. */
+const READING_MS_MAX = 0.2;
+const READING_ATTEMPTS = 5;
 
 class NodeTimer implements TimerHandle {
   #timeout: NodeJS.Timeout | null = null;
@@ -41,16 +47,32 @@ class NodeClock implements Clock {
   /** What to add to the monotonic clock, in milliseconds, to get wall-clock time. */
   #offsetMs = Date.now() - performance.now();
 
+  #lastMs = 0;
+
   now(): number {
     const wallMs = Date.now();
-    const elapsedMs = performance.now();
-    const estimateMs = this.#offsetMs + elapsedMs;
-    if (estimateMs >= wallMs && estimateMs < wallMs + 1) return estimateMs / 1000;
-    // The machine's clock was adjusted, or the two clocks drifted apart: take up the wall clock again. When the
-    // estimate is ahead by a fraction only, the last microsecond of the current tick keeps time from going back.
-    const nearestMs = estimateMs < wallMs || estimateMs > wallMs + 2 ? wallMs : wallMs + 0.999;
-    this.#offsetMs = nearestMs - elapsedMs;
-    return nearestMs / 1000;
+    const estimateMs = this.#offsetMs + performance.now();
+    const isClose = estimateMs >= wallMs && estimateMs < wallMs + 1;
+    const currentMs = isClose ? estimateMs : this.#takeUp();
+    // A step back of less than a second is waited out, so that events keep their order; a larger one is a clock set back.
+    if (currentMs < this.#lastMs && this.#lastMs - currentMs < STEP_BACK_MS) return this.#lastMs / 1000;
+    this.#lastMs = currentMs;
+    return currentMs / 1000;
+  }
+
+  /** Takes up the wall clock: it was adjusted, the two clocks drifted apart, or we were stopped between two readings. */
+  #takeUp(): number {
+    for (let attempt = 0; ; attempt++) {
+      const beforeMs = performance.now();
+      const wallMs = Date.now();
+      const elapsedMs = performance.now();
+      if (elapsedMs - beforeMs > READING_MS_MAX && attempt < READING_ATTEMPTS) continue;
+      // Where the estimate is ahead by a fraction only, stay at the end of the current tick.
+      const aheadMs = this.#offsetMs + elapsedMs - wallMs;
+      const nearestMs = aheadMs < 0 || aheadMs > 2 ? wallMs : wallMs + Math.min(aheadMs, 0.999);
+      this.#offsetMs = nearestMs - elapsedMs;
+      return nearestMs;
+    }
   }
 
   monotonicMs(): number {

@@ -13,6 +13,7 @@ import { planOf, type Plan } from "./plan.ts";
 
 /** Virtual time that a phase may take: liveness. */
 const PATIENCE_MS = 600_000;
+const QUIET_LIMIT_MS = 60_000;
 const SIGTERM = 15;
 const FAULT_WINDOW_MS = 5_000;
 
@@ -165,8 +166,10 @@ class Scenario {
       [...world.processes.processes.values()]
         .map(({ scope }) => scope.name)
         .filter((name) => !name.includes("/client["));
-    await world.timeline.runUntil(() => left().length === 0, 60_000);
+    await world.timeline.runUntil(() => left().length === 0, QUIET_LIMIT_MS);
     if (left().length > 0) throw new Error(`left behind: ${left().join(", ")}`);
+    await world.timeline.runUntil(() => world.network.openStreams === 0, QUIET_LIMIT_MS);
+    if (world.network.openStreams > 0) throw new Error(`${world.network.openStreams} streams left open`);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Integer } from "../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
 import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "../formats/eventlog.ts";
 import { JobResult } from "../formats/job-states.ts";
+import type { Jobspec } from "../formats/jobspec.ts";
 
 export {
   JOB_FLAG_NAMES,
@@ -36,6 +37,18 @@ export interface JobException {
   readonly note: string;
   readonly userid?: number;
   readonly wait_status?: number;
+}
+
+/** A job that the ingest service has validated and stored, as it hands it to the job manager. */
+export interface SubmittedJob {
+  readonly id: Integer;
+  readonly userid: number;
+  readonly urgency: number;
+  /** JobFlag bits. */
+  readonly flags: number;
+  /** The timestamp of its submit event, seconds since the epoch. */
+  readonly t_submit: number;
+  readonly jobspec: Jobspec;
 }
 
 /** One line of an eventlog, with its newline. */

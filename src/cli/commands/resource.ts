@@ -10,7 +10,7 @@ import {
   type CommandContext,
   type OptionSpec,
 } from "../framework/command.ts";
-import { EventlogFormatter } from "../output/eventlog.ts";
+import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
 import { OutputFormat } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
@@ -232,10 +232,13 @@ const TIME_FORMATS = ["raw", "iso", "offset", "human"] as const;
 
 async function eventlog(context: CommandContext): Promise<void> {
   const { options } = context;
-  const isHuman = options.has("human");
-  const time = TIME_FORMATS.find((name) => name === options.text("time-format")) ?? (isHuman ? "human" : "raw");
-  const format = options.text("format") === "json" && !isHuman ? "json" : "text";
-  const formatter = new EventlogFormatter({ format, time, color: options.text("color") === "always" });
+  const time = TIME_FORMATS.find((name) => name === options.text("time-format")) ?? null;
+  const formatter = new EventlogFormatter({
+    unformatted: options.text("format") === "json" && !options.has("human"),
+    human: time === "human" || (time === null && options.has("human")),
+    color: options.text("color") === "always",
+    ...((time === "iso" || time === "offset") && { time }),
+  });
   const wanted = options.text("wait");
   const handle = await context.open();
   const settings = { nodeid: 0, cancelTopic: "resource.journal-cancel" };
@@ -243,7 +246,7 @@ async function eventlog(context: CommandContext): Promise<void> {
     if (events.length === 0 && !options.has("follow") && wanted === null) return;
     for (const event of events) {
       if (wanted !== null && event.name !== wanted) continue;
-      context.out(formatter.format(event));
+      context.out(formatter.format(eventLine(event)));
       if (wanted !== null) return;
     }
   }

@@ -3,6 +3,8 @@
  *
  * Numbers are shown as they were written: 1.0 stays 1.0.
  */
+import { stringifyJson } from "../../base/json.ts";
+import type { EventlogEntry } from "../../formats/eventlog.ts";
 
 export interface EventLine {
   readonly timestamp: number;
@@ -31,6 +33,12 @@ const YELLOW = 33;
 const BLUE = 34;
 const MAGENTA = 35;
 const WHITE = 37;
+
+/** An event that came as an entry, not as a line. */
+export function eventLine(entry: EventlogEntry): EventLine {
+  const context = Object.entries(entry.context ?? {}).map(([key, value]) => [key, stringifyJson(value)] as const);
+  return { timestamp: entry.timestamp, name: entry.name, context, text: stringifyJson({ ...entry }) };
+}
 
 /** The events of a log, or null where it is none. */
 export function splitEventlog(text: string): EventLine[] | null {

@@ -9,10 +9,10 @@ import { fluidKvsPath } from "../../formats/fluid.ts";
 import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
-import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX } from "../../sdk/job-protocol.ts";
+import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { frobnicate, type Defaults } from "./frobnicate.ts";
-import type { AcceptedJob, SubmitRequest } from "./protocol.ts";
+import type { SubmitRequest } from "./protocol.ts";
 
 const FLAGS_ALLOWED = JobFlag.Debug | JobFlag.Waitable | JobFlag.NoValidate;
 const EVENTLOG_VERSION = 1;
@@ -90,7 +90,7 @@ function hasSystem(jobspec: Jobspec): boolean {
 }
 
 /** What is stored for a new job (RFC 16): the request as it was signed, the jobspec, the first line of the eventlog. */
-export function operationsOf(job: AcceptedJob, envelope: string, payload: string): Operation[] {
+export function operationsOf(job: SubmittedJob, envelope: string, payload: string): Operation[] {
   const directory = fluidKvsPath(job.id);
   const { userid, urgency, flags } = job;
   const context = { userid, urgency, flags, version: EVENTLOG_VERSION };

@@ -11,8 +11,6 @@
  * "feasibility" `feasibility.check`.
  */
 import { FluxError } from "../../base/errors.ts";
-import type { Integer } from "../../base/json.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 
 export interface SubmitRequest {
@@ -21,17 +19,6 @@ export interface SubmitRequest {
   readonly urgency: number;
   /** JobFlag bits. */
   readonly flags: number;
-}
-
-/** A job on its way to the job manager. */
-export interface AcceptedJob {
-  readonly id: Integer;
-  readonly userid: number;
-  readonly urgency: number;
-  readonly flags: number;
-  /** Seconds since the epoch. */
-  readonly t_submit: number;
-  readonly jobspec: Jobspec;
 }
 
 /** Reads a submission. Throws EPROTO. */

@@ -5,6 +5,7 @@
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { FluidGenerator, fluidParts } from "../../formats/fluid.ts";
+import type { SubmittedJob } from "../../sdk/job-protocol.ts";
 import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -12,7 +13,7 @@ import { ANY_USER, ANYONE } from "../../sdk/service.ts";
 import { checkSubmission, operationsOf, removalOf, type Checked, type IngestPolicy } from "./core.ts";
 import { SharedEnvironments } from "./environments.ts";
 import { defaultsOf, NO_DEFAULTS } from "./frobnicate.ts";
-import { parseSubmit, type AcceptedJob, type SubmitRequest } from "./protocol.ts";
+import { parseSubmit, type SubmitRequest } from "./protocol.ts";
 
 const SERVICE = "job-ingest";
 /** Jobs in one commit; more of the same turn go with a second one. */
@@ -22,7 +23,7 @@ export const jobIngestModule: ModuleDefinition = { name: SERVICE, start: (contex
 
 interface Entry {
   readonly request: IncomingRequest;
-  readonly job: AcceptedJob;
+  readonly job: SubmittedJob;
   readonly envelope: string;
   readonly checked: Checked;
 }
@@ -96,7 +97,7 @@ class JobIngestService implements RunningModule {
 
   #accept(request: IncomingRequest, submission: SubmitRequest, checked: Checked): void {
     const { J, urgency, flags } = submission;
-    const job: AcceptedJob = {
+    const job: SubmittedJob = {
       id: this.#generator.next(this.#nowMs()),
       userid: request.userid,
       urgency,

@@ -1,16 +1,12 @@
 /** Counts of jobs by state and by result, in all and for each queue (`job-list.job-stats`). */
 import type { JsonObject } from "../../base/json.ts";
+import { jobStateName } from "../../formats/job-states.ts";
 import { JobResult, JobState } from "../../sdk/job-protocol.ts";
 import type { JobRecord } from "./record.ts";
 
-const STATE_NAMES: readonly (readonly [JobState, string])[] = [
-  [JobState.Depend, "depend"],
-  [JobState.Priority, "priority"],
-  [JobState.Sched, "sched"],
-  [JobState.Run, "run"],
-  [JobState.Cleanup, "cleanup"],
-  [JobState.Inactive, "inactive"],
-];
+const { Depend, Priority, Sched, Run, Cleanup, Inactive } = JobState;
+/** A job that is new is in no list. */
+const STATES: readonly JobState[] = [Depend, Priority, Sched, Run, Cleanup, Inactive];
 
 class Counts {
   readonly #states = new Map<JobState, number>();
@@ -28,7 +24,7 @@ class Counts {
   }
 
   toJSON(): JsonObject {
-    const states = STATE_NAMES.map(([state, name]) => [name, this.#states.get(state) ?? 0] as const);
+    const states = STATES.map((state) => [jobStateName(state).toLowerCase(), this.#states.get(state) ?? 0] as const);
     const total = states.reduce((sum, [, count]) => sum + count, 0);
     return {
       job_states: { ...Object.fromEntries(states), total },
@@ -59,13 +55,13 @@ export class Statistics {
   enter(record: JobRecord): void {
     for (const counts of this.#of(record.queue)) {
       counts.changeState(record.state, 1);
-      if (record.state === JobState.Inactive) counts.changeResult(record.result, 1);
+      if (record.state === Inactive) counts.changeResult(record.result, 1);
     }
   }
 
   purged(record: JobRecord): void {
     for (const counts of this.#of(record.queue)) {
-      counts.changeState(JobState.Inactive, -1);
+      counts.changeState(Inactive, -1);
       counts.changeResult(record.result, -1);
       counts.purged();
     }

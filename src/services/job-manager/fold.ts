@@ -10,6 +10,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { jobStateName } from "../../formats/job-states.ts";
 import {
   JOB_FLAG_NAMES,
   JobFlag,
@@ -89,7 +90,7 @@ export function apply(job: Folded, event: JobEvent): void {
   const isFirst = job.userid === -1;
   if (isFirst !== (event.name === "submit")) throw illegal(event, isFirst ? "before submit" : "a second time");
   const rule = Object.hasOwn(RULES, event.name) ? RULES[event.name]! : OTHER;
-  if ((rule.states & job.state) === 0) throw illegal(event, `in state ${stateText(job.state)}`);
+  if ((rule.states & job.state) === 0) throw illegal(event, `in state ${jobStateName(job.state)}`);
   rule.apply(job, event.context ?? {}, event);
 }
 
@@ -98,12 +99,6 @@ export function replay(events: Iterable<JobEvent>): Folded {
   const folded = newFolded();
   for (const event of events) apply(folded, event);
   return folded;
-}
-
-function stateText(state: JobState): string {
-  return Object.keys(JobState)
-    .find((name) => JobState[name as keyof typeof JobState] === state)!
-    .toUpperCase();
 }
 
 function illegal(event: JobEvent, when: string): FluxError {

@@ -27,20 +27,9 @@
  * Published: `job-exception {id, type, severity, wait_status?}`, `shell-ID.kill {signum}`, `job-purge-inactive {jobs}`.
  */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import type { SubmittedJob } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-
-/** A job that the ingest service has validated and stored. */
-export interface SubmittedJob {
-  readonly id: Integer;
-  readonly userid: number;
-  readonly urgency: number;
-  readonly flags: number;
-  /** The timestamp of its submit event, seconds since the epoch. */
-  readonly t_submit: number;
-  readonly jobspec: Jobspec;
-}
 
 /** The version of the eventlog format in submit events. */
 export const EVENTLOG_VERSION = 1;

@@ -52,19 +52,8 @@ function listJobs(manager: JobManager, maxEntries: number): object {
     (job.state & STATES_RUNNING) !== 0 ? Infinity : job.priority < 0 ? Number.MAX_SAFE_INTEGER : job.priority;
   active.sort((left, right) => compareRanks(rank(left), rank(right)) || compareIds(left.id, right.id));
   const jobs: JsonObject[] = active.map(describeJob);
-  for (const zombie of manager.waits.zombies) {
-    const { id, userid, urgency, priority, tSubmit, annotations } = zombie;
-    const state = JobState.Inactive;
-    jobs.push({
-      id,
-      userid,
-      urgency,
-      priority,
-      t_submit: tSubmit,
-      state,
-      ...(annotations === null ? {} : { annotations }),
-    });
-  }
+  for (const zombie of manager.waits.zombies)
+    jobs.push(describeJob({ ...zombie, state: JobState.Inactive, dependencies: null }));
   return { jobs: maxEntries === 0 ? jobs : jobs.slice(0, maxEntries) };
 }
 
@@ -72,7 +61,12 @@ function compareRanks(left: number, right: number): number {
   return left > right ? -1 : left < right ? 1 : 0;
 }
 
-function describeJob(job: Job): JsonObject {
+type Described = Pick<
+  Job,
+  "id" | "userid" | "urgency" | "priority" | "tSubmit" | "state" | "annotations" | "dependencies"
+>;
+
+function describeJob(job: Described): JsonObject {
   const { id, userid, urgency, priority, tSubmit, state, annotations, dependencies } = job;
   return {
     id,

@@ -196,12 +196,17 @@ export interface BlobDatabase {
 /** How a process ended, in the form of wait(2): exit code << 8, or the signal number. */
 export type WaitStatus = number;
 
+/** A file that a program reads as its standard input; an absolute path. */
+export interface InputFile {
+  readonly path: string;
+}
+
 export interface SpawnOptions {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
-  /** "pipe": through this interface; "null": /dev/null; "inherit": that of this process. */
-  readonly stdin: "pipe" | "null" | "inherit";
+  /** "pipe": through this interface; "null": /dev/null; "inherit": that of this process; or a file. */
+  readonly stdin: "pipe" | "null" | "inherit" | InputFile;
   readonly stdout: "pipe" | "null" | "inherit";
   readonly stderr: "pipe" | "null" | "inherit";
   /** stdin, stdout and stderr are one pseudo terminal; output arrives as stdout. */

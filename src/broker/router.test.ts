@@ -311,3 +311,19 @@ test("a foreign message of an unknown kind moves nothing", () => {
   };
   tree.routers[0]!.attach(OWNER).send(control);
 });
+
+test("a name that ends with -* stands for all names that begin so, where no one has the name itself", async () => {
+  const tree = new Tree([]);
+  const family = tree.client(0);
+  const own = tree.client(0);
+  family.serveRequests((request) => request.respond({ by: "family" }));
+  own.serveRequests((request) => request.respond({ by: "own" }));
+  await family.rpc("service.add", { service: "7-shell-*" });
+  await own.rpc("service.add", { service: "7-shell-b" });
+  const client = tree.client(0);
+  assert.deepEqual(await client.rpc("7-shell-a.stdin"), { by: "family" });
+  assert.deepEqual(await client.rpc("7-shell-b.stdin"), { by: "own" });
+  await assert.rejects(client.rpc("8-shell-a.stdin"), rejectsWith("ENOSYS"));
+  await family.rpc("service.remove", { service: "7-shell-*" });
+  await assert.rejects(client.rpc("7-shell-a.stdin"), rejectsWith("ENOSYS"));
+});

@@ -30,11 +30,19 @@ import {
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/message.ts";
+import { noMessages, type MessageCounts } from "../sdk/service.ts";
 import type { MessageChannel } from "../sdk/channel.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** Messages delivered in one go before input from outside gets its turn. */
 const PUMP_BATCH_MAX = 1000;
+
+const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
+  [MessageType.Request]: "request",
+  [MessageType.Response]: "response",
+  [MessageType.Event]: "event",
+  [MessageType.Control]: "control",
+};
 
 /** Who a port's messages speak for. */
 export interface Credentials {
@@ -75,6 +83,8 @@ export class Port implements MessageChannel {
   /** One disconnect notice per service that was called. */
   readonly called: Map<string, RequestMessage> = new Map();
   readonly #router: Router;
+  readonly tx: MessageCounts = noMessages();
+  readonly rx: MessageCounts = noMessages();
   receive: ((message: Message) => void) | null = null;
   closed: ((error: Error | null) => void) | null = null;
 
@@ -85,10 +95,14 @@ export class Port implements MessageChannel {
   }
 
   start(receive: (message: Message) => void, closed: (error: Error | null) => void): void {
-    this.receive = receive;
+    this.receive = (message) => {
+      this.rx[COUNTED[message.type]]++;
+      receive(message);
+    };
     this.closed = closed;
   }
   send(message: Message): void {
+    this.tx[COUNTED[message.type]]++;
     this.#router.sendFrom(this, message);
   }
   close(): void {
@@ -105,6 +119,8 @@ export class Router {
   readonly #options: RouterOptions;
   readonly #ports = new Map<string, Port>();
   readonly #services = new Map<string, Port>();
+  /** Ports that serve all names with a prefix (a registered name that ends with `-*`), where no one serves the name itself. */
+  readonly #families = new Map<string, Port>();
   readonly #peers = new Map<string, { peer: Peer; outstanding: Outstanding }>();
   readonly #queue: (() => void)[] = [];
   #pumping = false;
@@ -135,7 +151,7 @@ export class Router {
   /** Removes a local party: services go, called services are told, its handle learns that it is closed. */
   detach(port: Port): void {
     if (!this.#ports.delete(port.uuid)) return;
-    for (const service of port.services) this.#services.delete(service);
+    for (const service of port.services) this.#forgetService(service);
     for (const notice of port.called.values()) this.#enqueue(() => this.#routeRequest(notice));
     port.called.clear();
     this.#enqueue(() => port.closed?.(null));
@@ -159,14 +175,20 @@ export class Router {
   addService(port: Port, name: string): void {
     if (this.#services.has(name)) throw new FluxError("EEXIST", `service ${name} is already registered`);
     this.#services.set(name, port);
+    if (name.endsWith("-*")) this.#families.set(name.slice(0, -1), port);
     port.services.add(name);
   }
 
   /** Throws ENOENT where the port does not own the name. */
   removeService(port: Port, name: string): void {
     if (this.#services.get(name) !== port) throw new FluxError("ENOENT", `service ${name} is not registered`);
-    this.#services.delete(name);
+    this.#forgetService(name);
     port.services.delete(name);
+  }
+
+  #forgetService(name: string): void {
+    this.#services.delete(name);
+    if (name.endsWith("-*")) this.#families.delete(name.slice(0, -1));
   }
 
   hasService(name: string): boolean {
@@ -330,6 +352,11 @@ export class Router {
     for (let dot = topic.length; dot > 0; dot = topic.lastIndexOf(".", dot - 1)) {
       const port = this.#services.get(topic.slice(0, dot));
       if (port === undefined) continue;
+      port.receive?.(request);
+      return true;
+    }
+    for (const [prefix, port] of this.#families) {
+      if (!topic.startsWith(prefix)) continue;
       port.receive?.(request);
       return true;
     }

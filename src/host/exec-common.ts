@@ -1,12 +1,24 @@
 /** What both implementations of the exec port share: checks, environment, error sentences, signals, limits. */
+import { openSync } from "node:fs";
 import { FluxError, errnoSentence } from "../base/errors.ts";
 import type { SpawnOptions } from "../base/ports.ts";
+import { systemError } from "./errors.ts";
 
 /** Refuses what no operating system could start. */
 export function checkSpawnOptions(options: SpawnOptions): void {
   if (options.argv.length === 0 || options.argv[0] === "") throw new FluxError("EINVAL", "the command is empty");
   for (const text of [...options.argv, options.cwd]) {
     if (text.includes("\0")) throw new FluxError("EINVAL", "a command and its directory cannot contain a zero byte");
+  }
+}
+
+/** The file that is to be standard input, opened; null where it is none. The caller closes it after the start. */
+export function openInput({ stdin }: SpawnOptions): number | null {
+  if (typeof stdin === "string") return null;
+  try {
+    return openSync(stdin.path, "r");
+  } catch (error) {
+    throw systemError(`cannot open ${stdin.path}`, error);
   }
 }
 

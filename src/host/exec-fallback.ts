@@ -6,7 +6,7 @@
  * is a new session; pipes are sockets; a terminal cannot be resized; a core dump does not show in the wait status.
  */
 import { spawn, type ChildProcess as NodeChild, type StdioOptions } from "node:child_process";
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { FluxError } from "../base/errors.ts";
@@ -20,6 +20,7 @@ import {
   directoryError,
   killProcess,
   limitNumbers,
+  openInput,
   programError,
 } from "./exec-common.ts";
 
@@ -92,11 +93,11 @@ function withHelpers(command: readonly string[], options: SpawnOptions): string[
   return [helper("script", "a terminal"), "-qefc", `${size}; exec ${quoted}`, "/dev/null"];
 }
 
-function stdioOf(options: SpawnOptions): StdioOptions {
+function stdioOf(options: SpawnOptions, input: number | null): StdioOptions {
   const choice = (name: "stdin" | "stdout" | "stderr"): "pipe" | "ignore" | "inherit" =>
     options.pty !== undefined ? "pipe" : options[name] === "null" ? "ignore" : (options[name] as "pipe" | "inherit");
   return [
-    choice("stdin"),
+    input === null || options.pty !== undefined ? choice("stdin") : input,
     choice("stdout"),
     options.pty === undefined ? choice("stderr") : "ignore",
     ...(options.channels ?? []).map(() => "pipe" as const),
@@ -206,10 +207,11 @@ export class FallbackExec implements Exec {
     if (typeof program === "number") throw programError(name, program);
     const plain = options.pty === undefined && options.cpus === undefined && options.rlimits === undefined;
     const [file, ...args] = withHelpers([program, ...options.argv.slice(1)], options);
+    const input = openInput(options);
     const settings = {
       cwd: options.cwd,
       env: childEnvironment(options),
-      stdio: stdioOf(options),
+      stdio: stdioOf(options, input),
       detached: options.pty !== undefined || options.newProcessGroup !== false,
       ...(plain ? { argv0: name } : {}),
     };
@@ -222,6 +224,7 @@ export class FallbackExec implements Exec {
       throw programError(name, errnoOf(error, "ENOEXEC"));
     } finally {
       if (mask !== null) process.umask(mask);
+      if (input !== null) closeSync(input);
     }
     if (child.pid === undefined) {
       // Node tells these few reasons later only; of them, a lack of resources was not ruled out above.

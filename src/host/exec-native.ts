@@ -5,6 +5,7 @@
  * Invariants: every descriptor is closed once, by its stream; a process is signalled only until it has been reaped, its
  * group only until `exit` was told.
  */
+import { closeSync } from "node:fs";
 import { FluxError, errnoSentence } from "../base/errors.ts";
 import type { ChildProcess, Exec, ProcessEvents, SpawnOptions } from "../base/ports.ts";
 import {
@@ -14,6 +15,7 @@ import {
   directoryError,
   killProcess,
   limitNumbers,
+  openInput,
   programError,
 } from "./exec-common.ts";
 import {
@@ -260,12 +262,13 @@ class NativeChild implements ChildProcess {
   }
 }
 
-function descriptorsOf(options: SpawnOptions): number[] {
+function descriptorsOf(options: SpawnOptions, input: number | null): number[] {
   const { null: nothing, pipeIn, pipeOut, pty, socket } = SpawnDescriptor;
   const standard =
     options.pty === undefined
       ? (["stdin", "stdout", "stderr"] as const).map((name, index) => {
           const choice = options[name];
+          if (index === 0 && input !== null) return input;
           if (choice === "inherit") return index;
           if (choice === "null") return nothing;
           return name === "stdin" ? pipeIn : pipeOut;
@@ -277,10 +280,10 @@ function descriptorsOf(options: SpawnOptions): number[] {
 }
 
 /** The numbers of a request in the order in which the addon reads them. */
-function encodeNumbers(options: SpawnOptions): Float64Array {
+function encodeNumbers(options: SpawnOptions, input: number | null): Float64Array {
   const session = options.pty !== undefined;
   const group = session ? GROUP_SESSION : options.newProcessGroup === false ? GROUP_SAME : GROUP_OWN;
-  const descriptors = descriptorsOf(options);
+  const descriptors = descriptorsOf(options, input);
   const cpus = options.cpus ?? [];
   const limits = limitNumbers(options.rlimits);
   return Float64Array.of(
@@ -325,7 +328,12 @@ export class NativeExec implements Exec {
     checkSpawnOptions(options);
     const result = this.#result;
     const argv = `${options.argv.join("\0")}\0`;
-    this.#addon.spawn(argv, this.#environmentBlock(options), options.cwd, encodeNumbers(options), result);
+    const input = openInput(options);
+    try {
+      this.#addon.spawn(argv, this.#environmentBlock(options), options.cwd, encodeNumbers(options, input), result);
+    } finally {
+      if (input !== null) closeSync(input);
+    }
     if (result[0]! < 0) throw startError(options, -result[0]!, result[1]!);
     return new NativeChild(this.#addon, options, events, result);
   }

@@ -72,6 +72,18 @@ function suite(exec: Exec, name: "native" | "fallback"): void {
     assert.equal(exitCodeOfStatus(await run(sh("kill -SEGV $$")).exit), 139);
   });
 
+  test("standard input can be a file, which is opened before the program starts", async () => {
+    const path = join(directory, `input-${name}`);
+    writeFileSync(path, "from a file\n");
+    const cat = run(["cat"], { stdin: { path } });
+    assert.equal(await cat.exit, 0);
+    assert.equal(cat.text(), "from a file\n");
+    assert.throws(
+      () => run(["cat"], { stdin: { path: `${path}-absent` } }),
+      (error) => isFluxError(error, "ENOENT"),
+    );
+  });
+
   test("standard output and error arrive apart, each with its end, before the exit", async () => {
     const child = run(sh("echo out; echo err >&2; exit 1"));
     assert.equal(await child.exit, 1 << 8);

@@ -22,8 +22,6 @@ import type { HostFacts } from "./plugin.ts";
 import { Shell } from "./shell.ts";
 import { TemporaryDirectories } from "./tmpdir.ts";
 
-/** A job that is over sooner has no service of its own, in milliseconds. */
-const SERVICE_DELAY_MS = 10;
 /** Characters that a report may bring along for the KVS, per key. */
 const REPORTED_LENGTH_MAX = 16 * 1024;
 /** The guest keys that a shell writes. */
@@ -31,8 +29,8 @@ const GUEST_KEYS: readonly string[] = ["output", "input"];
 
 interface HostedShell {
   readonly shell: Shell;
-  serviceTimer: { cancel(): void } | null;
-  hasService: boolean;
+  /** The broker was told the name of the job's service: the host's own family of names does not hold it. */
+  readonly hasOwnName: boolean;
 }
 
 export interface ShellHostOptions {
@@ -115,6 +113,8 @@ export class ShellHost {
   async begin(): Promise<void> {
     const { handle } = this.#facts;
     await handle.rpc("service.add", { service: SHELL_HOST_SERVICE });
+    // One name for the services of all jobs: a job has its service before it is heard of.
+    await handle.rpc("service.add", { service: `${this.#facts.ports.host.uid}-shell-*` });
     await handle.subscribe("shell-", (event) => this.#event(event.topic, event.payload?.value ?? {}));
     await handle.rpc(`${SHELL_AGENT_SERVICE}.ready`, { pid: this.#facts.ports.host.pid });
   }
@@ -178,10 +178,9 @@ export class ShellHost {
         exited: (ended, status) => this.#exited(ended, status),
         barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id }, { nodeid: 0 }),
       });
-      const hosted: HostedShell = { shell, serviceTimer: null, hasService: false };
-      this.#shells.set(id, hosted);
-      hosted.serviceTimer = this.#facts.ports.clock.after(SERVICE_DELAY_MS, () => this.#addService(hosted));
+      this.#shells.set(id, { shell, hasOwnName: shell.plan.userid !== this.#facts.ports.host.uid });
       shell.start();
+      this.#addService(shell);
     } catch (error) {
       if (!isFluxError(error)) throw error;
       this.#report({ type: "exception", id, severity: 0, kind: "exec", note: error.message });
@@ -213,14 +212,15 @@ export class ShellHost {
     }
   }
 
-  #addService(hosted: HostedShell): void {
-    hosted.hasService = true;
-    const { shell } = hosted;
+  #addService(shell: Shell): void {
+    const hosted = this.#shells.get(shell.plan.id);
+    if (hosted === undefined) return;
     const kill = (request: IncomingRequest): null => {
       shell.kill(requireInteger(request.json, "signum"));
       return null;
     };
     this.#server.add(shell.serviceName, { ...shell.methods(), kill: { roles: ANY_USER, handler: kill } });
+    if (!hosted.hasOwnName) return;
     this.#facts.handle
       .rpc("service.add", { service: shell.serviceName })
       .catch((error: unknown) => this.#options.complain(`service ${shell.serviceName}: ${String(error)}`));
@@ -235,11 +235,8 @@ export class ShellHost {
     const { id } = shell.plan;
     const hosted = this.#shells.get(id);
     if (hosted === undefined) return;
-    hosted.serviceTimer?.cancel();
-    if (hosted.hasService) {
-      this.#server.remove(shell.serviceName);
-      this.#facts.handle.send("service.remove", { service: shell.serviceName });
-    }
+    this.#server.remove(shell.serviceName);
+    if (hosted.hasOwnName) this.#facts.handle.send("service.remove", { service: shell.serviceName });
     const { batch, rank } = this.#facts;
     const exit = (): void => {
       this.#shells.delete(id);
@@ -282,10 +279,7 @@ export class ShellHost {
   }
 
   #killAll(): void {
-    for (const { shell, serviceTimer } of this.#shells.values()) {
-      serviceTimer?.cancel();
-      shell.kill(SIGNALS["SIGKILL"]!);
-    }
+    for (const { shell } of this.#shells.values()) shell.kill(SIGNALS["SIGKILL"]!);
   }
 
   #fatal(error: unknown): void {

@@ -28,20 +28,33 @@ export class ShellOptions {
 
   /** Seconds, from a number or an RFC 23 duration; Infinity for "none". Throws FluxError EINVAL. */
   seconds(name: string, fallback: number): number {
+    const seconds = this.trySeconds(name, fallback);
+    if (seconds === null) throw new FluxError("EINVAL", `${name}: invalid duration '${String(this.value(name))}'`);
+    return seconds;
+  }
+
+  /** As `seconds`; null where it is no duration. */
+  trySeconds(name: string, fallback: number): number | null {
     const value = this.value(name);
     if (value === undefined) return fallback;
     if (value === "none") return Infinity;
     const seconds = typeof value === "number" ? value : typeof value === "string" ? tryParseFsd(value) : null;
-    if (seconds === null || seconds < 0) throw new FluxError("EINVAL", `${name}: invalid duration '${String(value)}'`);
-    return seconds;
+    return seconds === null || seconds < 0 ? null : seconds;
   }
 
   /** Bytes, with an optional suffix k, K, M, G. Throws FluxError EINVAL. */
   bytes(name: string, fallback: number): number {
+    const bytes = this.tryBytes(name, fallback);
+    if (bytes === null) throw new FluxError("EINVAL", `${name}: invalid size '${String(this.value(name))}'`);
+    return bytes;
+  }
+
+  /** As `bytes`; null where it is no size. */
+  tryBytes(name: string, fallback: number): number | null {
     const value = this.value(name);
     if (value === undefined) return fallback;
     const match = /^(\d+(?:\.\d+)?)([kKMG]?)$/.exec(String(value));
-    if (match === null) throw new FluxError("EINVAL", `${name}: invalid size '${String(value)}'`);
+    if (match === null) return null;
     const powers: Readonly<Record<string, number>> = { "": 1, k: 1e3, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
     return Math.floor(Number(match[1]) * powers[match[2]!]!);
   }

@@ -2,7 +2,7 @@
  * What extends a shell: a plugin is made for one job and called at the points of its life. The shell knows plugins by this
  * interface only; most of what a shell does for a job is in one.
  */
-import type { Clock, Ports } from "../base/ports.ts";
+import type { Clock, InputFile, Ports } from "../base/ports.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Handle } from "../sdk/handle.ts";
 import type { KvsBatch } from "../sdk/kvs-batch.ts";
@@ -60,6 +60,8 @@ export interface ShellContext {
   /** Raises an exception on the job. */
   exception(severity: number, type: string, note: string): void;
   kill(signum: number): void;
+  /** Ends the shell with a fatal exception: what the job asks cannot be done. */
+  die(note: string, component?: string): void;
   /** The running task of a rank on this node. */
   task(rank: number): RunningTask | undefined;
   readonly runningTasks: Iterable<RunningTask>;
@@ -83,7 +85,7 @@ export interface TaskLaunch {
   readonly env: Record<string, string>;
   argv: readonly string[];
   cwd: string;
-  stdin: "pipe" | "null";
+  stdin: "pipe" | "null" | InputFile;
   cpus: readonly number[] | null;
   rlimits: Record<string, number>;
   channels: string[];

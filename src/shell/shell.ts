@@ -8,7 +8,7 @@
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock, WaitStatus } from "../base/ports.ts";
-import { exitCodeOfStatus, signalOfStatus, statusOfExit } from "../base/signals.ts";
+import { exitCodeOfStatus, signalOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
 import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
 import { Idset } from "../formats/idset.ts";
 import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
@@ -216,6 +216,16 @@ export class Shell implements ShellContext {
     this.#surroundings.report({ type: "exception", id: this.plan.id, severity, kind: type, note });
   }
 
+  die(note: string, component?: string): void {
+    if (this.#phase === "done") return;
+    this.log(ShellLogLevel.fatal, note, component);
+    this.exception(0, "exec", note);
+    this.kill(SIGNALS["SIGKILL"]!);
+    this.#tasks.clear();
+    this.#exitCode = 1;
+    this.#end();
+  }
+
   #checkCwd(): void {
     const info = this.host.ports.disk.info(this.plan.cwd);
     if (info?.kind === "directory") return;
@@ -269,8 +279,8 @@ export class Shell implements ShellContext {
       ownGroup: !this.plan.options.isOn("nosetpgrp"),
       pty: null,
     };
-    for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
     try {
+      for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
       const task = new Task(plan, launch, this.host.ports.exec, {
         output: (from, stream, chunk) => this.#output(from, stream, chunk),
         exited: (from, status) => this.#taskExited(from, status),

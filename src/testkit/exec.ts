@@ -1,6 +1,6 @@
 /** The exec port in virtual time: programs from a table, processes with output, exit, signals and channels. */
 import { FluxError } from "../base/errors.ts";
-import type { ChildProcess, Exec, ProcessEvents, SpawnOptions, TimerHandle, WaitStatus } from "../base/ports.ts";
+import type { ChildProcess, Disk, Exec, ProcessEvents, SpawnOptions, TimerHandle, WaitStatus } from "../base/ports.ts";
 import { SIGNALS, statusOfExit, statusOfSignal } from "../base/signals.ts";
 import type { Network, NetParty, SimulatedStream } from "./net.ts";
 import type { Program } from "./programs.ts";
@@ -125,18 +125,24 @@ export class SimulatedProcess {
 export class SimulatedExec implements Exec {
   readonly #table: ProcessTable;
   readonly #party: NetParty;
+  readonly #disk: Disk | null;
 
-  constructor(table: ProcessTable, party: NetParty) {
+  /** Without a disk no program can read its input from a file. */
+  constructor(table: ProcessTable, party: NetParty, disk: Disk | null = null) {
     this.#table = table;
     this.#party = party;
+    this.#disk = disk;
   }
 
   spawn(options: SpawnOptions, events: ProcessEvents): ChildProcess {
     const name = (options.argv[0] ?? "").split("/").at(-1)!;
     const program = this.#table.programs.get(name);
     if (program === undefined) throw new FluxError("ENOENT", `${options.argv[0]}: No such file or directory`);
+    const { stdin } = options;
+    const input = typeof stdin === "string" ? null : (this.#disk?.readFile(stdin.path) ?? null);
     const process = new SimulatedProcess(this.#table, this.#party.machine, options, this.#guarded(events));
     this.#table.processes.set(process.pid, process);
+    if (input !== null) for (const chunk of [input, null]) process.input(chunk);
     const env = { ...options.env };
     const channels = this.#openChannels(process, options, env, events);
     const started = Object.assign(process, { env });

@@ -88,13 +88,14 @@ export class World {
       descriptors: process.descriptors,
     };
     const cores = this.#options.coresPerMachine ?? CORES_PER_MACHINE;
+    const disk = new SimulatedDisk(this.storage(process.machine), process.scope);
     return {
       clock: new SimulatedClock(this.timeline, process.scope),
       random: new SimulatedRandom(dice.fork("random")),
       codec: new SimulatedCodec(dice.fork("keys")),
       net: new SimulatedNet(this.network, party),
-      disk: new SimulatedDisk(this.storage(process.machine), process.scope),
-      exec: new SimulatedExec(this.processes, party),
+      disk,
+      exec: new SimulatedExec(this.processes, party, disk),
       trace: this.#traceOf(process),
       host: {
         hostname: process.machine,

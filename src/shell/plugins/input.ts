@@ -6,18 +6,22 @@
  * what it wrote, so that nothing piles up.
  */
 import { base64Decode, utf8Encode } from "../../base/bytes.ts";
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { errnoSentence, FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
-import { ShellLogLevel, type PluginFactory, type RunningTask, type ShellContext, type ShellPlugin } from "../plugin.ts";
+import type { ShellOptions } from "../options.ts";
+import { ShellLogLevel, type PluginFactory, type ShellContext, type ShellPlugin, type TaskLaunch } from "../plugin.ts";
 import type { TaskPlan } from "../plan.ts";
 
-const RECORD_DELAY_MS = 20;
-/** Bytes of a file that are written to a task at once. */
-const FILE_PIECE_BYTES = 64 * 1024;
+/** Seconds that input waits for company before it is recorded. */
+const BATCH_TIMEOUT_SECONDS = 0.5;
+/** Bytes of input that are recorded, by default and at most. */
+const LIMIT_BYTES = 10 * 1024 ** 2;
+const LIMIT_BYTES_MAX = 32 * 1024 ** 2;
+const COMPONENT = "input";
 
 export const inputPlugin: PluginFactory = (shell) => new InputPlugin(shell);
 
@@ -35,33 +39,44 @@ class InputPlugin implements ShellPlugin {
   readonly #shell: ShellContext;
   readonly #path: string | null;
   readonly #key: string;
+  readonly #limitBytes: number;
+  readonly #delayMs: number;
+  #recordedBytes = 0;
   #hasHeader = false;
-  /** Ranks on any node whose input is closed. */
+  /** Ranks of this node whose input is closed. */
   readonly #closed = new Idset();
+  /** At the leader: ranks on any node for which the end has come. */
+  readonly #ended = new Idset();
   /** What came before the tasks ran. */
   #early: InputData[] | null = [];
 
+  /** Throws FluxError EINVAL. */
   constructor(shell: ShellContext) {
     this.#shell = shell;
     this.#key = `${shell.guestKey}.input`;
-    const { options } = shell.plan;
-    this.#path = options.text("input.stdin.type") === "file" ? options.text("input.stdin.path") : null;
+    this.#path = inputPath(shell.plan.options);
+    this.#limitBytes = inputLimit(shell.plan.options);
+    this.#delayMs = batchTimeout(shell.plan.options) * 1000;
+    const seconds = (this.#delayMs / 1000).toFixed(3);
+    if (this.#path === null) shell.log(ShellLogLevel.debug, `input batch timeout = ${seconds}s`, COMPONENT);
   }
 
   started(): void {
-    if (this.#path !== null) for (const task of this.#shell.runningTasks) void this.#feedFile(task, this.#path);
     const early = this.#early ?? [];
     this.#early = null;
     for (const input of early) void this.#deliver(input);
   }
 
-  prepare(_task: TaskPlan): void {
-    if (this.#path !== null && this.#shell.isLeader && !this.#hasHeader)
-      this.#record("redirect", {
-        stream: "stdin",
-        rank: Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true }),
-        path: this.#shell.render(this.#path),
-      });
+  prepare(task: TaskPlan, launch: TaskLaunch): void {
+    if (this.#path === null) return;
+    const path = this.#shell.render(this.#path, task);
+    const absolute = path.startsWith("/") ? path : `${launch.cwd}/${path}`;
+    if (this.#shell.host.ports.disk.info(absolute) === null)
+      throw new FluxError("ENOENT", `error opening input file '${path}': ${errnoSentence(2)}`);
+    launch.stdin = { path: absolute };
+    if (!this.#shell.isLeader || this.#hasHeader) return;
+    const rank = Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true });
+    this.#record("redirect", { stream: "stdin", rank, path: this.#shell.render(this.#path) });
   }
 
   methods(): Methods {
@@ -78,6 +93,12 @@ class InputPlugin implements ShellPlugin {
     const input = checkInput(payload);
     if (this.#path !== null) throw new FluxError("EPIPE", "standard input is a file");
     const { data, encoding, eof } = input;
+    const { plan, host } = this.#shell;
+    const wanted = input.rank === "all" ? Idset.upTo(plan.taskCount) : Idset.parse(input.rank);
+    if (wanted.subtract(this.#ended).isEmpty) throw new FluxError("EPIPE", "standard input is closed");
+    this.#recordedBytes += bytesOf(input)?.byteLength ?? 0;
+    if (this.#recordedBytes > this.#limitBytes) return this.#refuse();
+    if (eof === true) for (const rank of wanted) this.#ended.add(rank);
     this.#record("data", {
       stream: "stdin",
       rank: input.rank,
@@ -85,7 +106,6 @@ class InputPlugin implements ShellPlugin {
       ...(encoding === undefined ? {} : { encoding }),
       ...(eof === true ? { eof } : {}),
     });
-    const { plan, host } = this.#shell;
     const others = plan.brokerRanks
       .slice(1)
       .map((nodeid) => host.handle.rpc(`${SHELL_HOST_SERVICE}.stdin`, { id: plan.id, input }, { nodeid }));
@@ -113,20 +133,11 @@ class InputPlugin implements ShellPlugin {
     await Promise.all(full.map((task) => task.drained("stdin")));
   }
 
-  async #feedFile(task: RunningTask, template: string): Promise<void> {
-    const path = this.#shell.render(template, task.plan);
-    try {
-      const absolute = path.startsWith("/") ? path : `${this.#shell.plan.cwd}/${path}`;
-      const content = this.#shell.host.ports.disk.readFile(absolute);
-      for (let start = 0; start < content.byteLength; start += FILE_PIECE_BYTES)
-        if (!task.write("stdin", content.subarray(start, start + FILE_PIECE_BYTES))) await task.drained("stdin");
-      task.closeInput("stdin");
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-      const note = `error opening input file '${path}': ${new FluxError(error.errnum).message}`;
-      this.#shell.log(ShellLogLevel.fatal, note);
-      this.#shell.exception(0, "exec", note);
-    }
+  #refuse(): never {
+    const limit = String(this.#shell.plan.options.value("input.limit") ?? "10M");
+    const text = `stdin exceeds ${limit} limit. Try file input with the --input option`;
+    this.#shell.die(text, COMPONENT);
+    throw new FluxError("EPIPE", text);
   }
 
   #record(name: string, context: JsonObject): void {
@@ -137,11 +148,37 @@ class InputPlugin implements ShellPlugin {
       host.batch.append(
         this.#key,
         encodeEvent({ timestamp: clock.now(), name: "header", context: header }),
-        RECORD_DELAY_MS,
+        this.#delayMs,
       );
     }
-    host.batch.append(this.#key, encodeEvent({ timestamp: clock.now(), name, context }), RECORD_DELAY_MS);
+    const delayMs = context["eof"] === true ? 0 : this.#delayMs;
+    host.batch.append(this.#key, encodeEvent({ timestamp: clock.now(), name, context }), delayMs);
   }
+}
+
+/** Throws FluxError EINVAL. */
+function inputPath(options: ShellOptions): string | null {
+  const type = options.value("input.stdin.type") ?? "service";
+  if (type === "service") return null;
+  if (type !== "file") throw new FluxError("EINVAL", `input.stdin.type=${String(type)} invalid`);
+  const path = options.text("input.stdin.path");
+  if (path === null) throw new FluxError("EINVAL", "path for stdin file input not specified");
+  return path;
+}
+
+/** Throws FluxError EINVAL. */
+function inputLimit(options: ShellOptions): number {
+  const limit = options.tryBytes("input.limit", LIMIT_BYTES);
+  if (limit === null || limit <= 0 || limit > LIMIT_BYTES_MAX)
+    throw new FluxError("EINVAL", `Invalid KVS input.limit=${String(options.value("input.limit"))}`);
+  return limit;
+}
+
+/** Seconds. Throws FluxError EINVAL. */
+function batchTimeout(options: ShellOptions): number {
+  const seconds = options.trySeconds("input.batch-timeout", BATCH_TIMEOUT_SECONDS);
+  if (seconds === null || seconds === Infinity) throw new FluxError("EINVAL", "invalid input.batch-timeout option");
+  return seconds;
 }
 
 /** Throws FluxError EPROTO. */

@@ -284,14 +284,9 @@ class OutputPlugin implements ShellPlugin {
 
 /** Throws FluxError EINVAL. */
 function outputLimit({ plan }: ShellContext): number {
-  const invalid = new FluxError("EINVAL", `Invalid KVS output.limit=${String(plan.options.value("output.limit"))}`);
-  let limit: number;
-  try {
-    limit = plan.options.bytes("output.limit", LIMIT_BYTES);
-  } catch {
-    throw invalid;
-  }
-  if (limit <= 0 || limit > LIMIT_BYTES) throw invalid;
+  const limit = plan.options.tryBytes("output.limit", LIMIT_BYTES);
+  if (limit === null || limit <= 0 || limit > LIMIT_BYTES)
+    throw new FluxError("EINVAL", `Invalid KVS output.limit=${String(plan.options.value("output.limit"))}`);
   return limit;
 }
 

@@ -4,12 +4,11 @@ import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../jobs/attach.ts";
-import { jobIdText, submitJob, watchEventlog } from "../jobs/client.ts";
+import { jobIdText, watchEventlog } from "../jobs/client.ts";
 import { JobOutcome } from "../jobs/outcome.ts";
-import { pythonJson } from "../output/python-json.ts";
 import { allocJobspec } from "../submission/instance.ts";
 import { ALLOC_OPTIONS } from "../submission/options.ts";
-import { submissionFlags, submissionUrgency } from "../submission/request.ts";
+import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
 
 export const command: Command = defineCommand({
@@ -39,13 +38,9 @@ async function run(context: CommandContext): Promise<number> {
   const background = options.has("bg");
   const terminal = context.stdinIsTerminal && context.stdoutIsTerminal;
   const jobspec = allocJobspec(options, operands, submissionSource(context), terminal && !background);
-  if (options.has("dry-run")) {
-    context.out(`${pythonJson(jobspec)}\n`);
-    return 0;
-  }
-  const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
-  const handle = await context.open();
-  const id = await submitJob(handle, submission, context.host.uid);
+  const submitted = await submitSingle(context, options, jobspec);
+  if (submitted === null) return 0;
+  const { handle, id } = submitted;
   if (options.has("verbose")) context.err(`jobid: ${jobIdText(id)}\n`);
   if (background) return waitUntilReady(context, handle, id);
   return attachJob(context, handle, id, {

@@ -11,12 +11,11 @@ import {
 } from "../framework/command.ts";
 import { usageText } from "../framework/help.ts";
 import { optionsFrom, parseLine, UsageError } from "../framework/parse.ts";
-import { jobIdText, submitJob } from "../jobs/client.ts";
-import { pythonJson } from "../output/python-json.ts";
+import { jobIdText } from "../jobs/client.ts";
 import { baseName } from "../submission/files.ts";
 import { batchJobspec, type BatchScript } from "../submission/instance.ts";
 import { BATCH_OPTIONS } from "../submission/options.ts";
-import { submissionFlags, submissionUrgency } from "../submission/request.ts";
+import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
 
 const EXIT_USAGE = 2;
@@ -41,13 +40,9 @@ async function run(context: CommandContext): Promise<number> {
   const script = await readScript(context, (path) => source.readFile(path).data);
   const options = withDirectives(context, script);
   const jobspec = batchJobspec(options, script, source);
-  if (options.has("dry-run")) {
-    context.out(`${pythonJson(jobspec)}\n`);
-    return 0;
-  }
-  const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
-  const handle = await context.open();
-  const id = await submitJob(handle, submission, context.host.uid);
+  const submitted = await submitSingle(context, options, jobspec);
+  if (submitted === null) return 0;
+  const { id } = submitted;
   if (!options.has("quiet")) context.out(`${jobIdText(id)}\n`);
   return 0;
 }

@@ -1,9 +1,10 @@
 /** `flux run`: submit a job and stay attached to it. */
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob, type AttachOptions } from "../jobs/attach.ts";
-import { jobIdText, submitJob } from "../jobs/client.ts";
+import { jobIdText } from "../jobs/client.ts";
 import { RUN_OPTIONS } from "../submission/options.ts";
-import { isRanks, submissionFlags, submissionUrgency, taskJobspec } from "../submission/request.ts";
+import { isRanks, taskJobspec } from "../submission/request.ts";
+import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
 
 export const command: Command = defineCommand({
@@ -23,14 +24,9 @@ export const command: Command = defineCommand({
 async function run(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const jobspec = taskJobspec(options, operands, submissionSource(context));
-  if (options.has("dry-run")) {
-    const { pythonJson } = await import("../output/python-json.ts");
-    context.out(`${pythonJson(jobspec)}\n`);
-    return 0;
-  }
-  const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
-  const handle = await context.open();
-  const id = await submitJob(handle, submission, context.host.uid);
+  const submitted = await submitSingle(context, options, jobspec);
+  if (submitted === null) return 0;
+  const { handle, id } = submitted;
   const verbosity = options.count("verbose");
   if (verbosity > 0) context.err(`jobid: ${jobIdText(id)}\n`);
   return attachJob(context, handle, id, attachOptions(context));

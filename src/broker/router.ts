@@ -34,6 +34,8 @@ import { noMessages, type MessageCounts } from "../sdk/service.ts";
 import type { MessageChannel } from "../sdk/channel.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
+const NO_ROUTE: readonly string[] = [];
+
 /** Messages delivered in one go before input from outside gets its turn. */
 const PUMP_BATCH_MAX = 1000;
 
@@ -82,6 +84,8 @@ export class Port implements MessageChannel {
   readonly services: Set<string> = new Set();
   /** One disconnect notice per service that was called. */
   readonly called: Map<string, RequestMessage> = new Map();
+  /** Topics whose service is in `called`, without a rank: the quick way to know it. */
+  readonly calledTopics: Set<string> = new Set();
   readonly #router: Router;
   readonly tx: MessageCounts = noMessages();
   readonly rx: MessageCounts = noMessages();
@@ -199,16 +203,14 @@ export class Router {
   sendFrom(port: Port, message: Message): void {
     if (!this.#ports.has(port.uuid)) return;
     switch (message.type) {
-      case MessageType.Request: {
-        const request = this.#withCredentials(port, message);
-        return this.#enqueue(() => this.#requestFromPort(port, request));
-      }
+      case MessageType.Request:
+        return this.#enqueue(() => this.#requestFromPort(port, message));
       case MessageType.Response: {
         const response = message.userid === USERID_UNKNOWN ? { ...message, ...this.#ownCredentials() } : message;
         return this.#enqueue(() => this.#routeResponse(response));
       }
       case MessageType.Event: {
-        const event = this.#withCredentials(port, message);
+        const event = { ...message, ...speakerOf(port, message) };
         return this.#enqueue(() => this.publish(event));
       }
       case MessageType.Control:
@@ -267,28 +269,19 @@ export class Router {
     return { userid: this.#options.ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 };
   }
 
-  /** An owner's message may name another user; a guest's always speaks for the guest. */
-  #withCredentials<T extends RequestMessage | EventMessage>(port: Port, message: T): T {
-    const { userid, rolemask } = port.credentials;
-    if ((rolemask & Role.Owner) === 0) return { ...message, userid, rolemask };
-    const isUnset = message.userid === USERID_UNKNOWN;
-    return {
-      ...message,
-      userid: isUnset ? userid : message.userid,
-      rolemask: message.rolemask === Role.None ? rolemask : message.rolemask,
-    };
-  }
-
   #requestFromPort(port: Port, message: RequestMessage): void {
-    // A client that serves sends on requests with their route kept; its own begin with an empty stack.
-    const request: RequestMessage = { ...message, route: [port.uuid, ...message.route] };
     if (this.#handlePortMethod(port, message)) return;
+    const { userid, rolemask } = speakerOf(port, message);
+    // A client that serves sends on requests with their route kept; its own begin with an empty stack.
+    const route = message.route.length === 0 ? [port.uuid] : [port.uuid, ...message.route];
+    const request: RequestMessage = { ...message, userid, rolemask, route };
     if (expectsResponse(request)) rememberCall(port, request);
     this.#routeRequest(request);
   }
 
   /** `event.subscribe`, `event.unsubscribe`, `service.add`, `service.remove`: about the port itself. */
   #handlePortMethod(port: Port, message: RequestMessage): boolean {
+    if (!message.topic.startsWith("event.") && !message.topic.startsWith("service.")) return false;
     const methods: Record<string, (body: JsonObject) => void> = {
       "event.subscribe": (body) => port.subscriptions.add(stringOf(body, "topic")),
       "event.unsubscribe": (body) => port.subscriptions.remove(stringOf(body, "topic")),
@@ -364,8 +357,9 @@ export class Router {
   }
 
   #routeResponse(response: ResponseMessage): void {
-    const [hop, ...rest] = response.route;
+    const hop = response.route[0];
     if (hop === undefined) return;
+    const rest = response.route.length === 1 ? NO_ROUTE : response.route.slice(1);
     const port = this.#ports.get(hop);
     if (port !== undefined) return port.receive?.({ ...response, route: rest });
     // A peer or client that has gone in the meantime: nobody is left to tell.
@@ -403,7 +397,20 @@ function stringOf(body: JsonObject, key: string): string {
   return value;
 }
 
+/** Who a message speaks for: an owner's may name another user, a guest's always speaks for the guest. */
+function speakerOf({ credentials }: Port, message: RequestMessage | EventMessage): Credentials {
+  if ((credentials.rolemask & Role.Owner) === 0) return credentials;
+  if (message.userid === USERID_UNKNOWN && message.rolemask === Role.None) return credentials;
+  return {
+    userid: message.userid === USERID_UNKNOWN ? credentials.userid : message.userid,
+    rolemask: message.rolemask === Role.None ? credentials.rolemask : message.rolemask,
+  };
+}
+
 function rememberCall(port: Port, request: RequestMessage): void {
+  const isPlain = request.nodeid === NODEID_ANY && !hasFlag(request, MessageFlag.Upstream);
+  if (isPlain && port.calledTopics.has(request.topic)) return;
+  if (isPlain) port.calledTopics.add(request.topic);
   const topic = disconnectTopic(request.topic);
   const key = `${topic} ${request.nodeid} ${request.flags & MessageFlag.Upstream}`;
   if (port.called.has(key)) return;

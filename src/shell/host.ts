@@ -9,7 +9,7 @@
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
-import type { Ports, WaitStatus } from "../base/ports.ts";
+import type { Ports, TimerHandle, WaitStatus } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { SHELL_AGENT_SERVICE, SHELL_HOST_SERVICE, type HostEvent, type ShellStart } from "../protocol/shell-host.ts";
 import type { Handle } from "../sdk/handle.ts";
@@ -22,6 +22,8 @@ import type { HostFacts } from "./plugin.ts";
 import { Shell } from "./shell.ts";
 import { TemporaryDirectories } from "./tmpdir.ts";
 
+/** How long entries of exec.eventlog wait for company, in milliseconds. */
+const LOG_DELAY_MS = 10;
 /** Characters that a report may bring along for the KVS, per key. */
 const REPORTED_LENGTH_MAX = 16 * 1024;
 /** The guest keys that a shell writes. */
@@ -93,6 +95,7 @@ export class ShellHost {
   /** Leaders whose tasks have ended, by job: other shells may still send them output, until the job is over. */
   readonly #leaders = new Map<Integer, Shell>();
   #isFlushScheduled = false;
+  #logTimer: TimerHandle | null = null;
   readonly closed: Promise<void>;
 
   constructor(options: ShellHostOptions, facts: HostFacts) {
@@ -228,7 +231,9 @@ export class ShellHost {
 
   #report(event: HostEvent): void {
     this.#events.push(event);
-    this.#scheduleFlush();
+    // An entry of the log waits for company: the job may be over in a moment.
+    if (event.type !== "log") this.#scheduleFlush();
+    else this.#logTimer ??= this.#facts.ports.clock.after(LOG_DELAY_MS, () => this.#scheduleFlush());
   }
 
   #exited(shell: Shell, status: WaitStatus): void {
@@ -268,6 +273,8 @@ export class ShellHost {
     this.#isFlushScheduled = true;
     this.#facts.ports.clock.defer(() => {
       this.#isFlushScheduled = false;
+      this.#logTimer?.cancel();
+      this.#logTimer = null;
       this.#facts.batch.flush();
       const events = this.#events;
       if (events.length > 0 && this.#watchers.size > 0) {
@@ -279,6 +286,7 @@ export class ShellHost {
   }
 
   #killAll(): void {
+    this.#logTimer?.cancel();
     for (const { shell } of this.#shells.values()) shell.kill(SIGNALS["SIGKILL"]!);
   }
 

@@ -7,7 +7,8 @@
  * reference).
  *
  * Invariants:
- * 1. A node that a current root reaches and the store lacks is in `dirty` or in `flushing`: never evicted.
+ * 1. A node that a current root reaches and the store lacks is in `dirty` or in `flushing`, never evicted; or it is a
+ *    directory that has no hash yet, and is held by the root itself.
  * 2. `clean` holds only what the content store can give again.
  *
  * It does not know which roots there are, nor how blobs travel.
@@ -187,6 +188,11 @@ export class BlobIndex implements DirectorySink {
     directory.textLength = text.length;
     this.#addDirty(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * directory.size);
     return ref;
+  }
+
+  /** Something was written to directories that are not hashed yet: they take memory, too. */
+  noteUnhashed(operationCount: number): void {
+    this.#dirtyBytes += operationCount * NODE_OVERHEAD_BYTES;
   }
 
   addValue(base64: string): string {

@@ -48,7 +48,9 @@ export function parseCheckpoint(value: JsonValue | undefined, ownerUserid: numbe
 
 function checkpointObject(snapshot: LeaderSnapshot, timestamp: number): JsonObject {
   const primary = snapshot.namespaces.find((root) => root.name === PRIMARY_NAMESPACE)!;
-  const namespaces = snapshot.namespaces.filter((root) => root !== primary);
+  const namespaces = snapshot.namespaces
+    .filter((root) => root !== primary)
+    .map(({ name, owner, flags, rootref, rootseq }) => ({ name, owner, flags, rootref, rootseq }));
   return {
     version: 1,
     rootref: primary.rootref,

@@ -52,6 +52,44 @@ export interface TurnOutcome {
   readonly missing: readonly { readonly namespace: string; readonly blobs: MissingBlob }[];
 }
 
+/**
+ * A version whose tree is hashed when its reference is first asked for: most versions are superseded before anybody
+ * asks.
+ */
+class Version implements NamespaceRoot {
+  readonly name: string;
+  readonly owner: number;
+  readonly flags: number;
+  readonly rootseq: number;
+  readonly #index: BlobIndex;
+  #directory: Directory | null;
+  #rootref = "";
+
+  constructor(before: NamespaceRoot, rootseq: number, index: BlobIndex, directory: Directory) {
+    this.name = before.name;
+    this.owner = before.owner;
+    this.flags = before.flags;
+    this.rootseq = rootseq;
+    this.#index = index;
+    this.#directory = directory;
+  }
+
+  get rootref(): string {
+    if (this.#directory !== null) this.#rootref = this.#index.freeze(this.#directory);
+    this.#directory = null;
+    return this.#rootref;
+  }
+
+  /** The root, or its reference where it has one. */
+  get root(): Directory | string {
+    return this.#directory ?? this.#rootref;
+  }
+}
+
+function rootOf(root: NamespaceRoot): Directory | string {
+  return root instanceof Version ? root.root : root.rootref;
+}
+
 interface Namespace {
   root: NamespaceRoot;
   readonly queue: PendingCommit[];
@@ -196,9 +234,9 @@ export class Leader {
 
   #replayCommits(record: Extract<LogRecord, { kind: "commits" }>): void {
     const namespace = this.#namespace(record.namespace);
-    const draft = new Draft(this.index, namespace.root.rootref);
+    const draft = new Draft(this.index, rootOf(namespace.root));
     for (const payload of record.commits) draft.apply(parseCommit(payload.value).operations);
-    namespace.root = { ...namespace.root, rootref: draft.freeze(), rootseq: record.rootseq };
+    namespace.root = new Version(namespace.root, record.rootseq, this.index, draft.root);
   }
 
   /** Makes one version from the head of a queue. */
@@ -218,7 +256,7 @@ export class Leader {
       const isAlone = !this.mergesCommits || (commit.request.flags & CommitFlag.NoMerge) !== 0;
       if (isAlone && commits.length > 0) break;
       try {
-        draft ??= new Draft(this.index, before.rootref);
+        draft ??= new Draft(this.index, rootOf(before));
         draft.apply(commit.request.operations);
         commits.push(commit);
         if (isAlone) break;
@@ -232,7 +270,8 @@ export class Leader {
     }
     namespace.queue.splice(0, commits.length + failed.length);
     if (draft === null || commits.length === 0) return { version: null, failed, missing };
-    namespace.root = { ...before, rootref: draft.freeze(), rootseq: before.rootseq + 1 };
+    namespace.root = new Version(before, before.rootseq + 1, this.index, draft.root);
+    for (const { request } of commits) this.index.noteUnhashed(request.operations.length);
     return { version: { root: namespace.root, before, commits, keys: keysOf(commits) }, failed, missing };
   }
 

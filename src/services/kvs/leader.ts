@@ -261,7 +261,10 @@ export class LeaderService implements RunningModule {
   #announce({ root, keys, commits }: NewVersion): void {
     const event: SetrootEvent = {
       namespace: root.name,
-      rootref: root.rootref,
+      // Made when the event leaves the process, or somebody here looks at it.
+      get rootref() {
+        return root.rootref;
+      },
       rootseq: root.rootseq,
       owner: root.owner,
       names: commits.map(() => `transaction_req.0.${this.#transactionCount++}`),
@@ -335,7 +338,12 @@ export class LeaderService implements RunningModule {
 
 function acknowledge(outcome: TurnOutcome): void {
   for (const { root, commits } of outcome.versions) {
-    const answer: CommitAnswer = { rootref: root.rootref, rootseq: root.rootseq };
+    const answer: CommitAnswer = {
+      get rootref() {
+        return root.rootref;
+      },
+      rootseq: root.rootseq,
+    };
     for (const commit of commits) commit.settle(answer);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Applying transactions to a tree: operations on a draft of the root, of which only the directories on the way are
- * copied. The version before stays as it is.
+ * copied. The version before stays as it is, whether it has been hashed or not.
  *
  * A transaction happens whole or not at all: what it changed in a draft that it shares with others is undone when one of
  * its operations fails, or finds a directory that is not in memory (MissingBlob).
@@ -22,12 +22,14 @@ interface Change {
 export class Draft {
   readonly #index: BlobIndex;
   readonly #root: Directory;
+  /** What this draft has copied is marked with: only that may be changed. */
+  readonly #owner: object = {};
   readonly #changes: Change[] = [];
 
-  /** Throws MissingBlob where the root is not in memory. */
-  constructor(index: BlobIndex, rootref: string) {
+  /** Takes a root, or its blobref. Throws MissingBlob where that is not in memory. */
+  constructor(index: BlobIndex, root: Directory | string) {
     this.#index = index;
-    this.#root = index.directory(rootref).draft();
+    this.#root = (typeof root === "string" ? index.directory(root) : root).draft(this.#owner);
   }
 
   /** Applies a transaction. Throws FluxError where it cannot be done, MissingBlob where it must wait; then nothing of it is left. */
@@ -43,9 +45,9 @@ export class Draft {
     }
   }
 
-  /** Hashes what was touched; returns the new root's blobref. The draft is of no use afterwards. */
-  freeze(): string {
-    return this.#index.freeze(this.#root);
+  /** The new root, without its hash. The draft must not be used afterwards. */
+  get root(): Directory {
+    return this.#root;
   }
 
   #applyOperation({ key, flags, dirent }: Operation): void {
@@ -118,11 +120,16 @@ export class Draft {
   }
 
   #draftOf(directory: Directory, name: string, entry: Entry | undefined, create: boolean): Directory | null {
-    if (entry?.kind === "draft") return entry.directory;
-    if (entry?.kind !== "dirref" && !create) return null;
-    const draft = entry?.kind === "dirref" ? this.#index.directory(entry.ref).draft() : new Directory();
+    const isDirectory = entry?.kind === "draft" || entry?.kind === "dirref";
+    if (!isDirectory && !create) return null;
+    if (entry?.kind === "draft" && entry.directory.owner === this.#owner) return entry.directory;
+    const draft = isDirectory ? this.#directoryOf(entry).draft(this.#owner) : new Directory([], [], this.#owner);
     this.#set(directory, name, { kind: "draft", directory: draft });
     return draft;
+  }
+
+  #directoryOf(entry: Extract<Entry, { kind: "draft" | "dirref" }>): Directory {
+    return entry.kind === "draft" ? entry.directory : this.#index.directory(entry.ref);
   }
 
   #set(directory: Directory, name: string, entry: Entry | undefined): void {

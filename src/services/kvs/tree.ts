@@ -3,7 +3,7 @@
  *
  * Invariants:
  * 1. The text of a directory is compact JSON with names and members sorted, so equal content has an equal hash.
- * 2. A directory with a `ref` never changes again; a draft (ref null) belongs to one transaction.
+ * 2. A directory changes only in the hands of its `owner`, while a version is being made; one with a `ref` never again.
  * 3. An entry never changes; entries are shared by all versions of a directory. It belongs to one name.
  * 4. In the text every subdirectory is a dirref, every value longer than INLINE_VALUE_LENGTH a valref.
  */
@@ -19,6 +19,7 @@ export type Entry =
   | { readonly kind: "val"; readonly data: string; text: string | null }
   | { readonly kind: "valref"; readonly refs: readonly string[]; text: string | null }
   | { readonly kind: "dirref"; readonly ref: string; text: string | null }
+  /** A subdirectory that has no hash yet. */
   | { readonly kind: "draft"; readonly directory: Directory }
   | { readonly kind: "symlink"; readonly target: string; readonly namespace: string | null; text: string | null };
 
@@ -26,16 +27,19 @@ export type Entry =
 export class Directory {
   readonly names: string[];
   readonly entries: Entry[];
-  /** The blobref, or null while it is a draft. */
+  /** The blobref, or null where nobody has asked for it yet. */
   ref: string | null;
+  /** Who may change it. */
+  readonly owner: object | null;
   /** Length of the text in characters, once it has been made. */
   textLength: number;
 
-  constructor(names: string[] = [], entries: Entry[] = [], ref: string | null = null, textLength = 0) {
+  constructor(names: string[] = [], entries: Entry[] = [], owner: object | null = null) {
     this.names = names;
     this.entries = entries;
-    this.ref = ref;
-    this.textLength = textLength;
+    this.ref = null;
+    this.owner = owner;
+    this.textLength = 0;
   }
 
   get size(): number {
@@ -64,8 +68,8 @@ export class Directory {
   }
 
   /** A draft with the same entries. */
-  draft(): Directory {
-    return new Directory([...this.names], [...this.entries]);
+  draft(owner: object): Directory {
+    return new Directory(this.names.slice(), this.entries.slice(), owner);
   }
 
   /** The place of a name: where it is, or where it would go. */

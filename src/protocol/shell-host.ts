@@ -4,7 +4,7 @@
  *
  * | topic               | from → to                      | payload                                   |
  * |---------------------|--------------------------------|-------------------------------------------|
- * | shell-agent.run     | job-exec → agent, streaming    | {} → AgentResponse; ends when the host has |
+ * | shell-agent.run     | job-exec → agent, streaming    | {} → {ready: true}; ends when the host has |
  * | shell-agent.ready   | shell host → its agent         | {pid}                                     |
  * | shell-host.attach   | job-exec → shell host, streaming | {} → HostResponse                       |
  * | shell-host.start    | job-exec → shell host, no response | {jobs: ShellStart[]}                  |
@@ -29,11 +29,6 @@ export interface ShellStart {
   /** With its environment. */
   readonly jobspec: JsonObject;
   readonly R: JsonObject;
-}
-
-/** The agent tells when its shell host is ready to be attached to. */
-export interface AgentResponse {
-  readonly ready: boolean;
 }
 
 /** First what the host runs already, then what happens, all of one turn together. */

@@ -1,6 +1,15 @@
 /**
  * Messages of the service `content-backing` as `content-sqlite` serves it (RFC 10): raw blobs by digest, checkpoints as
  * JSON objects, newest first. Only the instance owner may call.
+ *
+ * | topic                | request                  | response                                    |
+ * |----------------------|--------------------------|---------------------------------------------|
+ * | load, validate       | digest                   | blob; empty where it is there; ENOENT       |
+ * | store                | blob                     | digest                                      |
+ * | store-batch          | blobs (`sdk/blob-batch`) | empty                                       |
+ * | checkpoint-get, -put | none; {value}            | {value}: all that are kept; empty           |
+ *
+ * Under its own name it answers `stats-get` and `stats-clear`.
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";

@@ -1,8 +1,19 @@
 /**
  * Messages of the service `content` (RFC 10): blobs by digest, raw payloads both ways. Only the instance owner may call.
  *
- * Besides RFC 10: `register-volatile {name}` names a service on rank 0 that holds blobs no store has yet; it is asked
- * with `NAME.load-blob` (raw digest) for what the cache lacks.
+ * | topic                      | request                 | response                                                |
+ * |----------------------------|-------------------------|---------------------------------------------------------|
+ * | store                      | blob                    | digest; EFBIG                                           |
+ * | store-batch                | blobs (`sdk/blob-batch`)| empty, from the backing store; on rank 0 only; ENOSYS   |
+ * | load                       | digest                  | blob; ENOENT, EPROTO                                    |
+ * | flush, dropcache           |                         | empty; flush: when nothing is dirty any more            |
+ * | checkpoint-get, -put       | none; {value}           | {value}; empty. From the backing store                  |
+ * | register-, unregister-backing | {name}; none         | empty: NAME serves `content-backing`                    |
+ * | register-volatile          | {name}                  | empty: NAME holds blobs that no store has yet           |
+ * | stats-get                  |                         | {count, valid, dirty, size, flush-batch-count, mmap}    |
+ *
+ * Of `register-volatile`, which is not in RFC 10: NAME, on rank 0, is asked with `NAME.load-blob` (raw digest) for what
+ * the cache lacks.
  */
 import { FluxError } from "../../base/errors.ts";
 

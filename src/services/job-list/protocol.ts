@@ -6,7 +6,7 @@
  * | list                        | {max_entries, attrs, since?, constraint?}   | streaming: {jobs, version: 1}, {jobs: [one]} each, ENODATA; else one {jobs} |
  * | list-id                     | {id, attrs, state?}                         | {job}, once the job has reached the state  |
  * | list-attrs                  |                                             | {attrs}                                    |
- * | job-stats                   | streaming or not                            | counts, again after changes if streaming   |
+ * | job-stats (-cancel)         | streaming or not                            | counts, again after changes if streaming   |
  * | stats-get                   |                                             | {jobs, idsync, stats_watchers}             |
  * | job-state-pause, -unpause   |                                             | empty: for tests, holds back job events    |
  */

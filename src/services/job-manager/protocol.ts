@@ -19,6 +19,7 @@
  * | alloc-query, stats-get, resource-status | user, any, owner | none                     | counts; {allocated: R}       |
  * | purge, purge-id                   | owner | {age_limit, num_limit, batch, force}; {id, force} | {count}              |
  * | jobtap, jobtap-query              | owner | {query_only}; {name}                      | {plugins}; plugin data       |
+ * | housekeeping-kill                 | owner | {signum, jobid?, targets?}                | empty: no housekeeping runs  |
  * | history.get                       | user  | {slice}                                   | {jobs: [id]}                 |
  * | post-event.post                   | owner | {id, name, context?}                      | empty                        |
  * | sched-hello, sched-ready          | owner | {partial-ok?}; {mode, limit?}             | jobs, streaming; {count}     |

@@ -1,5 +1,6 @@
 /**
- * Messages of the service `kvs-watch`: lookups that go on. A client asks it instead of `kvs` when it wants every change
+ * Messages of the service `kvs-watch`: `lookup` (the request of `kvs.lookup`, answered {val} again and again) and `cancel`
+ * ({matchtag}), after which the stream ends with ENODATA. Lookups that go on. A client asks it instead of `kvs` when it wants every change
  * (WATCH), the creation of a key (WAITCREATE) or a long value in pieces (STREAM). Any user may ask; what is allowed to be
  * read is decided by `kvs`.
  */

@@ -1,6 +1,20 @@
 /**
  * Messages of the service `kvs` (RFC 11; roles by RFC 12): what requests must look like, and who may do what.
  *
+ * | topic                     | role  | request                               | response                            |
+ * |---------------------------|-------|---------------------------------------|-------------------------------------|
+ * | lookup, lookup-plus       | user  | LookupRequest                         | {val}; LookupPlusAnswer; ENOENT     |
+ * | commit                    | user  | {namespace, flags, ops}               | {rootref, rootseq}                  |
+ * | getroot                   | user  | {namespace}                           | {owner, rootseq, rootref, flags}    |
+ * | wait-version              | user  | {namespace, rootseq}                  | {rootref, rootseq}, once it is there |
+ * | namespace-create, -remove | owner | {namespace, owner, flags}; {namespace}| empty; EEXIST, ENOTSUP              |
+ * | namespace-list            | owner |                                       | {namespaces: [{namespace, owner, flags}]} |
+ * | setroot-pause, -unpause   | owner | {namespace}                           | empty: for tests, holds a follower back |
+ * | dropcache, stats-get      | owner, user |                                 | empty; sizes and counts             |
+ * | load-blob                 | owner | raw digest                            | blob; on rank 0, for `content`      |
+ *
+ * Followers publish nothing: rank 0 announces each version as `kvs.namespace-NS-setroot` (SetrootEvent).
+ *
  * The instance owner may do everything. A guest may use the namespaces that it owns; its commits may set values and make
  * empty directories, and may not store references, through which it could read what is not its own.
  */

@@ -6,7 +6,7 @@
  *
  * | topic                 | role  | request                                       | response                              |
  * |-----------------------|-------|-----------------------------------------------|---------------------------------------|
- * | sched.alloc           | owner | AllocRequest                                  | AllocResponse, one or more            |
+ * | sched.alloc           | owner | {id, priority, userid, t_submit, jobspec}     | AllocResponse, one or more            |
  * | sched.free            | owner | {id, R, final?}                               | none                                  |
  * | sched.cancel          | owner | {id}                                          | none; the alloc request is answered   |
  * | sched.prioritize      | owner | {jobs: [[id, priority]]}                      | none                                  |
@@ -15,14 +15,6 @@
  * | feasibility.check     | user  | {jobspec}                                     | empty; EINVAL `unsatisfiable request` |
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
-
-export interface AllocRequest {
-  readonly id: Integer;
-  readonly priority: number;
-  readonly userid: number;
-  readonly t_submit: number;
-  readonly jobspec: JsonObject;
-}
 
 /** Types of an alloc response. */
 export const AllocResponseType = { Success: 0, Annotate: 1, Deny: 2, Cancel: 3 } as const;

@@ -141,6 +141,7 @@ function mapTasks(
   const value = textOf(choice["value"]);
   switch (scheme) {
     case "block":
+      if (value !== "") throw new FluxError("EINVAL", `block taskmap does not accept a value (got ${value})`);
       return Taskmap.block(counts);
     case "cyclic":
       return Taskmap.cyclic(counts, value === "" ? 1 : Number(value.replace(/^stride=/, "")));

@@ -14,7 +14,7 @@ import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
 import { StatusLine } from "../output/status-line.ts";
 import { jobIdText, lookupJob, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
-import { forwardInput, type InputService } from "./stdin.ts";
+import { forwardInput, type InputEnd, type InputService, type InputTarget } from "./stdin.ts";
 
 export interface AttachOptions {
   readonly label: boolean;
@@ -46,6 +46,8 @@ export const ATTACH_DEFAULTS: AttachOptions = {
 
 const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2"];
 const INTERRUPT_WINDOW_MS = 2000;
+/** How long input for a job that is over is waited for, to say that nobody takes it. */
+const LATE_INPUT_MS = 100;
 const PROGRAM = "flux-job";
 
 /** Attaches; resolves with the job's exit code. Throws FluxError ENOENT where there is no such job. */
@@ -74,6 +76,11 @@ class Attachment {
   #origin = 0;
   #detached = false;
   #waitedFor = false;
+  /** Wall-clock time in seconds. */
+  readonly #startedAt = Date.now() / 1000;
+  #wasOver = false;
+  #input: Promise<InputEnd> | null = null;
+  #inputFailure: string | null = null;
   /** The service of the job's shells, and the rank of the leading one. */
   #shell: InputService | null = null;
 
@@ -98,11 +105,35 @@ class Attachment {
       this.#status.clear();
       for (const cleanup of this.#cleanups) cleanup();
     }
+    if (this.#wasOver) await this.#judgeLateInput();
+    if (this.#inputFailure !== null) {
+      this.#say(this.#inputFailure);
+      return 1;
+    }
     if (this.#detached) return 0;
     const text = this.#outcome.taskText();
     if (text !== "" && !this.#options.quiet) this.#say(text);
     // Nobody saw how the job ended: this is not success.
     return this.#outcome.waitStatus === null ? 1 : this.#outcome.exitCode();
+  }
+
+  /** Input for a job that was over before anyone attached is a mistake that the user should hear of. */
+  async #judgeLateInput(): Promise<void> {
+    if (this.#input === null) return;
+    const timer = Promise.withResolvers<"sent">();
+    const timeout = setTimeout(() => timer.resolve("sent"), LATE_INPUT_MS);
+    if ((await Promise.race([this.#input, timer.promise])) === "unwanted")
+      this.#inputFailure = "stdin not accepted by job";
+    clearTimeout(timeout);
+  }
+
+  #forward(shell: InputService, target: InputTarget): void {
+    this.#input = forwardInput(this.#context, this.#handle, shell, target);
+    void this.#input.then((end) => {
+      if (end !== "closed" || this.#outcome.finished) return;
+      this.#inputFailure = "attach_send_shell: Broken pipe";
+      this.#finished.resolve();
+    });
   }
 
   #say(message: string): void {
@@ -170,6 +201,7 @@ class Attachment {
     if (this.#origin === 0) this.#origin = entry.timestamp;
     this.#formatter.setOrigin(this.#origin);
     this.#status.event(entry.name);
+    if (entry.name === "finish") this.#wasOver = entry.timestamp < this.#startedAt;
     if (entry.name === "exception") {
       const { type, severity, note } = entry.context ?? {};
       const about = `type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`;
@@ -202,9 +234,9 @@ class Attachment {
   #connectInput({ name, context = {} }: JobEvent): void {
     if (name === "shell.init")
       this.#shell = { service: String(context["service"]), rank: Number(context["leader-rank"]) };
-    if (this.#shell === null || this.#outcome.finished) return;
+    if (this.#shell === null) return;
     const tasks = this.#options.stdinRanks;
-    if (tasks === "all" && name === "shell.init") forwardInput(this.#context, this.#handle, this.#shell, { tasks });
+    if (tasks === "all" && name === "shell.init") this.#forward(this.#shell, { tasks });
     if (tasks === "all" || name !== "shell.start") return;
     void this.#inputForSome(this.#shell, tasks, context["taskmap"]);
   }
@@ -217,7 +249,7 @@ class Attachment {
     const wanted = Idset.parse(tasks);
     const others = Idset.upTo(Taskmap.fromJson(taskmap).ntasks).subtract(wanted);
     const without = others.isEmpty ? {} : { closed: others.toString() };
-    forwardInput(this.#context, this.#handle, shell, { tasks: wanted.toString(), ...without });
+    this.#forward(shell, { tasks: wanted.toString(), ...without });
   }
 
   #followOutput(skip: number): void {

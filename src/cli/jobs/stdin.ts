@@ -20,34 +20,37 @@ export interface InputTarget {
   readonly closed?: string;
 }
 
-/** Starts to pass standard input on; goes on in the background until its end, or until the job takes no more. */
-export function forwardInput(
-  context: CommandContext,
-  handle: Handle,
-  service: InputService,
-  target: InputTarget,
-): void {
-  void pump(context, handle, service, target);
-}
+/** How the passing on of standard input came to its end. */
+export type InputEnd =
+  | "sent"
+  /** The job has had the end of its input already, or reads it from a file. */
+  | "closed"
+  /** There was input, and nobody to take it. */
+  | "unwanted";
 
-async function pump(
+/** Passes standard input on until its end, or until the job takes no more. */
+export async function forwardInput(
   context: CommandContext,
   handle: Handle,
   { service, rank }: InputService,
   { tasks, closed }: InputTarget,
-): Promise<void> {
+): Promise<InputEnd> {
+  let hasData = false;
   const send = (payload: object): Promise<unknown> =>
     handle.rpc(`${service}.stdin`, { stream: "stdin", rank: tasks, ...payload }, { nodeid: rank });
   try {
     if (closed !== undefined) await send({ rank: closed, eof: true });
     for await (const chunk of context.inputChunks()) {
       const text = utf8DecodeStrict(chunk);
+      hasData ||= chunk.byteLength > 0;
       await send(text === null ? { data: base64Encode(chunk), encoding: "base64" } : { data: text });
     }
     await send({ eof: true });
+    return "sent";
   } catch (error) {
-    // The job ended, reads from a file, or has no standard input: what is typed now is of no use to anyone.
-    if (isFluxError(error) || isReadError(error)) return;
+    if (isFluxError(error, "EPIPE")) return "closed";
+    if (isFluxError(error)) return hasData ? "unwanted" : "sent";
+    if (isReadError(error)) return "sent";
     throw error;
   }
 }

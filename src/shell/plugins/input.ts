@@ -61,6 +61,20 @@ class InputPlugin implements ShellPlugin {
     if (this.#path === null) shell.log(ShellLogLevel.debug, `input batch timeout = ${seconds}s`, COMPONENT);
   }
 
+  /** Throws FluxError where a file is not there. */
+  init(): void {
+    if (this.#path === null) return;
+    for (const task of this.#shell.plan.tasks) {
+      const path = this.#shell.render(this.#path, task);
+      if (this.#shell.host.ports.disk.info(this.#absolute(path, this.#shell.plan.cwd)) === null)
+        throw new FluxError("ENOENT", `error opening input file '${path}': ${errnoSentence(2)}`);
+    }
+  }
+
+  #absolute(path: string, cwd: string): string {
+    return path.startsWith("/") ? path : `${cwd}/${path}`;
+  }
+
   started(): void {
     const early = this.#early ?? [];
     this.#early = null;
@@ -69,11 +83,7 @@ class InputPlugin implements ShellPlugin {
 
   prepare(task: TaskPlan, launch: TaskLaunch): void {
     if (this.#path === null) return;
-    const path = this.#shell.render(this.#path, task);
-    const absolute = path.startsWith("/") ? path : `${launch.cwd}/${path}`;
-    if (this.#shell.host.ports.disk.info(absolute) === null)
-      throw new FluxError("ENOENT", `error opening input file '${path}': ${errnoSentence(2)}`);
-    launch.stdin = { path: absolute };
+    launch.stdin = { path: this.#absolute(this.#shell.render(this.#path, task), launch.cwd) };
     if (!this.#shell.isLeader || this.#hasHeader) return;
     const rank = Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true });
     this.#record("redirect", { stream: "stdin", rank, path: this.#shell.render(this.#path) });
@@ -133,11 +143,12 @@ class InputPlugin implements ShellPlugin {
     await Promise.all(full.map((task) => task.drained("stdin")));
   }
 
-  #refuse(): never {
+  /** Too much: the job fails. Its writer learns that from the job's logs. */
+  #refuse(): object {
     const limit = String(this.#shell.plan.options.value("input.limit") ?? "10M");
     const text = `stdin exceeds ${limit} limit. Try file input with the --input option`;
     this.#shell.die(text, COMPONENT);
-    throw new FluxError("EPIPE", text);
+    return {};
   }
 
   #record(name: string, context: JsonObject): void {

@@ -105,8 +105,8 @@ function pushCleanup(core: Core, request: IncomingRequest): null {
     throw new FluxError("EBUSY", "cleanup has begun already");
   const commands = stringList(request.json, "commands");
   if (commands.length === 0) throw new FluxError("EINVAL", "commands array is empty");
-  // The latest block comes first; its commands stay in their order.
-  core.cleanupCommands.unshift(...commands);
+  // A stack: what was pushed last runs first, within a block too.
+  core.cleanupCommands.unshift(...commands.toReversed());
   return null;
 }
 

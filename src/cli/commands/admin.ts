@@ -19,7 +19,7 @@ const cleanupPush: Command = {
     if (words.length > 0 && commands[0] === "") context.fail("cannot push an empty command line");
     const handle = await context.open();
     await handle
-      .rpc("runat.push", { name: "cleanup", commands })
+      .rpc("runat.push", { name: "cleanup", commands: commands.toReversed() })
       .catch((error: unknown) => context.fail(`runat.push: ${errorText(error)}`));
   },
 };

@@ -74,6 +74,16 @@ test("a job overtakes a blocked one when its priority is raised", () => {
   assert.deepEqual(ids(core), [3]);
 });
 
+test("waiting jobs are listed in the order in which they come, whatever order they came in", () => {
+  const core = scheduler(1, 1);
+  for (const id of [5, 3, 9, 1]) submit(core, id, 1);
+  core.queue.prioritize(9, 31);
+  assert.deepEqual(
+    core.queue.inOrder().map(({ id }) => id),
+    [9, 1, 3, 5],
+  );
+});
+
 test("a canceled job does not start", () => {
   const core = scheduler(1, 1);
   submit(core, 1, 1);

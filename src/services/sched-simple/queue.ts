@@ -25,6 +25,11 @@ export class PendingQueue {
     return this.#heap[0];
   }
 
+  /** All jobs, in the order in which they come. */
+  inOrder(): PendingJob[] {
+    return this.#heap.toSorted((left, right) => (goesBefore(left, right) ? -1 : 1));
+  }
+
   get(id: Integer): PendingJob | undefined {
     const place = this.#places.get(id);
     return place === undefined ? undefined : this.#heap[place];

@@ -34,12 +34,17 @@ import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-te
 const DEFAULT_LIMIT = 8;
 /** A job that waits longer than this at the head of the queue is annotated with the reason, in milliseconds. */
 const REASON_DELAY_MS = 10;
+/** Debug flag: every waiting job is told why it waits and how many are ahead of it, not only the first. */
+const EXPLAIN_ALL = 2;
 
 export const schedSimpleModule: ModuleDefinition = {
   name: "sched-simple",
-  start(context) {
+  async start(context) {
     const mode = parseMode(context.args);
     const scheduler = new Scheduler(context);
+    // There is one scheduler at a time: a second one ends here.
+    await context.addService("sched");
+    await context.addService("feasibility");
     // Resources may become known only when other brokers have started, and those wait for this one's modules.
     void scheduler.begin(mode);
     return scheduler;
@@ -65,6 +70,8 @@ class Scheduler implements RunningModule {
   readonly #requests = new Map<Integer, IncomingRequest>();
   #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
   #inventory = new Map<number, NodeInventory>();
+  /** The annotations of waiting jobs: how many are ahead, null where only the reason was told. */
+  #told: ReadonlyMap<Integer, number | null> = new Map();
   #isPassScheduled = false;
   #reasonTimer: TimerHandle | null = null;
   #isStopped = false;
@@ -83,7 +90,7 @@ class Scheduler implements RunningModule {
     try {
       await this.#acquire();
       await this.#greet();
-      await this.#serve();
+      this.#serve();
       await this.#context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
     } catch (error) {
       if (this.#isStopped) return;
@@ -120,15 +127,13 @@ class Scheduler implements RunningModule {
     }
   }
 
-  async #serve(): Promise<void> {
+  #serve(): void {
     const { server } = this.#context;
     server.add("sched", this.#schedMethods());
     server.add("feasibility", {
       check: { roles: ANY_USER, handler: (request) => this.#checkFeasibility(request) },
     });
     server.add(this.#context.name, { "stats-get": { roles: ANY_USER, handler: () => this.#stats() } });
-    await this.#context.addService("sched");
-    await this.#context.addService("feasibility");
   }
 
   stop(): void {
@@ -240,6 +245,7 @@ class Scheduler implements RunningModule {
   }
 
   #schedulePass(): void {
+    if (this.#explainsAll && !this.#isStopped) this.#explainLater();
     if (this.#isPassScheduled || this.#isStopped || !this.#core.isPassDue) return;
     this.#isPassScheduled = true;
     // After the messages at hand, but before anything else: held resources are what jobs wait for.
@@ -254,19 +260,33 @@ class Scheduler implements RunningModule {
     const answers = grants.map((grant) => this.#grant(grant));
     this.#batch.flush();
     for (const { request, response } of answers) this.#finish(request, response);
-    if (blocked !== null) this.#explainLater(blocked.id);
+    if (blocked !== null) this.#explainLater();
   }
 
-  /** Tells why a job waits. Where jobs come and go quickly, its turn comes before anybody could read it. */
-  #explainLater(id: Integer): void {
+  get #explainsAll(): boolean {
+    return ((this.#context.server.debugFlags.get(this.#context.name) ?? 0) & EXPLAIN_ALL) !== 0;
+  }
+
+  /** Tells why jobs wait. Where jobs come and go quickly, their turn comes before anybody could read it. */
+  #explainLater(): void {
     this.#reasonTimer?.cancel();
     this.#reasonTimer = this.#context.ports.clock.after(REASON_DELAY_MS, () => {
       this.#reasonTimer = null;
-      const request = this.#requests.get(id);
-      if (request === undefined || this.#core.queue.first?.id !== id) return;
-      const annotations = { sched: { reason_pending: "insufficient resources" } };
-      this.#respond(request, { id, type: AllocResponseType.Annotate, annotations });
+      const { queue } = this.#core;
+      const told = new Map<Integer, number | null>();
+      if (this.#explainsAll) for (const [ahead, { id }] of queue.inOrder().entries()) this.#explain(id, ahead, told);
+      else if (queue.first !== undefined) this.#explain(queue.first.id, null, told);
+      this.#told = told;
     });
+  }
+
+  /** Annotates a waiting job, where that is news. */
+  #explain(id: Integer, ahead: number | null, told: Map<Integer, number | null>): void {
+    const request = this.#requests.get(id);
+    told.set(id, ahead);
+    if (request === undefined || this.#told.get(id) === ahead) return;
+    const sched = { reason_pending: "insufficient resources", ...(ahead === null ? {} : { jobs_ahead: ahead }) };
+    this.#respond(request, { id, type: AllocResponseType.Annotate, annotations: { sched } });
   }
 
   /** RFC 27 matches responses by job id, so one request may have many even where it is no stream. */
@@ -286,7 +306,7 @@ class Scheduler implements RunningModule {
     const set = this.#setOf(shares).withoutLocalProperties().with({ starttime, expiration, nslots });
     const resource = set.toJSON();
     this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
-    const annotations = { sched: { resource_summary: set.dump(), reason_pending: null } };
+    const annotations = { sched: { resource_summary: set.dump(), reason_pending: null, jobs_ahead: null } };
     return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations } };
   }
 }

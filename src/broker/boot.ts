@@ -11,6 +11,7 @@ import { Idset } from "../formats/idset.ts";
 import type { Attributes } from "./attributes.ts";
 import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootstrap.ts";
 import { Core, type CoreEvents } from "./core.ts";
+import { LogLevel } from "../sdk/module.ts";
 import { prepareRundir, prepareStatedir } from "./directories.ts";
 import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
@@ -96,7 +97,12 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     log,
     events: coreEvents,
   });
-  await core.loadBuiltins(socketPath);
+  try {
+    await core.loadBuiltins(socketPath);
+  } catch (error) {
+    log.append("broker", LogLevel.info, "builtins-fail: load-builtins->unload-builtins");
+    throw error;
+  }
   await meetNeighbours(options, place, overlay, keys);
   if (rank === 0) {
     const hostlist = attributes.require("hostlist");
@@ -144,13 +150,27 @@ function setAttributes(options: BootOptions, place: Place): void {
   set("broker.starttime", clock.now().toFixed(2));
   set("broker.boot-method", client.method);
   setDefault("hostname", host.hostname);
-  setDefault("broker.quorum", size);
+  setQuorum(attributes, size, options.log);
   setDefault("broker.critical-ranks", Idset.from(tree.criticalRanks).format());
   checkCriticalRanks(attributes.require("broker.critical-ranks"), size);
   set("tbon.level", tree.levelOf(rank));
   set("tbon.maxlevel", tree.maxLevel);
   set("tbon.descendants", tree.descendantsOf(rank).length);
   if (rank === 0) setDefault("content.backing-module", "content-sqlite");
+}
+
+/** `broker.quorum` was a set of ranks once: the sets that scripts used are understood still. */
+function setQuorum(attributes: Attributes, size: number, log: BrokerLog): void {
+  const name = "broker.quorum";
+  const given = attributes.get(name) ?? String(size);
+  if (given === "0" || (size > 1 && given === `0-${size - 1}`)) {
+    const meant = given === "0" ? 1 : size;
+    attributes.set(name, String(meant));
+    return log.append("broker", LogLevel.err, `assuming ${name}=${meant} for ${given}: it is a number of brokers now`);
+  }
+  if (!/^\d+$/.test(given) || Number(given) > size)
+    throw new FluxError("EINVAL", `Error parsing ${name} attribute: '${given}' is not a number from 1 to ${size}`);
+  attributes.set(name, given);
 }
 
 function checkCriticalRanks(text: string, size: number): void {

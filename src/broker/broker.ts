@@ -54,6 +54,9 @@ export class Broker {
   /** Events that came before the state in which they count. */
   readonly #waiting = new Set<StateEvent>();
   #program: Program | null = null;
+  /** The script of a run level that runs now. */
+  #script: Program | null = null;
+  #isQuorumLate = false;
   #exitCode = 0;
   #signals = 0;
   #dead = false;
@@ -145,6 +148,7 @@ export class Broker {
     });
     this.#core = core;
     this.#overlay = overlay;
+    this.#options.booted?.();
     this.#levels = {
       core,
       registry: modules,
@@ -152,6 +156,7 @@ export class Broker {
       sharesGroup: this.#options.sharesGroup === true,
       cwd: ports.host.cwd,
       running: (program) => (this.#program = program),
+      script: (program) => (this.#script = program),
       failed: (exitCode) => (this.#exitCode ||= exitCode),
     };
   }
@@ -190,6 +195,9 @@ export class Broker {
       return;
     }
     if (event === "rc1-fail" || event === "cleanup-fail" || event === "rc3-fail") this.#exitCode ||= 1;
+    // Whoever restarts brokers that fail is not to restart one that cannot start.
+    const noRestart = this.#attributes.get("broker.exit-norestart");
+    if (event === "rc1-fail" && noRestart !== null) this.#exitCode = Number(noRestart) || this.#exitCode;
     const nowMs = this.#options.ports.clock.monotonicMs();
     const seconds = formatDuration((nowMs - this.#sinceMs) / 1000);
     this.#log.append("broker", LogLevel.info, `${event}: ${this.#state}->${next} ${seconds}`);
@@ -252,7 +260,9 @@ export class Broker {
     this.#core!.groups.join("broker.online", "broker");
     if (!this.#isLeader) return this.#followParent(this.#parentState);
     this.#warnAfter("broker.quorum-warn", () => {
-      if (this.#state === "quorum") this.#log.append("broker", LogLevel.err, `quorum delayed: ${this.#onlineText()}`);
+      if (this.#state !== "quorum") return;
+      this.#isQuorumLate = true;
+      this.#log.append("broker", LogLevel.err, `quorum delayed: ${this.#onlineText()}`);
     });
     this.#checkQuorum();
   }
@@ -268,6 +278,7 @@ export class Broker {
     const quorum = Number(this.#attributes.get("broker.quorum") ?? this.#attributes.require("size"));
     if (online < quorum) return;
     this.#log.append("broker", LogLevel.info, this.#onlineText());
+    if (this.#isQuorumLate) this.#log.append("broker", LogLevel.err, "quorum reached");
     this.#post("quorum-full");
   }
 
@@ -289,12 +300,19 @@ export class Broker {
   #enterCleanup(): void {
     if (!this.#isLeader) return this.#post("cleanup-none");
     this.#do(runCleanup(this.#levels!));
-    if (this.#signals > 0) this.#limitCleanup();
+    this.#limitCleanup();
   }
 
   #limitCleanup(): void {
-    const seconds = Math.min(this.#attributes.seconds("broker.cleanup-timeout"), SIGNAL_CLEANUP_SECONDS);
-    this.#after(seconds * 1000, () => this.#post("cleanup-timeout"));
+    const patience = this.#signals > 0 ? SIGNAL_CLEANUP_SECONDS : Number.POSITIVE_INFINITY;
+    const seconds = Math.min(this.#attributes.seconds("broker.cleanup-timeout"), patience);
+    if (!Number.isFinite(seconds)) return;
+    this.#after(seconds * 1000, () => {
+      if (this.#state !== "cleanup") return;
+      this.#log.append("broker", LogLevel.err, "cleanup timed out");
+      this.#script?.kill(SIGNALS["SIGHUP"]!);
+      this.#post("cleanup-timeout");
+    });
   }
 
   #enterShutdown(): void {
@@ -308,7 +326,11 @@ export class Broker {
         );
     });
     const seconds = this.#attributes.seconds("broker.shutdown-timeout");
-    if (Number.isFinite(seconds)) this.#after(seconds * 1000, () => this.#post("children-timeout"));
+    if (Number.isFinite(seconds))
+      this.#after(seconds * 1000, () => {
+        if (this.#state === "shutdown") this.#log.append("broker", LogLevel.err, "shutdown timeout");
+        this.#post("children-timeout");
+      });
     else if (this.#signals > 0) this.#after(SIGNAL_PATIENCE_MS, () => this.#post("children-timeout"));
   }
 

@@ -2,14 +2,14 @@
  * The parts of a booted broker, put together: router, overlay, log, groups, modules, and the services that are the
  * broker's own. What to do when is decided elsewhere (`broker.ts`, `run-levels.ts`).
  */
-import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Role } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
+import { accessOf, accessText, checkAccess } from "./access.ts";
 import type { Attributes } from "./attributes.ts";
 import { builtinMethods, configMethods, overlayMethods } from "./builtin-methods.ts";
 import { LocalConnector } from "./connector-local.ts";
@@ -88,7 +88,12 @@ export class Core {
     const port = this.router.attach({ userid: ownerUserid, rolemask: Role.Owner | Role.Local });
     this.handle = new Handle(port);
     const usage = options.rusage === undefined ? {} : { rusage: options.rusage };
-    this.server = new Server(this.handle, { rank, ...usage, fatal: (error) => events.fatal("broker", error) });
+    this.server = new Server(this.handle, {
+      rank,
+      ...usage,
+      traffic: port,
+      fatal: (error) => events.fatal("broker", error),
+    });
     this.states = new StateService(() => ports.clock.monotonicMs());
     this.modules = new ModuleHost({
       router: this.router,
@@ -109,6 +114,7 @@ export class Core {
     this.rexec = new RexecServer({
       rank,
       exec: ports.exec,
+      hasGuests: () => accessOf(this.config).allowGuestUser,
       isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
       cwd: ports.host.cwd,
       environment: () => options.environment,
@@ -156,15 +162,20 @@ export class Core {
 
   /** Loads the builtin modules, and opens the socket for clients. */
   async loadBuiltins(socketPath: string): Promise<void> {
+    const { log } = this.options;
     const parts: Readonly<Record<(typeof BUILTIN_ORDER)[number], ModuleDefinition>> = {
       config: builtin("config", (server) => server.add("config", configMethods(this))),
       "connector-local": {
         name: "connector-local",
         start: async ({ server }) => {
           server.add("connector-local", { "stats-get": { roles: Role.All, handler: () => this.connector.stats() } });
+          const configure = (config: JsonObject): void => {
+            checkAccess(config);
+            log.append("connector-local", 7, accessText(accessOf(config)));
+          };
+          configure(this.config);
           await this.connector.listen(socketPath);
-          checkAccess(this.config);
-          return { configure: checkAccess, stop: () => this.connector.close() };
+          return { configure, stop: () => this.connector.close() };
         },
       },
       groups: builtin(
@@ -200,9 +211,24 @@ export class Core {
   }
 
   async unloadBuiltins(): Promise<void> {
-    for (const name of BUILTIN_ORDER.toReversed()) if (this.modules.find(name) !== null) await this.removeModule(name);
+    for (const name of BUILTIN_ORDER.toReversed()) if (this.modules.find(name) !== null) await this.#unload(name);
     this.states.close();
     this.options.log.close();
+  }
+
+  /** A part that does not end is left behind after `broker.unload-builtins-timeout`. */
+  async #unload(name: string): Promise<void> {
+    const { attributes, ports, log } = this.options;
+    const seconds = attributes.seconds("broker.unload-builtins-timeout");
+    const removed = this.removeModule(name);
+    if (!Number.isFinite(seconds)) return removed;
+    await new Promise<void>((resolve, reject) => {
+      const timer = ports.clock.after(seconds * 1000, () => {
+        log.append("broker", 3, `unloading built-in broker module timed out: ${name}`);
+        resolve();
+      });
+      removed.then(resolve, reject).finally(() => timer.cancel());
+    });
   }
 
   /** The host of a rank. */
@@ -237,17 +263,4 @@ function builtin(name: string, serve: (server: Server) => void, stop: () => void
       return { stop };
     },
   };
-}
-
-/** The table `[access]` (flux-config-access(5)). What is no boolean counts as false here: loading refuses it. */
-function accessOf(config: JsonObject): { allowGuestUser: boolean; allowRootOwner: boolean } {
-  const access = isJsonObject(config["access"]) ? config["access"] : {};
-  return { allowGuestUser: access["allow-guest-user"] === true, allowRootOwner: access["allow-root-owner"] === true };
-}
-
-function checkAccess(config: JsonObject): void {
-  const access = isJsonObject(config["access"]) ? config["access"] : {};
-  for (const key of ["allow-guest-user", "allow-root-owner"])
-    if (access[key] !== undefined && typeof access[key] !== "boolean")
-      throw new FluxError("EINVAL", `access.${key} must be true or false`);
 }

@@ -67,7 +67,7 @@ export class ModuleHost {
     const { router, ownerUserid } = this.#surroundings;
     const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
     const handle = new Handle(port);
-    const server = this.#serverFor(name, handle);
+    const server = this.#serverFor(name, handle, port);
     const path = options.path ?? "builtin";
     const loaded: LoadedModule = { name, path, port, server, status: ModuleStatus.Init, running: null };
     this.#modules.set(name, loaded);
@@ -75,6 +75,8 @@ export class ModuleHost {
       router.addService(port, name);
       server.add(name, {});
       const context = this.#context(name, options.args ?? [], port, handle, server);
+      // Counters are cleared by a request, or everywhere at once by an event.
+      await handle.subscribe(`${name}.stats-clear`, () => void server.clearStats());
       loaded.running = await definition.start(context);
       loaded.status = ModuleStatus.Running;
       return loaded;
@@ -109,10 +111,11 @@ export class ModuleHost {
     }
   }
 
-  #serverFor(name: string, handle: Handle): Server {
+  #serverFor(name: string, handle: Handle, port: Port): Server {
     const { router, rusage, fatal } = this.#surroundings;
     return new Server(handle, {
       rank: router.rank,
+      traffic: port,
       ...(rusage === undefined ? {} : { rusage }),
       fatal: (error) => fatal(name, error),
     });

@@ -26,4 +26,6 @@ export interface BrokerOptions {
   readonly rusage?: () => JsonObject;
   /** The initial program shares the broker's process group (as under a terminal). Default false. */
   readonly sharesGroup?: boolean;
+  /** Called when rank, size and directories are known: the attributes tell them. */
+  readonly booted?: () => void;
 }

@@ -4,19 +4,25 @@
  *
  * Invariants: a foreground process belongs to the request that started it: when its client goes away it is killed
  * (SIGKILL). Every process is followed until its end and its last output. Input has credit: what a client may send ahead
- * is bounded.
+ * is bounded. In an instance with guests rank 0 serves requests of its own broker only: a
+ * process on another node is not to become one here.
  */
 import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, Errno, FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../base/json.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
-import { SIGNALS } from "../base/signals.ts";
+import { exitCodeOfStatus, signalOfStatus, SIGNALS } from "../base/signals.ts";
+import { Role } from "../protocol/message.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
+import { messageLines } from "./log-record.ts";
 import { ANYONE, requireInteger, requireObject, type Methods } from "../sdk/service.ts";
 
 const Flag = { Stdout: 1, Stderr: 2, Channel: 4, Credit: 8, Waitable: 16 } as const;
 /** Input that a client may send before it must wait for more credit. */
 const STDIN_CREDIT_BYTES = 64 * 1024;
+
+const LOG_ERR = 3;
+const LOG_INFO = 6;
 
 /** Where a program starts whose own directory is not on this node. */
 const FALLBACK_DIRECTORY = "/tmp";
@@ -31,12 +37,14 @@ interface Process {
   request: IncomingRequest | null;
   readonly isBackground: boolean;
   status: number | null;
-  readonly waiters: IncomingRequest[];
+  waiter: IncomingRequest | null;
 }
 
 export interface RexecSurroundings {
   readonly rank: number;
   readonly exec: Exec;
+  /** Whether other users may connect. */
+  hasGuests(): boolean;
   /** Whether a directory is there to start a program in. */
   isDirectory(path: string): boolean;
   readonly cwd: string;
@@ -53,6 +61,7 @@ interface Command {
   readonly cwd: string;
   readonly channels: readonly string[];
   readonly label: string | null;
+  readonly options: JsonObject;
 }
 
 function stringsOf(value: unknown): string[] | null {
@@ -68,13 +77,21 @@ export class RexecServer {
   }
 
   methods(): Methods {
+    const { rank } = this.#surroundings;
+    const guarded =
+      <T>(handler: (request: IncomingRequest) => T) =>
+      (request: IncomingRequest): T => {
+        if (rank === 0 && this.#surroundings.hasGuests() && (request.rolemask & Role.Local) === 0)
+          throw new FluxError("EPERM", "the subprocess server of rank 0 serves its own broker only");
+        return handler(request);
+      };
     return {
-      exec: (request) => this.#exec(request),
-      attach: { streaming: true, handler: (request) => this.#attach(request) },
-      write: (request) => this.#write(request),
-      kill: (request) => this.#kill(request),
-      list: () => ({ rank: this.#surroundings.rank, procs: [...this.#processes.values()].map(describe) }),
-      wait: (request) => this.#wait(request),
+      exec: guarded((request) => this.#exec(request)),
+      attach: { streaming: true, handler: guarded((request) => this.#attach(request)) },
+      write: guarded((request) => this.#write(request)),
+      kill: guarded((request) => this.#kill(request)),
+      list: guarded(() => ({ rank, procs: [...this.#processes.values()].map(describe) })),
+      wait: guarded((request) => this.#wait(request)),
       disconnect: { roles: ANYONE, handler: (request) => this.#disconnect(request) },
     };
   }
@@ -94,6 +111,8 @@ export class RexecServer {
     if (command.label !== null && this.#labelled(command.label) !== null)
       throw new FluxError("EEXIST", `label ${command.label} is already in use`);
     const isBackground = !request.isStreaming;
+    if (!isBackground && (flags & Flag.Waitable) !== 0)
+      throw new FluxError("EINVAL", "the waitable flag is only supported in background mode");
     const isLost = !this.#surroundings.isDirectory(command.cwd);
     let process: Process | null = null;
     const child = this.#surroundings.exec.spawn(
@@ -121,14 +140,14 @@ export class RexecServer {
       request: isBackground ? null : request,
       isBackground,
       status: null,
-      waiters: [],
+      waiter: null,
     };
     this.#processes.set(child.pid, process);
     request.respond({ type: "started", pid: child.pid });
     if (isLost) this.#output(process, "stderr", utf8Encode(lostDirectoryText(command.cwd)));
     if (!isBackground && (flags & Flag.Credit) !== 0) {
       const names = ["stdin", ...command.channels];
-      const channels = Object.fromEntries(names.map((name) => [name, STDIN_CREDIT_BYTES]));
+      const channels = Object.fromEntries(names.map((name) => [name, bufferBytes(command.options, name)]));
       request.respond({ type: "add-credit", channels });
     }
     return undefined;
@@ -149,17 +168,18 @@ export class RexecServer {
       env,
       cwd: typeof cmd["cwd"] === "string" ? cmd["cwd"] : this.#surroundings.cwd,
       channels: stringsOf(cmd["channels"]) ?? [],
-      label: typeof cmd["label"] === "string" ? cmd["label"] : null,
+      label: typeof cmd["label"] === "string" && cmd["label"] !== "" ? cmd["label"] : null,
+      options: isJsonObject(cmd["opts"]) ? cmd["opts"] : {},
     };
   }
 
   #output(process: Process, stream: string, chunk: Uint8Array | null): void {
-    if (process.request === null) {
-      const text = chunk === null ? "" : (utf8DecodeStrict(chunk) ?? base64Encode(chunk));
-      const name = process.label ?? String(process.pid);
-      if (text !== "") this.#surroundings.log(6, `${name}: ${stream}: ${text.replace(/\n$/, "")}`);
-      return;
+    if (process.isBackground && chunk !== null) {
+      const text = utf8DecodeStrict(chunk) ?? base64Encode(chunk);
+      const severity = stream === "stderr" ? LOG_ERR : LOG_INFO;
+      for (const line of messageLines(text)) this.#surroundings.log(severity, `${nameOf(process)}: ${line}`);
     }
+    if (process.request === null) return;
     const wanted = stream === "stdout" ? Flag.Stdout : stream === "stderr" ? Flag.Stderr : Flag.Channel;
     if ((process.flags & wanted) === 0) return;
     const io = { stream, rank: String(this.#surroundings.rank), ...encodeData(chunk) };
@@ -173,14 +193,18 @@ export class RexecServer {
       process.request.respond({ type: "finished", status });
       process.request.end();
     }
-    for (const waiter of process.waiters) waiter.respond({ status });
-    const isKept = process.isBackground && (process.flags & Flag.Waitable) !== 0 && process.waiters.length === 0;
-    if (!isKept) this.#processes.delete(process.pid);
+    if (process.isBackground) this.#surroundings.log(LOG_INFO, endText(process, status));
+    process.waiter?.respond({ status });
+    const isCollected = process.request !== null || process.waiter !== null;
+    if (isCollected || !process.isBackground || (process.flags & Flag.Waitable) === 0)
+      this.#processes.delete(process.pid);
   }
 
   #attach(request: IncomingRequest): undefined {
     const process = this.#find(request.json);
-    if (process.request !== null) throw new FluxError("EBUSY", "the process is attached already");
+    if (!process.isBackground) throw new FluxError("EINVAL", `${nameOf(process)} does not run in the background`);
+    if (process.request !== null) throw new FluxError("EBUSY", `${nameOf(process)} already has a client attached`);
+    if (process.waiter !== null) throw new FluxError("EBUSY", `${nameOf(process)} has a client that waits for it`);
     request.respond({ type: "attached", pid: process.pid, cmd: process.command });
     if (process.status !== null) {
       this.#processes.delete(process.pid);
@@ -220,9 +244,10 @@ export class RexecServer {
   #wait(request: IncomingRequest): object | undefined {
     const process = this.#find(request.json);
     if ((process.flags & Flag.Waitable) === 0) throw new FluxError("EINVAL", "the process is not waitable");
-    if (process.waiters.length > 0) throw new FluxError("EINVAL", "the process has a waiter already");
+    if (process.request !== null) throw new FluxError("EBUSY", `${nameOf(process)} has a client attached`);
+    if (process.waiter !== null) throw new FluxError("EINVAL", "the process has a waiter already");
     if (process.status === null) {
-      process.waiters.push(request);
+      process.waiter = request;
       return undefined;
     }
     this.#processes.delete(process.pid);
@@ -247,6 +272,7 @@ export class RexecServer {
 
   #disconnect(request: IncomingRequest): undefined {
     for (const process of this.#processes.values()) {
+      if (process.waiter?.sender === request.sender) process.waiter = null;
       if (process.request?.sender !== request.sender) continue;
       process.request = null;
       if (!process.isBackground) process.child?.kill(SIGNALS["SIGKILL"]!, { group: true });
@@ -258,11 +284,31 @@ export class RexecServer {
   close(): void {
     for (const process of this.#processes.values()) {
       process.child?.kill(SIGNALS["SIGKILL"]!, { group: true });
-      process.request?.respondError(new FluxError("ENOSYS", errnoSentence(Errno.ENOSYS)));
+      const ended = new FluxError("ENOSYS", errnoSentence(Errno.ENOSYS));
+      process.request?.respondError(ended);
+      process.waiter?.respondError(ended);
       process.request = null;
     }
     this.#processes.clear();
   }
+}
+
+/** The credit that a stream begins with: `opts` may say `NAME_BUFSIZE`. */
+function bufferBytes(options: JsonObject, name: string): number {
+  const bytes = Number(options[`${name}_BUFSIZE`] ?? STDIN_CREDIT_BYTES);
+  return Number.isSafeInteger(bytes) && bytes > 0 ? bytes : STDIN_CREDIT_BYTES;
+}
+
+/** `label: program[pid]`, as the log names a process. */
+function nameOf(process: Process): string {
+  const [path = ""] = stringsOf(process.command["cmdline"]) ?? [];
+  const program = path.slice(path.lastIndexOf("/") + 1);
+  return `${process.label === null ? "" : `${process.label}: `}${program}[${process.pid}]`;
+}
+
+function endText(process: Process, status: number): string {
+  const signum = signalOfStatus(status);
+  return `${nameOf(process)}: ${signum === 0 ? `Exit ${exitCodeOfStatus(status)}` : `Killed by signal ${signum}`}`;
 }
 
 function lostDirectoryText(path: string): string {

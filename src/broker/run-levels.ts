@@ -26,6 +26,8 @@ export interface RunLevelOptions {
   readonly cwd: string;
   /** The program that runs now, to be signalled when the broker is to end. */
   running(program: Program | null): void;
+  /** The script that the broker waits for. */
+  script(program: Program | null): void;
   /** A script of the broker failed with this code. */
   failed(exitCode: number): void;
 }
@@ -64,9 +66,10 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
     stdin: isInitialProgram ? "inherit" : "null",
     ownGroup: !isInitialProgram || !sharesGroup || attributes.get("broker.rc2_pgrp") !== null,
   });
-  if (isInitialProgram) running(program);
+  const tell = isInitialProgram ? running : options.script;
+  tell(program);
   const { exitCode, text } = await program.ended;
-  if (isInitialProgram) running(null);
+  tell(null);
   const seconds = ((ports.clock.monotonicMs() - startedMs) / 1000).toFixed(1);
   const command = words.length === 0 ? (environment["SHELL"] ?? "/bin/sh") : words.join(" ");
   log.append("broker", exitCode === 0 ? LOG_INFO : LOG_ERR, `${name}: ${command} ${text} ${seconds}s`);
@@ -179,7 +182,8 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
     failed = true;
     core.options.log.append("broker", LOG_ERR, `rc3.0: remove ${name}: ${error}`);
   }
-  return failed ? "rc3-fail" : "rc3-success";
+  if (failed) return "rc3-fail";
+  return path === "" ? "rc3-none" : "rc3-success";
 }
 
 async function stopWithin(core: Core, name: string): Promise<string | null> {

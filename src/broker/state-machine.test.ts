@@ -13,7 +13,7 @@ import {
 
 const EXPECTED = `
 load-builtins  builtins-success   join
-load-builtins  builtins-fail      exit
+load-builtins  builtins-fail      unload-builtins
 join           parent-none        config-sync
 join           parent-ready       config-sync
 join           parent-fail        shutdown

@@ -65,7 +65,7 @@ export const STATE_EVENTS = [
 export type StateEvent = (typeof STATE_EVENTS)[number];
 
 const TABLE: Readonly<Record<StateName, Partial<Readonly<Record<StateEvent, StateName>>>>> = {
-  "load-builtins": { "builtins-success": "join", "builtins-fail": "exit" },
+  "load-builtins": { "builtins-success": "join", "builtins-fail": "unload-builtins" },
   join: {
     "parent-none": "config-sync",
     "parent-ready": "config-sync",

@@ -11,6 +11,7 @@ import { Broker } from "../broker/broker.ts";
 import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
+import { keepDirectory, markDirectory, removeStaleDirectories } from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 const LOG_CRIT = 2;
@@ -67,11 +68,33 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     modules: BUILTIN_MODULES,
     stderr,
     rusage: resourceUsage,
+    booted: () => markDirectories(broker, line.attributes, lifeline),
     sharesGroup: context.stdinIsTerminal,
   });
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
+  if (lifeline === null) sweepDirectories(ports);
   return broker.run();
+}
+
+/** Lets others see which directories can go when this process has died: the next start, or `flux start` beside it. */
+function markDirectories(broker: Broker, given: Readonly<Record<string, string>>, lifeline: ByteStream | null): void {
+  for (const name of ["rundir", "statedir"]) {
+    const path = broker.attribute(name);
+    if (path === null) continue;
+    if (path !== given[name] && broker.attribute(`${name}-cleanup`) === "1") {
+      markDirectory(path, "owner");
+      lifeline?.write(utf8Encode(`=${path}\n`));
+    } else if (name === "rundir") markDirectory(path, "user");
+    else keepDirectory(path);
+  }
+}
+
+/** Removes, in the background, what brokers that were killed have left behind. */
+export function sweepDirectories(ports: Ports): void {
+  removeStaleDirectories([ports.host.temporaryDirectory, "/var/tmp"]).catch((error: unknown) =>
+    ports.trace.event("broker", "sweep-failed", { reason: String(error) }),
+  );
 }
 
 /** getrusage(2); the fields that Linux does not keep are 0. */

@@ -61,6 +61,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   module: { file: "module", summary: "manage broker modules" },
   overlay: { file: "overlay", summary: "Show flux overlay network status" },
   pgrep: { file: "pgrep", summary: "search or cancel matching jobs" },
+  pmi: { file: "pmi" },
   ping: { file: "ping", summary: "measure round-trip latency to Flux services" },
   pkill: { file: "pgrep" },
   proxy: { file: "proxy", summary: "Create proxy environment for Flux instance" },

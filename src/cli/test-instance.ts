@@ -10,7 +10,8 @@ import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../ba
 import { parseFsd } from "../formats/duration.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
-import { LIFELINE_VARIABLE } from "./broker-process.ts";
+import { LIFELINE_VARIABLE, sweepDirectories } from "./broker-process.ts";
+import { markDirectory } from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
 import { StartServer } from "./start-server.ts";
 import { verbosity } from "./commands/start.ts";
@@ -25,6 +26,8 @@ interface Member {
   exitCode: number | null;
   /** Process groups that the broker has started. */
   readonly groups: Set<number>;
+  /** Temporary directories that the broker has made. */
+  readonly directories: Set<string>;
   readonly reports: LineReader;
 }
 
@@ -44,6 +47,8 @@ export async function startMany(
     context.fail(`${given}: not a directory`);
   const rundir = given ?? ports.disk.makeTemporaryDirectory(`${ports.host.temporaryDirectory}/flux-`);
   if (given !== null && isNew) ports.disk.makeDirectory(given, { mode: 0o700 });
+  if (given === null) markDirectory(rundir, "owner");
+  sweepDirectories(ports);
   const isRemoved =
     given === null || context.options.has("test-rundir-cleanup") || (isNew && context.options.has("rundir"));
   try {
@@ -102,6 +107,7 @@ class TestInstance {
       pmi: null,
       exitCode: null,
       groups: new Set(),
+      directories: new Set(),
       reports: new LineReader(),
     }));
     this.#server = this.#makeServer();
@@ -260,9 +266,13 @@ class TestInstance {
     }
   }
 
-  /** `+PID` and `-PID`: process groups begun and ended. */
+  /** `+PID` and `-PID`: process groups begun and ended; `=PATH`: a temporary directory made. */
   #takeReports(member: Member, chunk: Uint8Array): void {
     for (const line of member.reports.feed(chunk)) {
+      if (line.startsWith("=")) {
+        member.directories.add(line.slice(1));
+        continue;
+      }
       const pid = Number(line.slice(1));
       if (line.startsWith("+")) member.groups.add(pid);
       else member.groups.delete(pid);
@@ -278,6 +288,7 @@ class TestInstance {
       this.#say(`${member.rank} (pid ${pid}) ${signalSentence(signum)}`);
       // It could not end what it had started.
       for (const group of member.groups) this.#ports.exec.kill(group, SIGKILL, { group: true });
+      for (const path of member.directories) this.#ports.disk.remove(path);
     }
     if (signum === 0 && status !== 0)
       this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);

@@ -1,18 +1,21 @@
 /** `flux exec`: runs a program on brokers, outside of any job (flux-exec(1), RFC 42). */
 import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import type { JsonObject } from "../../base/json.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { processName } from "./sproc.ts";
 import { LineLabeler } from "../output/line-labeler.ts";
 
 const FLAG_STDOUT = 1;
 const FLAG_STDERR = 2;
 const FLAG_CREDIT = 8;
 const FLAG_WAITABLE = 16;
-const EXIT_CANNOT_START = 127;
+const EXIT_NOT_FOUND = 127;
+const EXIT_NOT_EXECUTABLE = 126;
+const EXIT_FAILED = 1;
 const EXIT_NO_HOST = 68;
 /** Two Ctrl-C within this time end the command itself. */
 const IMPATIENCE_MS = 1000;
@@ -29,6 +32,9 @@ export const command: Command = defineCommand({
     { names: ["bg"], help: "Run process in background and exit" },
     { names: ["waitable"], help: "Process remains a zombie until exit status is collected" },
     { names: ["label"], argument: "LABEL", help: "Set a remote process label." },
+    { names: ["attach"], help: "Attach to the background process with PID or LABEL" },
+    { names: ["with-imp"], help: "Prepend 'flux-imp run' to command" },
+    { names: ["setopt"], argument: "NAME=VALUE", repeatable: true, hidden: true, help: "Set a subprocess option" },
     { names: ["dir"], short: "d", argument: "PATH", help: "Set the working directory to PATH" },
     { names: ["label-io"], short: "l", help: "Label lines of output with the source RANK" },
     { names: ["noinput"], short: "n", help: "Redirect stdin from /dev/null" },
@@ -38,11 +44,24 @@ export const command: Command = defineCommand({
   ],
   operands: [{ name: "COMMAND", arity: "..." }],
   run: async (context) => {
-    if (context.operands.length === 0) context.failUsage();
+    const { options, operands } = context;
+    if (operands.length === 0) context.failUsage();
+    if (options.has("waitable") && !options.has("bg")) context.fail("--waitable can only be used with --bg");
+    if (options.text("label") === "") context.fail("--label requires a non-empty argument");
     const handle = await context.open();
-    return new Execution(context, handle, await targetRanks(context, handle)).run();
+    const ranks = await targetRanks(context, handle);
+    if (options.has("attach") && ranks.length !== 1) context.fail("--attach requires a single target rank");
+    if (options.has("attach") && operands.length !== 1) context.fail("--attach takes one argument: PID or LABEL");
+    const imp = options.has("with-imp") ? [await impPath(context, handle), "run"] : [];
+    return new Execution(context, handle, ranks, [...imp, ...operands]).run();
   },
 });
+
+async function impPath(context: CommandContext, handle: Handle): Promise<string> {
+  const { exec } = await handle.rpc<JsonObject>("config.get");
+  const path = isJsonObject(exec) ? exec["imp"] : undefined;
+  return typeof path === "string" ? path : context.fail("exec.imp path not found in config");
+}
 
 async function targetRanks(context: CommandContext, handle: Handle): Promise<number[]> {
   const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "size" });
@@ -73,6 +92,9 @@ class Execution {
   readonly #context: CommandContext;
   readonly #handle: Handle;
   readonly #targets: readonly Target[];
+  readonly #words: readonly string[];
+  /** Complaints about how tasks ended, with the ranks they are of. */
+  readonly #ends = new Map<string, number[]>();
   readonly #service: string;
   readonly #startMs: number = performance.now();
   #running: number;
@@ -81,7 +103,8 @@ class Execution {
   #wakeInput: () => void = () => {};
   #interruptedMs = -Infinity;
 
-  constructor(context: CommandContext, handle: Handle, ranks: readonly number[]) {
+  constructor(context: CommandContext, handle: Handle, ranks: readonly number[], words: readonly string[]) {
+    this.#words = words;
     this.#context = context;
     this.#handle = handle;
     this.#service = context.options.text("service") ?? "rexec";
@@ -104,10 +127,23 @@ class Execution {
     this.#tell(`Starting ${this.#context.operands.join(" ")} on ${this.#rankText()}`);
     for (const target of this.#targets) this.#start(target);
     this.#tell("Sent all requests");
-    void this.#sendInput();
+    if (!this.#isAttaching) void this.#sendInput();
     await finished;
+    this.#showEnds();
     this.#tell(`${this.#targets.length} tasks complete with code ${this.#exitCode}`);
     return this.#exitCode;
+  }
+
+  get #isAttaching(): boolean {
+    return this.#context.options.has("attach");
+  }
+
+  #showEnds(): void {
+    if (this.#context.options.has("quiet")) return;
+    for (const [text, ranks] of this.#ends) {
+      const set = Idset.from(ranks).format();
+      this.#context.err(`${ranks.length === 1 ? set : `[${set}]`}: ${text}\n`);
+    }
   }
 
   #rankText(): string {
@@ -120,16 +156,18 @@ class Execution {
   }
 
   #request(flags: number): JsonObject {
-    const { options, host, operands } = this.#context;
+    const { options, host } = this.#context;
+    const directory = options.text("dir") ?? host.cwd;
     const label = options.text("label");
     const env: Record<string, string> = {};
     for (const [name, value] of Object.entries(host.env)) if (!name.startsWith("FLUX_PROXY")) env[name] = value;
     return {
       cmd: {
-        cwd: options.text("dir") ?? host.cwd,
-        cmdline: operands,
+        // The broker's own directory, where none is wanted.
+        ...(directory === "none" ? {} : { cwd: directory }),
+        cmdline: this.#words,
         env,
-        opts: {},
+        opts: Object.fromEntries(options.list("setopt").map((word) => word.split(/=(.*)/s, 2))),
         channels: [],
         msgchan: [],
         ...(label === null ? {} : { label }),
@@ -158,8 +196,8 @@ class Execution {
   #start(target: Target): void {
     const flags = FLAG_STDOUT | FLAG_STDERR | FLAG_CREDIT;
     const stream = this.#handle.open(
-      `${this.#service}.exec`,
-      this.#request(flags),
+      `${this.#service}.${this.#isAttaching ? "attach" : "exec"}`,
+      this.#isAttaching ? { ...processName(this.#words[0]!), flags } : this.#request(flags),
       {
         item: (payload) => payload !== null && this.#receive(target, payload.value),
         end: (error) => this.#ended(target, error),
@@ -172,6 +210,7 @@ class Execution {
   #receive(target: Target, answer: JsonObject): void {
     switch (answer["type"]) {
       case "started":
+      case "attached":
         target.pid = Number(answer["pid"]);
         return;
       case "add-credit":
@@ -198,9 +237,10 @@ class Execution {
     const exitCode = exitCodeOfStatus(status);
     this.#exitCode = Math.max(this.#exitCode, exitCode);
     for (const labeler of Object.values(target.out)) labeler.finish();
-    if (status === 0 || this.#context.options.has("quiet")) return;
+    if (status === 0) return;
     const signum = signalOfStatus(status);
-    this.#context.err(`${target.rank}: ${signum === 0 ? `Exit ${exitCode}` : signalSentence(signum)}\n`);
+    const text = signum === 0 ? `Exit ${exitCode}` : signalSentence(signum);
+    this.#ends.set(text, [...(this.#ends.get(text) ?? []), target.rank]);
   }
 
   #ended(target: Target, error: FluxError | null): void {
@@ -211,11 +251,19 @@ class Execution {
   }
 
   #failed(rank: number, error: FluxError): void {
-    const [program] = this.#context.operands;
+    const [program] = this.#words;
     const isLost = error.is("EHOSTUNREACH");
-    const reason = isLost ? "No route to host" : `error launching process: ${sentenceOf(error)}`;
+    const doing = this.#isAttaching ? "attach" : "error launching process";
+    const reason = isLost ? "No route to host" : `${doing}: ${this.#isAttaching ? error.message : sentenceOf(error)}`;
     this.#context.complain(`Error: rank ${rank}: ${program}: ${reason}`);
-    this.#exitCode = Math.max(this.#exitCode, isLost ? EXIT_NO_HOST : EXIT_CANNOT_START);
+    this.#exitCode = Math.max(this.#exitCode, isLost ? EXIT_NO_HOST : this.#failureCode(error));
+  }
+
+  /** As a shell would have it; in the background it is only said that something failed. */
+  #failureCode(error: FluxError): number {
+    if (this.#context.options.has("bg")) return EXIT_FAILED;
+    if (error.is("ENOENT") || error.is("ESRCH")) return EXIT_NOT_FOUND;
+    return error.is("EACCES") || error.is("ENOEXEC") ? EXIT_NOT_EXECUTABLE : EXIT_FAILED;
   }
 
   // ---- Input
@@ -260,6 +308,7 @@ class Execution {
   #forwardSignals(): void {
     for (const name of ["SIGINT", "SIGTERM"])
       this.#context.onSignal(name, () => {
+        if (name === "SIGINT" && this.#isAttaching) return this.#detach();
         const nowMs = performance.now();
         if (name === "SIGINT" && nowMs - this.#interruptedMs < IMPATIENCE_MS) {
           this.#exitCode = 128 + SIGNALS[name]!;
@@ -268,6 +317,13 @@ class Execution {
         if (name === "SIGINT") this.#interruptedMs = nowMs;
         this.#kill(SIGNALS[name]!);
       });
+  }
+
+  /** The process goes on without us. */
+  #detach(): void {
+    const [word] = this.#words;
+    this.#context.err(`flux-exec: detached from ${word}; to end it: flux sproc kill ${word}\n`);
+    this.#complete();
   }
 
   #kill(signum: number): void {

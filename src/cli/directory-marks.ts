@@ -1,0 +1,118 @@
+/**
+ * Temporary directories of brokers that died without cleaning up. Who makes a directory marks it with a file that names
+ * the process (`.owner-PID`), who shares it does so too (`.user-PID`); the next start of the same user removes those
+ * whose processes are all gone.
+ *
+ * Safe by these rules: only directories named as we name ours, owned by this user, with an owner's mark, on this host and
+ * in this process namespace are looked at; a process counts as gone when no process has its number, or that one began
+ * at another time; a directory that a user has chosen to keep (`.keep`) stays for ever.
+ */
+import { lstat, readdir, readFile, rm } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+
+const OUR_DIRECTORY = /^flux-[A-Za-z0-9]{6}$/;
+const MARK = /^\.(owner|user)-(\d+)$/;
+const KEEP = ".keep";
+/** Position of the start time in /proc/PID/stat, counted after the command's name. */
+const START_FIELD = 19;
+
+/** What tells one process from all others, also across restarts of the machine. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks from the start of the machine to that of the process. */
+  readonly start: string;
+  readonly boot: string;
+  readonly namespace: string;
+  readonly host: string;
+}
+
+/** Null where the platform does not tell: then nothing is marked, and nothing removed. */
+function ownIdentity(): ProcessIdentity | null {
+  try {
+    return {
+      pid: process.pid,
+      start: startOf(readFileSync("/proc/self/stat", "utf8")),
+      boot: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+      namespace: readlinkSync("/proc/self/ns/pid"),
+      host: hostname(),
+    };
+  } catch {
+    // No /proc: this is not Linux.
+    return null;
+  }
+}
+
+function startOf(stat: string): string {
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[START_FIELD] ?? "";
+}
+
+/** Marks a directory as made (`owner`) or shared (`user`) by this process. */
+export function markDirectory(path: string, role: "owner" | "user"): void {
+  const identity = ownIdentity();
+  if (identity === null) return;
+  try {
+    writeFileSync(join(path, `.${role}-${identity.pid}`), JSON.stringify(identity), { mode: 0o600 });
+  } catch {
+    // An unmarked directory is never removed: nothing is lost but tidiness.
+  }
+}
+
+/** A directory that was temporary once has been chosen by a user. */
+export function keepDirectory(path: string): void {
+  if (existsSync(path) && readdirSync(path).some((name) => MARK.test(name))) writeFileSync(join(path, KEEP), "");
+}
+
+/** Removes what dead brokers of this user left in these directories. Resolves with what was removed. */
+export async function removeStaleDirectories(parents: readonly string[]): Promise<string[]> {
+  const own = ownIdentity();
+  const removed: string[] = [];
+  if (own === null) return removed;
+  for (const parent of new Set(parents))
+    for (const name of await namesIn(parent)) {
+      const path = join(parent, name);
+      if (!OUR_DIRECTORY.test(name) || !(await isStale(path, own))) continue;
+      await rm(path, { recursive: true, force: true });
+      removed.push(path);
+    }
+  return removed;
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  // What may not be read is not ours.
+  return readdir(path).catch(() => []);
+}
+
+async function isStale(path: string, own: ProcessIdentity): Promise<boolean> {
+  const info = await lstat(path).catch(() => null);
+  if (info === null || !info.isDirectory() || info.uid !== process.getuid?.()) return false;
+  const names = await namesIn(path);
+  const marks = names.filter((name) => MARK.test(name));
+  if (names.includes(KEEP) || !marks.some((name) => name.startsWith(".owner-"))) return false;
+  for (const name of marks) if (!(await isGone(join(path, name), own))) return false;
+  return true;
+}
+
+/** Whether the process of a mark is certainly gone. */
+async function isGone(mark: string, own: ProcessIdentity): Promise<boolean> {
+  const identity = await readIdentity(mark);
+  if (identity === null || identity.host !== own.host) return false;
+  if (identity.boot !== own.boot) return true;
+  if (identity.namespace !== own.namespace) return false;
+  const stat = await readFile(`/proc/${identity.pid}/stat`, "utf8").catch(() => null);
+  return stat === null ? !existsSync(`/proc/${identity.pid}`) : startOf(stat) !== identity.start;
+}
+
+async function readIdentity(mark: string): Promise<ProcessIdentity | null> {
+  try {
+    const value = JSON.parse(await readFile(mark, "utf8")) as Partial<ProcessIdentity>;
+    const { pid, start, boot, namespace, host } = value;
+    const isWhole =
+      Number.isSafeInteger(pid) && [start, boot, namespace, host].every((text) => typeof text === "string");
+    return isWhole ? (value as ProcessIdentity) : null;
+  } catch {
+    // Half written, or not ours: it proves nothing.
+    return null;
+  }
+}

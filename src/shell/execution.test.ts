@@ -322,12 +322,39 @@ test("simulated runs need no shell: a time, a status, an exception", async () =>
     const simulated = (test: JsonObject): JobOptions => ({ system: { exec: { test } } });
     const timed = await run(handle, ["true"], simulated({ run_duration: "100s", wait_status: 256 }));
     const failing = await run(handle, ["true"], simulated({ run_duration: "100s", mock_exception: "run" }));
-    return { timed: await ended(handle, timed), failing: await ended(handle, failing) };
+    const stillborn = await run(handle, ["true"], simulated({ mock_exception: "init" }));
+    const faulty = await run(handle, ["true"], simulated({ run_duration: 5 }));
+    const held = await run(handle, ["true"], simulated({ override: 1 }));
+    await waitForEvent(handle, held, "alloc", {});
+    const override = (event: string): Promise<JsonObject> =>
+      handle.rpc("job-exec.override", { jobid: held, event, status: 0 });
+    while (true) {
+      const early = await override("finish").catch((error: Error) => error.message);
+      if (early !== "Job not found") {
+        assert.equal(early, "Job is starting");
+        break;
+      }
+    }
+    await override("start");
+    await assert.rejects(override("start"), /Job is running/);
+    await override("finish");
+    return {
+      timed: await ended(handle, timed),
+      failing: await ended(handle, failing),
+      stillborn: await ended(handle, stillborn),
+      faulty: await ended(handle, faulty),
+      held: await ended(handle, held),
+    };
   });
   const at = (name: string): number => seen.timed.find((event) => event.name === name)!.timestamp;
   assert.equal(Math.round(at("finish") - at("start")), 100);
   assert.equal(statusOf(seen.timed), 256);
   assert.equal(exceptionOf(seen.failing)?.["note"], "mock run exception generated");
+  assert.equal(statusOf(seen.failing), SIGNALS["SIGTERM"]);
+  assert.equal(exceptionOf(seen.stillborn)?.["note"], "mock initialization exception generated");
+  assert.ok(!seen.stillborn.some(({ name }) => name === "start" || name === "finish"));
+  assert.match(String(exceptionOf(seen.faulty)?.["note"]), /no Flux standard duration/);
+  assert.equal(statusOf(seen.held), 0);
 });
 
 test("a job canceled while its shells still gather ends as if its tasks had got the signal", async () => {

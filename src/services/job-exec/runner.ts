@@ -48,6 +48,8 @@ export class JobRunner {
   readonly #awaited = new Set<number>();
   readonly #timers = new Map<TimerName, TimerHandle>();
   #termination: Termination | null = null;
+  /** It failed before anything was started: there is no end to tell of. */
+  #isStillborn = false;
 
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
     this.#world = world;
@@ -138,9 +140,12 @@ export class JobRunner {
 
   /** A simulated job's start or finish, as a test wants it. Throws FluxError EINVAL. */
   override(event: string, status: number): void {
-    if (event === "start") this.#started();
-    else if (event === "finish") this.#endAll(status);
-    else throw new FluxError("EINVAL", "Invalid event");
+    const { phase } = this.job;
+    if (event !== "start" && event !== "finish") throw new FluxError("EINVAL", "Invalid event");
+    if (phase !== (event === "start" ? "starting" : "running")) throw new FluxError("EINVAL", `Job is ${phase}`);
+    if (event === "finish") return this.#endAll(status);
+    this.#started();
+    if (this.testRun !== null && this.testRun.runDuration > 0) this.#endInTime(this.testRun);
   }
 
   log(name: string, context?: JsonObject): void {
@@ -155,7 +160,7 @@ export class JobRunner {
   /** The last responses; what the job has written goes before. Called by the world, for all jobs that end in a turn. */
   respondFinish(): void {
     const { id } = this.job;
-    this.#respond({ id, type: "finish", data: { status: this.job.status } });
+    if (!this.#isStillborn) this.#respond({ id, type: "finish", data: { status: this.job.status } });
     this.#respond({ id, type: "release", data: { ranks: "all", final: true } });
     this.#world.end(this.#request);
   }
@@ -184,14 +189,20 @@ export class JobRunner {
 
   #simulate(run: TestRun): void {
     this.#cancelTimer("expiration");
-    if (run.mockException === "init" || run.mockException === "starting") {
-      this.fail("exec", `mock ${run.mockException} exception generated`);
-      return this.#endAll(statusOfExit(1));
+    const { mockException, fault } = run;
+    if (fault !== null || mockException === "init" || mockException === "starting") {
+      this.#isStillborn = true;
+      const phase = mockException === "init" ? "initialization" : "starting";
+      return this.fail("exec", fault ?? `mock ${phase} exception generated`);
     }
     this.log("starting");
     if (run.isOverridden) return;
     this.#started();
     if (run.mockException === "run") return this.fail("exec", "mock run exception generated");
+    this.#endInTime(run);
+  }
+
+  #endInTime(run: TestRun): void {
     this.#setTimer("run", run.runDuration * 1000, () => this.#endAll(run.waitStatus));
   }
 
@@ -243,7 +254,8 @@ export class JobRunner {
 
   #terminate(type: string): void {
     if (this.#termination !== null || this.job.phase === "finished") return;
-    if (this.testRun !== null) return this.#endAll(shellStatusOfSignal("SIGTERM"));
+    // There is no shell that would make an exit code of the signal.
+    if (this.testRun !== null) return this.#endAll(SIGNALS["SIGTERM"]!);
     const { clock } = this.#world.context.ports;
     const { id } = this.job;
     const tell = (method: "kill" | "destroy", payload: object): void => {

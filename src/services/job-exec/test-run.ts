@@ -11,8 +11,10 @@ export interface TestRun {
   readonly waitStatus: number;
   /** The phase in which an exception is made. */
   readonly mockException: "init" | "starting" | "run" | null;
-  /** Start and finish come by `job-exec.override`. */
+  /** Start comes by `job-exec.override`; finish too, where there is no duration. */
   readonly isOverridden: boolean;
+  /** What is wrong with the jobspec's wishes, or null. */
+  readonly fault: string | null;
 }
 
 /** The simulated run that a jobspec asks for, or null. */
@@ -21,11 +23,13 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
   if (!isJsonObject(test)) return null;
   const { run_duration: duration, wait_status: status, mock_exception: exception, override } = test;
   const isPhase = exception === "init" || exception === "starting" || exception === "run";
+  const isUnreadable = duration !== undefined && (typeof duration !== "string" || tryParseFsd(duration) === null);
   return {
     runDuration: (typeof duration === "string" ? tryParseFsd(duration) : null) ?? durationOf(jobspec),
     waitStatus: typeof status === "number" ? status : 0,
     mockException: isPhase ? exception : null,
     isOverridden: override === 1 || override === true,
+    fault: isUnreadable ? "run_duration of the simulated run is no Flux standard duration" : null,
   };
 }
 

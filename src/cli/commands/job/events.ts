@@ -147,7 +147,10 @@ function contextMatch(argument: string): (event: EventLine) => boolean {
   const value = argument.slice(at + 1);
   return ({ context }) => {
     const json = context.find(([name]) => name === key)?.[1];
-    return json !== undefined && (json === value || json === stringifyJson(value));
+    if (json === undefined) return false;
+    // Numbers are equal however they are written.
+    const isNumber = /^-?\d/.test(json) && value.trim() !== "";
+    return json === value || json === stringifyJson(value) || (isNumber && Number(json) === Number(value));
   };
 }
 

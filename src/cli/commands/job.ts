@@ -210,8 +210,16 @@ const SUBCOMMANDS: readonly Command[] = [
     "List active jobs, a JSON object each",
     "[OPTIONS]",
     [
-      { names: ["all"], short: "a", help: "List jobs in all states" },
+      { names: ["all-user"], short: "a", help: "List my jobs, regardless of state" },
+      { names: ["all"], short: "A", help: "List jobs of all users, regardless of state" },
       { names: ["count"], short: "c", argument: "COUNT", integer: true, help: "List at most COUNT jobs" },
+      {
+        names: ["states"],
+        short: "s",
+        argument: "STATES",
+        repeatable: true,
+        help: "List jobs in these states",
+      },
       USER,
     ],
     { hidden: true },

@@ -9,7 +9,7 @@ import { JOB_FLAG_NAMES, URGENCY_DEFAULT } from "../../../sdk/job-protocol.ts";
 import { listJobs, submitJob } from "../../../sdk/jobs.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { jobIdText } from "../../jobs/client.ts";
-import { ALL_STATES, DEFAULT_STATES, selectionConstraint } from "../../jobs/selection.ts";
+import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../../jobs/selection.ts";
 import { parseUser } from "../../jobs/users.ts";
 import { parseUrgency } from "../../submission/request.ts";
 
@@ -54,11 +54,13 @@ export async function last(context: CommandContext): Promise<number> {
 export async function list(context: CommandContext): Promise<number> {
   const { options, host } = context;
   const user = options.text("user");
-  const userid = user === null ? host.uid : parseUser(user);
+  const userid = options.has("all") ? -1 : user === null ? host.uid : parseUser(user);
+  const wanted = options.has("states") ? parseFilter(options.list("states")) : { states: DEFAULT_STATES, results: 0 };
+  const isAll = options.has("all") || options.has("all-user");
   const constraint = selectionConstraint({
     userid: userid < 0 ? null : userid,
-    states: options.has("all") ? ALL_STATES : DEFAULT_STATES,
-    results: 0,
+    states: isAll ? ALL_STATES : wanted.states,
+    results: isAll ? 0 : wanted.results,
     queues: [],
     name: null,
     include: null,

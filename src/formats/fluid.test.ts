@@ -169,11 +169,3 @@ test("ids increase however the clock goes, also beyond 1,024 in a millisecond an
     { numRuns: 50 },
   );
 });
-
-test("after a restart, ids continue above the greatest that the instance had", () => {
-  const before = new FluidGenerator({ generator: 7, epochMs: 0 });
-  const last = before.next(50_000);
-  const after = new FluidGenerator({ generator: 0, epochMs: 60_000 });
-  after.advancePast(last);
-  assert.ok(BigInt(after.next(60_001)) > BigInt(last));
-});

@@ -99,14 +99,6 @@ export class FluidGenerator {
     return composeFluid({ timestampMs: this.#timestampMs, generator: this.#generator, sequence: this.#sequence });
   }
 
-  /** Makes all later ids greater than `id`, of whatever generator: for an instance that restarts with the jobs it had. */
-  advancePast(id: Integer): void {
-    const { timestampMs } = fluidParts(id);
-    if (timestampMs < this.#timestampMs) return;
-    this.#timestampMs = timestampMs + 1;
-    this.#sequence = -1;
-  }
-
   /** The timestamp that an id made at `nowMs` would have, in milliseconds since the epoch. */
   timestampMs(nowMs: number): number {
     return Math.max(Math.floor(nowMs - this.#epochMs), this.#timestampMs);

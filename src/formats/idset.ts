@@ -127,16 +127,6 @@ export class Idset implements Iterable<number> {
     return undefined;
   }
 
-  /** How many ids are smaller than `id`. */
-  countBelow(id: number): number {
-    let count = 0;
-    for (const [first, last] of this.ranges()) {
-      if (first >= id) break;
-      count += Math.min(last, id - 1) - first + 1;
-    }
-    return count;
-  }
-
   /** Adds an id; returns whether it was new. Throws FluxError EINVAL where it is not an integer in 0 … ID_MAX. */
   add(id: number): boolean {
     const before = this.#count;

@@ -21,12 +21,6 @@ export interface JobspecExtras {
   readonly name?: string;
   readonly dependencies?: readonly Dependency[];
   readonly constraints?: JsonObject;
-  /** File names for standard streams; they may be mustache templates. */
-  readonly input?: string;
-  readonly output?: string;
-  readonly error?: string;
-  readonly labelIo?: boolean;
-  readonly unbuffered?: boolean;
   /** Shell options by dotted name. */
   readonly shellOptions?: Readonly<Record<string, JsonValue>>;
   /** Attributes by dotted name: `system.` is assumed where the name does not begin with `system.`, `user.` or `.`. */
@@ -177,31 +171,9 @@ function assemble(
     attributes: { system },
     version: 1,
   };
-  for (const [key, value] of [...streamOptions(extras), ...Object.entries(extras.shellOptions ?? {})]) {
-    jobspec = setShellOption(jobspec, key, value);
-  }
+  for (const [key, value] of Object.entries(extras.shellOptions ?? {})) jobspec = setShellOption(jobspec, key, value);
   for (const [key, value] of Object.entries(extras.attributes ?? {})) jobspec = setAttribute(jobspec, key, value);
   return jobspec;
-}
-
-/** The shell options that redirect and label the standard streams. */
-function streamOptions(extras: JobspecExtras): [key: string, value: JsonValue][] {
-  const options: [string, JsonValue][] = [];
-  if (extras.input !== undefined) options.push(["input.stdin.type", "file"], ["input.stdin.path", extras.input]);
-  for (const [stream, path] of [
-    ["stdout", extras.output],
-    ["stderr", extras.error],
-  ] as const) {
-    if (path === undefined || path === "none" || path === "kvs") continue;
-    options.push([`output.${stream}.type`, "file"], [`output.${stream}.path`, path]);
-    // Without a file, whoever attaches to the job writes the labels.
-    if (extras.labelIo === true) options.push([`output.${stream}.label`, true]);
-  }
-  if (extras.unbuffered === true) {
-    options.push(["output.stdout.buffer.type", "none"], ["output.stderr.buffer.type", "none"]);
-    options.push(["output.batch-timeout", 0.05], ["input.batch-timeout", 0]);
-  }
-  return options;
 }
 
 function checkNumber(what: string, value: number, min: number): void {

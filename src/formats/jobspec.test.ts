@@ -200,7 +200,7 @@ test("a command with its numbers, as flux submit has them", () => {
   assert.throws(() => fromCommand({ command: [] }), /command/);
 });
 
-test("streams, shell options and attributes have their places", () => {
+test("shell options and attributes have their places", () => {
   const jobspec = fromCommand({
     command: ["app"],
     cwd: "/tmp",
@@ -208,9 +208,7 @@ test("streams, shell options and attributes have their places", () => {
     queue: "batch",
     dependencies: [{ scheme: "afterok", value: "f1" }],
     constraints: { properties: ["ssd"] },
-    output: "out.{{id}}",
-    labelIo: true,
-    shellOptions: { verbose: 2, "bar.baz": 42 },
+    shellOptions: { "output.stdout.path": "out.{{id}}", verbose: 2, "bar.baz": 42 },
     attributes: { "user.meep": false, foo: 1, ".test": "a" },
   });
   assert.deepEqual(jobspec.attributes.system, {
@@ -222,7 +220,7 @@ test("streams, shell options and attributes have their places", () => {
     constraints: { properties: ["ssd"] },
     shell: {
       options: {
-        output: { stdout: { type: "file", path: "out.{{id}}", label: true } },
+        output: { stdout: { path: "out.{{id}}" } },
         verbose: 2,
         bar: { baz: 42 },
       },

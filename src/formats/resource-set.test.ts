@@ -32,7 +32,7 @@ test("RFC 20 example: 4 nodes of 48 cores and 8 GPUs, written as it was read", (
   assert.equal(set.nslots, 32);
   assert.equal(set.expiration, 1676562342);
   assert.equal(set.node(20)!.host, "node187");
-  assert.equal(String(set.ranksOfHost("node189")), "22");
+  assert.equal(String(set.ranksOfHosts(Hostlist.parse("node189"))), "22");
   assert.deepEqual(set.toJSON(), RFC_EXAMPLE);
 });
 

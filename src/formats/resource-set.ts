@@ -128,12 +128,7 @@ export class ResourceSet {
     return Hostlist.from([...this.#nodes.values()].flatMap(({ host }) => (host === undefined ? [] : [host])));
   }
 
-  /** The ranks on a host: several where brokers share it. */
-  ranksOfHost(host: string): Idset {
-    return this.#ranksWhere((node) => node.host === host);
-  }
-
-  /** The ranks on any of the hosts. Throws FluxError ENOENT with the first host that is not in the set. */
+  /** The ranks on any of the hosts: several of one host where brokers share it. Throws FluxError ENOENT with the first host that is not in the set. */
   ranksOfHosts(hosts: Hostlist): Idset {
     const wanted = new Set(hosts);
     const ranks = this.#ranksWhere((node) => node.host !== undefined && wanted.has(node.host));

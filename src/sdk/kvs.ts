@@ -1,6 +1,6 @@
 /**
- * The key-value store as programs use it: values and directories by key, transactions, watches, versions, namespaces,
- * event logs (RFC 11, RFC 18).
+ * The key-value store as programs use it: values and directories by key, transactions, watches, versions, namespaces
+ * (RFC 11).
  *
  * A `Kvs` is a Handle and a namespace. Values are bytes; `get` and `put` read and write them as JSON. Errors are
  * FluxError: ENOENT (no such key), EISDIR, ENOTDIR, ENOTSUP (no such namespace), EPERM.
@@ -9,7 +9,6 @@ import { concatBytes, EMPTY_BYTES, utf8Decode, utf8Encode } from "../base/bytes.
 import { FluxError } from "../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import { blobrefDigest, blobrefFromDigest, type HashName } from "../formats/blobref.ts";
-import { encodeEntry } from "../formats/eventlog.ts";
 import { makeSymlink, makeValref, valBytes, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import {
@@ -238,12 +237,6 @@ export class Kvs {
   /** Resolves once this rank has the version, or a later one. */
   async waitVersion(rootseq: number): Promise<void> {
     await this.handle.rpc("kvs.wait-version", { rootseq, namespace: this.namespace });
-  }
-
-  /** Appends one event to an event log (RFC 18). `timestamp` in seconds since the epoch. */
-  appendEvent(key: string, timestamp: number, name: string, context?: JsonObject): Promise<CommitAnswer> {
-    const entry = context === undefined ? { timestamp, name } : { timestamp, name, context };
-    return this.commit(new KvsTransaction().append(key, encodeEntry(entry)));
   }
 
   /** Creates a namespace. Throws EEXIST. `owner`: a user id, default the instance owner; `rootref`: default an empty directory. */

@@ -4,8 +4,6 @@ import type { JsonValue } from "../../base/json.ts";
 export interface PythonJsonOptions {
   /** Spaces per level; none means one line. */
   readonly indent?: number;
-  /** Write characters beyond ASCII as they are. */
-  readonly unicode?: boolean;
 }
 
 export function pythonJson(value: JsonValue | undefined, options: PythonJsonOptions = {}): string {
@@ -15,21 +13,22 @@ export function pythonJson(value: JsonValue | undefined, options: PythonJsonOpti
 function write(value: JsonValue, options: PythonJsonOptions, indent: string): string {
   if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "bigint")
     return value === null ? "null" : String(value);
-  if (typeof value === "string") return text(value, options);
+  if (typeof value === "string") return text(value);
   const inner = options.indent === undefined ? "" : indent + " ".repeat(options.indent);
   const parts = Array.isArray(value)
     ? value.map((each: JsonValue) => write(each, options, inner))
     : Object.entries(value)
         .filter(([, each]) => each !== undefined)
-        .map(([key, each]) => `${text(key, options)}: ${write(each as JsonValue, options, inner)}`);
+        .map(([key, each]) => `${text(key)}: ${write(each as JsonValue, options, inner)}`);
   const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
   if (parts.length === 0) return open + close;
   if (options.indent === undefined) return open + parts.join(", ") + close;
   return `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${indent}${close}`;
 }
 
-function text(value: string, options: PythonJsonOptions): string {
-  const quoted = JSON.stringify(value);
-  if (options.unicode === true) return quoted;
-  return quoted.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+function text(value: string): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }

@@ -62,8 +62,8 @@ test("a node that is down gets no job, is counted as satisfiable, and keeps what
   pool.setUp([0, 1], false);
   assert.deepEqual(pool.down, [0, 1]);
   assert.equal(pool.allocate(2, request({})), null);
-  assert.equal(pool.isSatisfiable(request({ slots: 4 })), true);
-  assert.equal(pool.isSatisfiable(request({ slots: 5 })), false);
+  assert.equal(pool.shortage(request({ slots: 4 })), null);
+  assert.notEqual(pool.shortage(request({ slots: 5 })), null);
   pool.free(1, null);
   pool.setUp([0], true);
   assert.deepEqual(pool.allocate(3, request({ slots: 2 })), [{ rank: 0, cores: [0, 1], gpus: [] }]);
@@ -77,7 +77,7 @@ test("a constraint chooses among nodes", () => {
     [0, 2],
   );
   assert.equal(pool.allocate(2, request({ constraint })), null);
-  assert.equal(pool.isSatisfiable(request({ nodes: 3, constraint })), false);
+  assert.match(pool.shortage(request({ nodes: 3, constraint }))!, /its constraints leave/);
 });
 
 test("ranks of one job may be freed one by one", () => {

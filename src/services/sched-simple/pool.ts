@@ -153,12 +153,7 @@ export class ResourcePool {
     this.#generation++;
   }
 
-  /** Whether the request could be met if every node were up and free. */
-  isSatisfiable(request: ResourceRequest): boolean {
-    return this.shortage(request) === null;
-  }
-
-  /** What an empty pool lacks for a request, for a person; null where it lacks nothing. */
+  /** What the pool would lack for a request if every node were up and free, for a person; null where it lacks nothing. */
   shortage(request: ResourceRequest): string | null {
     const matching = this.#matching(request.constraint);
     const wanted = request.nodes > 0 ? request.nodes : request.slots;

@@ -195,10 +195,6 @@ export class Router {
     if (name.endsWith("-*")) this.#families.delete(name.slice(0, -1));
   }
 
-  hasService(name: string): boolean {
-    return this.#services.has(name);
-  }
-
   /** Takes a message from a local party. */
   sendFrom(port: Port, message: Message): void {
     if (!this.#ports.has(port.uuid)) return;

@@ -128,11 +128,6 @@ export class Leader {
   get roots(): NamespaceRoot[] {
     return Array.from(this.#namespaces.values(), (namespace) => namespace.root);
   }
-  get queueLength(): number {
-    let length = 0;
-    for (const namespace of this.#namespaces.values()) length += namespace.queue.length;
-    return length;
-  }
   queueLengthOf(name: string): number {
     return this.#namespace(name).queue.length;
   }

@@ -46,6 +46,13 @@ test("ISO 8601: local time with its distance from UTC", () => {
   else process.env["TZ"] = zone;
 });
 
+test("offsets count from the first event, shown or not", () => {
+  const formatter = new EventlogFormatter({ time: "offset" });
+  const [first, , last] = splitEventlog(LOG)!;
+  formatter.skip(first!);
+  assert.equal(formatter.format(last!), "60.000000 exception\n");
+});
+
 test("color: one for each kind of thing", () => {
   const lines = show({ color: true }).split("\n");
   assert.equal(lines[0], "\x1b[32m120.000000\x1b[0m \x1b[33mprimus\x1b[0m");

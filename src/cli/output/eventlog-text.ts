@@ -82,6 +82,11 @@ export class EventlogFormatter {
     this.#format = format;
   }
 
+  /** Passes over an event: offsets count from the first one all the same. */
+  skip(event: EventLine): void {
+    this.#first ??= event.timestamp;
+  }
+
   /** One event as a line with its newline. */
   format(event: EventLine): string {
     if (this.#format.unformatted === true) return `${event.text}\n`;

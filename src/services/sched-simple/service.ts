@@ -7,7 +7,7 @@
  * Module arguments: `mode=limited=N`, `mode=unlimited` (how many requests the job manager may have open).
  */
 import { FluxError } from "../../base/errors.ts";
-import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { TimerHandle } from "../../base/ports.ts";
@@ -70,6 +70,8 @@ class Scheduler implements RunningModule {
   readonly #requests = new Map<Integer, IncomingRequest>();
   #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
   #inventory = new Map<number, NodeInventory>();
+  /** What the instance's resource set says to schedulers: jobs' sets say it to those of their instances. */
+  #scheduling: JsonValue | undefined = undefined;
   /** The annotations of waiting jobs: how many are ahead, null where only the reason was told. */
   #told: ReadonlyMap<Integer, number | null> = new Map();
   #isPassScheduled = false;
@@ -92,6 +94,8 @@ class Scheduler implements RunningModule {
       await this.#greet();
       this.#serve();
       await this.#context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
+      const depth = mode.mode === "limited" ? mode.limit : mode.mode;
+      this.#context.log(LogLevel.debug, `ready: queue-depth=${depth} ${this.#setOf(this.#core.pool.inventory).dump()}`);
     } catch (error) {
       if (this.#isStopped) return;
       if (!(error instanceof FluxError)) this.#context.fatal(error);
@@ -160,7 +164,9 @@ class Scheduler implements RunningModule {
       const inventory = inventoryOf(ResourceSet.parse(response.resources));
       this.#inventory = new Map(inventory.map((node) => [node.rank, node]));
       this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint);
-      this.#core.instanceExpiration = ResourceSet.parse(response.resources).expiration;
+      const { expiration, scheduling } = ResourceSet.parse(response.resources);
+      this.#core.instanceExpiration = expiration;
+      this.#scheduling = scheduling;
     }
     const { pool } = this.#core;
     if (response.up !== undefined) pool.setUp(Idset.parse(response.up), true);
@@ -303,7 +309,10 @@ class Scheduler implements RunningModule {
     const request = this.#requests.get(job.id)!;
     this.#requests.delete(job.id);
     const nslots = slotTotal(job.request);
-    const set = this.#setOf(shares).withoutLocalProperties().with({ starttime, expiration, nslots });
+    const scheduling = this.#scheduling === undefined ? {} : { scheduling: this.#scheduling };
+    const set = this.#setOf(shares)
+      .withoutLocalProperties()
+      .with({ starttime, expiration, nslots, ...scheduling });
     const resource = set.toJSON();
     this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
     const annotations = { sched: { resource_summary: set.dump(), reason_pending: null, jobs_ahead: null } };

@@ -126,6 +126,7 @@ export async function waitEvent(context: CommandContext): Promise<number> {
   const see = (event: EventLine, entry: JobEvent): boolean => {
     const matches = entry.name === name && wanted.every((match) => match(event));
     if (matches) missing--;
+    formatter.skip(event);
     if (missing === 0 ? !options.has("quiet") : options.has("verbose")) context.out(formatter.format(event));
     return missing > 0;
   };

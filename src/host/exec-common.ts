@@ -2,6 +2,7 @@
 import { openSync } from "node:fs";
 import { FluxError, errnoSentence } from "../base/errors.ts";
 import type { SpawnOptions } from "../base/ports.ts";
+import { RLIMITS } from "../formats/rlimit.ts";
 import { systemError } from "./errors.ts";
 
 /** Refuses what no operating system could start. */
@@ -57,31 +58,10 @@ export function killProcess(pid: number, signum: number, group: boolean): boolea
   }
 }
 
-/** Limits by their RFC 14 names: the number of the resource on Linux. */
-export const RLIMIT_NUMBERS: Readonly<Record<string, number>> = {
-  cpu: 0,
-  fsize: 1,
-  data: 2,
-  stack: 3,
-  core: 4,
-  rss: 5,
-  nproc: 6,
-  nofile: 7,
-  memlock: 8,
-  as: 9,
-  locks: 10,
-  sigpending: 11,
-  msgqueue: 12,
-  nice: 13,
-  rtprio: 14,
-  rttime: 15,
-  ofile: 7,
-};
-
 /** Pairs of resource number and soft limit. Throws EINVAL for a name that Linux does not have. */
 export function limitNumbers(rlimits: Readonly<Record<string, number>> | undefined): [number, number][] {
   return Object.entries(rlimits ?? {}).map(([name, value]) => {
-    const number = RLIMIT_NUMBERS[name.toLowerCase()];
+    const number = Object.hasOwn(RLIMITS, name.toLowerCase()) ? RLIMITS[name.toLowerCase()] : undefined;
     if (number === undefined) throw new FluxError("EINVAL", `unknown resource limit '${name}'`);
     return [number, value];
   });

@@ -294,7 +294,7 @@ function suite(exec: Exec, name: "native" | "fallback"): void {
     assert.match(child.text(), new RegExp(`Cpus_allowed_list:\\s+${cpu}\n`));
     assert.equal(process.umask(), before);
     assert.throws(
-      () => run(["true"], { rlimits: { bogus: 1 } }),
+      () => run(["true"], { rlimits: { constructor: 1 } }),
       (error) => isFluxError(error, "EINVAL"),
     );
   });

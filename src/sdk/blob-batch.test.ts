@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { decodeBlobs, encodeBlobs } from "./blob-batch.ts";
 
 test("blobs come out of a batch as they went in, empty ones too", () => {

@@ -28,7 +28,7 @@ print(
         {
             "put": rate(put),
             "get": rate(lambda index: flux.kvs.get(handle, "bench.key%d" % (index % 100))),
-            "ping": rate(lambda index: handle.rpc("attr.ping", {"seq": index}).get()),
+            "ping": rate(lambda index: handle.rpc("kvs.ping", {"seq": index}).get()),
         }
     )
 )

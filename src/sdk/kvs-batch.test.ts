@@ -104,3 +104,23 @@ test("a large backlog goes in several commits, in order", () => {
     [["a"], ["b"], ["c"]],
   );
 });
+
+test("what waits can be taken back, to go another way", async () => {
+  const { timeline, commits, kvs } = batch();
+  kvs.append("log", "a\n", 20);
+  kvs.append("log", "b\n", 20);
+  kvs.append("long", "0123456789", 20);
+  kvs.put("R", "{}");
+  assert.equal(kvs.isUnderWay("log", 8), false);
+  assert.equal(kvs.take("log", 8), "a\nb\n");
+  assert.equal(kvs.take("log", 8), null, "it is there once");
+  assert.equal(kvs.take("long", 8), null, "it is too long");
+  assert.equal(kvs.take("R", 8), null, "a value that is set is no text to append");
+  assert.equal(kvs.isUnderWay("long", 8), true);
+  await timeline.runToQuiet(1000);
+  assert.deepEqual(
+    commits.map(({ ops }) => ops),
+    [{ R: "{}" }, { long: "0123456789" }],
+  );
+  assert.equal(kvs.isUnderWay("R", 8), true, "it is on its way until it is answered");
+});

@@ -11,7 +11,7 @@ import { ATTRIBUTE_FAMILIES, ATTRIBUTE_RULES, type AttributeRule } from "./attri
 /** Bit 0 of the flags in an answer to `attr.get`: the value never changes. */
 const FLAG_IMMUTABLE = 1;
 
-export function attributeRule(name: string): AttributeRule | null {
+function attributeRule(name: string): AttributeRule | null {
   const rule = ATTRIBUTE_RULES[name];
   if (rule !== undefined) return rule;
   return ATTRIBUTE_FAMILIES.find(([prefix]) => name.startsWith(prefix))?.[1] ?? null;

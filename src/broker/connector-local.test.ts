@@ -2,14 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError, isFluxError } from "../base/errors.ts";
-import type { ByteStream, Ports } from "../base/ports.ts";
+import type { ByteStream, Clock, Net, Ports } from "../base/ports.ts";
 import { encodeFrame, FrameReader } from "../protocol/codec.ts";
 import { MessageType, NODEID_ANY, Payload, Role, USERID_UNKNOWN, type Message } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import { connectLocal } from "../sdk/local-connector.ts";
+import { Router } from "./router.ts";
 import { SimulatedInstance } from "../testkit/instance.ts";
 import { World } from "../testkit/world.ts";
-import { admit } from "./connector-local.ts";
+import { admit, LocalConnector } from "./connector-local.ts";
 
 const OPEN = { allowGuestUser: true, allowRootOwner: true };
 const CLOSED = { allowGuestUser: false, allowRootOwner: false };
@@ -97,6 +98,86 @@ test("a request may come one byte at a time, and many in one piece", () =>
     client.stream.write(Buffer.concat([frame, frame, frame]));
     for (let count = 0; count < 3; count++) assert.equal((await client.next()).type, MessageType.Response);
     client.stream.destroy();
+  }));
+
+/** A connector whose sockets are in the hand of the test; deferred work waits for `turn`. */
+function fakeConnector(): { connect(): { send(bytes: Uint8Array): void; isPaused(): boolean }; turn(): Promise<void> } {
+  const deferred: (() => void)[] = [];
+  const defer = (callback: () => void): void => void deferred.push(callback);
+  let accept: (stream: ByteStream) => void = () => {};
+  const listen = (_address: unknown, take: typeof accept): Promise<object> => {
+    accept = take;
+    return Promise.resolve({ close: () => Promise.resolve() });
+  };
+  let uuid = 0;
+  const routes = { parent: null, children: [], nextHop: () => null };
+  const router = new Router({ rank: 0, size: 1, ownerUserid: 1, routes, newUuid: () => `u${uuid++}`, defer });
+  const service = router.attach({ userid: 1, rolemask: Role.Owner });
+  router.addService(service, "order");
+  service.start(
+    (message) => message.type === MessageType.Request && order.push(String(message.payload?.value["from"])),
+    () => {},
+  );
+  const connector = new LocalConnector({
+    net: { listen } as unknown as Net,
+    clock: { defer } as unknown as Clock,
+    router,
+    ownerUserid: 1,
+    access: () => CLOSED,
+    isOffline: () => false,
+    log: (_severity, text) => assert.fail(text),
+  });
+  void connector.listen("/socket");
+  return {
+    connect: () => {
+      let receive: (chunk: Uint8Array) => void = () => {};
+      let paused = false;
+      accept({
+        credentials: { uid: 1, pid: 1 },
+        buffered: 0,
+        write: () => true,
+        start: (events: { data(chunk: Uint8Array): void }) => (receive = (chunk) => events.data(chunk)),
+        pause: () => (paused = true),
+        resume: () => (paused = false),
+      } as unknown as ByteStream);
+      return { send: (bytes) => receive(bytes), isPaused: () => paused };
+    },
+    turn: async () => {
+      for (const callback of deferred.splice(0)) callback();
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+const order: string[] = [];
+
+test("a storm of requests in one piece is taken in turns, and in order; others have theirs in between", async () => {
+  const { connect, turn } = fakeConnector();
+  const storm = connect();
+  const other = connect();
+  const frames = Array.from({ length: 200 }, (_, index) => encodeFrame(request("order.take", { from: `s${index}` })));
+  storm.send(Buffer.concat(frames));
+  other.send(encodeFrame(request("order.take", { from: "other" })));
+  assert.equal(storm.isPaused(), true);
+  assert.equal(other.isPaused(), false);
+  for (let count = 0; count < 10; count++) await turn();
+  assert.equal(storm.isPaused(), false);
+  const place = order.indexOf("other");
+  assert.ok(place > 0 && place <= 64, `${place} came before the other's`);
+  assert.deepEqual(
+    order.filter((from) => from !== "other"),
+    Array.from({ length: 200 }, (_, index) => `s${index}`),
+  );
+});
+
+test("a client that leaves in the middle of its storm harms nobody", () =>
+  atSocket(async (ports, uri, handle) => {
+    const storm = await rawClient(ports, uri);
+    const frame = encodeFrame(request("attr.get", { name: "size" }));
+    storm.stream.write(Buffer.concat(Array.from({ length: 1000 }, () => frame)));
+    await storm.next();
+    storm.stream.destroy();
+    assert.equal((await handle.rpc<{ value: string }>("attr.get", { name: "rank" })).value, "0");
   }));
 
 test("garbage ends the connection it came on, and no other", () =>

@@ -3,7 +3,8 @@
  * an errno otherwise), then RFC 3 frames in both directions; roles as RFC 12 has them.
  *
  * Invariants: what one client sends, garbage included, concerns its own connection only. A client that does not read is
- * not read from either, and is dropped when it owes too much. Its services, subscriptions and streams end with it.
+ * not read from either, and is dropped when it owes too much. Who sends many messages at once has a bounded number taken
+ * per turn, so that others get theirs taken in between. Its services, subscriptions and streams end with it.
  */
 import { Errno, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Listener, Net, PeerCredentials } from "../base/ports.ts";
@@ -15,6 +16,8 @@ import type { Credentials, Port, Router } from "./router.ts";
 const PAUSE_BYTES = 4 * 1024 * 1024;
 /** A client with this much unread is dropped. */
 const DROP_BYTES = 1024 * 1024 * 1024;
+/** Messages of one client that are taken before others have their turn. */
+const TURN_MESSAGES_MAX = 64;
 /** How long clients may take to read the last messages when the broker ends. */
 const CLOSE_PATIENCE_MS = 500;
 const FRAME_BYTES_MAX = 2 ** 31 - 1;
@@ -126,7 +129,12 @@ class Client {
   readonly #port: Port;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
   readonly #gone: (client: Client) => void;
-  #paused = false;
+  /** Messages that came in one piece and wait for this client's next turn. */
+  #waiting: Message[] = [];
+  /** Messages taken in this turn. */
+  #taken = 0;
+  #isBehind = false;
+  #isYielding = false;
   #open = true;
   #received = 0;
   #sent = 0;
@@ -147,7 +155,11 @@ class Client {
     );
     stream.start({
       data: (chunk) => this.#receive(chunk),
-      drain: () => this.#resume(),
+      drain: () => {
+        if (!this.#isBehind) return;
+        this.#isBehind = false;
+        this.#resume();
+      },
       close: () => this.#close(),
     });
   }
@@ -174,13 +186,33 @@ class Client {
 
   #receive(chunk: Uint8Array): void {
     if (!this.#open) return;
+    this.#taken = 0;
     try {
-      this.#reader.feed(chunk, (message) => this.#forward(message));
+      this.#reader.feed(chunk, (message) => this.#take(message));
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       this.#options.log(3, `dropped a client (pid ${this.#stream.credentials?.pid ?? "unknown"}): ${error.message}`);
       this.#stream.destroy();
     }
+  }
+
+  #take(message: Message): void {
+    if (this.#isYielding) return void this.#waiting.push(message);
+    this.#forward(message);
+    if (++this.#taken < TURN_MESSAGES_MAX) return;
+    this.#isYielding = true;
+    this.#stream.pause();
+    this.#options.clock.defer(() => this.#takeWaiting());
+  }
+
+  /** The next turn of a client that sent much. */
+  #takeWaiting(): void {
+    const messages = this.#waiting;
+    this.#waiting = [];
+    this.#taken = 0;
+    this.#isYielding = false;
+    for (const message of messages) this.#take(message);
+    this.#resume();
   }
 
   #forward(message: Message): void {
@@ -201,16 +233,14 @@ class Client {
     if (unread > DROP_BYTES) {
       this.#options.log(3, `dropped a client that left ${unread} bytes unread`);
       this.#stream.destroy();
-    } else if (unread > PAUSE_BYTES && !this.#paused) {
-      this.#paused = true;
+    } else if (unread > PAUSE_BYTES && !this.#isBehind) {
+      this.#isBehind = true;
       this.#stream.pause();
     }
   }
 
   #resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#stream.resume();
+    if (this.#open && !this.#isBehind && !this.#isYielding) this.#stream.resume();
   }
 
   #close(): void {

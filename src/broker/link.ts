@@ -10,7 +10,7 @@ import { MessageType, type Message } from "../protocol/message.ts";
 import { PieceReader, PieceSender } from "../protocol/pieces.ts";
 
 /** The largest message between brokers: a guard against nonsense, far beyond what services send. */
-export const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
+const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
 
 export interface LinkEvents {
   message(message: Message): void;

@@ -36,7 +36,7 @@ function microseconds(seconds: number): { millis: number; micros: string } {
 }
 
 /** `2026-11-22T16:32:07.031044Z` */
-export function isoTimestamp(seconds: number): string {
+function isoTimestamp(seconds: number): string {
   const { millis, micros } = microseconds(seconds);
   return `${new Date(millis).toISOString().slice(0, 19)}.${micros}Z`;
 }

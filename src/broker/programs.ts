@@ -37,7 +37,7 @@ export interface Program {
 }
 
 /** `isProgram` tells of a path whether it is a file that may be executed: then no shell need read it. */
-export function argvOf(
+function argvOf(
   words: readonly string[],
   env: Readonly<Record<string, string>>,
   isProgram: (path: string) => boolean,

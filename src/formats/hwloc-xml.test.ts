@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { resourcesFromHwloc } from "./hwloc-xml.ts";
+import { hwlocXml, resourcesFromHwloc } from "./hwloc-xml.ts";
 
 function topology(...objects: readonly string[]): string {
   return `<?xml version="1.0"?>\n<topology>\n <object type="Machine">\n${objects.join("\n")}\n </object>\n</topology>\n`;
@@ -26,4 +26,17 @@ test("a GPU that several back ends list counts once; other devices do not count"
 
 test("what is no topology is refused", () => {
   assert.throws(() => resourcesFromHwloc("<html></html>"), /not an hwloc topology/);
+});
+
+test("a machine is written so that it is read back: cores with their hardware threads, beyond one word of bits", () => {
+  const cores = [
+    [0, 40],
+    [1, 41],
+    [7, 47],
+  ];
+  const xml = hwlocXml('a<"b">', cores);
+  assert.equal(resourcesFromHwloc(xml).cores.toString(), "0-2");
+  assert.match(xml, /type="Machine" os_index="0" cpuset="0x00008300,0x00000083"/);
+  assert.match(xml, /type="PU" os_index="47" cpuset="0x00008000,0x00000000"/);
+  assert.match(xml, /value="a&lt;&quot;b&quot;>"/);
 });

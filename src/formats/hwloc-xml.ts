@@ -36,3 +36,43 @@ export function resourcesFromHwloc(xml: string): { cores: Idset; gpus: Idset } {
 function attributesOf(text: string): Partial<Record<string, string>> {
   return Object.fromEntries([...text.matchAll(ATTRIBUTE)].map(([, key, value]) => [key!, value!]));
 }
+
+/**
+ * A machine of one package, in version 2 of the format: its cores, each with the numbers of its CPUs (hardware threads).
+ * What it has besides is not told.
+ */
+export function hwlocXml(host: string, cores: readonly (readonly number[])[]): string {
+  let index = 0;
+  const object = (type: string, number: number, cpus: readonly number[], extra: string, children: string): string => {
+    const set = bitmap(cpus);
+    const sets = `cpuset="${set}" complete_cpuset="${set}" nodeset="0x00000001" complete_nodeset="0x00000001"`;
+    const head = `<object type="${type}" os_index="${number}" ${sets}${extra} gp_index="${++index}"`;
+    return children === "" ? `${head}/>` : `${head}>${children}</object>`;
+  };
+  const all = cores.flat();
+  const coreObjects = cores.map((cpus, core) =>
+    object("Core", core, cpus, "", cpus.map((cpu) => object("PU", cpu, [cpu], "", "")).join("")),
+  );
+  const inside = [object("NUMANode", 0, all, "", ""), object("Package", 0, all, "", coreObjects.join(""))].join("");
+  const info = `<info name="HostName" value="${escaped(host)}"/>`;
+  const allowed = ` allowed_cpuset="${bitmap(all)}" allowed_nodeset="0x00000001"`;
+  const machine = object("Machine", 0, all, allowed, info + inside);
+  const head = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n';
+  return `${head}<topology version="2.0">${machine}</topology>\n`;
+}
+
+/** A set as hwloc writes it: words of 32 bits, the highest first. */
+function bitmap(members: readonly number[]): string {
+  const words: number[] = [];
+  for (const member of members) {
+    const word = Math.floor(member / 32);
+    while (words.length <= word) words.push(0);
+    words[word] = (words[word]! | (1 << (member % 32))) >>> 0;
+  }
+  const texts = words.map((word) => `0x${word.toString(16).padStart(8, "0")}`);
+  return texts.length === 0 ? "0x0" : texts.toReversed().join(",");
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
+}

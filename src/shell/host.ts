@@ -82,7 +82,7 @@ async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<Ho
   };
 }
 
-export class ShellHost {
+class ShellHost {
   readonly #options: ShellHostOptions;
   readonly #facts: HostFacts;
   readonly #server: Server;

@@ -92,7 +92,7 @@ function environmentOf(environment: JsonObject | undefined): Record<string, stri
 }
 
 /** How many tasks each node has, by shell rank. */
-export function tasksByNode(jobspec: Jobspec, resources: ResourceSet, total: number): number[] {
+function tasksByNode(jobspec: Jobspec, resources: ResourceSet, total: number): number[] {
   const cores = [...resources.nodes()].map(([, node]) => node.cores.count);
   const perResource = tasksPerResource(jobspec);
   if (perResource !== undefined)

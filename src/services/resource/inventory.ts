@@ -8,9 +8,11 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.t
 import type { Disk } from "../../base/ports.ts";
 import { parseFluid } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
+import { hwlocXml } from "../../formats/hwloc-xml.ts";
 import { Idset } from "../../formats/idset.ts";
 import { fakeResources, resourcesFromConfig } from "../../formats/resource-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
+import { Payload } from "../../protocol/message.ts";
 import { Handle } from "../../sdk/handle.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
@@ -24,6 +26,12 @@ export function ownResources(context: ModuleContext): ResourceSet {
     host: context.attribute("hostname") ?? hostname,
   };
   return ResourceSet.fromNodes([[context.rank, node]]);
+}
+
+/** The topology of this machine, as hwloc exports it: instances that run here as jobs ask for it. */
+export function ownTopology({ ports: { host } }: ModuleContext): Payload {
+  const cores = host.cores.map((core) => host.coreCpus?.[core] ?? [core]);
+  return Payload.text(hwlocXml(host.hostname, cores));
 }
 
 /** A table of the configuration; empty where it is not there. */

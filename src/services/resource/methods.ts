@@ -6,7 +6,7 @@ import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
-import { ownResources } from "./inventory.ts";
+import { ownTopology } from "./inventory.ts";
 import type { DrainMode } from "./protocol.ts";
 import type { ResourceService } from "./service.ts";
 
@@ -33,7 +33,7 @@ export function resourceMethods(service: ResourceService): Methods {
       journal.listeners.takeCanceled(request)?.[0].respondError(new FluxError("ECANCELED"));
       return undefined;
     },
-    "topo-get": { roles: ANY_USER, handler: () => ({ resource: ownResources(context).toJSON() }) },
+    "topo-get": { roles: ANY_USER, handler: (request) => void request.respond(ownTopology(context)) },
     "topo-reduce": (request) => {
       service.report(ResourceSet.parse(requireObject(request.json, "resource")));
       return null;

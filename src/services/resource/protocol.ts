@@ -15,7 +15,7 @@
  * | resource.journal          | owner | streaming                   | {events, R?}, sentinel {events: []}, then live  |
  * | resource.journal-cancel   | owner | {matchtag}                  | none                                            |
  * | resource.topo-reduce      | owner | {resource}                  | empty; a rank's own resources, to rank 0        |
- * | resource.topo-get         | user  |                             | {resource}; on every rank                       |
+ * | resource.topo-get         | user  |                             | hwloc XML as text, no JSON; on every rank       |
  * | resource.expiration-update| owner | {expiration}                | empty                                           |
  * | resource.monitor-force-down | owner | {ranks}                   | empty                                           |
  * | resource.monitor-waitup   | owner | {up}                        | empty, when so many ranks are online            |

@@ -20,7 +20,15 @@ import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { Acquisition } from "./acquisition.ts";
 import { ResourceState, type ResourceEvent } from "./core.ts";
-import { configuredResources, enclosingResources, hasFakeResources, ownResources, table } from "./inventory.ts";
+import { ANY_USER } from "../../sdk/service.ts";
+import {
+  configuredResources,
+  enclosingResources,
+  hasFakeResources,
+  ownResources,
+  ownTopology,
+  table,
+} from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
@@ -62,7 +70,9 @@ function parseArguments(args: readonly string[]): Arguments {
 /** What a rank other than 0 does: it tells rank 0 what it has, until rank 0 has heard. */
 function startReporter(context: ModuleContext): RunningModule {
   const resource = ownResources(context).toJSON();
-  context.server.add(context.name, { "topo-get": () => ({ resource }) });
+  context.server.add(context.name, {
+    "topo-get": { roles: ANY_USER, handler: (request) => void request.respond(ownTopology(context)) },
+  });
   let timer: { cancel(): void } | null = null;
   let isStopped = false;
   const report = (): void => {

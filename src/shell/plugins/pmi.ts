@@ -2,11 +2,13 @@
  * PMI-1 for the tasks (RFC 13): a server per shell; at a barrier the shells of the job exchange what their tasks have put,
  * through the leader.
  */
+import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFluid } from "../../formats/fluid.ts";
 import { PMI_VALUE_MAX, PmiServer, type PmiConnection } from "../../protocol/pmi-server.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
+import type { ShellOptions } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext, type ShellPlugin } from "../plugin.ts";
 
 const CHANNEL = "PMI_FD";
@@ -14,10 +16,29 @@ const CHANNEL = "PMI_FD";
 type Values = Readonly<Record<string, string>>;
 
 export const pmiPlugin: PluginFactory = (shell) => {
-  const words = (shell.plan.options.text("pmi") ?? "simple").split(",");
+  const { options } = shell.plan;
+  const choice = options.value("pmi") ?? "simple";
+  if (typeof choice !== "string") throw new FluxError("EINVAL", "pmi shell option must be a string");
+  const words = choice.split(",");
+  checkOptions(options, shell);
   if (!words.some((word) => word === "simple" || word === "pmi1" || word === "pmi2")) return null;
   return new PmiPlugin(shell);
 };
+
+/** Throws FluxError EINVAL. */
+function checkOptions(options: ShellOptions, shell: ShellContext): void {
+  const invalid = (what: string): FluxError => new FluxError("EINVAL", `invalid option pmi-simple.${what}`);
+  const nomap = options.value("pmi-simple.nomap");
+  if (nomap !== undefined && typeof nomap !== "number" && typeof nomap !== "boolean") throw invalid("nomap");
+  const kvs = options.value("pmi-simple.kvs") ?? "exchange";
+  if (kvs !== "exchange") throw invalid(`kvs=${String(kvs)}`);
+  const exchange = options.value("pmi-simple.exchange");
+  if (exchange === undefined) return;
+  const { k, ...others } = isJsonObject(exchange) ? exchange : { other: exchange };
+  if (Object.keys(others).length > 0 || typeof k !== "number" || k <= 0) throw invalid("exchange");
+  const nodes = shell.plan.brokerRanks.length;
+  if (k >= nodes && shell.isLeader) shell.log(ShellLogLevel.warning, `using k=${nodes}`, "pmi-simple");
+}
 
 class PmiPlugin implements ShellPlugin {
   readonly name = "pmi";
@@ -50,9 +71,13 @@ class PmiPlugin implements ShellPlugin {
     let connection = this.#connections.get(rank);
     if (connection === undefined) {
       this.#server ??= this.#makeServer();
-      connection = this.#server.connect(rank, (bytes) => void task.write(CHANNEL, bytes));
+      connection = this.#server.connect(rank, (bytes) => {
+        if (this.#shell.logs(ShellLogLevel.trace)) this.#trace(rank, "S", bytes);
+        task.write(CHANNEL, bytes);
+      });
       this.#connections.set(rank, connection);
     }
+    if (this.#shell.logs(ShellLogLevel.trace)) this.#trace(rank, "C", chunk);
     try {
       connection.feed(chunk);
     } catch (error) {
@@ -61,6 +86,11 @@ class PmiPlugin implements ShellPlugin {
       this.#shell.exception(0, "exec", error.message);
     }
     return true;
+  }
+
+  #trace(rank: number, who: string, bytes: Uint8Array): void {
+    for (const line of utf8Decode(bytes).trimEnd().split("\n"))
+      this.#shell.log(ShellLogLevel.trace, `${rank}: ${who}: ${line}`, "pmi-simple");
   }
 
   /** At the leader: another shell has come to the barrier. */

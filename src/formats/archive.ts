@@ -12,7 +12,7 @@ import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "..
 import { isBlobref, type Blobref } from "./blobref.ts";
 
 /** The bits of `mode` that say what an entry is, as stat(2) has them. */
-export const FileType = { MASK: 0o170000, REGULAR: 0o100000, DIRECTORY: 0o040000, SYMLINK: 0o120000 } as const;
+const FileType = { MASK: 0o170000, REGULAR: 0o100000, DIRECTORY: 0o040000, SYMLINK: 0o120000 } as const;
 
 /** A part of a file in the content store: offset and size in bytes, and the blob that holds it. */
 export type BlobRegion = readonly [offset: number, size: number, blobref: Blobref];

@@ -19,14 +19,14 @@ export interface QuerySyntax {
 }
 
 /** The syntax of `--requires`. */
-export const REQUIRES_SYNTAX: QuerySyntax = {
+const REQUIRES_SYNTAX: QuerySyntax = {
   defaultOperator: "properties",
   aliases: { host: "hostlist", hosts: "hostlist", rank: "ranks" },
   listOperators: ["properties"],
 };
 
 /** Parentheses and negations may be nested so deep. */
-export const QUERY_DEPTH_MAX = 100;
+const QUERY_DEPTH_MAX = 100;
 
 type Token =
   | { readonly kind: "and" | "or" | "not" | "open" | "close"; readonly at: number; readonly text: string }

@@ -10,7 +10,7 @@
 import { FluxError } from "../base/errors.ts";
 
 /** The most names that one range of numbers may stand for. */
-export const HOST_RANGE_MAX: number = 2 ** 20;
+const HOST_RANGE_MAX: number = 2 ** 20;
 
 /** Names that differ in a number only, which counts up by one. `width` is 0 where numbers have no leading zeroes. */
 interface Run {

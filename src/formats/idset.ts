@@ -9,7 +9,7 @@
 import { FluxError } from "../base/errors.ts";
 
 /** The largest id. */
-export const ID_MAX: number = 2 ** 31 - 2;
+const ID_MAX: number = 2 ** 31 - 2;
 
 export interface IdsetFormat {
   /** Put brackets around a text of several ids. Off unless given. */

@@ -8,7 +8,7 @@ import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../bas
 import type { Jobspec } from "./jobspec.ts";
 
 /** The most parts of a dotted name: a hostile name must not nest without bound. */
-export const KEY_DEPTH_MAX = 64;
+const KEY_DEPTH_MAX = 64;
 
 /** Reads `KEY` or `KEY=VAL`: VAL as JSON where it is JSON, else as text; 1 where it is left out. */
 export function parseKeyValue(argument: string): { key: string; value: JsonValue } {

@@ -11,7 +11,7 @@ import { Idset } from "./idset.ts";
 import { ResourceSet } from "./resource-set.ts";
 
 /** The most nodes that can be made up. */
-export const FAKE_NODES_MAX = 100_000;
+const FAKE_NODES_MAX = 100_000;
 
 interface HostResources {
   readonly rank: number;

@@ -17,7 +17,7 @@ import { Idset } from "./idset.ts";
 export type MapBlock = readonly [nodeid: number, nnodes: number, ppn: number, repeat: number];
 
 /** The most tasks and the most nodes of a map. */
-export const TASKS_MAX: number = 2 ** 30;
+const TASKS_MAX: number = 2 ** 30;
 
 export class Taskmap {
   readonly blocks: readonly MapBlock[];

@@ -24,7 +24,7 @@ export type Symlink = Tree<"symlink", { readonly target: string; readonly namesp
 export type Treeobj = Val | Valref | Dir | Dirref | Symlink;
 
 /** Directories may hold directories themselves, but not without bound. */
-export const DIR_DEPTH_MAX = 128;
+const DIR_DEPTH_MAX = 128;
 
 export function makeVal(bytes: Uint8Array): Val {
   return { ver: 1, type: "val", data: bytes.byteLength === 0 ? "" : base64Encode(bytes) };

@@ -8,7 +8,7 @@ import { FluxError } from "../base/errors.ts";
 import type { Address } from "../base/ports.ts";
 
 /** sockaddr_un holds 108 bytes with the terminating zero. */
-export const MAX_UNIX_PATH_BYTES = 107;
+const MAX_UNIX_PATH_BYTES = 107;
 
 /** Refuses a path that the operating system would refuse, or silently cut. */
 export function checkUnixPath(path: string): void {

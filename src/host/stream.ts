@@ -139,7 +139,7 @@ export class SocketStream implements ByteStream {
 }
 
 /** What went wrong with a stream, in the words of the platform. */
-export function streamError(error: Error): FluxError {
+function streamError(error: Error): FluxError {
   if (error instanceof FluxError) return error;
   const otherwise: ErrnoName = isTlsError(error) ? "EPROTO" : "EIO";
   const errnum = errnoOf(error, otherwise);

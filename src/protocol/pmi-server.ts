@@ -8,8 +8,8 @@
 import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 
-export const PMI_KVSNAME_MAX = 64;
-export const PMI_KEY_MAX = 64;
+const PMI_KVSNAME_MAX = 64;
+const PMI_KEY_MAX = 64;
 export const PMI_VALUE_MAX = 1024;
 /** The longest line that may be sent, from the limits above. */
 const LINE_MAX: number = PMI_KVSNAME_MAX + PMI_KEY_MAX + PMI_VALUE_MAX + 64;

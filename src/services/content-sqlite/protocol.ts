@@ -20,7 +20,7 @@ export const BACKING_SERVICE = "content-backing";
 /** The file in the state directory. */
 export const DATABASE_NAME = "content.sqlite";
 /** Checkpoints that are kept. */
-export const CHECKPOINTS_KEPT = 5;
+const CHECKPOINTS_KEPT = 5;
 
 export interface StoreOptions {
   readonly database: Required<BlobDatabaseOptions>;

@@ -18,15 +18,15 @@
 import { FluxError } from "../../base/errors.ts";
 
 /** Largest blob by default, in bytes. */
-export const BLOB_BYTES_MAX: number = 1024 * 1024 * 1024;
+const BLOB_BYTES_MAX: number = 1024 * 1024 * 1024;
 /** Memory for blobs that can be had again, in bytes. */
-export const CACHE_BYTES_MAX: number = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX: number = 16 * 1024 * 1024;
 /** A blob that was not used for this time goes when the cache is over its size. */
-export const CACHE_AGE_MIN_MS = 10_000;
+const CACHE_AGE_MIN_MS = 10_000;
 /** Memory for blobs that the backing store refuses, in bytes; then stores are refused too. */
 export const UNSAVED_BYTES_MAX: number = 64 * 1024 * 1024;
 /** Stores to the backing service under way at once. */
-export const FLUSH_WINDOW = 256;
+const FLUSH_WINDOW = 256;
 /** A flush that failed is tried again after this time. */
 export const FLUSH_RETRY_MS = 1000;
 

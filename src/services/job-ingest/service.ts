@@ -151,7 +151,7 @@ class JobIngestService implements RunningModule {
 }
 
 /** Reads the table `ingest` of a configuration, and the module's arguments. Throws EINVAL. */
-export function policyOf(config: JsonObject, args: readonly string[]): IngestPolicy {
+function policyOf(config: JsonObject, args: readonly string[]): IngestPolicy {
   const ingest = config["ingest"];
   const validator = isJsonObject(ingest) && isJsonObject(ingest["validator"]) ? ingest["validator"] : {};
   const plugins: JsonValue = validator["plugins"] ?? ["jobspec"];

@@ -245,7 +245,7 @@ function applyException(job: Folded, context: JsonObject): void {
 }
 
 /** Reads the context of an exception event. Throws EINVAL. */
-export function exceptionOf(context: JsonObject): JobException {
+function exceptionOf(context: JsonObject): JobException {
   const type = text(context, "type");
   const severity = integer(context, "severity", 0, 7);
   const { note, userid, wait_status } = context;

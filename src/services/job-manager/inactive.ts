@@ -9,7 +9,7 @@ import { compareIds } from "../../sdk/job-protocol.ts";
 import type { Outcome } from "./outcome.ts";
 
 /** Outcomes kept in memory; older ones are read back from the KVS when someone asks. */
-export const OUTCOMES_MAX = 10_000;
+const OUTCOMES_MAX = 10_000;
 
 export class InactiveJobs {
   readonly #outcomes = new Map<Integer, Outcome>();

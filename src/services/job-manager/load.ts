@@ -48,7 +48,7 @@ export async function* storedJobIds(handle: Handle, key = "job", level = 1): Asy
 }
 
 /** A job's eventlog; null where there is no such job. */
-export async function readEventlog(handle: Handle, id: Integer): Promise<JobEvent[] | null> {
+async function readEventlog(handle: Handle, id: Integer): Promise<JobEvent[] | null> {
   try {
     return parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.eventlog`));
   } catch (error) {

@@ -23,7 +23,7 @@ export type Action =
   | { readonly kind: "free" };
 
 /** The priority that an urgency means by itself: held jobs have none, expedited ones the highest. */
-export function priorityOf(urgency: number): number {
+function priorityOf(urgency: number): number {
   return urgency === URGENCY_EXPEDITE ? PRIORITY_MAX : urgency;
 }
 

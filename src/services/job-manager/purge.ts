@@ -12,7 +12,7 @@ import { requireFlag, requireNumber } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
 /** Jobs removed in one go. */
-export const PURGE_BATCH_MAX = 1000;
+const PURGE_BATCH_MAX = 1000;
 
 export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
   return {

@@ -29,7 +29,7 @@ interface Waiter {
   readonly id: Integer | null;
 }
 
-export function isWaitable(job: { readonly flags: number }): boolean {
+function isWaitable(job: { readonly flags: number }): boolean {
   return (job.flags & JobFlag.Waitable) !== 0;
 }
 

@@ -75,7 +75,7 @@ export class BlobLoader {
 }
 
 /** The digest that a blobref names. */
-export function digestOf(ref: string): Uint8Array {
+function digestOf(ref: string): Uint8Array {
   const digest = hexDecode(ref.slice(ref.indexOf("-") + 1));
   assert(digest !== null, `${ref} is a blobref`);
   return digest;

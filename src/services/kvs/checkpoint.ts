@@ -29,7 +29,7 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */
-export function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): LeaderSnapshot {
+function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): LeaderSnapshot {
   const bad = new FluxError("EINVAL", "the checkpoint in the content store cannot be read");
   if (!isJsonObject(value) || !isBlobref(value["rootref"])) throw bad;
   const { rootref, sequence } = value;

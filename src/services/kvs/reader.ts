@@ -215,6 +215,6 @@ export class Reader {
   }
 }
 
-export function rootAnswer(root: NamespaceRoot): RootAnswer & JsonObject {
+function rootAnswer(root: NamespaceRoot): RootAnswer & JsonObject {
   return { owner: root.owner, rootseq: root.rootseq, rootref: root.rootref, flags: root.flags, namespace: root.name };
 }

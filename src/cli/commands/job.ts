@@ -224,6 +224,25 @@ const SUBCOMMANDS: readonly Command[] = [
     ],
     { hidden: true },
   ),
+  subcommand(
+    "list-inactive",
+    "ids",
+    "List inactive jobs, a JSON object each",
+    "[OPTIONS]",
+    [
+      { names: ["count"], short: "c", argument: "COUNT", integer: true, help: "List at most COUNT jobs" },
+      { names: ["since"], short: "s", argument: "T", help: "List jobs that became inactive after timestamp T" },
+    ],
+    { hidden: true },
+  ),
+  subcommand(
+    "list-ids",
+    "ids",
+    "List jobs by id, a JSON object each",
+    "[OPTIONS] ID [ID ...]",
+    [{ names: ["wait-state"], short: "W", argument: "STATE", help: "Wait until each job has reached STATE" }],
+    { hidden: true },
+  ),
   subcommand("id", "ids", "Convert jobid(s) to another form", "[OPTIONS] [id ...]", [
     {
       names: ["to"],

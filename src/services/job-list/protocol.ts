@@ -11,7 +11,7 @@
  * | job-state-pause, -unpause   |                                             | empty: for tests, holds back job events    |
  */
 import { FluxError } from "../../base/errors.ts";
-import type { Integer, JsonValue } from "../../base/json.ts";
+import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
 import { STATES_ALL } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { compileConstraint, type JobMatcher } from "./constraint.ts";
@@ -61,8 +61,21 @@ export function parseList(request: IncomingRequest): ListRequest {
     maxEntries: max_entries === 0 ? Infinity : max_entries,
     attributes: attributesOf(attrs),
     since: since ?? 0,
-    matches: constraint === undefined ? () => true : compileConstraint(constraint),
+    matches: compileConstraint(constraint ?? constraintOfMembers(request.json)),
   };
+}
+
+/** Requests of before there were constraints select by members of their own: `userid`, `states`, `results`, `name`, `queue`. */
+function constraintOfMembers({ userid, states, results, name, queue }: JsonObject): JsonObject {
+  const conditions: JsonObject[] = [];
+  if (typeof userid === "number" && userid >= 0) conditions.push({ userid: [userid] });
+  const either: JsonObject[] = [];
+  if (typeof states === "number" && states !== 0) either.push({ states: [states] });
+  if (typeof results === "number" && results !== 0) either.push({ results: [results] });
+  if (either.length > 0) conditions.push({ or: either });
+  if (typeof name === "string") conditions.push({ name: [name] });
+  if (typeof queue === "string") conditions.push({ queue: [queue] });
+  return { and: conditions };
 }
 
 /** Reads a request for one job. Throws EPROTO, EINVAL. */

@@ -139,7 +139,7 @@ class JobListService implements RunningModule {
     }
     if (!request.isStreaming) return { jobs };
     // Clients learn from the first answer that more follow.
-    request.respond({ jobs: jobs.slice(0, 1), version: 1 });
+    if (jobs.length > 0) request.respond({ jobs: jobs.slice(0, 1), version: 1 });
     for (let at = 1; at < jobs.length; at += STREAM_BATCH) request.respond({ jobs: jobs.slice(at, at + STREAM_BATCH) });
     request.end();
     return undefined;

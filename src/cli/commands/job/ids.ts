@@ -4,9 +4,10 @@ import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError } from "../../../base/errors.ts";
 import { stringifyJson, type Integer } from "../../../base/json.ts";
 import { FLUID_FORMS, formatFluid, tryParseFluid, type FluidForm } from "../../../formats/fluid.ts";
+import { parseJobStates } from "../../../formats/job-states.ts";
 import { systemError } from "../../../host/errors.ts";
-import { JOB_FLAG_NAMES, URGENCY_DEFAULT } from "../../../sdk/job-protocol.ts";
-import { listJobs, submitJob } from "../../../sdk/jobs.ts";
+import { JOB_FLAG_NAMES, JobState, URGENCY_DEFAULT } from "../../../sdk/job-protocol.ts";
+import { jobInfo, listJobs, submitJob } from "../../../sdk/jobs.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { jobIdText } from "../../jobs/client.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../../jobs/selection.ts";
@@ -68,6 +69,37 @@ export async function list(context: CommandContext): Promise<number> {
   const handle = await context.open();
   for await (const job of listJobs(handle, { constraint, maxEntries: options.integer("count") ?? 0 }))
     context.out(`${stringifyJson(job)}\n`);
+  return 0;
+}
+
+export async function listInactive(context: CommandContext): Promise<number> {
+  const { options } = context;
+  const since = Number(options.text("since") ?? "0");
+  if (Number.isNaN(since)) throw new FluxError("EINVAL", `'${options.text("since")}' is no timestamp`);
+  if (since < 0) throw new FluxError("EINVAL", "since < 0.0 not allowed");
+  const handle = await context.open();
+  const constraint = { states: [JobState.Inactive] };
+  const maxEntries = options.integer("count") ?? 0;
+  for await (const job of listJobs(handle, { constraint, since, maxEntries })) context.out(`${stringifyJson(job)}\n`);
+  return 0;
+}
+
+export async function listIds(context: CommandContext): Promise<number> {
+  const { options, operands } = context;
+  if (operands.length === 0) context.failUsage();
+  const wanted = options.text("wait-state");
+  const state = wanted === null ? 0 : parseJobStates(wanted);
+  if (state === null || (state & (state - 1)) !== 0) throw new FluxError("EINVAL", "invalid job state specified");
+  const ids = operands.map((text) => {
+    const value = tryParseFluid(text);
+    if (value === null) throw new FluxError("EINVAL", `error parsing jobid: "${text}"`);
+    return value;
+  });
+  const handle = await context.open();
+  const jobs = ids.map((job) => jobInfo(handle, job, { state }));
+  // All are asked for at once; one that is not there is told after those before it.
+  await Promise.allSettled(jobs);
+  for (const job of jobs) context.out(`${stringifyJson(await job)}\n`);
   return 0;
 }
 

@@ -6,6 +6,7 @@ import { inputPlugin } from "./plugins/input.ts";
 import { limitsPlugin } from "./plugins/limits.ts";
 import { outputPlugin } from "./plugins/output.ts";
 import { pmiPlugin } from "./plugins/pmi.ts";
+import { ptyPlugin } from "./plugins/pty.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
 import type { PluginFactory } from "./plugin.ts";
 
@@ -15,6 +16,7 @@ export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   gpuAffinityPlugin,
   limitsPlugin,
   pmiPlugin,
+  ptyPlugin,
   outputPlugin,
   inputPlugin,
   exitPolicyPlugin,

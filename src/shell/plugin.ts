@@ -71,6 +71,8 @@ export interface ShellContext {
 export interface RunningTask {
   readonly plan: TaskPlan;
   readonly pid: number;
+  /** Its standard streams are a terminal: all it prints is "stdout". */
+  readonly isTerminal: boolean;
   /** Writes to "stdin" or a channel. */
   write(stream: string, chunk: Uint8Array): boolean;
   drained(stream: string): Promise<void>;

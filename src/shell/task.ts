@@ -11,12 +11,14 @@ export interface TaskListener {
 
 export class Task implements RunningTask {
   readonly plan: TaskPlan;
+  readonly isTerminal: boolean;
   readonly #child: ChildProcess;
   readonly #ownGroup: boolean;
 
   /** Starts the program. Throws FluxError with the errno of what failed and a sentence that names the program. */
   constructor(plan: TaskPlan, launch: TaskLaunch, exec: Exec, listener: TaskListener) {
     this.plan = plan;
+    this.isTerminal = launch.pty !== null;
     this.#ownGroup = launch.ownGroup || launch.pty !== null;
     const { argv, env, cwd, stdin, cpus, rlimits, channels, ownGroup, pty } = launch;
     try {

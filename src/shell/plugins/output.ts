@@ -111,7 +111,10 @@ class OutputPlugin implements ShellPlugin {
     const target = this.#targets[stream];
     const data = target.isLineBuffered ? this.#lines(task.plan.rank, stream, chunk) : chunk;
     if (data !== null) this.#emit(task.plan, stream, data);
-    if (chunk === null && target.path === null) this.#keep(task.plan.rank, stream, null);
+    if (chunk !== null) return true;
+    if (target.path === null) this.#keep(task.plan.rank, stream, null);
+    // A terminal has one stream; the log has the ends of both.
+    if (task.isTerminal && stream === "stdout") return this.output(task, "stderr", null);
     return true;
   }
 

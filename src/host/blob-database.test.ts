@@ -99,6 +99,21 @@ test("checkpoints: newest first, and only as many as are kept", () => {
   emptied.close();
 });
 
+test("the checkpoint of a database of before there were several is taken over, once", () => {
+  const path = at("old");
+  const old = new DatabaseSync(path);
+  old.exec("CREATE TABLE checkpt(key TEXT, value TEXT)");
+  old.exec("INSERT INTO checkpt VALUES ('other', 'no'), ('kvs-primary', 'yes')");
+  old.close();
+  const first = openBlobDatabase(path);
+  assert.deepEqual(first.checkpoints(), ["yes"]);
+  first.putCheckpoint("newer", 5);
+  first.close();
+  const second = openBlobDatabase(path);
+  assert.deepEqual(second.checkpoints(), ["newer", "yes"]);
+  second.close();
+});
+
 test("removed blobs give their space back, a bounded amount at a time", () => {
   const database = openBlobDatabase(at("shrink"));
   const blobs = Array.from({ length: 200 }, (_, seed) => blob(noise(20_000, seed)));

@@ -26,6 +26,13 @@ CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB,
 CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT);
 `;
 
+/** The table of checkpoints before there were several: one for each name, the one of the KVS under this one. */
+const OLD_CHECKPOINTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checkpt'";
+const TAKE_OLD_CHECKPOINT = `
+INSERT INTO checkpt_v2(value) SELECT value FROM checkpt
+WHERE key = 'kvs-primary' AND NOT EXISTS (SELECT 1 FROM checkpt_v2);
+`;
+
 /** Primary result codes of SQLite that have an errno of their own. */
 const ERRNO_OF_RESULT: Readonly<Record<number, ErrnoName>> = {
   3: "EPERM",
@@ -243,6 +250,7 @@ export function blobDatabaseOn(
     connection.exec(`PRAGMA synchronous=${synchronous}`);
     connection.exec(`PRAGMA journal_size_limit=${JOURNAL_LIMIT_BYTES}`);
     connection.exec(SCHEMA);
+    if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
     return new SqliteBlobDatabase(path, connection);
   } catch (error) {
     connection.close();

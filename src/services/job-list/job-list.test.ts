@@ -5,6 +5,8 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 import { compileConstraint } from "./constraint.ts";
+import { parseList } from "./protocol.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
 import { JobList } from "./core.ts";
 import { ALL_ATTRIBUTES, describe as describeJob, type JobRecord } from "./record.ts";
 
@@ -193,4 +195,22 @@ describe("constraints", () => {
         (error) =>
           error instanceof FluxError && error.message === `invalid payload: constraint object invalid: ${text}`,
       ));
+});
+
+test("a listing may select by members of its own instead of a constraint", () => {
+  const list = new JobList();
+  take(list, 1, { userid: 1, until: "run" });
+  take(list, 2, { userid: 2, status: 256 });
+  take(list, 3, { userid: 1 });
+  const select = (members: JsonObject): number[] => {
+    const request = { json: { max_entries: 0, attrs: [], ...members } } as unknown as IncomingRequest;
+    const { matches } = parseList(request);
+    return [...list.ordered(0)].filter(matches).map(({ id }) => Number(id));
+  };
+  assert.deepEqual(select({}).toSorted(), [1, 2, 3]);
+  assert.deepEqual(select({ userid: 1 }).toSorted(), [1, 3]);
+  assert.deepEqual(select({ userid: 1, states: 64 }), [3]);
+  assert.deepEqual(select({ states: 16, results: 2 }).toSorted(), [1, 2]);
+  assert.deepEqual(select({ queue: "nosuch" }), []);
+  assert.deepEqual(select({ name: "nosuch" }), []);
 });

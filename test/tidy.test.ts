@@ -51,13 +51,13 @@ function faultOfLine(line: string, isTest: boolean, isPure: boolean): string | n
   return null;
 }
 
-/** A function is judged by its indentation: from its first line to the closing brace in the same column. */
+/** A function is judged by its indentation: from its first line to the next closing brace in the same column. */
 function longFunctions(lines: readonly string[]): string[] {
   const faults: string[] = [];
   lines.forEach((line, start) => {
     const opening = /^( *)(?:export )?(?:async )?(?:function\*? \w+|#?\w+\(.*\).*) ?.*\{$/.exec(line);
     if (opening === null || /^\s*(?:if|for|while|switch|return|class|\}|else|test|describe)\b/.test(line)) return;
-    const end = lines.indexOf(`${opening[1]}}`, start);
+    const end = lines.findIndex((other, at) => at > start && other.startsWith(`${opening[1]}}`));
     if (end - start > FUNCTION_LINES_MAX)
       faults.push(`line ${start + 1}: a function of ${end - start} lines: take parts out`);
   });
@@ -88,6 +88,8 @@ test("each rule catches what it is for", () => {
       /take parts out/,
     ],
   ];
+  const methodOfObject = `const x = {\n  async start(context) {\n    g();\n  },\n};\n${"g();\n".repeat(FUNCTION_LINES_MAX)}`;
+  assert.deepEqual(faultsOf({ path: "src/base/x.ts", text: header + methodOfObject }), []);
   for (const [path, text, expected] of cases) assert.match(faultsOf({ path, text }).join("\n"), expected, text);
   assert.deepEqual(faultsOf({ path: "src/host/x.ts", text: `${header}import fs from "node:fs";\n` }), []);
 });

@@ -77,6 +77,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   startlog: { file: "startlog" },
   submit: { file: "submit", summary: "submit a job to a Flux instance" },
   update: { file: "update", summary: "update active jobs" },
+  uri: { file: "uri" },
   uptime: { file: "uptime", summary: "Tell how long Flux has been up and running" },
   version: { file: "version", summary: "Display flux version information" },
   watch: { file: "watch", summary: "monitor one or more Flux jobs" },

@@ -1,6 +1,7 @@
 /** `flux shutdown`: ends an instance and shows its log meanwhile (flux-shutdown(1)). */
 import { errorText, FluxError } from "../../base/errors.ts";
 import { formatForStderr, parseLogRecord } from "../../broker/log-record.ts";
+import { localForm, resolveTarget } from "../target.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
 const LEVEL_WARNING = 4;
@@ -28,7 +29,12 @@ export const command: Command = defineCommand({
   operands: [{ name: "TARGET", arity: "?" }],
   run: async (context) => {
     const { options, operands } = context;
-    const handle = await context.open(operands[0]);
+    const [target] = operands;
+    const uri =
+      target === undefined
+        ? undefined
+        : localForm(await resolveTarget(context, target).catch((error: unknown) => context.fail(errorText(error))));
+    const handle = await context.open(uri);
     const level = options.has("quiet") ? LEVEL_WARNING : options.has("verbose") ? LEVEL_DEBUG : LEVEL_INFO;
     if (options.has("background")) {
       await handle

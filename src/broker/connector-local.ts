@@ -10,7 +10,8 @@ import { Errno, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Listener, Net, PeerCredentials } from "../base/ports.ts";
 import { encodeFrame, FrameReader } from "../protocol/codec.ts";
 import { errorResponseTo, expectsResponse, MessageType, Role, type Message } from "../protocol/message.ts";
-import type { Credentials, Port, Router } from "./router.ts";
+import type { Credentials, Port } from "./port.ts";
+import type { Router } from "./router.ts";
 
 /** A client with this much unread is not read from. */
 const PAUSE_BYTES = 4 * 1024 * 1024;

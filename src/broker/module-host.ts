@@ -11,7 +11,8 @@ import { Role } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import type { LogLevel, ModuleContext, ModuleDefinition, RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
-import type { Port, Router } from "./router.ts";
+import type { Port } from "./port.ts";
+import type { Router } from "./router.ts";
 
 /** What modules need of the broker that hosts them. */
 export interface ModuleSurroundings {

@@ -6,7 +6,8 @@ import { Handle } from "../sdk/handle.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import { ANY_USER, Server, type Methods } from "../sdk/service.ts";
-import { Router, type Credentials, type Peer, type Port } from "./router.ts";
+import type { Credentials, Port } from "./port.ts";
+import { Router, type Peer } from "./router.ts";
 
 const OWNER: Credentials = { userid: 1000, rolemask: Role.Owner | Role.Local };
 const GUEST: Credentials = { userid: 2000, rolemask: Role.User | Role.Local };

@@ -14,11 +14,9 @@
 import { FluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import {
-  disconnectTopic,
   errorResponseTo,
   expectsResponse,
   hasFlag,
-  MATCHTAG_NONE,
   MessageFlag,
   MessageType,
   NODEID_ANY,
@@ -30,27 +28,13 @@ import {
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/message.ts";
-import { noMessages, type MessageCounts } from "../sdk/service.ts";
-import type { MessageChannel } from "../sdk/channel.ts";
-import { Subscriptions } from "./subscriptions.ts";
+import { remember, settle, type Outstanding } from "./outstanding.ts";
+import { Port, rememberCall, speakerOf, type Credentials } from "./port.ts";
 
 const NO_ROUTE: readonly string[] = [];
 
 /** Messages delivered in one go before input from outside gets its turn. */
 const PUMP_BATCH_MAX = 1000;
-
-const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
-  [MessageType.Request]: "request",
-  [MessageType.Response]: "response",
-  [MessageType.Event]: "event",
-  [MessageType.Control]: "control",
-};
-
-/** Who a port's messages speak for. */
-export interface Credentials {
-  readonly userid: number;
-  readonly rolemask: number;
-}
 
 /** A link to a neighbour in the tree. */
 export interface Peer {
@@ -75,47 +59,6 @@ export interface RouterOptions {
   /** Runs a callback when this turn's input has been handled. */
   defer(callback: () => void): void;
 }
-
-/** A local party: a service, or a client connection. */
-export class Port implements MessageChannel {
-  readonly uuid: string;
-  readonly credentials: Credentials;
-  readonly subscriptions: Subscriptions = new Subscriptions();
-  readonly services: Set<string> = new Set();
-  /** One disconnect notice per service that was called. */
-  readonly called: Map<string, RequestMessage> = new Map();
-  /** Topics whose service is in `called`, without a rank: the quick way to know it. */
-  readonly calledTopics: Set<string> = new Set();
-  readonly #router: Router;
-  readonly tx: MessageCounts = noMessages();
-  readonly rx: MessageCounts = noMessages();
-  receive: ((message: Message) => void) | null = null;
-  closed: ((error: Error | null) => void) | null = null;
-
-  constructor(router: Router, uuid: string, credentials: Credentials) {
-    this.#router = router;
-    this.uuid = uuid;
-    this.credentials = credentials;
-  }
-
-  start(receive: (message: Message) => void, closed: (error: Error | null) => void): void {
-    this.receive = (message) => {
-      this.rx[COUNTED[message.type]]++;
-      receive(message);
-    };
-    this.closed = closed;
-  }
-  send(message: Message): void {
-    this.tx[COUNTED[message.type]]++;
-    this.#router.sendFrom(this, message);
-  }
-  close(): void {
-    this.#router.detach(this);
-  }
-}
-
-/** Requests that went to a peer and are not answered: by sender, by matchtag. */
-type Outstanding = Map<string, Map<number, RequestMessage>>;
 
 export class Router {
   readonly rank: number;
@@ -391,58 +334,4 @@ function stringOf(body: JsonObject, key: string): string {
   const value = body[key];
   if (typeof value !== "string") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
   return value;
-}
-
-/** Who a message speaks for: an owner's may name another user, a guest's always speaks for the guest. */
-function speakerOf({ credentials }: Port, message: RequestMessage | EventMessage): Credentials {
-  if ((credentials.rolemask & Role.Owner) === 0) return credentials;
-  if (message.userid === USERID_UNKNOWN && message.rolemask === Role.None) return credentials;
-  return {
-    userid: message.userid === USERID_UNKNOWN ? credentials.userid : message.userid,
-    rolemask: message.rolemask === Role.None ? credentials.rolemask : message.rolemask,
-  };
-}
-
-function rememberCall(port: Port, request: RequestMessage): void {
-  const isPlain = request.nodeid === NODEID_ANY && !hasFlag(request, MessageFlag.Upstream);
-  if (isPlain && port.calledTopics.has(request.topic)) return;
-  if (isPlain) port.calledTopics.add(request.topic);
-  const topic = disconnectTopic(request.topic);
-  const key = `${topic} ${request.nodeid} ${request.flags & MessageFlag.Upstream}`;
-  if (port.called.has(key)) return;
-  const flags = (request.flags & MessageFlag.Upstream) | MessageFlag.NoResponse;
-  port.called.set(key, { ...request, topic, flags, payload: null, matchtag: MATCHTAG_NONE });
-}
-
-function senderOf(message: { readonly route: readonly string[] }): string {
-  return message.route.at(-1) ?? "";
-}
-
-function remember(outstanding: Outstanding, request: RequestMessage): void {
-  const sender = senderOf(request);
-  if (!expectsResponse(request)) {
-    // The sender is gone: its open streams will never be answered.
-    if (request.topic.endsWith("disconnect")) forget(outstanding, sender, request.topic);
-    return;
-  }
-  if (request.matchtag === MATCHTAG_NONE) return;
-  let requests = outstanding.get(sender);
-  if (requests === undefined) outstanding.set(sender, (requests = new Map()));
-  requests.set(request.matchtag, request);
-}
-
-function settle(outstanding: Outstanding, response: ResponseMessage): void {
-  if (hasFlag(response, MessageFlag.Streaming) && response.errnum === 0) return;
-  const sender = senderOf(response);
-  const requests = outstanding.get(sender);
-  if (requests === undefined) return;
-  requests.delete(response.matchtag);
-  if (requests.size === 0) outstanding.delete(sender);
-}
-
-function forget(outstanding: Outstanding, sender: string, topic: string): void {
-  const requests = outstanding.get(sender);
-  if (requests === undefined) return;
-  for (const [matchtag, request] of requests) if (disconnectTopic(request.topic) === topic) requests.delete(matchtag);
-  if (requests.size === 0) outstanding.delete(sender);
 }

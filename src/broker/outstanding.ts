@@ -1,0 +1,50 @@
+/**
+ * Requests that went over a link and are not answered, by sender and matchtag: whom to tell when the link breaks.
+ */
+import {
+  disconnectTopic,
+  expectsResponse,
+  hasFlag,
+  MATCHTAG_NONE,
+  MessageFlag,
+  type RequestMessage,
+  type ResponseMessage,
+} from "../protocol/message.ts";
+
+/** By sender, by matchtag. */
+export type Outstanding = Map<string, Map<number, RequestMessage>>;
+
+function senderOf(message: { readonly route: readonly string[] }): string {
+  return message.route.at(-1) ?? "";
+}
+
+/** Notes a request that is sent on. */
+export function remember(outstanding: Outstanding, request: RequestMessage): void {
+  const sender = senderOf(request);
+  if (!expectsResponse(request)) {
+    // The sender is gone: its open streams will never be answered.
+    if (request.topic.endsWith("disconnect")) forget(outstanding, sender, request.topic);
+    return;
+  }
+  if (request.matchtag === MATCHTAG_NONE) return;
+  let requests = outstanding.get(sender);
+  if (requests === undefined) outstanding.set(sender, (requests = new Map()));
+  requests.set(request.matchtag, request);
+}
+
+/** Takes note of an answer. */
+export function settle(outstanding: Outstanding, response: ResponseMessage): void {
+  if (hasFlag(response, MessageFlag.Streaming) && response.errnum === 0) return;
+  const sender = senderOf(response);
+  const requests = outstanding.get(sender);
+  if (requests === undefined) return;
+  requests.delete(response.matchtag);
+  if (requests.size === 0) outstanding.delete(sender);
+}
+
+function forget(outstanding: Outstanding, sender: string, topic: string): void {
+  const requests = outstanding.get(sender);
+  if (requests === undefined) return;
+  for (const [matchtag, request] of requests) if (disconnectTopic(request.topic) === topic) requests.delete(matchtag);
+  if (requests.size === 0) outstanding.delete(sender);
+}

@@ -42,5 +42,8 @@ export interface AcquireResponse {
 /** A job that holds resources already (`job-manager.sched-hello`). */
 export interface HelloResponse {
   readonly id: Integer;
+  readonly priority: number;
+  readonly userid: number;
+  readonly t_submit: number;
   readonly free?: string;
 }

@@ -8,7 +8,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { fluidKvsPath } from "../../formats/fluid.ts";
+import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -36,6 +36,8 @@ const DEFAULT_LIMIT = 8;
 const REASON_DELAY_MS = 10;
 /** Debug flag: every waiting job is told why it waits and how many are ahead of it, not only the first. */
 const EXPLAIN_ALL = 2;
+/** Debug flag: every request is denied. */
+const FAIL_ALLOC = 1;
 
 export const schedSimpleModule: ModuleDefinition = {
   name: "sched-simple",
@@ -128,6 +130,9 @@ class Scheduler implements RunningModule {
       const freed = Idset.parse(hello.free ?? "");
       const shares = sharesOf(ResourceSet.parseText(text).removeRanks(freed));
       this.#core.pool.restore(hello.id, shares);
+      const { id, priority, userid, t_submit } = hello;
+      const details = `priority=${priority} userid=${userid} t_submit=${t_submit}`;
+      this.#context.log(LogLevel.debug, `hello: id=${formatFluid(id, "f58")} ${details}`);
     }
   }
 
@@ -182,6 +187,7 @@ class Scheduler implements RunningModule {
       const priority = requireInteger(request.json, "priority");
       const userid = requireInteger(request.json, "userid");
       const submitTime = Number(request.json["t_submit"] ?? 0);
+      if (this.#hasFlag(FAIL_ALLOC)) throw new FluxError("EINVAL", "DEBUG_FAIL_ALLOC");
       const job = this.#core.check(requireObject(request.json, "jobspec"));
       this.#requests.set(id, request);
       this.#core.queue.add({ id, userid, priority, submitTime, request: job });
@@ -270,7 +276,11 @@ class Scheduler implements RunningModule {
   }
 
   get #explainsAll(): boolean {
-    return ((this.#context.server.debugFlags.get(this.#context.name) ?? 0) & EXPLAIN_ALL) !== 0;
+    return this.#hasFlag(EXPLAIN_ALL);
+  }
+
+  #hasFlag(flag: number): boolean {
+    return ((this.#context.server.debugFlags.get(this.#context.name) ?? 0) & flag) !== 0;
   }
 
   /** Tells why jobs wait. Where jobs come and go quickly, their turn comes before anybody could read it. */

@@ -1,17 +1,20 @@
 /** The plugins that every shell has, in the order in which they are called. */
 import { cpuAffinityPlugin, gpuAffinityPlugin } from "./plugins/affinity.ts";
 import { environmentPlugin } from "./plugins/environment.ts";
+import { filesPlugin } from "./plugins/files.ts";
 import { exitPolicyPlugin } from "./plugins/exit-policy.ts";
 import { inputPlugin } from "./plugins/input.ts";
 import { limitsPlugin } from "./plugins/limits.ts";
 import { outputPlugin } from "./plugins/output.ts";
 import { pmiPlugin } from "./plugins/pmi.ts";
+import { proctablePlugin } from "./plugins/proctable.ts";
 import { ptyPlugin } from "./plugins/pty.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
 import type { PluginFactory } from "./plugin.ts";
 
 export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   environmentPlugin,
+  filesPlugin,
   cpuAffinityPlugin,
   gpuAffinityPlugin,
   limitsPlugin,
@@ -21,4 +24,5 @@ export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   inputPlugin,
   exitPolicyPlugin,
   warningSignalPlugin,
+  proctablePlugin,
 ];

@@ -366,3 +366,28 @@ test("a job canceled while its shells still gather ends as if its tasks had got 
   });
   assert.equal(statusOf(log), (128 + SIGNALS["SIGTERM"]!) << 8);
 });
+
+test("the files of a jobspec are in the job's directory when its tasks start", async () => {
+  const seen = await simulate(
+    2,
+    async ({ handle }) => {
+      const files = {
+        "conf/a.json": { mode: 0o100600, data: { answer: 42 } },
+        script: { mode: 0o100700, data: "run", encoding: "utf-8" },
+      };
+      const id = await run(handle, ["show-files"], { nodes: 2, system: { files } as JsonObject });
+      const log = await ended(handle, id);
+      return { status: statusOf(log), text: await output(handle, id) };
+    },
+    (world) =>
+      world.install("show-files", (process) => {
+        const { disk } = world.portsOf(process);
+        const directory = process.env["FLUX_JOB_TMPDIR"]!;
+        const read = (name: string): string => utf8Decode(disk.readFile(`${directory}/${name}`));
+        process.output("stdout", new TextEncoder().encode(`${read("script")} ${read("conf/a.json").trim()}\n`));
+        process.exit(0);
+      }),
+  );
+  assert.equal(seen.status, 0);
+  assert.deepEqual(Object.values(seen.text), ['run {"answer":42}\n', 'run {"answer":42}\n']);
+});

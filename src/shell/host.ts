@@ -154,6 +154,7 @@ class ShellHost {
       exchange: passOn,
       write: passOn,
       stdin: passOn,
+      processes: passOn,
       disconnect: { roles: ANYONE, handler: (request) => void this.#watchers.takeDisconnected(request) },
       "stats-get": { roles: ANY_USER, handler: () => ({ jobs: [...this.#shells.keys()] }) },
     };

@@ -4,13 +4,21 @@
  */
 import type { TimerHandle } from "../../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
-import type { PluginFactory } from "../plugin.ts";
+import type { ShellOptions } from "../options.ts";
+import type { TaskPlan } from "../plan.ts";
+import { ShellLogLevel, type PluginFactory } from "../plugin.ts";
 
 const EXIT_TIMEOUT_SECONDS = 30;
 
 export const exitPolicyPlugin: PluginFactory = (shell) => {
   const { options, tasks } = shell.plan;
   const seconds = options.seconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
+  const about = (task: TaskPlan): string =>
+    `${shell.plan.command[0] ?? ""}: task rank ${task.rank} on host ${shell.plan.host}`;
+  const fail = (note: string): void => {
+    shell.log(ShellLogLevel.fatal, note, "task-exit");
+    shell.exception(0, "exec", note);
+  };
   let isFirst = true;
   let timer: TimerHandle | null = null;
   return {
@@ -19,14 +27,12 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
       if (!isFirst) return;
       isFirst = false;
       if (options.isOn("exit-on-error") && status !== 0)
-        shell.exception(0, "exec", `task ${task.rank}: ${ending(status)} and exit-on-error is set`);
+        fail(
+          `${about(task)} ${isSignaled(status) ? "was signaled" : "failed"} (${ending(status)}) and exit-on-error is set`,
+        );
       else if (tasks.length > 1 && seconds < Infinity)
         timer = shell.clock.after(seconds * 1000, () =>
-          shell.exception(
-            0,
-            "exec",
-            `task ${task.rank} exited and exit-timeout=${String(options.value("exit-timeout") ?? "30s")} has expired`,
-          ),
+          fail(`${about(task)} exited (${ending(status)}) and exit-timeout=${timeoutText(options)} has expired`),
         );
     },
     finish: () => timer?.cancel(),
@@ -34,7 +40,14 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
   };
 };
 
+function timeoutText(options: ShellOptions): string {
+  const value = options.value("exit-timeout") ?? EXIT_TIMEOUT_SECONDS;
+  return typeof value === "number" ? `${value}s` : String(value);
+}
+
+const isSignaled = (status: number): boolean => signalOfStatus(status) !== 0;
+
 function ending(status: number): string {
   const signum = signalOfStatus(status);
-  return signum === 0 ? `exited with exit code ${exitCodeOfStatus(status)}` : signalSentence(signum);
+  return signum === 0 ? `Exit ${exitCodeOfStatus(status)}` : signalSentence(signum);
 }

@@ -4,16 +4,17 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { FluxError, isFluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { isJsonObject, type Integer, type JsonObject } from "../base/json.ts";
 import { tryParseFluid } from "../formats/fluid.ts";
 import { STATES_RUNNING } from "../formats/job-states.ts";
 import type { Handle } from "../sdk/handle.ts";
+import { watchEventlog } from "./jobs/client.ts";
 import type { CommandContext } from "./framework/command.ts";
 
-/** Resolves a word to a `local://` or `ssh://` URI. Throws FluxError ENOENT, EINVAL with a sentence. */
-export async function resolveTarget(context: CommandContext, word: string): Promise<string> {
+/** Resolves a word to a `local://` or `ssh://` URI; `isPatient` waits for jobs to announce theirs. Throws FluxError ENOENT, EINVAL with a sentence. */
+export async function resolveTarget(context: CommandContext, word: string, isPatient = false): Promise<string> {
   const [target, query] = word.split("?", 2) as [string, string | undefined];
-  const uri = await nativeUri(context, target);
+  const uri = await nativeUri(context, target, isPatient);
   const wantsLocal =
     query === "local" || (query !== "remote" && context.host.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined);
   if (wantsLocal) return localForm(uri);
@@ -29,7 +30,7 @@ function remoteForm(uri: string, hostname: string): string {
   return uri.replace(/^local:\/\//, `ssh://${hostname}`);
 }
 
-async function nativeUri(context: CommandContext, target: string): Promise<string> {
+async function nativeUri(context: CommandContext, target: string, isPatient: boolean): Promise<string> {
   if (/^(local|ssh):\/\//.test(target)) return target;
   const [scheme, rest] = /^[a-z]+:/.test(target) ? (target.split(/:(.*)/s, 2) as [string, string]) : ["jobid", target];
   if (scheme === "pid") return uriOfProcess(rest);
@@ -44,7 +45,7 @@ async function nativeUri(context: CommandContext, target: string): Promise<strin
     while ((await attribute(handle, "instance-level")) !== "0") await enter(await attribute(handle, "parent-uri"));
   for (const step of rest.split("/")) {
     if (step === "" || step === ".") continue;
-    if (step !== "..") await enter(await uriOfJob(handle, step));
+    if (step !== "..") await enter(await uriOfJob(handle, step, isPatient));
     else if ((await attribute(handle, "instance-level")) !== "0") await enter(await attribute(handle, "parent-uri"));
   }
   return uri;
@@ -54,7 +55,7 @@ async function attribute(handle: Handle, name: string): Promise<string> {
   return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
 }
 
-async function uriOfJob(handle: Handle, word: string): Promise<string> {
+async function uriOfJob(handle: Handle, word: string, isPatient: boolean): Promise<string> {
   const id = tryParseFluid(word);
   if (id === null) throw new FluxError("EINVAL", `failed to resolve '${word}': not a URI and not a job id`);
   const { job } = await handle
@@ -63,11 +64,27 @@ async function uriOfJob(handle: Handle, word: string): Promise<string> {
       if (isFluxError(error, "ENOENT")) throw new FluxError("ENOENT", `jobid ${word} not found`);
       throw error;
     });
+  if (isPatient) return announcedUri(handle, id, word);
   if ((Number(job["state"]) & STATES_RUNNING) === 0) throw new FluxError("EINVAL", `jobid ${word} is not running`);
   const annotations = isJsonObject(job["annotations"]) ? job["annotations"] : {};
   const user = isJsonObject(annotations["user"]) ? annotations["user"] : {};
   if (typeof user["uri"] !== "string") throw new FluxError("ENOENT", `URI not found for job ${word}`);
   return user["uri"];
+}
+
+/** Follows the job's events until it announces its URI, or ends without. */
+async function announcedUri(handle: Handle, id: Integer, word: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const stream = watchEventlog(handle, id, "eventlog", {
+      event: ({ name, context }) => {
+        const uri = name === "memo" ? context?.["uri"] : undefined;
+        if (typeof uri !== "string") return;
+        stream.cancel();
+        resolve(uri);
+      },
+      end: (error) => reject(error ?? new FluxError("ENOENT", `URI not found for job ${word}`)),
+    });
+  });
 }
 
 /** A broker's own FLUX_URI is that of its parent: then its children are asked. */

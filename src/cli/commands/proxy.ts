@@ -74,12 +74,20 @@ async function runChild(
   const shell = host.env["SHELL"] ?? "/bin/sh";
   const argv = words.length === 0 ? [shell] : words.length === 1 ? [shell, "-c", words[0]!] : words;
   const env = { ...host.env, FLUX_URI: uri };
+  let isEnded = false;
   return new Promise((resolve) => {
     const child = exec.spawn(
       { argv, env, cwd: host.cwd, stdin: "inherit", stdout: "inherit", stderr: "inherit", newProcessGroup: false },
-      { output: () => {}, exit: (status) => resolve(exitCodeOfStatus(status)) },
+      {
+        output: () => {},
+        exit: (status) => {
+          isEnded = true;
+          resolve(exitCodeOfStatus(status));
+        },
+      },
     );
     whenLost(() => {
+      if (isEnded) return;
       context.complain(`Lost connection to Flux${context.options.has("nohup") ? "" : ": Sending SIGHUP to child"}`);
       if (context.options.has("nohup")) return;
       child.kill(SIGNALS["SIGHUP"]!);

@@ -157,6 +157,23 @@ export class JobRunner {
     this.#world.batch.append(this.#eventlogKey, encodeEvent(event), EVENTLOG_DELAY_MS);
   }
 
+  /** What `flux module stats job-exec` tells of a job. */
+  get report(): JsonObject {
+    const { phase, runningRanks, ranks } = this.job;
+    const { killTimeout } = this.#world.settings;
+    return {
+      phase,
+      total_shells: ranks.length,
+      active_shells: runningRanks.length,
+      active_ranks: Idset.from(runningRanks).toString(),
+      expiration: this.#resources.expiration,
+      kill_count: 0,
+      kill_shell_count: 0,
+      kill_timeout: killTimeout,
+      ...this.#termination?.report,
+    };
+  }
+
   /** The last responses; what the job has written goes before. Called by the world, for all jobs that end in a turn. */
   respondFinish(): void {
     const { id } = this.job;

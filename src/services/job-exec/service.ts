@@ -6,6 +6,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
+import { formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
@@ -46,7 +47,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   constructor(context: ModuleContext) {
     this.context = context;
-    this.settings = execSettings(context.config());
+    this.settings = execSettings(context.config(), context.args);
     this.batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -64,7 +65,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   }
 
   configure(config: JsonObject): void {
-    this.settings = execSettings(config);
+    this.settings = execSettings(config, this.context.args);
   }
 
   stop(): void {
@@ -211,10 +212,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   #stats(): JsonObject {
     const jobs = Object.fromEntries(
-      [...this.#runners.values()].map(({ job }) => [
-        String(job.id),
-        { phase: job.phase, shells: job.runningRanks.length },
-      ]),
+      [...this.#runners.values()].map((runner) => [formatFluid(runner.job.id, "f58"), runner.report]),
     );
     return { ...settingsReport(this.settings), jobs };
   }

@@ -19,9 +19,9 @@ export interface ExecSettings {
   readonly shellExitTimeout: number | null;
 }
 
-/** Throws FluxError EINVAL with the key that is wrong. */
-export function execSettings(config: JsonObject): ExecSettings {
-  const exec = isJsonObject(config["exec"]) ? config["exec"] : {};
+/** Module arguments (`kill-timeout=1s`) come before the configuration. Throws FluxError EINVAL with the key that is wrong. */
+export function execSettings(config: JsonObject, args: readonly string[] = []): ExecSettings {
+  const exec = { ...(isJsonObject(config["exec"]) ? config["exec"] : {}), ...tableOf(args) };
   const maxKillTimeout = exec["max-kill-timeout"];
   const shellExit = exec["shell-exit-timeout"];
   return {
@@ -33,6 +33,16 @@ export function execSettings(config: JsonObject): ExecSettings {
     barrierTimeout: seconds(exec, "barrier-timeout", 1800),
     shellExitTimeout: shellExit === "none" ? null : seconds(exec, "shell-exit-timeout", 30),
   };
+}
+
+function tableOf(args: readonly string[]): JsonObject {
+  return Object.fromEntries(
+    args.map((arg) => {
+      const [, key, value] = /^([^=]+)=(.*)$/.exec(arg) ?? [];
+      if (key === undefined || value === undefined) throw new FluxError("EINVAL", `invalid option '${arg}'`);
+      return [key, key === "max-kill-count" ? Number(value) : value];
+    }),
+  );
 }
 
 /** The settings as `flux module stats job-exec` shows them. */
@@ -67,6 +77,8 @@ function seconds(exec: JsonObject, key: string, fallback: number): number {
   if (value === undefined) return fallback;
   const parsed = typeof value === "number" ? value : typeof value === "string" ? tryParseFsd(value) : null;
   if (parsed === null || parsed < 0) throw new FluxError("EINVAL", `invalid value for exec.${key}`);
+  // Signals that follow each other at once would never end.
+  if (parsed === 0 && key === "kill-timeout") throw new FluxError("EINVAL", `invalid value for exec.${key}`);
   return parsed;
 }
 

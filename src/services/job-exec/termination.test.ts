@@ -67,3 +67,11 @@ test("a wrong setting is refused by its name", () => {
   assert.throws(() => execSettings({ exec: { "term-signal": "SIGWHAT" } }), /exec\.term-signal/);
   assert.throws(() => execSettings({ exec: { "max-kill-count": 0 } }), /exec\.max-kill-count/);
 });
+
+test("module arguments override the configuration; a wait of nothing is refused", () => {
+  const config = { exec: { "kill-timeout": "9s", "term-signal": "SIGUSR1" } };
+  const settings = execSettings(config, ["kill-timeout=0.1s", "max-kill-count=20"]);
+  assert.deepEqual([settings.killTimeout, settings.maxKillCount, settings.termSignal], [0.1, 20, 10]);
+  assert.throws(() => execSettings({ exec: { "kill-timeout": "0s" } }), /exec.kill-timeout/);
+  assert.throws(() => execSettings({}, ["kill-timeout"]), /invalid option/);
+});

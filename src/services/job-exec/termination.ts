@@ -25,6 +25,7 @@ export class Termination {
   readonly #actions: TerminationActions;
   readonly #startedMs: number;
   #timer: TimerHandle | null = null;
+  #kills = 1;
   #attempts = 0;
   #wait: number;
 
@@ -36,6 +37,11 @@ export class Termination {
     this.#wait = settings.killTimeout;
     actions.kill(exceptionType === "timeout" ? SIGNALS["SIGALRM"]! : settings.termSignal);
     this.#next(settings.killTimeout);
+  }
+
+  /** How often tasks and shells were sent a signal, and seconds until the next. */
+  get report(): { kill_count: number; kill_shell_count: number; kill_timeout: number } {
+    return { kill_count: this.#kills, kill_shell_count: this.#attempts, kill_timeout: this.#wait };
   }
 
   stop(): void {
@@ -51,6 +57,7 @@ export class Termination {
     const { killTimeout, killSignal, maxKillCount, maxKillTimeout } = this.#settings;
     if (elapsed < DESTROY_AFTER * killTimeout - 0.001) {
       this.#actions.kill(killSignal);
+      this.#kills++;
       return this.#next(killTimeout);
     }
     this.#actions.destroy();

@@ -15,10 +15,12 @@ export type JobMatcher = (record: JobRecord) => boolean;
 const TARGETS_MAX = 1024;
 const RESULTS_ALL = 15;
 
-type TimeKey = "tSubmit" | "tDepend" | "tRun" | "tCleanup" | "tInactive";
+type TimeKey = "tSubmit" | "tDepend" | "tPriority" | "tSched" | "tRun" | "tCleanup" | "tInactive";
 const TIME_KEYS: Readonly<Record<string, TimeKey>> = {
   t_submit: "tSubmit",
   t_depend: "tDepend",
+  t_priority: "tPriority",
+  t_sched: "tSched",
   t_run: "tRun",
   t_cleanup: "tCleanup",
   t_inactive: "tInactive",

@@ -211,6 +211,15 @@ test("a listing may select by members of its own instead of a constraint", () =>
   assert.deepEqual(select({ userid: 1 }).toSorted(), [1, 3]);
   assert.deepEqual(select({ userid: 1, states: 64 }), [3]);
   assert.deepEqual(select({ states: 16, results: 2 }).toSorted(), [1, 2]);
+  assert.deepEqual(select({ states: 64, results: 2 }), [2]);
   assert.deepEqual(select({ queue: "nosuch" }), []);
   assert.deepEqual(select({ name: "nosuch" }), []);
+});
+
+test("constraints know all times of a job's life", () => {
+  const record = take(new JobList(), 100);
+  for (const name of ["t_submit", "t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive"]) {
+    assert.ok(compileConstraint({ [name]: [">=100"] })(record), name);
+    assert.ok(!compileConstraint({ [name]: [">200"] })(record), name);
+  }
 });

@@ -12,7 +12,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
-import { STATES_ALL } from "../../sdk/job-protocol.ts";
+import { JobState, STATES_ALL } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { compileConstraint, type JobMatcher } from "./constraint.ts";
 import { ALL_ATTRIBUTES, isAttribute, type AttributeName } from "./record.ts";
@@ -57,6 +57,7 @@ export function parseList(request: IncomingRequest): ListRequest {
     throw invalid("max_entries must be an integer");
   if (max_entries < 0) throw invalid("max_entries < 0 not allowed");
   if (since !== undefined && typeof since !== "number") throw invalid("since must be a number");
+  if (since !== undefined && since < 0) throw invalid("since < 0.0 not allowed");
   return {
     maxEntries: max_entries === 0 ? Infinity : max_entries,
     attributes: attributesOf(attrs),
@@ -70,8 +71,11 @@ function constraintOfMembers({ userid, states, results, name, queue }: JsonObjec
   const conditions: JsonObject[] = [];
   if (typeof userid === "number" && userid >= 0) conditions.push({ userid: [userid] });
   const either: JsonObject[] = [];
-  if (typeof states === "number" && states !== 0) either.push({ states: [states] });
-  if (typeof results === "number" && results !== 0) either.push({ results: [results] });
+  const hasResults = typeof results === "number" && results !== 0;
+  if (hasResults) either.push({ results: [results] });
+  // Of inactive jobs, those with one of the results.
+  const mask = typeof states === "number" ? states & (hasResults ? ~JobState.Inactive : -1) : 0;
+  if (mask !== 0) either.push({ states: [mask] });
   if (either.length > 0) conditions.push({ or: either });
   if (typeof name === "string") conditions.push({ name: [name] });
   if (typeof queue === "string") conditions.push({ queue: [queue] });

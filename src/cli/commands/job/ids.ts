@@ -76,7 +76,6 @@ export async function listInactive(context: CommandContext): Promise<number> {
   const { options } = context;
   const since = Number(options.text("since") ?? "0");
   if (Number.isNaN(since)) throw new FluxError("EINVAL", `'${options.text("since")}' is no timestamp`);
-  if (since < 0) throw new FluxError("EINVAL", "since < 0.0 not allowed");
   const handle = await context.open();
   const constraint = { states: [JobState.Inactive] };
   const maxEntries = options.integer("count") ?? 0;

@@ -47,7 +47,7 @@ class JobIngestService implements RunningModule {
     // Ids count milliseconds; those of an instance that comes back go on where it was.
     const passedMs = maxJobId === 0 ? 0 : fluidParts(maxJobId).timestampMs + 1;
     const epochMs = Math.floor(context.ports.clock.now() * 1000) - passedMs;
-    this.#generator = new FluidGenerator({ generator: context.rank % 2 ** 14, epochMs });
+    this.#generator = new FluidGenerator({ generator: generatorOf(context.rank, context.args), epochMs });
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {
@@ -150,10 +150,40 @@ class JobIngestService implements RunningModule {
   }
 }
 
+/** Arguments that say nothing to this service: it makes its batches as requests come. */
+const WITHOUT_EFFECT = /^(batch-count|buffer-size)=\d+[kKMG]?$/;
+
+/** What the module's arguments set of the table `ingest.validator`. Throws EINVAL for one that is not known. */
+function validatorOf(args: readonly string[]): JsonObject {
+  const table: Record<string, JsonValue> = {};
+  for (const arg of args) {
+    const [, name, list] = /^validator-(plugins|args)=(.*)$/.exec(arg) ?? [];
+    if (name !== undefined && list !== undefined) table[name] = list.split(",").filter((word) => word !== "");
+    else if (arg === "disable-validator") table["disable"] = true;
+    else if (!WITHOUT_EFFECT.test(arg) && !arg.startsWith(MAX_GENERATOR))
+      throw new FluxError("EINVAL", `unknown option ${arg}`);
+  }
+  return table;
+}
+
+const MAX_GENERATOR = "max-fluid-generator-id=";
+const GENERATOR_MAX = 2 ** 14 - 1;
+
+/** Ids are made on ranks up to a number that fits into them; `max-fluid-generator-id` sets a lower one. Throws EINVAL. */
+function generatorOf(rank: number, args: readonly string[]): number {
+  const text = args.find((arg) => arg.startsWith(MAX_GENERATOR))?.slice(MAX_GENERATOR.length);
+  const max = text === undefined ? GENERATOR_MAX : Number(text);
+  if (!Number.isInteger(max) || max < 0 || max > GENERATOR_MAX)
+    throw new FluxError("EINVAL", `max-fluid-generator-id must be between 0 and ${GENERATOR_MAX}`);
+  if (rank > max) throw new FluxError("EINVAL", `rank ${rank} makes no job ids: the highest that does is ${max}`);
+  return rank;
+}
+
 /** Reads the table `ingest` of a configuration, and the module's arguments. Throws EINVAL. */
 function policyOf(config: JsonObject, args: readonly string[]): IngestPolicy {
   const ingest = config["ingest"];
-  const validator = isJsonObject(ingest) && isJsonObject(ingest["validator"]) ? ingest["validator"] : {};
+  const configured = isJsonObject(ingest) && isJsonObject(ingest["validator"]) ? ingest["validator"] : {};
+  const validator: JsonObject = { ...configured, ...validatorOf(args) };
   const plugins: JsonValue = validator["plugins"] ?? ["jobspec"];
   if (!Array.isArray(plugins)) throw new FluxError("EINVAL", "ingest.validator.plugins must be an array");
   const unknown = (plugins as JsonValue[]).find((name) => name !== "jobspec" && name !== "feasibility");
@@ -162,7 +192,7 @@ function policyOf(config: JsonObject, args: readonly string[]): IngestPolicy {
   const options = Array.isArray(validator["args"]) ? (validator["args"] as JsonValue[]) : [];
   const version = options.map((option) => /^--require-version=(\d+|any)$/.exec(String(option))?.[1]).find(Boolean);
   return {
-    isValidating: validator["disable"] !== true && !args.includes("disable-validator"),
+    isValidating: validator["disable"] !== true,
     checksFeasibility: (plugins as JsonValue[]).includes("feasibility"),
     requireVersion: version === undefined ? null : version === "any" ? "any" : Number(version),
     defaults: defaultsOf(config),

@@ -1,6 +1,6 @@
 /** Instances of real processes: what is left behind, what survives, who is refused. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -101,6 +101,31 @@ test("kill -9 of rank 0: nothing is left running, and its statedir has every com
   } finally {
     rmSync(statedir, { recursive: true, force: true });
   }
+});
+
+test("kill -9 of rank 0 leaves no directory behind: flux start removes them, or the next start does", async () => {
+  const tell = "echo AT $(flux getattr statedir) $(flux getattr broker.pid) END; sleep 1000";
+  for (const size of ["-s2", "-s1"]) {
+    await using run = new Run([flux, "start", size, "bash", "-c", tell]);
+    const [, statedir, pid] = await run.seen(/AT (\S+) (\d+) END/);
+    process.kill(Number(pid), "SIGKILL");
+    await run.finished;
+    assert.equal(existsSync(statedir!), false, statedir);
+    assert.deepEqual(run.leftFiles(), []);
+  }
+  await using alone = new Run([flux, "start", "bash", "-c", tell.replace("1000", "2")]);
+  const [, statedir] = await alone.seen(/AT (\S+) (\d+) END/);
+  alone.child.kill("SIGKILL");
+  await alone.finished;
+  assert.equal(existsSync(statedir!), true);
+  await using next = new Run([
+    flux,
+    "start",
+    "bash",
+    "-c",
+    `while test -e ${statedir}; do sleep 0.1; done; echo SWEPT`,
+  ]);
+  await next.seen(/SWEPT/);
 });
 
 test("garbage on the socket costs that connection only", async () => {

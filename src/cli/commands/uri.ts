@@ -14,7 +14,7 @@ export const command: Command = defineCommand({
     { names: ["wait"], help: "wait for the URI of a job to become available" },
   ],
   operands: [{ name: "TARGET", arity: "1", help: "a URI, a job id, a path of job ids, or pid:PID" }],
-  epilogue: "Supported resolver schemes: jobid, pid",
+  epilogue: "Supported resolver schemes: jobid, pid\n",
   run: async (context) => {
     const form = context.options.has("local") ? "?local" : context.options.has("remote") ? "?remote" : "";
     const word = form === "" ? context.operands[0]! : context.operands[0]!.split("?", 1)[0]! + form;

@@ -117,7 +117,7 @@ test("kill -9 of rank 0 leaves no directory behind: flux start removes them, or 
   const [, statedir] = await alone.seen(/AT (\S+) (\d+) END/);
   alone.child.kill("SIGKILL");
   await alone.finished;
-  assert.equal(existsSync(statedir!), true);
+  // Any instance that this user starts from now on sweeps it away, another test's too.
   await using next = new Run([
     flux,
     "start",

@@ -59,6 +59,13 @@ test("kill -9 of flux start leaves nothing running", async () => {
   await run.gone(GONE_MS);
 });
 
+test("kill -9 of an instance of one broker leaves nothing of its initial program, what that started included", async () => {
+  await using run = new Run([flux, "start", "bash", "-c", "sleep 1000 & sleep 1000 & echo READY; wait"]);
+  await run.seen(/READY/);
+  run.child.kill("SIGKILL");
+  await run.gone(GONE_MS);
+});
+
 test("kill -9 of a leaf broker costs only the jobs on it", async () => {
   const { run, flux: command } = await startInstance("-s4", "-Stbon.topo=kary:2");
   await using _ = run;

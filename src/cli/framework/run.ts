@@ -61,7 +61,10 @@ async function help(path: CommandPath, topic: string | null): Promise<number> {
   const command = path.at(-1)!;
   const text = topic !== null && command.helpTopic !== undefined ? command.helpTopic(topic) : null;
   const { helpText } = await import("./help.ts");
-  speaker(path).out(text ?? helpText(path));
+  const says = speaker(path);
+  // Where getopt commands of Flux tell their options, scripts look for them.
+  if (command.dialect === "getopt") says.err(text ?? helpText(path));
+  else says.out(text ?? helpText(path));
   return 0;
 }
 

@@ -74,7 +74,7 @@ const put = sub(
     { names: ["append"], short: "A", help: "Append value(s) to key instead of overwriting" },
     { names: ["sync"], short: "S", help: "Flushes content and checkpoints after completing put" },
   ],
-  async () => (await import("./kvs/write.ts")).put,
+  async () => (await import("./kvs/put.ts")).put,
 );
 
 const width: OptionSpec = {
@@ -149,7 +149,7 @@ const readlink = sub(
     { names: ["namespace-only"], short: "o", help: "Output only namespace if link points to a namespace" },
     { names: ["key-only"], short: "k", help: "Output only key if link points to a namespace" },
   ],
-  async () => (await import("./kvs/get.ts")).readlink,
+  async () => (await import("./kvs/readlink.ts")).readlink,
 );
 
 const mkdir = sub(

@@ -1,4 +1,4 @@
-/** `flux kvs get` and `flux kvs readlink`. */
+/** `flux kvs get`. */
 import { FluxError } from "../../../base/errors.ts";
 import type { Treeobj } from "../../../formats/treeobj.ts";
 import { valueBytes, watchFlags, type Kvs } from "../../../sdk/kvs.ts";
@@ -62,19 +62,4 @@ function print(context: CommandContext, key: string, object: Treeobj): void {
   if (text === null) context.out(`${orderedJson(object)}\n`);
   else if (options.has("raw")) context.out(text);
   else if (text.byteLength > 0) context.out(`${textOf(text)}\n`);
-}
-
-export async function readlink(context: CommandContext): Promise<void> {
-  const { options, operands } = context;
-  if (operands.length === 0) context.failUsage();
-  const kvs = await openKvs(context);
-  for (const key of operands) {
-    const { target, namespace } = await orFail(context, key, () => {
-      const at = rootOf(context);
-      return kvs.readLink(key, at === undefined ? {} : { at });
-    });
-    if (namespace === undefined) context.out(`${target}\n`);
-    else if (options.has("namespace-only")) context.out(`${namespace}\n`);
-    else context.out(options.has("key-only") ? `${target}\n` : `${namespace}::${target}\n`);
-  }
 }

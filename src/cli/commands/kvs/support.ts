@@ -3,7 +3,7 @@ import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError } from "../../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../../base/json.ts";
 import { isTreeobj, makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
-import { Kvs } from "../../../sdk/kvs.ts";
+import { Kvs, type KvsTransaction } from "../../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE, type CommitAnswer } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
 
@@ -62,8 +62,15 @@ export function textOf(bytes: Uint8Array): string {
   return utf8Decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
+/** Commits as the options say, then prints what they ask for of the new root. */
+export async function commit(context: CommandContext, kvs: Kvs, transaction: KvsTransaction): Promise<void> {
+  const { options } = context;
+  const how = { noMerge: options.has("no-merge"), sync: options.has("sync") };
+  printRoot(context, await orFail(context, "flux_kvs_commit", () => kvs.commit(transaction, how)));
+}
+
 /** Prints what the options ask for of the root that a commit made. */
-export function printRoot(context: CommandContext, { rootref, rootseq }: CommitAnswer): void {
+function printRoot(context: CommandContext, { rootref, rootseq }: CommitAnswer): void {
   const { options } = context;
   if (options.has("treeobj-root")) context.out(`${orderedJson(makeDirref(rootref))}\n`);
   else if (options.has("blobref")) context.out(`${rootref}\n`);

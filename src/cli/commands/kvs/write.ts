@@ -1,55 +1,8 @@
-/** The subcommands of `flux kvs` that commit: put, unlink, link, mkdir, copy, move. */
-import { EMPTY_BYTES, utf8Decode, utf8Encode } from "../../../base/bytes.ts";
+/** The subcommands of `flux kvs` that commit, but for put: unlink, link, mkdir, copy, move. */
 import { FluxError, isFluxError } from "../../../base/errors.ts";
-import { parseTreeobj, type Treeobj } from "../../../formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../../sdk/kvs.ts";
 import type { CommandContext } from "../../framework/command.ts";
-import { namespaceOf, openKvs, orFail, printRoot } from "./support.ts";
-
-export async function put(context: CommandContext): Promise<void> {
-  const { options, operands } = context;
-  if (operands.length === 0) context.failUsage();
-  const kvs = await openKvs(context);
-  const transaction = new KvsTransaction();
-  const input = { isRead: false };
-  for (const operand of operands) {
-    const equals = operand.indexOf("=");
-    if (equals < 0) context.fail("put: you must specify a value as key=value");
-    const key = operand.slice(0, equals);
-    await orFail(context, key, async () => {
-      if (key === "") throw new FluxError("EINVAL");
-      const value = await valueOf(context, operand.slice(equals + 1), input);
-      if (options.has("treeobj")) transaction.putTreeObject(key, treeObjectOf(value));
-      else if (options.has("append")) transaction.append(key, value);
-      else transaction.putBytes(key, value);
-    });
-  }
-  await commit(context, kvs, transaction);
-}
-
-/** A value of the command line; "-" stands for standard input, which is read once. */
-async function valueOf(context: CommandContext, text: string, input: { isRead: boolean }): Promise<Uint8Array> {
-  const { options } = context;
-  if (text !== "-" || !(options.has("raw") || options.has("treeobj"))) return utf8Encode(text);
-  if (input.isRead) return EMPTY_BYTES;
-  input.isRead = true;
-  return context.readInput();
-}
-
-function treeObjectOf(value: Uint8Array): Treeobj {
-  try {
-    return parseTreeobj(utf8Decode(value));
-  } catch (error) {
-    // Which of its parts is wrong is for who wrote it to see: the reference's one word is what scripts look for.
-    throw new FluxError("EPROTO", undefined, { cause: error });
-  }
-}
-
-async function commit(context: CommandContext, kvs: Kvs, transaction: KvsTransaction): Promise<void> {
-  const { options } = context;
-  const how = { noMerge: options.has("no-merge"), sync: options.has("sync") };
-  printRoot(context, await orFail(context, "flux_kvs_commit", () => kvs.commit(transaction, how)));
-}
+import { commit, namespaceOf, openKvs, orFail } from "./support.ts";
 
 export async function unlink(context: CommandContext): Promise<void> {
   const { operands } = context;

@@ -1,6 +1,8 @@
 /**
  * Many blobs in one payload: `content.store-batch` and `content-backing.store-batch`, by which the key-value store hands a
  * checkpoint over. Each blob stands behind its length (u32, big-endian).
+ *
+ * Many digests in one payload, one behind the other: `content.touch`, `.adopt` and `.forget`.
  */
 import { FluxError } from "../base/errors.ts";
 
@@ -32,4 +34,13 @@ export function decodeBlobs(bytes: Uint8Array): Uint8Array[] {
     offset = end;
   }
   return blobs;
+}
+
+/** The digests of a payload, as views of it. Throws EPROTO where one is cut short. */
+export function splitDigests(bytes: Uint8Array, digestLength: number): Uint8Array[] {
+  if (bytes.byteLength % digestLength !== 0) throw new FluxError("EPROTO", "incorrect hash size");
+  const digests: Uint8Array[] = [];
+  for (let offset = 0; offset < bytes.byteLength; offset += digestLength)
+    digests.push(bytes.subarray(offset, offset + digestLength));
+  return digests;
 }

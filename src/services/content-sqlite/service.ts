@@ -4,11 +4,11 @@
  *
  * Stores of one turn are one transaction. A full disk refuses stores with ENOSPC and leaves reads alone.
  */
-import { EMPTY_BYTES } from "../../base/bytes.ts";
+import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import type { BlobDatabase, BlobRecord, HashAlgorithm } from "../../base/ports.ts";
-import { decodeBlobs } from "../../sdk/blob-batch.ts";
+import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -86,6 +86,8 @@ class SqliteService implements RunningModule {
       store: (request) => this.#store(request),
       "store-batch": (request) => this.#storeBatch(request),
       validate: (request) => this.#validate(request),
+      touch: (request) => this.#missing(request),
+      adopt: (request) => this.#missing(request),
       "checkpoint-get": () => this.#checkpointGet(),
       "checkpoint-put": (request) => this.#checkpointPut(request),
     });
@@ -149,6 +151,13 @@ class SqliteService implements RunningModule {
   #validate(request: IncomingRequest): Answer {
     if (!this.#database.has(this.#digestOf(request))) throw new FluxError("ENOENT");
     return null;
+  }
+
+  /** Which of the digests are not here. */
+  #missing(request: IncomingRequest): Answer {
+    this.#storePending();
+    const digests = splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength);
+    return concatBytes(digests.filter((digest) => !this.#database.has(digest)));
   }
 
   #checkpointGet(): Answer {

@@ -79,6 +79,10 @@ export class BlobCache {
     this.#bytes -= blob.data.byteLength;
   }
 
+  removeClean(key: string): void {
+    if (this.#blobs.get(key)?.isDirty === false) this.remove(key);
+  }
+
   /** Evicts clean blobs, the least recently used first, down to a size; those used since `keepFromMs` stay. */
   shrink(targetBytes: number, keepFromMs: number): void {
     for (const [key, blob] of this.#blobs) {

@@ -5,7 +5,12 @@
  * |----------------------------|-------------------------|---------------------------------------------------------|
  * | store                      | blob                    | digest; EFBIG                                           |
  * | store-batch                | blobs (`sdk/blob-batch`)| empty, from the backing store; on rank 0 only; ENOSYS   |
- * | load                       | digest                  | blob; ENOENT, EPROTO                                    |
+ * | load                       | digest                  | blob, a directory in pieces as one; ENOENT, EPROTO      |
+ * | load-stored                | digest                  | blob as it is stored; ENOENT, EPROTO                    |
+ * | touch                      | digests                 | digests that are missing; the others stay for a while   |
+ * | adopt                      | digests                 | the same; the others stay until the key-value store's   |
+ * |                            |                         | second next checkpoint, which should reach them         |
+ * | forget                     | digests                 | empty: the backing store is about to drop these blobs   |
  * | flush, dropcache           |                         | empty; flush: when nothing is dirty any more            |
  * | checkpoint-get, -put       | none; {value}           | {value}; empty. From the backing store                  |
  * | register-, unregister-backing | {name}; none         | empty: NAME serves `content-backing`                    |
@@ -13,7 +18,8 @@
  * | stats-get                  |                         | {count, valid, dirty, size, flush-batch-count, mmap}    |
  *
  * Of `register-volatile`, which is not in RFC 10: NAME, on rank 0, is asked with `NAME.load-blob` (raw digest) for what
- * the cache lacks.
+ * the cache lacks, and with
+ * `NAME.forget` (raw digests) not to rely on the backing store for these blobs any more. Digests stand one behind the other.
  */
 import { FluxError } from "../../base/errors.ts";
 
@@ -27,6 +33,8 @@ const CACHE_AGE_MIN_MS = 10_000;
 export const UNSAVED_BYTES_MAX: number = 64 * 1024 * 1024;
 /** Stores to the backing service under way at once. */
 const FLUSH_WINDOW = 256;
+/** Pieces of a directory under way at once. */
+export const PIECE_WINDOW = 16;
 /** A flush that failed is tried again after this time. */
 export const FLUSH_RETRY_MS = 1000;
 

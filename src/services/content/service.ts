@@ -6,15 +6,17 @@
  * full, blobs stay in memory up to a limit; then stores are refused with ENOSPC, loads go on, and stores are taken
  * again by themselves once there is room.
  */
-import { EMPTY_BYTES, hexEncode } from "../../base/bytes.ts";
+import { concatBytes, EMPTY_BYTES, hexDecode, hexEncode } from "../../base/bytes.ts";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { HashAlgorithm, TimerHandle } from "../../base/ports.ts";
+import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/wide-directory.ts";
+import { splitDigests } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireObject, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
-import { FLUSH_RETRY_MS, parseOptions, UNSAVED_BYTES_MAX, type ContentOptions } from "./protocol.ts";
+import { FLUSH_RETRY_MS, parseOptions, PIECE_WINDOW, UNSAVED_BYTES_MAX, type ContentOptions } from "./protocol.ts";
 
 const BACKING = "content-backing";
 
@@ -61,7 +63,11 @@ class ContentService implements RunningModule {
     this.#context.server.add(this.#context.name, {
       store: (request) => this.#store(request),
       "store-batch": (request) => this.#storeBatch(request),
-      load: (request) => this.#load(request),
+      load: (request) => this.#loadWhole(request),
+      "load-stored": (request) => this.#load(request),
+      touch: (request) => this.#ask(request, "touch"),
+      adopt: (request) => this.#ask(request, "adopt"),
+      forget: (request) => this.#forget(request),
       flush: () => this.#flush(),
       dropcache: () => this.#dropCache(),
       "checkpoint-get": (request) => this.#checkpoint(request, "checkpoint-get"),
@@ -125,19 +131,73 @@ class ContentService implements RunningModule {
   }
 
   #load(request: IncomingRequest): Answer | Promise<Answer> {
-    const digest = request.bytes;
+    const found = this.#blob(request.bytes, request.sender);
+    return found instanceof Promise ? found.then(rawAnswer) : rawAnswer(found);
+  }
+
+  /** A directory that is stored in pieces is given as RFC 11 has it. */
+  #loadWhole(request: IncomingRequest): Answer | Promise<Answer> {
+    const found = this.#blob(request.bytes, request.sender);
+    if (!(found instanceof Promise) && !isWideDirectory(found)) return rawAnswer(found);
+    const whole = async (blob: Uint8Array): Promise<Uint8Array> =>
+      isWideDirectory(blob) ? this.#joined(blob, request.sender) : blob;
+    return Promise.resolve(found).then(whole).then(rawAnswer);
+  }
+
+  async #joined(root: Uint8Array, sender: string): Promise<Uint8Array> {
+    const digests = parseWideDirectory(root).map(({ ref }) => hexDecode(ref.slice(ref.indexOf("-") + 1)));
+    const pieces: Uint8Array[] = [];
+    for (let start = 0; start < digests.length; start += PIECE_WINDOW) {
+      const some = digests.slice(start, start + PIECE_WINDOW);
+      pieces.push(...(await Promise.all(some.map((digest) => this.#blob(digest, sender)))));
+    }
+    return joinPieces(pieces);
+  }
+
+  /** A blob as it is stored: from memory, or on its way. */
+  #blob(digest: Uint8Array | null, sender: string): Uint8Array | Promise<Uint8Array> {
     if (digest === null || digest.byteLength !== this.#digestLength) throw new FluxError("EPROTO");
     const key = hexEncode(digest);
     const cached = this.#cache.get(key, this.#nowMs);
-    if (cached !== undefined) return rawAnswer(cached);
+    if (cached !== undefined) return cached;
     let loading = this.#loading.get(key);
     // Who holds the volatile blobs is not asked for what it asks for itself.
-    const askVolatile = this.#volatile !== null && this.#volatile.sender !== request.sender;
+    const askVolatile = this.#volatile !== null && this.#volatile.sender !== sender;
     if (loading === undefined) {
       loading = this.#fetch(key, digest, askVolatile).finally(() => this.#loading.delete(key));
       this.#loading.set(key, loading);
     }
-    return loading.then(rawAnswer);
+    return loading;
+  }
+
+  /** Which of some digests the store lacks; it keeps the others for a while (touch), or for the key-value store (adopt). */
+  async #ask(request: IncomingRequest, method: "touch" | "adopt"): Promise<Answer> {
+    const { handle, name, rank } = this.#context;
+    const digests = splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength);
+    if (!this.#isLeader) {
+      const answer = await handle.call(`${name}.${method}`, request.bytes, { upstream: true, nodeid: rank });
+      return answer?.bytes ?? null;
+    }
+    if (this.#backing.isActive) {
+      const answer = await handle.call(`${BACKING}.${method}`, request.bytes);
+      return rawAnswer(answer?.bytes ?? EMPTY_BYTES);
+    }
+    return rawAnswer(
+      concatBytes(digests.filter((each) => this.#cache.get(hexEncode(each), this.#nowMs) === undefined)),
+    );
+  }
+
+  /** The store is about to drop some blobs: nobody may rely on having stored them. */
+  async #forget(request: IncomingRequest): Promise<Answer> {
+    for (const digest of splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength))
+      this.#cache.removeClean(hexEncode(digest));
+    if (this.#volatile === null) return null;
+    try {
+      await this.#context.handle.call(`${this.#volatile.name}.forget`, request.bytes);
+    } catch (error) {
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+    return null;
   }
 
   async #fetch(key: string, digest: Uint8Array, askVolatile: boolean): Promise<Uint8Array> {
@@ -149,7 +209,7 @@ class ContentService implements RunningModule {
     }
     const payload = this.#isLeader
       ? await handle.call(`${BACKING}.load`, digest)
-      : await handle.call(`${name}.load`, digest, { upstream: true, nodeid: rank });
+      : await handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank });
     const data = payload?.bytes ?? EMPTY_BYTES;
     this.#keep(key, data);
     return data;

@@ -6,7 +6,7 @@ import { parseTreeobj } from "./treeobj.ts";
 import {
   compareNames,
   directoryTextOf,
-  endsPiece,
+  startsPiece,
   isWideDirectory,
   joinPieces,
   parseWideDirectory,
@@ -23,9 +23,9 @@ test("the blob of a directory in pieces is recognised by its ends, and read back
   fc.assert(
     fc.property(names, (firsts) => {
       const pieces = firsts.map((first) => ({ first, ref: REF }));
-      const blob = utf8Encode(wideDirectoryText(pieces.map(pieceText)));
+      const blob = utf8Encode(wideDirectoryText(pieces.map(pieceText), 2000));
       assert.ok(isWideDirectory(blob));
-      assert.deepEqual(parseWideDirectory(blob), pieces);
+      assert.deepEqual(parseWideDirectory(blob), { pieces, size: 2000 });
     }),
   );
 });
@@ -34,7 +34,10 @@ test("no directory of RFC 11 and no other text is taken for one; malformed ones 
   for (const text of ["", "{}", directoryTextOf([]), directoryTextOf([value("pieces")]), `{"data":[],"ver":1}`])
     assert.equal(isWideDirectory(utf8Encode(text)), false, text);
   for (const data of ["[]", "{}", `[{"first":1,"ref":"${REF}"}]`, '[{"first":"a","ref":"sha1-zz"}]', "[null]"])
-    assert.throws(() => parseWideDirectory(utf8Encode(`{"data":${data},"type":"pieces","ver":1}`)), /malformed/);
+    assert.throws(
+      () => parseWideDirectory(utf8Encode(`{"data":${data},"size":1,"type":"pieces","ver":1}`)),
+      /malformed/,
+    );
   assert.throws(() => parseWideDirectory(utf8Encode(directoryTextOf([]))), /malformed/);
 });
 
@@ -64,7 +67,7 @@ test("names are ordered by code points, as their UTF-8 is by bytes", () => {
   );
 });
 
-test("about one name in 256 ends a piece, also in a series", () => {
+test("about one name in 256 starts a piece, also in a series", () => {
   const series: ((index: number) => string)[] = [
     (index) => String(index),
     (index) => String(index * 2).padStart(8, "0"),
@@ -73,7 +76,7 @@ test("about one name in 256 ends a piece, also in a series", () => {
     (index) => `task.${index.toString(2)}`,
   ];
   for (const [position, nameOf] of series.entries()) {
-    const count = Array.from({ length: 51_200 }, (_, index) => nameOf(index)).filter(endsPiece).length;
+    const count = Array.from({ length: 51_200 }, (_, index) => nameOf(index)).filter(startsPiece).length;
     assert.ok(count > 120 && count < 300, `series ${position}: ${count} cuts, 200 expected`);
   }
 });

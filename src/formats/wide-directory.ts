@@ -3,10 +3,11 @@
  * size of the directory. Readers outside never see it: `content.load` joins the pieces into the one text that RFC 11
  * has for a directory.
  *
- * The entries, sorted by name in code point order, are cut after each name that `endsPiece`. A piece is stored as the
- * directory (RFC 11) of its entries. The directory's own blob, whose hash is its blobref, lists them:
+ * The entries, sorted by name in code point order, are cut before each name that `startsPiece`. A piece is stored as the
+ * directory (RFC 11) of its entries. The directory's own blob, whose hash is its blobref, lists them, and the number of
+ * entries:
  *
- *     {"data":[{"first":NAME,"ref":BLOBREF},...],"type":"pieces","ver":1}
+ *     {"data":[{"first":NAME,"ref":BLOBREF},...],"size":INTEGER,"type":"pieces","ver":1}
  *
  * Invariants: a directory with more than PLAIN_ENTRIES_MAX entries that was changed here is stored so, others are not; where
  * it is cut depends on its names alone, so equal content has an equal blobref, whatever came before.
@@ -28,15 +29,21 @@ export interface PieceReference {
 }
 
 const PIECES_START = '{"data":[{"first":"';
-const PIECES_END = '"}],"type":"pieces","ver":1}';
+const PIECES_END = ',"type":"pieces","ver":1}';
 const DIRECTORY_START = '{"data":{';
 const DIRECTORY_END = '},"type":"dir","ver":1}';
 
-/** One name in so many ends a piece, on average; a power of two. */
+/** A wide directory: its pieces in order, and the number of entries in all of them. */
+export interface WideDirectory {
+  readonly pieces: readonly PieceReference[];
+  readonly size: number;
+}
+
+/** One name in so many starts a piece, on average; a power of two. */
 const PIECE_ENTRIES_MEAN = 256;
 
-/** Whether a piece ends after this name: whether the low bits of its hash (FNV-1a of its UTF-8, then mixed) are zero. */
-export function endsPiece(name: string): boolean {
+/** Whether a piece starts with this name: whether the low bits of its hash (FNV-1a of its UTF-8, then mixed) are zero. */
+export function startsPiece(name: string): boolean {
   let hash = 0x811c9dc5;
   for (let index = 0; index < name.length; index++) {
     const unit = name.charCodeAt(index);
@@ -69,13 +76,13 @@ export function isWideDirectory(blob: Uint8Array): boolean {
   );
 }
 
-/** The pieces that a directory's blob lists, in order. Throws EPROTO where it is not well-formed. */
-export function parseWideDirectory(blob: Uint8Array): PieceReference[] {
+/** Reads the blob of a directory in pieces. Throws EPROTO where it is not well-formed. */
+export function parseWideDirectory(blob: Uint8Array): WideDirectory {
   const value = parseJson(utf8Decode(blob));
   if (!isJsonObject(value) || value["ver"] !== 1 || value["type"] !== "pieces") throw malformed();
-  const { data } = value;
-  if (!Array.isArray(data) || data.length === 0) throw malformed();
-  return data.map(pieceOf);
+  const { data, size } = value;
+  if (!Array.isArray(data) || data.length === 0 || !Number.isSafeInteger(size)) throw malformed();
+  return { pieces: data.map(pieceOf), size: size as number };
 }
 
 function pieceOf(value: JsonValue): PieceReference {
@@ -94,9 +101,9 @@ export function pieceText({ first, ref }: PieceReference): string {
   return `{"first":${quoteName(first)},"ref":"${ref}"}`;
 }
 
-/** The text of a directory's blob, of its members. */
-export function wideDirectoryText(members: readonly string[]): string {
-  return `{"data":[${members.join(",")}],"type":"pieces","ver":1}`;
+/** The text of a directory's blob, of its members and the number of all entries. */
+export function wideDirectoryText(members: readonly string[], size: number): string {
+  return `{"data":[${members.join(",")}],"size":${size},"type":"pieces","ver":1}`;
 }
 
 /** The text that RFC 11 has for the whole directory, of the blobs of its pieces in order. Throws EPROTO where one is no directory. */

@@ -1,81 +1,15 @@
 /**
- * The disk port in memory. Every file has what the page cache holds and what is durable; the death of a process loses
- * neither, a crash of the machine loses a part of what was not synced, chosen by the dice.
- *
- * Faults that a scenario switches on: no space left, a limit in bytes.
+ * The disk port of one simulated process, on the storage of its machine (`storage.ts`): what it does to files, log files
+ * and blob databases, and when that is durable. A dead process changes nothing any more.
  */
 import { concatBytes, EMPTY_BYTES, hexEncode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
-import type { BlobDatabase, BlobDatabaseOptions, BlobRecord, Disk, FileInfo, LogFile } from "../base/ports.ts";
+import type { BlobDatabase, BlobDatabaseOptions, Disk, FileInfo, LogFile } from "../base/ports.ts";
+import { SimulatedBlobDatabase } from "./blob-database.ts";
 import type { Scope } from "./scope.ts";
-import type { Seeded } from "./seeded.ts";
-import type { Timeline } from "./timeline.ts";
+import type { Inode, Storage } from "./storage.ts";
 
 const SYNC_MAX_MS = 5;
-
-interface StoredFile {
-  kind: "file" | "directory" | "database";
-  data: Uint8Array;
-  durableLength: number;
-  mode: number;
-  mtime: number;
-  database: Tables | null;
-}
-
-/** A committed state and the one that survives power loss. */
-interface Tables {
-  blobs: Map<string, BlobRecord>;
-  checkpoints: string[];
-}
-
-/** The disk of one machine. */
-export class Storage {
-  readonly files: Map<string, StoredFile> = new Map();
-  readonly timeline: Timeline;
-  readonly dice: Seeded;
-  /** Stores are refused with ENOSPC beyond this many bytes. */
-  capacityBytes: number = Number.MAX_SAFE_INTEGER;
-
-  constructor(timeline: Timeline, dice: Seeded) {
-    this.timeline = timeline;
-    this.dice = dice;
-    for (const path of ["/", "/tmp"]) this.addDirectory(path, 0o755);
-  }
-
-  addDirectory(path: string, mode: number): void {
-    this.files.set(path, {
-      kind: "directory",
-      data: EMPTY_BYTES,
-      durableLength: 0,
-      mode,
-      mtime: this.timeline.wallclock,
-      database: null,
-    });
-  }
-
-  usedBytes(): number {
-    let total = 0;
-    for (const file of this.files.values()) {
-      total += file.data.byteLength;
-      if (file.database !== null) for (const blob of file.database.blobs.values()) total += blob.data.byteLength;
-    }
-    return total;
-  }
-
-  claim(bytes: number): void {
-    if (this.capacityBytes === Number.MAX_SAFE_INTEGER) return;
-    if (this.usedBytes() + bytes > this.capacityBytes) throw new FluxError("ENOSPC");
-  }
-
-  /** Power loss: of what was not synced, every file keeps a random prefix. */
-  crash(): void {
-    for (const file of this.files.values()) {
-      if (file.kind !== "file" || file.durableLength >= file.data.byteLength) continue;
-      const kept = this.dice.between(file.durableLength, file.data.byteLength);
-      file.data = file.data.slice(0, kept);
-    }
-  }
-}
 
 export class SimulatedDisk implements Disk {
   readonly #storage: Storage;
@@ -92,15 +26,24 @@ export class SimulatedDisk implements Disk {
     return file.data.slice();
   }
 
-  writeFile(path: string, data: Uint8Array, options: { mode?: number } = {}): void {
+  writeFile(path: string, data: Uint8Array, options: { mode?: number; sync?: boolean } = {}): void {
     if (!this.#scope.alive) return;
     this.#storage.claim(data.byteLength);
-    this.#put(path, data.slice(), options.mode ?? 0o600);
+    this.#checkParent(path);
+    this.#storage.begin({ kind: "write", path, data });
+    const inode = this.#storage.addFile(path, data.slice(), options.mode ?? 0o600);
+    if (options.sync !== true) return;
+    inode.durable = inode.data;
+    this.#storage.syncNames();
   }
 
   openLog(path: string, options: { mode?: number } = {}): LogFile {
-    if (!this.#storage.files.has(path)) this.#put(path, EMPTY_BYTES, options.mode ?? 0o600);
-    return new SimulatedLog(this.#storage, this.#scope, this.#existing(path));
+    if (!this.#storage.files.has(path)) {
+      this.#checkParent(path);
+      this.#storage.begin({ kind: "create", path });
+      this.#storage.addFile(path, EMPTY_BYTES, options.mode ?? 0o600);
+    }
+    return new SimulatedLog(this.#storage, this.#scope, path, this.#existing(path));
   }
 
   list(path: string): string[] {
@@ -140,15 +83,15 @@ export class SimulatedDisk implements Disk {
 
   rename(from: string, to: string): void {
     if (!this.#scope.alive) return;
-    const file = this.#existing(from);
-    this.#storage.files.delete(from);
-    this.#storage.files.set(to, file);
+    this.#existing(from);
+    this.#storage.begin({ kind: "rename", path: to });
+    this.#storage.renameFile(from, to);
   }
 
   remove(path: string): void {
-    if (!this.#scope.alive) return;
-    this.#storage.files.delete(path);
-    for (const each of this.#storage.files.keys()) if (each.startsWith(`${path}/`)) this.#storage.files.delete(each);
+    if (!this.#scope.alive || !this.#storage.files.has(path)) return;
+    this.#storage.begin({ kind: "remove", path });
+    this.#storage.removeFile(path);
   }
 
   freeBytes(): number {
@@ -158,30 +101,21 @@ export class SimulatedDisk implements Disk {
   openBlobDatabase(path: string, options: BlobDatabaseOptions = {}): BlobDatabase {
     let file = this.#storage.files.get(path);
     if (file === undefined || options.truncate === true) {
-      this.#put(path, EMPTY_BYTES, 0o600);
-      file = this.#existing(path);
-      file.kind = "database";
-      file.database = { blobs: new Map(), checkpoints: [] };
+      this.#checkParent(path);
+      this.#storage.begin({ kind: "create", path });
+      file = this.#storage.addDatabase(path);
     }
-    return new SimulatedBlobDatabase(this.#storage, this.#scope, file.database!);
+    return new SimulatedBlobDatabase(this.#storage, this.#scope, path, file.database!, options);
   }
 
-  #existing(path: string): StoredFile {
+  #existing(path: string): Inode {
     const file = this.#storage.files.get(path);
     if (file === undefined) throw new FluxError("ENOENT", `${path}: No such file or directory`);
     return file;
   }
 
-  #put(path: string, data: Uint8Array, mode: number): void {
+  #checkParent(path: string): void {
     if (!this.#storage.files.has(parentOf(path))) throw new FluxError("ENOENT", `${path}: No such file or directory`);
-    this.#storage.files.set(path, {
-      kind: "file",
-      data,
-      durableLength: data.byteLength,
-      mode,
-      mtime: this.#storage.timeline.wallclock,
-      database: null,
-    });
   }
 }
 
@@ -193,32 +127,41 @@ function parentOf(path: string): string {
 class SimulatedLog implements LogFile {
   readonly #storage: Storage;
   readonly #scope: Scope;
-  readonly #file: StoredFile;
+  readonly #path: string;
+  readonly #inode: Inode;
+  /** The names of the directory have been synchronised since this file was opened. */
+  #nameIsSafe = false;
 
-  constructor(storage: Storage, scope: Scope, file: StoredFile) {
+  constructor(storage: Storage, scope: Scope, path: string, inode: Inode) {
     this.#storage = storage;
     this.#scope = scope;
-    this.#file = file;
+    this.#path = path;
+    this.#inode = inode;
   }
 
   get length(): number {
-    return this.#file.data.byteLength;
+    return this.#inode.data.byteLength;
   }
 
   append(data: Uint8Array): void {
     if (!this.#scope.alive) return;
     this.#storage.claim(data.byteLength);
-    this.#file.data = concatBytes([this.#file.data, data.slice()]);
+    this.#storage.begin({ kind: "append", path: this.#path, data });
+    this.#inode.data = concatBytes([this.#inode.data, data]);
   }
 
   sync(): Promise<void> {
-    const { length } = this;
+    const seen = this.#inode.data;
     const { timeline, dice } = this.#storage;
     return new Promise((resolve) => {
       timeline.after(
         dice.fraction() * SYNC_MAX_MS,
         this.#scope.guard(() => {
-          this.#file.durableLength = Math.max(this.#file.durableLength, Math.min(length, this.length));
+          this.#storage.begin({ kind: "sync", path: this.#path });
+          // What was cut off meanwhile does not come back.
+          this.#inode.durable = this.length < seen.byteLength ? this.#inode.data : seen;
+          if (!this.#nameIsSafe) this.#storage.syncNames();
+          this.#nameIsSafe = true;
           resolve();
         }),
       );
@@ -227,60 +170,10 @@ class SimulatedLog implements LogFile {
 
   truncate(length: number): void {
     if (!this.#scope.alive) return;
-    this.#file.data = this.#file.data.slice(0, length);
-    this.#file.durableLength = Math.min(this.#file.durableLength, length);
+    this.#storage.begin({ kind: "truncate", path: this.#path });
+    this.#inode.data = this.#inode.data.slice(0, length);
   }
 
-  close(): void {
-    // Nothing is held open in memory.
-  }
-}
-
-class SimulatedBlobDatabase implements BlobDatabase {
-  readonly #storage: Storage;
-  readonly #scope: Scope;
-  readonly #tables: Tables;
-
-  constructor(storage: Storage, scope: Scope, tables: Tables) {
-    this.#storage = storage;
-    this.#scope = scope;
-    this.#tables = tables;
-  }
-
-  load(hash: Uint8Array): Uint8Array | null {
-    return this.#tables.blobs.get(hexEncode(hash))?.data ?? null;
-  }
-  has(hash: Uint8Array): boolean {
-    return this.#tables.blobs.has(hexEncode(hash));
-  }
-  store(blobs: readonly BlobRecord[]): void {
-    if (!this.#scope.alive) return;
-    this.#storage.claim(blobs.reduce((total, blob) => total + blob.data.byteLength, 0));
-    for (const { hash, data } of blobs)
-      this.#tables.blobs.set(hexEncode(hash), { hash: hash.slice(), data: data.slice() });
-  }
-  remove(hashes: readonly Uint8Array[]): void {
-    if (!this.#scope.alive) return;
-    for (const hash of hashes) this.#tables.blobs.delete(hexEncode(hash));
-  }
-  forEachHash(callback: (hash: Uint8Array) => void): void {
-    for (const { hash } of this.#tables.blobs.values()) callback(hash);
-  }
-  checkpoints(): string[] {
-    return [...this.#tables.checkpoints];
-  }
-  putCheckpoint(text: string, keep: number): void {
-    if (!this.#scope.alive) return;
-    this.#tables.checkpoints = [text, ...this.#tables.checkpoints].slice(0, keep);
-  }
-  shrink(): void {
-    // A map takes no more than what it holds.
-  }
-  stats(): { objectCount: number; fileBytes: number; freeBytes: number } {
-    let fileBytes = 0;
-    for (const blob of this.#tables.blobs.values()) fileBytes += blob.data.byteLength;
-    return { objectCount: this.#tables.blobs.size, fileBytes, freeBytes: 0 };
-  }
   close(): void {
     // Nothing is held open in memory.
   }

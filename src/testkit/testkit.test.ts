@@ -5,7 +5,8 @@ import { isFluxError } from "../base/errors.ts";
 import type { ByteStream } from "../base/ports.ts";
 import { exitCodeOfStatus } from "../base/signals.ts";
 import { SimulatedClock } from "./clock.ts";
-import { SimulatedDisk, Storage } from "./disk.ts";
+import { SimulatedDisk } from "./disk.ts";
+import { Storage } from "./storage.ts";
 import { ProcessTable, SimulatedExec } from "./exec.ts";
 import { Network, SimulatedNet, type NetParty } from "./net.ts";
 import { STANDARD_PROGRAMS } from "./programs.ts";
@@ -157,26 +158,88 @@ test("a peer with a wrong key is refused, by name", async () => {
   assert.deepEqual(refusals.toSorted(), ["rank-1", "rank-9"]);
 });
 
-test("a log keeps what was appended when its process dies, and a random prefix of it after power loss", async () => {
-  const kept = new Set<number>();
-  for (let seed = 0; seed < 30; seed++) {
-    const timeline = new Timeline(new Seeded(seed));
-    const storage = new Storage(timeline, new Seeded(seed));
-    const scope = new Scope("p");
-    const log = new SimulatedDisk(storage, scope).openLog("/tmp/log");
-    log.append(utf8Encode("durable"));
-    void log.sync();
-    await timeline.runToQuiet(LIMIT_MS);
-    log.append(utf8Encode("volatile"));
-    scope.end();
-    const after = new SimulatedDisk(storage, new Scope("q"));
-    assert.equal(utf8Decode(after.readFile("/tmp/log")), "durablevolatile");
-    storage.crash();
-    const text = utf8Decode(after.readFile("/tmp/log"));
-    assert.ok("durablevolatile".startsWith(text) && text.startsWith("durable"), text);
-    kept.add(text.length);
+/** A disk of a process that is dead, with what a scenario left on it. */
+async function leftBy(seed: number, scenario: (disk: SimulatedDisk) => Promise<void> | void): Promise<Storage> {
+  const timeline = new Timeline(new Seeded(seed));
+  const storage = new Storage(timeline, new Seeded(seed));
+  const scope = new Scope("p");
+  const done = scenario(new SimulatedDisk(storage, scope));
+  await timeline.runToQuiet(LIMIT_MS);
+  await done;
+  scope.end();
+  return storage;
+}
+
+function textOf(storage: Storage, path: string): string | null {
+  const disk = new SimulatedDisk(storage, new Scope("q"));
+  return disk.info(path) === null ? null : utf8Decode(disk.readFile(path));
+}
+
+test("a log keeps what was appended when its process dies, and any part of what was not synced after power loss", async () => {
+  const seen = { short: new Set<number>(), holes: 0 };
+  for (let seed = 0; seed < 60; seed++) {
+    const storage = await leftBy(seed, async (disk) => {
+      const log = disk.openLog("/tmp/log");
+      log.append(utf8Encode("durable"));
+      await log.sync();
+      log.append(utf8Encode("volatile".repeat(20)));
+    });
+    const whole = `durable${"volatile".repeat(20)}`;
+    assert.equal(textOf(storage, "/tmp/log"), whole);
+    const image = storage.image();
+    storage.crash("none");
+    assert.equal(textOf(storage, "/tmp/log"), "durable");
+    storage.restore(image);
+    storage.crash("all");
+    assert.equal(textOf(storage, "/tmp/log"), whole);
+    storage.restore(image);
+    storage.crash("part");
+    const text = textOf(storage, "/tmp/log")!;
+    assert.ok(text.startsWith("durable") && text.length <= whole.length, text);
+    if (whole.startsWith(text)) seen.short.add(text.length);
+    else seen.holes++;
   }
-  assert.ok(kept.size > 3, "power loss was always the same");
+  assert.ok(seen.short.size > 3 && seen.holes > 3, "power loss was always the same");
+});
+
+test("names that were not synced are lost with the power, the last changes first; a sync makes them safe", async () => {
+  const outcomes = new Set<string>();
+  for (let seed = 0; seed < 30; seed++) {
+    const storage = await leftBy(seed, async (disk) => {
+      const first = disk.openLog("/tmp/log");
+      first.append(utf8Encode("first"));
+      await first.sync();
+      disk.rename("/tmp/log", "/tmp/old");
+      disk.openLog("/tmp/log");
+      disk.remove("/tmp/old");
+    });
+    storage.crash("part");
+    outcomes.add(`${textOf(storage, "/tmp/old")} ${textOf(storage, "/tmp/log")}`);
+  }
+  assert.deepEqual([...outcomes].toSorted(), ["first ", "first null", "null ", "null first"]);
+  const storage = await leftBy(1, async (disk) => {
+    disk.openLog("/tmp/a").append(utf8Encode("not synced"));
+    disk.rename("/tmp/a", "/tmp/b");
+    await disk.openLog("/tmp/c").sync();
+  });
+  storage.crash("none");
+  assert.deepEqual([textOf(storage, "/tmp/b"), textOf(storage, "/tmp/c")], ["", ""]);
+});
+
+test("a replaced file is old or new after power loss, and new if it was synced", async () => {
+  const write = (storage: Storage): void => {
+    const disk = new SimulatedDisk(storage, new Scope("p"));
+    disk.writeFile("/tmp/a", utf8Encode("old"), { sync: true });
+    disk.writeFile("/tmp/a", utf8Encode("new"));
+  };
+  const storage = await leftBy(1, () => undefined);
+  write(storage);
+  storage.crash("none");
+  assert.equal(textOf(storage, "/tmp/a"), "old");
+  write(storage);
+  new SimulatedDisk(storage, new Scope("p")).writeFile("/tmp/b", utf8Encode("synced"), { sync: true });
+  storage.crash("none");
+  assert.equal(textOf(storage, "/tmp/b"), "synced");
 });
 
 test("a full disk refuses stores with ENOSPC and still reads", () => {

@@ -1,0 +1,95 @@
+/**
+ * The tables of a simulated blob database: blobs by hash and checkpoints, changed by transactions. A transaction happens
+ * whole or not at all. Those that are not durable yet may be lost with the machine's power, the last ones first.
+ */
+import type { BlobRecord } from "../base/ports.ts";
+import { hexEncode } from "../base/bytes.ts";
+
+/** A change to the tables: all of it, or nothing. Nothing changes it later. */
+export interface Transaction {
+  readonly stored?: readonly BlobRecord[];
+  readonly removed?: readonly Uint8Array[];
+  /** A checkpoint to put first, and how many to keep then. */
+  readonly checkpoint?: { readonly text: string; readonly keep: number };
+}
+
+interface State {
+  /** By hash in hex, in the order in which they were stored. */
+  readonly blobs: ReadonlyMap<string, BlobRecord>;
+  /** Newest first. */
+  readonly checkpoints: readonly string[];
+  /** How many transactions led here. */
+  readonly version: number;
+}
+
+export interface BlobTablesImage {
+  readonly durable: State;
+  readonly pending: readonly Transaction[];
+}
+
+const EMPTY: State = { blobs: new Map(), checkpoints: [], version: 0 };
+
+export class BlobTables {
+  readonly blobs: Map<string, BlobRecord>;
+  #checkpoints: readonly string[];
+  #durable: State;
+  #pending: Transaction[] = [];
+  #version: number;
+  #bytes = 0;
+
+  constructor(image: BlobTablesImage = { durable: EMPTY, pending: [] }) {
+    this.#durable = image.durable;
+    this.blobs = new Map(image.durable.blobs);
+    this.#checkpoints = image.durable.checkpoints;
+    this.#version = image.durable.version;
+    for (const blob of this.blobs.values()) this.#bytes += blob.data.byteLength;
+    for (const transaction of image.pending) this.apply(transaction);
+  }
+
+  /** Bytes of all blobs. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+  get checkpoints(): readonly string[] {
+    return this.#checkpoints;
+  }
+
+  /** Does a transaction. */
+  apply(transaction: Transaction): void {
+    const { stored = [], removed = [], checkpoint } = transaction;
+    for (const blob of stored) {
+      const key = hexEncode(blob.hash);
+      if (this.blobs.has(key)) continue;
+      this.blobs.set(key, blob);
+      this.#bytes += blob.data.byteLength;
+    }
+    for (const hash of removed) {
+      const key = hexEncode(hash);
+      this.#bytes -= this.blobs.get(key)?.data.byteLength ?? 0;
+      this.blobs.delete(key);
+    }
+    if (checkpoint !== undefined)
+      this.#checkpoints = [checkpoint.text, ...this.#checkpoints].slice(0, Math.max(1, checkpoint.keep));
+    this.#version += 1;
+    this.#pending.push(transaction);
+  }
+
+  /** Every transaction until now survives the loss of power. */
+  sync(): void {
+    if (this.#pending.length === 0) return;
+    this.#durable = { blobs: new Map(this.blobs), checkpoints: this.#checkpoints, version: this.#version };
+    this.#pending = [];
+  }
+
+  image(): BlobTablesImage {
+    return { durable: this.#durable, pending: [...this.#pending] };
+  }
+
+  /** An image after power loss, with so many of its transactions kept. */
+  static settled(image: BlobTablesImage, kept: number): BlobTablesImage {
+    if (kept === 0) return { durable: image.durable, pending: [] };
+    const tables = new BlobTables({ durable: image.durable, pending: image.pending.slice(0, kept) });
+    tables.sync();
+    return tables.image();
+  }
+}

@@ -145,7 +145,7 @@ class ContentService implements RunningModule {
   }
 
   async #joined(root: Uint8Array, sender: string): Promise<Uint8Array> {
-    const digests = parseWideDirectory(root).map(({ ref }) => hexDecode(ref.slice(ref.indexOf("-") + 1)));
+    const digests = parseWideDirectory(root).pieces.map(({ ref }) => hexDecode(ref.slice(ref.indexOf("-") + 1)));
     const pieces: Uint8Array[] = [];
     for (let start = 0; start < digests.length; start += PIECE_WINDOW) {
       const some = digests.slice(start, start + PIECE_WINDOW);

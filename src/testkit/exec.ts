@@ -18,6 +18,8 @@ export class ProcessTable {
   readonly network: Network;
   readonly programs: Map<string, Program>;
   readonly processes: Map<number, SimulatedProcess> = new Map();
+  /** Told of each program that another one starts. */
+  spawned: ((process: SimulatedProcess) => void) | null = null;
   #nextPid = 100;
 
   constructor(timeline: Timeline, network: Network, programs: Map<string, Program>) {
@@ -146,6 +148,7 @@ export class SimulatedExec implements Exec {
     const env = { ...options.env };
     const channels = this.#openChannels(process, options, env, events);
     const started = Object.assign(process, { env });
+    this.#table.spawned?.(started);
     this.#table.timeline.after(
       this.#table.network.dice.fraction() * SPAWN_MAX_MS,
       process.scope.guard(() => program(started)),

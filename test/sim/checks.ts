@@ -105,6 +105,17 @@ export function checkDisjoint(world: World, jobs: readonly JobRecord[]): void {
     }
 }
 
+/** No task is started twice, whatever happens to the instance. Counts from now on. */
+export function watchTasks(world: World): void {
+  const started = new Set<string>();
+  world.processes.spawned = ({ env }) => {
+    if (env["FLUX_JOB_ID"] === undefined || env["FLUX_TASK_RANK"] === undefined) return;
+    const task = `task ${env["FLUX_TASK_RANK"]} of job ${env["FLUX_JOB_ID"]}`;
+    if (started.has(task)) throw new Error(`${task} was started twice`);
+    started.add(task);
+  };
+}
+
 /** Every broker numbers events without a gap. Returns what to call at the end. */
 export async function watchSequence(handle: Handle, rank: number): Promise<void> {
   let last = 0;

@@ -6,7 +6,7 @@ import type { Integer } from "../../src/base/json.ts";
 import type { Handle } from "../../src/sdk/handle.ts";
 import { SimulatedInstance, type Workload, type WorkloadContext } from "../../src/testkit/instance.ts";
 import { World } from "../../src/testkit/world.ts";
-import { checkDisjoint, checkEventlogs, markOutcomes, readJob, watchSequence } from "./checks.ts";
+import { checkDisjoint, checkEventlogs, markOutcomes, readJob, watchSequence, watchTasks } from "./checks.ts";
 import { JobActor } from "./job-actor.ts";
 import { KvsActor } from "./kvs-actor.ts";
 import { planOf, type Plan } from "./plan.ts";
@@ -40,6 +40,7 @@ class Scenario {
   }
 
   async run(): Promise<void> {
+    watchTasks(this.world);
     const first = this.#boot((context) => this.#work(context));
     this.#scheduleFaults(first);
     await this.#toEnd(first, "first instance");

@@ -3,11 +3,12 @@
  * job), and tells the job manager.
  *
  * Invariants: the last response is the final release, and it is sent once; when `finish` is sent, the whole exec.eventlog
- * is on its way to the KVS.
+ * is on its way to the KVS; no shell is started before `starting` is in the exec.eventlog for certain, so that whoever
+ * comes after a crash knows which jobs must not be started again.
  */
 import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { FluxError } from "../../base/errors.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
 import { SIGNALS, statusOfExit } from "../../base/signals.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
@@ -50,6 +51,10 @@ export class JobRunner {
   #termination: Termination | null = null;
   /** It failed before anything was started: there is no end to tell of. */
   #isStillborn = false;
+  /** Its shells were handed to their hosts. */
+  #isLaunched = false;
+  #isProceeding = false;
+  #isStopped = false;
 
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
     this.#world = world;
@@ -68,11 +73,12 @@ export class JobRunner {
     this.log(this.#exec.reattach ? "reattach" : "init");
     this.setExpiration(this.#resources.expiration);
     if (this.testRun !== null) return this.#simulate(this.testRun);
-    if (this.#exec.reattach) return this.#await();
-    this.log("starting");
-    const { id, userid, jobspec, R } = this.#exec;
-    for (const rank of this.job.ranks) this.#world.link(rank).start({ id, userid, jobspec, R });
-    this.#await();
+    for (const rank of this.job.ranks) {
+      const link = this.#world.link(rank);
+      if (!link.isAttached) this.#awaited.add(rank);
+      link.open();
+    }
+    this.#proceed();
   }
 
   /** The job manager asks again for a job that runs: it has been restarted. */
@@ -85,7 +91,7 @@ export class JobRunner {
   hostAttached(rank: number, isKnown: boolean): void {
     if (!this.#awaited.delete(rank)) return;
     if (this.#exec.reattach && !isKnown) return this.shellLost(rank, "no job shell to reattach to");
-    if (this.#awaited.size === 0) this.#started();
+    this.#proceed();
   }
 
   hostEvent(rank: number, event: HostEvent): void {
@@ -108,6 +114,7 @@ export class JobRunner {
     if (end.isFatal) this.jobException("node-failure");
     this.#barrier.cancel(note);
     this.#ended(rank, end, null);
+    this.#proceed();
   }
 
   /** A fatal exception was raised on the job, here or elsewhere. */
@@ -183,19 +190,31 @@ export class JobRunner {
   }
 
   stop(): void {
+    this.#isStopped = true;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
     this.#termination?.stop();
     this.#barrier.cancel("the execution service is unloading");
   }
 
-  #await(): void {
-    for (const rank of this.job.ranks) {
-      const link = this.#world.link(rank);
-      if (!link.isAttached) this.#awaited.add(rank);
-      link.open();
-    }
-    if (this.#awaited.size === 0) this.#started();
+  /** Starts the shells when all hosts are there. */
+  #proceed(): void {
+    if (this.#awaited.size > 0 || this.job.phase !== "starting" || this.#isProceeding) return;
+    this.#isProceeding = true;
+    if (this.#exec.reattach) return this.#started();
+    this.log("starting");
+    this.#world.batch.settle(this.#eventlogKey).then(
+      () => this.#launch(),
+      (error: unknown) => this.fail("exec", `cannot note that the job starts: ${errorText(error)}`),
+    );
+  }
+
+  #launch(): void {
+    if (this.#isStopped || this.job.phase !== "starting") return;
+    this.#isLaunched = true;
+    const { id, userid, jobspec, R } = this.#exec;
+    for (const rank of this.job.runningRanks) this.#world.link(rank).start({ id, userid, jobspec, R });
+    this.#started();
   }
 
   #started(): void {
@@ -290,8 +309,10 @@ export class JobRunner {
   /** Shells that have not been handed to a host will never be. */
   #withdraw(type: string): void {
     const status = shellStatusOfSignal(type === "timeout" ? "SIGALRM" : "SIGTERM");
+    const isHeld = !this.#isLaunched && !this.#exec.reattach;
     for (const rank of this.job.runningRanks)
-      if (this.#world.link(rank).withdraw(this.job.id)) this.#ended(rank, this.job.shellExited(rank, status), null);
+      if (isHeld || this.#world.link(rank).withdraw(this.job.id))
+        this.#ended(rank, this.job.shellExited(rank, status), null);
   }
 
   /** Something cannot be killed: its nodes take no more jobs until somebody has looked. */

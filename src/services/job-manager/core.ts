@@ -127,7 +127,6 @@ export class JobManager {
   /** Takes a job that was read back from its eventlog after a restart. */
   restore(job: Job): void {
     this.#insert(job);
-    job.reattach = job.hasResources && (job.started || job.state === JobState.Cleanup);
   }
 
   /** Makes restored jobs go on. */

@@ -100,7 +100,23 @@ export async function readJob(handle: Handle, id: Integer): Promise<StoredJob> {
   job.events.push(...events);
   job.durableCount = events.length;
   job.R = R;
+  job.reattach = job.hasResources && (await mayHaveShells(handle, job));
   return { kind: "active", job };
+}
+
+/**
+ * Whether shells of a job were ever started. The start event comes a moment after them, and a crash may come between: the
+ * execution service notes `starting` before, so that nothing runs twice.
+ */
+async function mayHaveShells(handle: Handle, { id, started, state }: Job): Promise<boolean> {
+  if (started || state === JobState.Cleanup) return true;
+  try {
+    const log = parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.guest.exec.eventlog`));
+    return log.some(({ name }) => name === "starting");
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) return false;
+    throw error;
+  }
 }
 
 /** A job that is still to be started needs its environment, which is in the signed request only. */

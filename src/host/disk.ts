@@ -37,16 +37,15 @@ class NodeLogFile implements LogFile {
   readonly #path: string;
   readonly #fd: number;
   #length: number;
-  /** The file's name may not be on the disk yet: the first sync sees to it. */
-  #nameIsSafe: boolean;
+  /** The file's name may not be on the disk yet, whoever made it: the first sync sees to it. */
+  #nameIsSafe = false;
   #syncsUnderWay = 0;
   #closed = false;
 
-  constructor(path: string, fd: number, length: number, isNew: boolean) {
+  constructor(path: string, fd: number, length: number) {
     this.#path = path;
     this.#fd = fd;
     this.#length = length;
-    this.#nameIsSafe = !isNew;
   }
 
   get length(): number {
@@ -140,9 +139,8 @@ class NodeDisk implements Disk {
 
   openLog(path: string, options: { mode?: number } = {}): LogFile {
     return attempt("open", path, () => {
-      const isNew = !fs.existsSync(path);
       const fd = fs.openSync(path, "a+", options.mode ?? 0o666);
-      return new NodeLogFile(path, fd, fs.fstatSync(fd).size, isNew);
+      return new NodeLogFile(path, fd, fs.fstatSync(fd).size);
     });
   }
 

@@ -18,22 +18,29 @@ interface State {
   readonly blobs: ReadonlyMap<string, BlobRecord>;
   /** Newest first. */
   readonly checkpoints: readonly string[];
-  /** How many transactions led here. */
+  /** Names the transaction that led here. */
+  readonly version: number;
+}
+
+interface NamedTransaction extends Transaction {
   readonly version: number;
 }
 
 export interface BlobTablesImage {
   readonly durable: State;
-  readonly pending: readonly Transaction[];
+  readonly pending: readonly NamedTransaction[];
 }
 
 const EMPTY: State = { blobs: new Map(), checkpoints: [], version: 0 };
+
+/** No two transactions of a process have the same name, in whichever world they happen. */
+let versions = 0;
 
 export class BlobTables {
   readonly blobs: Map<string, BlobRecord>;
   #checkpoints: readonly string[];
   #durable: State;
-  #pending: Transaction[] = [];
+  #pending: NamedTransaction[] = [];
   #version: number;
   #bytes = 0;
 
@@ -43,7 +50,7 @@ export class BlobTables {
     this.#checkpoints = image.durable.checkpoints;
     this.#version = image.durable.version;
     for (const blob of this.blobs.values()) this.#bytes += blob.data.byteLength;
-    for (const transaction of image.pending) this.apply(transaction);
+    for (const transaction of image.pending) this.#apply(transaction);
   }
 
   /** Bytes of all blobs. */
@@ -56,6 +63,11 @@ export class BlobTables {
 
   /** Does a transaction. */
   apply(transaction: Transaction): void {
+    versions += 1;
+    this.#apply({ ...transaction, version: versions });
+  }
+
+  #apply(transaction: NamedTransaction): void {
     const { stored = [], removed = [], checkpoint } = transaction;
     for (const blob of stored) {
       const key = hexEncode(blob.hash);
@@ -70,7 +82,7 @@ export class BlobTables {
     }
     if (checkpoint !== undefined)
       this.#checkpoints = [checkpoint.text, ...this.#checkpoints].slice(0, Math.max(1, checkpoint.keep));
-    this.#version += 1;
+    this.#version = transaction.version;
     this.#pending.push(transaction);
   }
 
@@ -79,6 +91,11 @@ export class BlobTables {
     if (this.#pending.length === 0) return;
     this.#durable = { blobs: new Map(this.blobs), checkpoints: this.#checkpoints, version: this.#version };
     this.#pending = [];
+  }
+
+  /** The transaction that an image ends with. */
+  static versionOf({ durable, pending }: BlobTablesImage): number {
+    return pending.at(-1)?.version ?? durable.version;
   }
 
   image(): BlobTablesImage {

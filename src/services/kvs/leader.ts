@@ -84,9 +84,9 @@ export class LeaderService implements RunningModule {
     const directory = context.attribute("statedir") ?? context.attribute("rundir");
     let log: LogStore | null = null;
     if (directory !== null) {
-      const opened = LogStore.open(ports, directory, warn);
+      const opened = LogStore.open(ports, directory, saved?.number ?? 0, warn);
       log = opened.log;
-      await replay(leader, loader, log, opened.records, warn);
+      await replay(leader, loader, opened.records);
     }
     const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
     service.#serve();
@@ -278,7 +278,7 @@ export class LeaderService implements RunningModule {
     this.#context.handle.sendEvent(`${NAMESPACE_EVENT_PREFIX}${namespace}-${what}`, payload, { isPrivate: true });
   }
 
-  #createNamespace(request: IncomingRequest): Answer {
+  #createNamespace(request: IncomingRequest): Answer | Promise<Answer> {
     const { json } = request;
     const name = requireString(json, "namespace");
     const owner = requireInteger(json, "owner");
@@ -289,10 +289,10 @@ export class LeaderService implements RunningModule {
     const change = this.#leader.createNamespace(name, userid, flags, rootref);
     this.#logChange(change, () => this.#leader.undoChange(change));
     this.#publish(name, "created", { namespace: name, rootseq: 0, rootref, owner: userid });
-    return null;
+    return this.#onceSafe();
   }
 
-  #removeNamespace(request: IncomingRequest): Answer {
+  #removeNamespace(request: IncomingRequest): Answer | Promise<Answer> {
     const name = requireString(request.json, "namespace");
     const removed = this.#leader.removeNamespace(name);
     if (removed === null) return null;
@@ -300,7 +300,19 @@ export class LeaderService implements RunningModule {
     for (const commit of removed.commits) commit.settle(new FluxError("ENOTSUP"));
     this.#reader.namespaceRemoved(name);
     this.#publish(name, "removed", { namespace: name });
-    return null;
+    return this.#onceSafe();
+  }
+
+  /** The empty answer to a change that has been logged, when it is as safe as the user asked for. */
+  #onceSafe(): Answer | Promise<Answer> {
+    if (this.#log === null || !this.#settings.syncEachCommit) return null;
+    return this.#log.sync().then(
+      () => null,
+      (error) => {
+        this.#context.fatal(error);
+        throw error;
+      },
+    );
   }
 
   #logChange(change: NumberedRecord, undo: () => void): void {

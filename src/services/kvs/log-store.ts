@@ -1,8 +1,11 @@
 /**
  * The redo log on the disk: `kvs.log`, and `kvs.log.old` while a checkpoint that contains it is being written.
  *
- * Invariant: what `append` took survives the death of the process; every record since the last finished checkpoint is in
- * one of the two files, the older ones in `kvs.log.old`.
+ * Invariants:
+ * 1. What `append` took survives the death of the process, and once a later `sync` has resolved the loss of power.
+ * 2. Every record since the last finished checkpoint is in one of the two files, the older ones in `kvs.log.old`.
+ * 3. After `open` the files hold no record that the next one to be appended does not follow: where power loss took some
+ *    from the middle, what comes after them is gone, too, or it would hide what is appended later.
  */
 import { concatBytes } from "../../base/bytes.ts";
 import { errorText } from "../../base/errors.ts";
@@ -17,6 +20,8 @@ export class LogStore {
   readonly #oldPath: string;
   #file: LogFile;
   #hasOld: boolean;
+  /** The file that was current before the last rotation, while what is in it may not survive power loss. */
+  #unsynced: LogFile | null = null;
   #bytesSinceCheckpoint = 0;
 
   private constructor(ports: Ports, path: string, file: LogFile, hasOld: boolean) {
@@ -28,25 +33,33 @@ export class LogStore {
     this.#bytesSinceCheckpoint = file.length;
   }
 
-  /** Opens the log of a directory. Returns what it holds; a damaged end is cut off and told through `warn`. */
+  /**
+   * Opens the log of a directory. Returns what it holds beyond a checkpoint, without gaps; what is damaged or does not
+   * follow is cut off and told through `warn`.
+   */
   static open(
     ports: Ports,
     directory: string,
+    savedNumber: number,
     warn: (text: string) => void,
   ): { log: LogStore; records: NumberedRecord[] } {
     const path = `${directory}/kvs.log`;
-    const records: NumberedRecord[] = [];
     const hasOld = ports.disk.info(`${path}.old`) !== null;
+    const records: NumberedRecord[] = [];
+    let number = savedNumber;
+    let isCut = false;
     for (const each of hasOld ? [`${path}.old`, path] : [path]) {
       if (ports.disk.info(each) === null) continue;
-      const content = readLog(ports.codec, ports.disk.readFile(each));
-      if (content.damage !== null) {
-        warn(`${each}: ${content.damage} at byte ${content.goodBytes}; what follows is dropped`);
-        const damaged = ports.disk.openLog(each, { mode: LOG_MODE });
-        damaged.truncate(content.goodBytes);
-        damaged.close();
-      }
-      records.push(...content.records);
+      const content = readRecords(ports, each, warn);
+      const first = content[0];
+      const last = content.at(-1);
+      if (isCut || (first !== undefined && first.number > number + 1)) {
+        if (first !== undefined) warn(`${each}: record ${first.number} does not follow ${number}; the file is dropped`);
+        isCut = true;
+        cut(ports, each, 0);
+      } else if (last !== undefined && last.number <= number && each === path) cut(ports, each, 0);
+      for (const record of isCut ? [] : content) if (record.number > number) records.push(record);
+      number = records.at(-1)?.number ?? number;
     }
     return { log: new LogStore(ports, path, ports.disk.openLog(path, { mode: LOG_MODE }), hasOld), records };
   }
@@ -63,8 +76,16 @@ export class LogStore {
     this.#bytesSinceCheckpoint += bytes.byteLength;
   }
 
-  sync(): Promise<void> {
-    return this.#file.sync();
+  /** Resolves when everything appended before the call survives the loss of power. Rejects with EIO. */
+  async sync(): Promise<void> {
+    const before = this.#unsynced;
+    await Promise.all([before?.sync(), this.#file.sync()]);
+    if (before !== null && before === this.#unsynced) this.#forgetUnsynced();
+  }
+
+  #forgetUnsynced(): void {
+    this.#unsynced?.close();
+    this.#unsynced = null;
   }
 
   /** A checkpoint begins: what comes from now on is not in it. */
@@ -72,27 +93,22 @@ export class LogStore {
     this.#bytesSinceCheckpoint = 0;
     // After a checkpoint that failed, both files are needed until the next one has succeeded.
     if (this.#hasOld || this.#file.length === 0) return;
-    this.#file.close();
     this.#ports.disk.rename(this.#path, this.#oldPath);
     this.#hasOld = true;
+    this.#unsynced = this.#file;
     this.#file = this.#ports.disk.openLog(this.#path, { mode: LOG_MODE });
   }
 
   /** The checkpoint is complete: what was logged before it began is not needed any more. */
   discardOld(): void {
+    this.#forgetUnsynced();
     if (this.#hasOld) this.#ports.disk.remove(this.#oldPath);
     this.#hasOld = false;
   }
 
-  /** Forgets everything: there is nothing it could be replayed on, or all of it is in a checkpoint. */
-  clear(): void {
-    this.discardOld();
-    this.#file.truncate(0);
-    this.#bytesSinceCheckpoint = 0;
-  }
-
   /** Closes the log; with `remove`, its files go too. */
   close(remove: boolean, warn: (text: string) => void): void {
+    this.#forgetUnsynced();
     this.#file.close();
     if (!remove) return;
     try {
@@ -102,4 +118,20 @@ export class LogStore {
       warn(`cannot remove the redo log: ${errorText(error)}`);
     }
   }
+}
+
+/** The whole records of a file; a damaged end is cut off. */
+function readRecords(ports: Ports, path: string, warn: (text: string) => void): NumberedRecord[] {
+  const { records, goodBytes, damage } = readLog(ports.codec, ports.disk.readFile(path));
+  if (damage !== null) {
+    warn(`${path}: ${damage} at byte ${goodBytes}; what follows is dropped`);
+    cut(ports, path, goodBytes);
+  }
+  return records;
+}
+
+function cut(ports: Ports, path: string, length: number): void {
+  const file = ports.disk.openLog(path, { mode: LOG_MODE });
+  if (file.length > length) file.truncate(length);
+  file.close();
 }

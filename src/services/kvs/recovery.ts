@@ -2,22 +2,10 @@
 import { MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import type { Leader } from "./core.ts";
-import type { LogStore } from "./log-store.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 
-/** Applies the records of the log that the checkpoint does not contain. */
-export async function replay(
-  leader: Leader,
-  loader: BlobLoader,
-  log: LogStore,
-  records: readonly NumberedRecord[],
-  warn: (text: string) => void,
-): Promise<void> {
-  const first = records[0];
-  if (first !== undefined && first.number > leader.snapshot().number + 1) {
-    warn(`the redo log begins after the checkpoint (record ${first.number}); it belongs to other data and is dropped`);
-    return log.clear();
-  }
+/** Applies the records of the log that the checkpoint does not contain, in order. */
+export async function replay(leader: Leader, loader: BlobLoader, records: readonly NumberedRecord[]): Promise<void> {
   for (const record of records) {
     try {
       leader.replay(record);

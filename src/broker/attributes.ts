@@ -12,8 +12,7 @@ import { ATTRIBUTE_FAMILIES, ATTRIBUTE_RULES, type AttributeRule } from "./attri
 const FLAG_IMMUTABLE = 1;
 
 function attributeRule(name: string): AttributeRule | null {
-  const rule = ATTRIBUTE_RULES[name];
-  if (rule !== undefined) return rule;
+  if (Object.hasOwn(ATTRIBUTE_RULES, name)) return ATTRIBUTE_RULES[name]!;
   return ATTRIBUTE_FAMILIES.find(([prefix]) => name.startsWith(prefix))?.[1] ?? null;
 }
 

@@ -15,6 +15,7 @@ import { bootBroker } from "./boot.ts";
 import { singleBoot } from "./bootstrap.ts";
 import type { Core, CoreEvents } from "./core.ts";
 import { removeDirectories } from "./directories.ts";
+import { BROKER } from "./groups.ts";
 import { appendLine, BrokerLog } from "./log.ts";
 import { describeBug } from "./log-record.ts";
 import type { BrokerOptions } from "./options.ts";
@@ -100,7 +101,7 @@ export class Broker {
       this.#log.append("broker", LogLevel.crit, error instanceof FluxError ? error.message : describeBug(error));
       this.#overlay?.destroy();
       this.#core?.connector.destroy();
-      removeDirectories(this.#options.ports.disk, this.#attributes);
+      this.#removeDirectories();
       return 1;
     }
     this.#post("builtins-success");
@@ -257,7 +258,7 @@ export class Broker {
   }
 
   #enterQuorum(): void {
-    this.#core!.groups.join("broker.online", "broker");
+    this.#core!.groups.join("broker.online", BROKER);
     if (!this.#isLeader) return this.#followParent(this.#parentState);
     this.#warnAfter("broker.quorum-warn", () => {
       if (this.#state !== "quorum") return;
@@ -410,8 +411,18 @@ export class Broker {
       this.#overlay?.destroy();
       this.#core?.connector.destroy();
     }
-    removeDirectories(this.#options.ports.disk, this.#attributes);
+    this.#removeDirectories();
     this.#resolve(exitCode);
+  }
+
+  /** What cannot be removed is left: the broker ends all the same. */
+  #removeDirectories(): void {
+    try {
+      removeDirectories(this.#options.ports.disk, this.#attributes);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#options.stderr(`flux-broker: ${error.message}\n`);
+    }
   }
 
   #after(delayMs: number, callback: () => void): void {

@@ -5,11 +5,14 @@
  * Invariants: a rank that was lost is in no group. A client's membership ends with its connection.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Idset } from "../formats/idset.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import { ANY_USER, ANYONE, requireString, type Methods } from "../sdk/service.ts";
+
+/** Who joins for the broker itself, not for a client. */
+export const BROKER = "broker";
 
 export interface GroupsSurroundings {
   readonly rank: number;
@@ -22,7 +25,7 @@ export interface GroupsSurroundings {
 export class Groups {
   readonly #surroundings: GroupsSurroundings;
   readonly #members = new Map<string, Idset>();
-  /** Local joiners: group name to the route id of the client (or "broker"). */
+  /** Local joiners: group name to the route id of the client, or BROKER. */
   readonly #local = new Map<string, string>();
   readonly #watchers = new RequestSet<string>();
 
@@ -34,10 +37,11 @@ export class Groups {
     return this.#members.get(name) ?? new Idset();
   }
 
-  /** Joins this broker to a group. Throws EEXIST. */
+  /** Joins this broker to a group. Throws EEXIST, except for the broker itself: it takes over from a client. */
   join(name: string, owner: string): void {
     const { rank } = this.#surroundings;
-    if (this.#local.has(name)) throw new FluxError("EEXIST", `rank ${rank} is already a member of ${name}`);
+    if (this.#local.has(name) && owner !== BROKER)
+      throw new FluxError("EEXIST", `rank ${rank} is already a member of ${name}`);
     this.#local.set(name, owner);
     this.#change(name, Idset.of(rank), true);
   }
@@ -69,8 +73,8 @@ export class Groups {
   methods(): Methods {
     return {
       get: { roles: ANY_USER, handler: (request) => this.#get(request) },
-      join: { roles: ANY_USER, handler: (request) => this.#joinBy(request) },
-      leave: { roles: ANY_USER, handler: (request) => this.#leaveBy(request) },
+      join: (request) => this.#joinBy(request),
+      leave: (request) => this.#leaveBy(request),
       update: (request) => this.#update(request),
       disconnect: { roles: ANYONE, handler: (request) => this.#disconnect(request) },
       "stats-get": { roles: ANYONE, handler: () => this.#stats() },
@@ -104,9 +108,8 @@ export class Groups {
     const { update } = request.json;
     if (!isJsonObject(update)) throw new FluxError("EPROTO");
     for (const [name, changes] of Object.entries(update))
-      if (Array.isArray(changes))
-        for (const change of changes as JsonObject[])
-          this.#change(name, Idset.parse(requireString(change, "ranks")), change["set"] === true);
+      for (const change of changesOf(changes))
+        this.#change(name, Idset.parse(requireString(change, "ranks")), change["set"] === true);
     return undefined;
   }
 
@@ -123,6 +126,12 @@ export class Groups {
   close(): void {
     this.#watchers.failAll(new FluxError("ENODATA"));
   }
+}
+
+/** Throws EPROTO. */
+function changesOf(value: JsonValue | undefined): readonly JsonObject[] {
+  if (!Array.isArray(value) || !value.every(isJsonObject)) throw new FluxError("EPROTO", "malformed group update");
+  return value;
 }
 
 /** A request that came from this broker's own clients carries one route id only. */

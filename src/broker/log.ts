@@ -25,7 +25,7 @@ export interface LogSurroundings {
   stderr(text: string): void;
   /** Sends a line to the leader. */
   forward(line: string): void;
-  /** Appends a line to `log-filename`, on the leader. */
+  /** Appends a line to `log-filename`, on the leader. Throws FluxError where it takes no more. */
   appendFile(path: string, line: string): void;
 }
 
@@ -37,6 +37,8 @@ export class BrokerLog {
   readonly listeners: Set<(record: LogRecord) => void> = new Set();
   #local = 0;
   #remote = 0;
+  /** Why the last line could not be copied to the file. */
+  #fileTrouble: string | null = null;
 
   constructor(surroundings: LogSurroundings) {
     this.#surroundings = surroundings;
@@ -92,7 +94,21 @@ export class BrokerLog {
 
   #copyToFile(record: LogRecord): void {
     const path = this.#surroundings.attributes.get("log-filename");
-    if (path !== null && path !== "") this.#surroundings.appendFile(path, formatForStderr(record));
+    if (path === null || path === "") return;
+    try {
+      this.#surroundings.appendFile(path, formatForStderr(record));
+      this.#fileTrouble = null;
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      if (this.#fileTrouble !== error.message) this.#complain(record, error.message);
+      this.#fileTrouble = error.message;
+    }
+  }
+
+  /** Said to people only: the log itself is what cannot be written. */
+  #complain({ timestamp, rank, procid }: LogRecord, message: string): void {
+    const text = `log-filename: ${message}`;
+    this.#surroundings.stderr(formatForStderr({ timestamp, severity: 3, rank, appname: "broker", procid, text }));
   }
 
   #keep(record: LogRecord): void {
@@ -134,7 +150,7 @@ export class BrokerLog {
       setattr: (request) => {
         const name = requireString(request.json, "name");
         if (!name.startsWith(ATTRIBUTE_PREFIX)) throw new FluxError("EINVAL", `${name} is not a log attribute`);
-        this.#surroundings.attributes.set(name, requireString(request.json, "value"));
+        this.#surroundings.attributes.setByClient(name, requireString(request.json, "value"), true);
         return null;
       },
       "stats-get": {
@@ -165,6 +181,9 @@ export class BrokerLog {
 /** Adds a line to a file; the file may be moved away between lines. */
 export function appendLine(disk: Disk, path: string, line: string): void {
   const log = disk.openLog(path);
-  log.append(utf8Encode(line));
-  log.close();
+  try {
+    log.append(utf8Encode(line));
+  } finally {
+    log.close();
+  }
 }

@@ -9,7 +9,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Role } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
-import type { LogLevel, ModuleContext, ModuleDefinition, RunningModule } from "../sdk/module.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
 import type { Port } from "./port.ts";
 import type { Router } from "./router.ts";
@@ -65,9 +65,11 @@ export class ModuleHost {
   ): Promise<LoadedModule> {
     const name = options.name ?? definition.name;
     if (this.#modules.has(name)) throw new FluxError("EEXIST", `module ${name} is already loaded`);
-    const { router, ownerUserid } = this.#surroundings;
+    const { router, ownerUserid, log } = this.#surroundings;
     const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
-    const handle = new Handle(port);
+    const handle = new Handle(port, {
+      badEvent: (topic, error) => log(name, LogLevel.err, `${topic} event: ${error.message}`),
+    });
     const server = this.#serverFor(name, handle, port);
     const path = options.path ?? "builtin";
     const loaded: LoadedModule = { name, path, port, server, status: ModuleStatus.Init, running: null };
@@ -77,7 +79,7 @@ export class ModuleHost {
       server.add(name, {});
       const context = this.#context(name, options.args ?? [], port, handle, server);
       // Counters are cleared by a request, or everywhere at once by an event.
-      await handle.subscribe(`${name}.stats-clear`, () => void server.clearStats());
+      await handle.subscribe(`${name}.stats-clear`, () => void server.clearStats(), { ownerOnly: true });
       loaded.running = await definition.start(context);
       loaded.status = ModuleStatus.Running;
       return loaded;
@@ -94,10 +96,13 @@ export class ModuleHost {
     if (loaded === undefined || loaded.status !== ModuleStatus.Running)
       throw new FluxError("ENOENT", `module ${name} is not loaded`);
     loaded.status = ModuleStatus.Finalizing;
-    await loaded.running?.stop();
-    loaded.status = ModuleStatus.Exited;
-    this.#modules.delete(name);
-    loaded.port.close();
+    try {
+      await loaded.running?.stop();
+    } finally {
+      loaded.status = ModuleStatus.Exited;
+      this.#modules.delete(name);
+      loaded.port.close();
+    }
   }
 
   /** Hands a new configuration to every service. Rejects with the first refusal. */

@@ -17,9 +17,9 @@ export function moduleNameOf(path: string): string {
 }
 
 export async function findModule(registry: ModuleRegistry, path: string): Promise<ModuleDefinition> {
-  const fetch = registry[moduleNameOf(path)];
-  if (fetch === undefined) throw new FluxError("ENOENT", "module not found in search path");
-  return fetch();
+  const name = moduleNameOf(path);
+  if (!Object.hasOwn(registry, name)) throw new FluxError("ENOENT", "module not found in search path");
+  return registry[name]!();
 }
 
 export interface ModuleServiceOptions {

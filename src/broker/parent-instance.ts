@@ -18,15 +18,17 @@ export async function tellParentInstance(
   const uri = attributes.get("parent-uri");
   const jobid = attributes.get("jobid");
   if (uri === null || jobid === null) return;
+  let handle: Handle | null = null;
   try {
     const id = parseFluid(jobid);
-    const handle = new Handle(await connectLocal(ports, uri));
+    handle = new Handle(await connectLocal(ports, uri));
     const path = attributes.require("local-uri").slice("local://".length);
     await handle.rpc("job-manager.memo", { id, memo: { uri: `ssh://${attributes.require("hostname")}${path}` } });
     await tellCriticalRanks(handle, id, attributes.require("broker.critical-ranks"));
-    handle.close();
   } catch (error) {
     complain(`cannot tell the parent instance of this one: ${errorText(error)}`);
+  } finally {
+    handle?.close();
   }
 }
 

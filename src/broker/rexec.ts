@@ -288,6 +288,7 @@ export class RexecServer {
       process.request?.respondError(ended);
       process.waiter?.respondError(ended);
       process.request = null;
+      process.waiter = null;
     }
     this.#processes.clear();
   }

@@ -123,6 +123,11 @@ export function hasFlag(message: { readonly flags: number }, flag: number): bool
   return (message.flags & flag) !== 0;
 }
 
+/** Whether a message speaks with the rights of the instance owner (RFC 12). */
+export function isFromOwner(message: { readonly rolemask: number }): boolean {
+  return (message.rolemask & Role.Owner) !== 0;
+}
+
 /** Whether a response must be sent to a request. */
 export function expectsResponse(request: RequestMessage): boolean {
   return !hasFlag(request, MessageFlag.NoResponse);

@@ -273,3 +273,31 @@ test("who serves nothing says so, unless no answer is wanted", () => {
   broker.receive({ ...request, flags: MessageFlag.NoResponse });
   assert.equal(broker.sent.length, length);
 });
+
+test("an event that a listener cannot read is told of, and nobody else misses anything", async () => {
+  const bad: string[] = [];
+  let receive: (message: Message) => void = () => {};
+  const channel = {
+    start: (deliver: (message: Message) => void) => (receive = deliver),
+    send: (message: Message) => {
+      if (message.type === MessageType.Request) receive(responseTo(message, 0, null));
+    },
+    close: () => {},
+  };
+  const handle = new Handle(channel, { badEvent: (topic, error) => bad.push(`${topic}: ${error.message}`) });
+  const heard: string[] = [];
+  await handle.subscribe("a", ({ topic, payload }) => heard.push(`${topic} ${Object.keys(payload!.value).join()}`));
+  await handle.subscribe("a", ({ topic }) => heard.push(topic));
+  const event = (topic: string, payload: Payload, rolemask: number = Role.Owner): void =>
+    receive({ type: MessageType.Event, topic, payload, flags: 0, userid: 0, rolemask, route: [], sequence: 1 });
+  event("a.1", Payload.text("no JSON"));
+  event("a.2", Payload.json({ x: 1 }));
+  assert.deepEqual(heard, ["a.1", "a.2 x", "a.2"]);
+  assert.equal(bad.length, 1);
+  assert.match(bad[0]!, /^a\.1: invalid JSON/);
+  heard.length = 0;
+  await handle.subscribe("b", ({ topic }) => heard.push(topic), { ownerOnly: true });
+  event("b.guest", Payload.json({}), Role.User);
+  event("b.owner", Payload.json({}), Role.Owner | Role.Local);
+  assert.deepEqual(heard, ["b.owner"], "what any user may publish, services do not act upon");
+});

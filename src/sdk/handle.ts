@@ -14,6 +14,7 @@ import type { JsonObject } from "../base/json.ts";
 import {
   errorOfResponse,
   hasFlag,
+  isFromOwner,
   MATCHTAG_NONE,
   MessageFlag,
   MessageType,
@@ -69,8 +70,18 @@ export interface EventOptions {
   readonly isPrivate?: boolean;
 }
 
+export interface SubscribeOptions {
+  /** Hears only what was published with the rights of the instance owner: any user may publish under any topic. */
+  readonly ownerOnly?: boolean;
+}
+
 export interface Subscription {
   cancel(): void;
+}
+
+export interface HandleOptions {
+  /** Told of an event whose payload was not what its listener reads; nobody else is troubled by it. */
+  badEvent?(topic: string, error: FluxError): void;
 }
 
 interface Pending {
@@ -88,6 +99,7 @@ function payloadOf(value: PayloadLike | undefined): Payload | null {
 
 export class Handle {
   readonly #channel: MessageChannel;
+  readonly #options: HandleOptions;
   readonly #pending = new Map<number, Pending>();
   readonly #subscriptions = new Map<string, Set<(event: EventMessage) => void>>();
   readonly #closeListeners = new Set<(error: FluxError) => void>();
@@ -96,8 +108,9 @@ export class Handle {
   #onRequest: ((request: IncomingRequest) => void) | null = null;
   #onUntagged: ((response: ResponseMessage) => void) | null = null;
 
-  constructor(channel: MessageChannel) {
+  constructor(channel: MessageChannel, options: HandleOptions = {}) {
     this.#channel = channel;
+    this.#options = options;
     channel.start(
       (message) => this.#receive(message),
       (error) =>
@@ -196,9 +209,15 @@ export class Handle {
    * Receives the events whose topic begins with a prefix. Resolves once none can be missed any more; one who was refused
    * hears nothing.
    */
-  async subscribe(prefix: string, listener: (event: EventMessage) => void): Promise<Subscription> {
+  async subscribe(
+    prefix: string,
+    listener: (event: EventMessage) => void,
+    { ownerOnly = false }: SubscribeOptions = {},
+  ): Promise<Subscription> {
     // A listener may come twice, by two subscriptions: each is heard, and canceled, for itself.
-    const own = (event: EventMessage): void => listener(event);
+    const own = (event: EventMessage): void => {
+      if (!ownerOnly || isFromOwner(event)) listener(event);
+    };
     const listeners = this.#subscriptions.get(prefix) ?? new Set();
     this.#subscriptions.set(prefix, listeners.add(own));
     const forget = (): boolean => {
@@ -336,7 +355,17 @@ export class Handle {
 
   #receiveEvent(event: EventMessage): void {
     for (const [prefix, listeners] of this.#subscriptions)
-      if (event.topic.startsWith(prefix)) for (const listener of listeners) listener(event);
+      if (event.topic.startsWith(prefix)) for (const listener of listeners) this.#tell(listener, event);
+  }
+
+  /** Anybody may publish anything: what a listener cannot read is the fault of the one who sent it. */
+  #tell(listener: (event: EventMessage) => void, event: EventMessage): void {
+    try {
+      listener(event);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#options.badEvent?.(event.topic, error);
+    }
   }
 
   #receiveRequest(request: RequestMessage): void {

@@ -11,10 +11,10 @@ import {
   errorResponseTo,
   expectsResponse,
   hasFlag,
+  isFromOwner,
   MessageFlag,
   Payload,
   responseTo,
-  Role,
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/message.ts";
@@ -54,7 +54,7 @@ export class IncomingRequest {
     return hasFlag(this.message, MessageFlag.Streaming);
   }
   get isOwner(): boolean {
-    return (this.message.rolemask & Role.Owner) !== 0;
+    return isFromOwner(this.message);
   }
   /** Whether the final response has been given (or none is wanted). */
   get isFinished(): boolean {

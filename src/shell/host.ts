@@ -11,6 +11,7 @@ import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
 import type { Ports, TimerHandle, WaitStatus } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
+import type { EventMessage } from "../protocol/message.ts";
 import { SHELL_AGENT_SERVICE, SHELL_HOST_SERVICE, type HostEvent, type ShellStart } from "../protocol/shell-host.ts";
 import type { Handle } from "../sdk/handle.ts";
 import { KvsBatch } from "../sdk/kvs-batch.ts";
@@ -118,7 +119,8 @@ class ShellHost {
     await handle.rpc("service.add", { service: SHELL_HOST_SERVICE });
     // One name for the services of all jobs: a job has its service before it is heard of.
     await handle.rpc("service.add", { service: `${this.#facts.ports.host.uid}-shell-*` });
-    await handle.subscribe("shell-", (event) => this.#event(event.topic, event.payload?.value ?? {}));
+    const heard = ({ topic, payload }: EventMessage): void => this.#event(topic, payload?.value ?? {});
+    await handle.subscribe("shell-", heard, { ownerOnly: true });
     await handle.rpc(`${SHELL_AGENT_SERVICE}.ready`, { pid: this.#facts.ports.host.pid });
   }
 

@@ -56,7 +56,7 @@ async function start(context: ModuleContext): Promise<RunningModule> {
       handler: () => ({ ...settings, count, warn_thresh: WARN_THRESHOLD }),
     },
   });
-  await handle.subscribe(PULSE_TOPIC, () => count++);
+  await handle.subscribe(PULSE_TOPIC, () => count++, { ownerOnly: true });
   if (rank === 0) timer = ports.clock.after(settings.period * 1000, beat, { background: true });
   return {
     configure: (config) => {

@@ -8,7 +8,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
-import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
+import { MATCHTAG_NONE, Payload, responseTo, type EventMessage } from "../../protocol/message.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -58,9 +58,9 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   async begin(): Promise<void> {
     const { server, handle, name } = this.context;
     server.add(name, this.#methods());
-    await handle.subscribe("job-exception", (event) =>
-      this.#jobException((event.payload?.value ?? {}) as object as JobExceptionEvent),
-    );
+    const heard = ({ payload }: EventMessage): void =>
+      this.#jobException((payload?.value ?? {}) as object as JobExceptionEvent);
+    await handle.subscribe("job-exception", heard, { ownerOnly: true });
     await handle.rpc("job-manager.exec-hello", { service: name }, { nodeid: 0 });
   }
 

@@ -43,7 +43,9 @@ class JobListService implements RunningModule {
   static async start(context: ModuleContext): Promise<RunningModule> {
     const service = new JobListService(context);
     service.configure(context.config());
-    await context.handle.subscribe("job-purge-inactive", (event) => service.#purged(event.payload));
+    await context.handle.subscribe("job-purge-inactive", ({ payload }) => service.#purged(payload), {
+      ownerOnly: true,
+    });
     await service.#follow();
     context.server.add(SERVICE, service.#methods());
     return service;

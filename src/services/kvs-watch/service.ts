@@ -8,6 +8,7 @@ import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
+import { isFromOwner } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -63,12 +64,14 @@ class WatchService implements RunningModule {
     if (context.args.length > 0) throw new FluxError("EINVAL", `unknown module argument '${context.args[0]}'`);
     const service = new WatchService(context);
     // All events are heard: a gap in their numbers is how a broker learns that it missed some.
-    await context.handle.subscribe("", ({ sequence, topic, payload }) => {
+    await context.handle.subscribe("", (event) => {
+      const { sequence, topic, payload } = event;
       const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
       service.#eventSequence = sequence;
       if (service.#namespaces.size === 0) return;
       if (!isNext) for (const name of service.#namespaces.keys()) void service.#refresh(name);
-      if (topic.startsWith(NAMESPACE_EVENT_PREFIX) && payload !== null) service.#hear(topic, payload.value);
+      if (!topic.startsWith(NAMESPACE_EVENT_PREFIX) || payload === null || !isFromOwner(event)) return;
+      service.#hear(topic, payload.value);
     });
     context.server.add(context.name, {
       lookup: { roles: ANY_USER, handler: (request) => service.#begin(request) },

@@ -6,6 +6,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
+import { isFromOwner } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
@@ -48,11 +49,13 @@ export class FollowerService implements RunningModule {
   static async start(context: ModuleContext, index: BlobIndex, loader: BlobLoader): Promise<FollowerService> {
     const service = new FollowerService(context, index, loader);
     // All events are heard: a gap in their numbers is how a broker learns that it missed some.
-    await context.handle.subscribe("", ({ sequence, topic, payload }) => {
+    await context.handle.subscribe("", (event) => {
+      const { sequence, topic, payload } = event;
       const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
       service.#eventSequence = sequence;
       if (!isNext) service.#refresh();
-      if (topic.startsWith(NAMESPACE_EVENT_PREFIX) && payload !== null) service.#hear(topic, payload.value);
+      if (!topic.startsWith(NAMESPACE_EVENT_PREFIX) || payload === null || !isFromOwner(event)) return;
+      service.#hear(topic, payload.value);
     });
     service.#serve();
     return service;

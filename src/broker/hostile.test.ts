@@ -1,0 +1,187 @@
+/** What clients send that nobody expects ends their request, and nothing else. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { utf8Encode } from "../base/bytes.ts";
+import { Errno, FluxError, isFluxError } from "../base/errors.ts";
+import type { ChildProcess, ProcessEvents } from "../base/ports.ts";
+import { MessageType, NODEID_ANY, Payload, Role } from "../protocol/message.ts";
+import type { Handle } from "../sdk/handle.ts";
+import { IncomingRequest } from "../sdk/request.ts";
+import { SimulatedInstance, startProcess, type WorkloadContext } from "../testkit/instance.ts";
+import type { Program } from "../testkit/programs.ts";
+import { World } from "../testkit/world.ts";
+import { Attributes } from "./attributes.ts";
+import { Broker } from "./broker.ts";
+import { BROKER, Groups } from "./groups.ts";
+import { BrokerLog } from "./log.ts";
+import { RexecServer } from "./rexec.ts";
+
+/** Runs something in an instance, which must still be whole afterwards. */
+async function survives(seed: string, hostile: (context: WorkloadContext) => Promise<void>): Promise<void> {
+  const world = new World(seed);
+  const instance = new SimulatedInstance(world, {
+    size: 2,
+    workload: async (context) => {
+      await hostile(context);
+      const far = await context.connect(1);
+      await far.rpc("kvs.commit", { namespace: "primary", flags: 0, ops: [] });
+      return 0;
+    },
+  });
+  assert.ok(await instance.runToEnd(600_000), instance.stderr.join(""));
+  assert.deepEqual(instance.exitCodes, [0, 0], instance.stderr.join(""));
+}
+
+/** The outcome of a request: the name of its errno, or "answered". */
+async function outcome(handle: Handle, topic: string, payload: object | Uint8Array | null): Promise<string> {
+  try {
+    await handle.call(topic, payload);
+    return "answered";
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    return Object.entries(Errno).find(([, errnum]) => errnum === error.errnum)?.[0] ?? String(error.errnum);
+  }
+}
+
+test("events with another payload than their topic promises are heard by nobody, and harm nobody", () =>
+  survives("bad-events", async ({ handle }) => {
+    const topics = [
+      "job-exception",
+      "job-purge-inactive",
+      "shell-1.kill",
+      "heartbeat.pulse",
+      "kvs.stats-clear",
+      "kvs.namespace-primary-setroot",
+      "kvs.namespace-primary-removed",
+      "kvs.namespace-primary-error",
+    ];
+    const payloads = [Payload.raw(utf8Encode("no JSON")), Payload.text("[]"), Payload.text("{}"), null];
+    for (const topic of topics) for (const payload of payloads) await handle.publish(topic, payload);
+  }));
+
+test("a module that is named like what every object has does not exist", () =>
+  survives("module-names", async ({ handle }) => {
+    for (const path of ["constructor", "toString", "__proto__", "hasOwnProperty"])
+      assert.equal(await outcome(handle, "module.load", { path, args: [] }), "ENOENT", path);
+    for (const name of ["constructor", "__proto__"])
+      assert.equal(await outcome(handle, "attr.set", { name, value: "1" }), "ENOENT", name);
+  }));
+
+test("updates of groups that are none are refused", () =>
+  survives("groups", async ({ handle }) => {
+    for (const update of [
+      null,
+      { "broker.online": [null] },
+      { "broker.online": 1 },
+      { "broker.online": [{ ranks: 3 }] },
+    ])
+      assert.equal(await outcome(handle, "groups.update", { update }), "EPROTO");
+  }));
+
+test("a client that is in the group of the brokers before the broker itself does not keep it out", async () => {
+  const groups = new Groups({ rank: 0, sendUp: () => {}, changed: () => {} });
+  groups.join("broker.online", "client-1");
+  assert.throws(() => groups.join("broker.online", "client-2"), FluxError);
+  groups.join("broker.online", BROKER);
+  assert.equal(groups.members("broker.online").count, 1);
+});
+
+test("attributes of the log keep their form, whoever sets them", () =>
+  survives("log", async ({ handle }) => {
+    assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "many" }), "EINVAL");
+    assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "16" }), "answered");
+  }));
+
+test("who waits for the end of a process when the subprocess server ends hears so once", () => {
+  const answers: number[] = [];
+  const events: ProcessEvents[] = [];
+  const child = { pid: 7, kill: () => true } as unknown as ChildProcess;
+  const server = new RexecServer({
+    rank: 0,
+    exec: { spawn: (_options, told) => (events.push(told), child), kill: () => true },
+    hasGuests: () => false,
+    isDirectory: () => true,
+    cwd: "/",
+    environment: () => ({}),
+    localUri: () => "local:///nowhere",
+    log: () => {},
+  });
+  const methods = server.methods() as Record<string, (request: IncomingRequest) => unknown>;
+  const request = (payload: object): IncomingRequest =>
+    new IncomingRequest(
+      { respond: ({ errnum }) => answers.push(errnum) },
+      {
+        type: MessageType.Request,
+        topic: "rexec",
+        payload: Payload.json(payload),
+        flags: 0,
+        userid: 0,
+        rolemask: Role.Owner | Role.Local,
+        route: ["client"],
+        nodeid: NODEID_ANY,
+        matchtag: 1,
+      },
+    );
+  methods["exec"]!(request({ cmd: { cmdline: ["sleep"] }, flags: 16 }));
+  methods["wait"]!(request({ pid: 7 }));
+  server.close();
+  events[0]!.exit(9);
+  assert.deepEqual(answers, [0, 38]);
+});
+
+test("a log file that takes no more is complained of once, and ends nobody", async () => {
+  let fails = true;
+  const told: string[] = [];
+  const log = new BrokerLog({
+    rank: () => "0",
+    pid: 1,
+    attributes: attributesWith({ "log-filename": "/full/log" }),
+    now: () => 1_700_000_000,
+    stderr: (text) => told.push(text),
+    forward: () => {},
+    appendFile: () => {
+      if (fails) throw new FluxError("ENOSPC", "cannot append to /full/log: No space left on device");
+    },
+  });
+  for (let count = 0; count < 3; count++) log.append("test", 7, "line");
+  assert.equal(told.length, 1);
+  assert.match(told[0]!, /broker\.err\[0\]: log-filename: cannot append .* No space left on device/);
+  fails = false;
+  log.append("test", 7, "line");
+  fails = true;
+  log.append("test", 7, "line");
+  assert.equal(told.length, 2);
+});
+
+function attributesWith(values: Readonly<Record<string, string>>): Attributes {
+  const attributes = new Attributes();
+  for (const [name, value] of Object.entries(values)) attributes.set(name, value);
+  return attributes;
+}
+
+test("a broker whose directories cannot be removed ends all the same", async () => {
+  const world = new World("stuck");
+  let exitCode: number | null = null;
+  let stderr = "";
+  const program: Program = (process) => {
+    const ports = world.portsOf(process);
+    const remove = (path: string): void => {
+      throw new FluxError("EBUSY", `cannot remove ${path}: Device or resource busy`);
+    };
+    const disk = new Proxy(ports.disk, {
+      get: (target, name) => (name === "remove" ? remove : methodOf(target, name)),
+    });
+    const options = { ports: { ...ports, disk }, modules: {}, initialProgram: ["nosuch"] };
+    const broker = new Broker({ ...options, stderr: (text) => (stderr += text) });
+    void broker.run().then((code) => process.exit(code));
+  };
+  startProcess(world, "node0", ["flux-broker"], {}, program, (code) => (exitCode = code));
+  await world.timeline.runUntil(() => exitCode !== null, 60_000);
+  assert.equal(exitCode, 127, "there is no such program");
+  assert.match(stderr, /cannot remove .*: Device or resource busy/);
+});
+
+function methodOf(target: object, name: string | symbol): unknown {
+  const value: unknown = Reflect.get(target, name);
+  return typeof value === "function" ? (value as () => void).bind(target) : value;
+}

@@ -1,0 +1,165 @@
+/**
+ * A workload on the storage services of one broker, from a seed: commits in several namespaces, one at a time and many
+ * at once, values of all lengths, appended ones, namespaces that come and go, values of blobs that were stored before,
+ * checkpoints that are asked for and those that come by themselves, garbage for the collector.
+ */
+import { utf8Encode } from "../../src/base/bytes.ts";
+import { isFluxError } from "../../src/base/errors.ts";
+import { blobrefFromDigest } from "../../src/formats/blobref.ts";
+import { makeValref } from "../../src/formats/treeobj.ts";
+import { Kvs, KvsTransaction } from "../../src/sdk/kvs.ts";
+import { PRIMARY_NAMESPACE } from "../../src/sdk/kvs-protocol.ts";
+import type { Seeded } from "../../src/testkit/seeded.ts";
+import type { Change, Edit } from "./crash-model.ts";
+import type { Recorder } from "./crash-recorder.ts";
+import type { StorageNode } from "./storage-node.ts";
+
+const NAMESPACES = ["alpha", "beta"] as const;
+const KEYS = ["a", "b", "d.a", "d.b", "d.e.a", "d.e.b", "f"] as const;
+/** Lengths of values: in the directory, and as blobs of their own. */
+const LENGTHS = [0, 3, 40, 100, 700] as const;
+const PIECE_CHARACTERS = 600;
+
+export class CrashWorkload {
+  readonly changes: Change[] = [];
+  readonly #node: StorageNode;
+  readonly #recorder: Recorder;
+  readonly #dice: Seeded;
+  readonly #present = new Set<string>([PRIMARY_NAMESPACE]);
+  #count = 0;
+
+  constructor(node: StorageNode, recorder: Recorder, dice: Seeded) {
+    this.#node = node;
+    this.#recorder = recorder;
+    this.#dice = dice;
+  }
+
+  /** Works until the disk has seen so many operations. */
+  async run(operations: number): Promise<void> {
+    while (this.#recorder.points.length < operations) await this.#step();
+  }
+
+  async #step(): Promise<void> {
+    const kind = this.#dice.below(20);
+    if (kind < 8) await this.#commit(this.#anyNamespace());
+    else if (kind < 12) await this.#commitMany();
+    else if (kind < 14) await this.#commitBlobs();
+    else if (kind < 15) await this.#changeNamespace();
+    else if (kind < 16) await this.#commit(PRIMARY_NAMESPACE, { sync: true });
+    else if (kind < 17) await this.#node.handle.rpc("kvs.dropcache");
+    else if (kind < 18) await this.#storeGarbage();
+    else await this.#wait(this.#dice.pick([1, 300, 2500]));
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#node.world.timeline.after(ms, resolve));
+  }
+
+  #anyNamespace(): string {
+    return this.#dice.pick([...this.#present]);
+  }
+
+  async #commit(namespace: string, options: { sync?: boolean; noMerge?: boolean } = {}): Promise<void> {
+    const edits = this.#edits();
+    const transaction = new KvsTransaction();
+    for (const edit of edits) addEdit(transaction, edit);
+    await this.#send(namespace, edits, transaction, options);
+  }
+
+  /** Every commit also adds to a journal, so that the state tells which commits it holds. */
+  #edits(): Edit[] {
+    const edits: Edit[] = [];
+    for (let count = this.#dice.between(0, 2); count > 0; count--) {
+      const key = this.#dice.pick(KEYS);
+      if (this.#dice.chance(0.15)) edits.push({ kind: "unlink", key: this.#dice.pick([key, "d", "d.e"]) });
+      else edits.push({ kind: "put", key, value: this.#text(this.#dice.pick(LENGTHS)) });
+    }
+    edits.push({ kind: "append", key: "journal", value: `${this.#count++} ` });
+    return edits;
+  }
+
+  #text(length: number): string {
+    return `${this.#dice.below(1000)}-`.repeat(length / 4 + 1).slice(0, length);
+  }
+
+  async #send(
+    namespace: string,
+    edits: readonly Edit[],
+    transaction: KvsTransaction,
+    options: { sync?: boolean; noMerge?: boolean },
+  ): Promise<void> {
+    const change: Change = {
+      kind: "commit",
+      namespace,
+      edits,
+      asked: this.#recorder.moment(),
+      acknowledged: null,
+      rootseq: -1,
+    };
+    this.changes.push(change);
+    const { rootseq } = await new Kvs(this.#node.handle, namespace).commit(transaction, options);
+    change.rootseq = rootseq;
+    change.acknowledged = this.#recorder.moment();
+  }
+
+  async #commitMany(): Promise<void> {
+    const commits: Promise<void>[] = [];
+    for (let count = this.#dice.between(2, 6); count > 0; count--)
+      commits.push(this.#commit(this.#anyNamespace(), { noMerge: this.#dice.chance(0.2) }));
+    await Promise.all(commits);
+  }
+
+  /** A value as our own client sends long ones: blobs first, then a commit that refers to them. */
+  async #commitBlobs(): Promise<void> {
+    const pieces = Array.from({ length: this.#dice.between(1, 3) }, () => this.#text(PIECE_CHARACTERS));
+    const refs = await Promise.all(
+      pieces.map(async (piece) => {
+        const answer = await this.#node.handle.call("content.store", utf8Encode(piece));
+        return blobrefFromDigest("sha1", answer!.bytes);
+      }),
+    );
+    if (this.#dice.chance(0.5)) await this.#wait(this.#dice.pick([1, 1500]));
+    const key = this.#dice.pick(["big", "d.big"]);
+    const edits: Edit[] = [
+      { kind: "put", key, value: pieces.join("") },
+      { kind: "append", key: "journal", value: `${this.#count++} ` },
+    ];
+    const transaction = new KvsTransaction().putTreeObject(key, makeValref(refs));
+    addEdit(transaction, edits[1]!);
+    await this.#send(this.#anyNamespace(), edits, transaction, {});
+  }
+
+  async #changeNamespace(): Promise<void> {
+    const namespace = this.#dice.pick(NAMESPACES);
+    const kind = this.#present.has(namespace) ? "remove" : "create";
+    const kvs = new Kvs(this.#node.handle);
+    const change: Change = {
+      kind,
+      namespace,
+      edits: [],
+      asked: this.#recorder.moment(),
+      acknowledged: null,
+      rootseq: -1,
+    };
+    this.changes.push(change);
+    await (kind === "create" ? kvs.createNamespace(namespace) : kvs.removeNamespace(namespace));
+    change.acknowledged = this.#recorder.moment();
+    if (kind === "create") this.#present.add(namespace);
+    else this.#present.delete(namespace);
+  }
+
+  /** A blob that nothing will refer to. */
+  async #storeGarbage(): Promise<void> {
+    try {
+      await this.#node.handle.call("content.store", this.#dice.bytes(2000));
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+    }
+  }
+}
+
+function addEdit(transaction: KvsTransaction, edit: Edit): void {
+  if (edit.kind === "put") transaction.putText(edit.key, edit.value);
+  else if (edit.kind === "append") transaction.append(edit.key, edit.value);
+  else transaction.unlink(edit.key);
+}

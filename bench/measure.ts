@@ -45,6 +45,19 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+export interface Summary {
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+export function summary(values: readonly number[]): Summary {
+  const sorted = values.toSorted((left, right) => left - right);
+  const at = (part: number): number => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN;
+  return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: sorted.at(-1) ?? NaN };
+}
+
 /** An instance that stays up while commands are measured against it. */
 export class Instance implements AsyncDisposable {
   readonly uri: string;
@@ -55,12 +68,12 @@ export class Instance implements AsyncDisposable {
     this.#end = end;
   }
 
-  static async start(flux: string, size: number): Promise<Instance> {
+  static async start(flux: string, size: number, env: Record<string, string> = {}): Promise<Instance> {
     const child = spawn(
       flux,
       ["start", ...(size > 1 ? [`-s${size}`] : []), "sh", "-c", "echo $FLUX_URI; cat >/dev/null"],
       {
-        env: cleanEnvironment(),
+        env: cleanEnvironment(env),
         stdio: ["pipe", "pipe", "inherit"],
       },
     );

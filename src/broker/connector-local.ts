@@ -3,20 +3,36 @@
  * an errno otherwise), then RFC 3 frames in both directions; roles as RFC 12 has them.
  *
  * Invariants: what one client sends, garbage included, concerns its own connection only. A client that does not read is
- * not read from either, and is dropped when it owes too much. Who sends many messages at once has a bounded number taken
- * per turn, so that others get theirs taken in between. Its services, subscriptions and streams end with it.
+ * not read from either, and is dropped when too much is held for it; nor is one read from whose messages cannot be passed
+ * on. Who sends much has a bounded number of messages and bytes taken per turn, and the next turn is that of others. Its
+ * services, subscriptions and streams end with it.
  */
 import { Errno, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Listener, Net, PeerCredentials } from "../base/ports.ts";
-import { encodeFrame, FrameReader } from "../protocol/codec.ts";
-import { errorResponseTo, expectsResponse, MessageType, Role, type Message } from "../protocol/message.ts";
+import { FrameReader } from "../protocol/frame-reader.ts";
+import {
+  errorResponseTo,
+  expectsResponse,
+  MessageType,
+  Role,
+  settleTransit,
+  type Message,
+  type Transit,
+} from "../protocol/message.ts";
+import { Outbox } from "./outbox.ts";
 import type { Credentials, Port } from "./port.ts";
 import type { Router } from "./router.ts";
 
 /** A client with this much unread is not read from. */
 const PAUSE_BYTES = 4 * 1024 * 1024;
-/** A client with this much unread is dropped. */
-const DROP_BYTES = 1024 * 1024 * 1024;
+/** A client for which this much is held in memory is dropped. */
+const DROP_BYTES = 256 * 1024 * 1024;
+/** A client of whose messages so many bytes have not been passed on is not read from. */
+const TRANSIT_BYTES_MAX = 1024 * 1024;
+/** A chunk of this length says that there is more to read: the rest waits for a turn. */
+const BULK_CHUNK_BYTES = 32 * 1024;
+/** How many of the clients that send much are read from in one turn: one chunk each. */
+const BULK_CLIENTS_PER_TURN = 2;
 /** Messages of one client that are taken before others have their turn. */
 const TURN_MESSAGES_MAX = 64;
 /** How long clients may take to read the last messages when the broker ends. */
@@ -63,12 +79,14 @@ export function admit(peer: PeerCredentials | null, ownerUserid: number, access:
 export class LocalConnector {
   readonly #options: LocalConnectorOptions;
   readonly #clients = new Set<Client>();
+  readonly #turns: ReadTurns;
   #listener: Listener | null = null;
   #emptied: () => void = () => {};
   #connects = 0;
 
   constructor(options: LocalConnectorOptions) {
     this.#options = options;
+    this.#turns = new ReadTurns(options.clock);
   }
 
   async listen(path: string): Promise<void> {
@@ -88,7 +106,7 @@ export class LocalConnector {
       return;
     }
     stream.write(Uint8Array.of(0));
-    this.#clients.add(new Client(this.#options, stream, admitted, (client) => this.#remove(client)));
+    this.#clients.add(new Client(this.#options, this.#turns, stream, admitted, (client) => this.#remove(client)));
   }
 
   #remove(client: Client): void {
@@ -124,11 +142,33 @@ export class LocalConnector {
   }
 }
 
-class Client {
+/** Gives clients that send much their turns, one after the other. */
+class ReadTurns {
+  readonly #clock: Clock;
+  #waiting: (() => void)[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  wait(proceed: () => void): void {
+    this.#waiting.push(proceed);
+    if (this.#waiting.length === 1) this.#clock.defer(() => this.#next());
+  }
+
+  #next(): void {
+    for (const proceed of this.#waiting.splice(0, BULK_CLIENTS_PER_TURN)) proceed();
+    if (this.#waiting.length > 0) this.#clock.defer(() => this.#next());
+  }
+}
+
+class Client implements Transit {
   readonly #options: LocalConnectorOptions;
+  readonly #turns: ReadTurns;
   readonly #stream: ByteStream;
   readonly #port: Port;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
+  readonly #outbox: Outbox;
   readonly #gone: (client: Client) => void;
   /** Messages that came in one piece and wait for this client's next turn. */
   #waiting: Message[] = [];
@@ -136,20 +176,29 @@ class Client {
   #taken = 0;
   #isBehind = false;
   #isYielding = false;
+  /** It sends much, and waits for its turn to be read from. */
+  #awaitsTurn = false;
+  /** Bytes of its messages that have not been passed on. */
+  #transitBytes = 0;
+  #isStopped = false;
   #open = true;
   #received = 0;
   #sent = 0;
 
   constructor(
     options: LocalConnectorOptions,
+    turns: ReadTurns,
     stream: ByteStream,
     credentials: Credentials,
     gone: (client: Client) => void,
   ) {
     this.#options = options;
+    this.#turns = turns;
     this.#stream = stream;
+    this.#outbox = new Outbox(stream, options.clock);
     this.#gone = gone;
     this.#port = options.router.attach(credentials);
+    this.#port.settlesTransit = true;
     this.#port.start(
       (message) => this.#deliver(message),
       () => {},
@@ -157,16 +206,15 @@ class Client {
     stream.start({
       data: (chunk) => this.#receive(chunk),
       drain: () => {
-        if (!this.#isBehind) return;
-        this.#isBehind = false;
-        this.#resume();
+        this.#outbox.drained();
+        this.#checkBacklog();
       },
       close: () => this.#close(),
     });
   }
 
   end(): void {
-    this.#stream.end();
+    this.#outbox.whenIdle(() => this.#stream.end());
   }
 
   destroy(): void {
@@ -195,6 +243,13 @@ class Client {
       this.#options.log(3, `dropped a client (pid ${this.#stream.credentials?.pid ?? "unknown"}): ${error.message}`);
       this.#stream.destroy();
     }
+    if (chunk.byteLength < BULK_CHUNK_BYTES || this.#awaitsTurn) return;
+    this.#awaitsTurn = true;
+    this.#pause();
+    this.#turns.wait(() => {
+      this.#awaitsTurn = false;
+      this.#resume();
+    });
   }
 
   #take(message: Message): void {
@@ -202,7 +257,7 @@ class Client {
     this.#forward(message);
     if (++this.#taken < TURN_MESSAGES_MAX) return;
     this.#isYielding = true;
-    this.#stream.pause();
+    this.#pause();
     this.#options.clock.defer(() => this.#takeWaiting());
   }
 
@@ -221,32 +276,62 @@ class Client {
     this.#received++;
     const isRefused =
       message.type === MessageType.Request && this.#options.isOffline() && !OFFLINE_TOPICS.has(message.topic);
-    if (!isRefused) return this.#port.send(message);
+    if (!isRefused) return this.#pass(message);
     const error = new FluxError("EAGAIN", "Upstream Flux broker is offline. Try again later.");
     if (expectsResponse(message)) this.#deliver(errorResponseTo(message, error));
   }
 
+  /** Passes a message on; what it takes in memory is counted until it has left. */
+  #pass(message: Message): void {
+    const byteLength = message.payload?.byteLength ?? 0;
+    if (byteLength === 0 || message.type === MessageType.Event) return this.#port.send(message);
+    this.#transitBytes += byteLength;
+    this.#port.send({ ...message, transit: this });
+    if (this.#transitBytes > TRANSIT_BYTES_MAX) this.#pause();
+  }
+
+  left(byteLength: number): void {
+    this.#transitBytes -= byteLength;
+    if (this.#isStopped) this.#resume();
+  }
+
   #deliver(message: Message): void {
-    if (!this.#open) return;
+    if (!this.#open) return settleTransit(message);
     this.#sent++;
-    this.#stream.write(encodeFrame(message));
-    const unread = this.#stream.buffered;
-    if (unread > DROP_BYTES) {
-      this.#options.log(3, `dropped a client that left ${unread} bytes unread`);
+    this.#outbox.send(message);
+    if (this.#outbox.heldBytes > DROP_BYTES) {
+      this.#options.log(3, `dropped a client that left ${this.#outbox.heldBytes} bytes unread`);
       this.#stream.destroy();
-    } else if (unread > PAUSE_BYTES && !this.#isBehind) {
+    } else if (!this.#isBehind && this.#outbox.owedBytes > PAUSE_BYTES) {
       this.#isBehind = true;
-      this.#stream.pause();
+      this.#pause();
     }
   }
 
+  /** Something was read: who has not much unread any more is read from again. */
+  #checkBacklog(): void {
+    if (!this.#isBehind || this.#outbox.owedBytes > PAUSE_BYTES) return;
+    this.#isBehind = false;
+    this.#resume();
+  }
+
+  #pause(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#stream.pause();
+  }
+
   #resume(): void {
-    if (this.#open && !this.#isBehind && !this.#isYielding) this.#stream.resume();
+    const mayRead = !this.#isBehind && !this.#isYielding && !this.#awaitsTurn;
+    if (!this.#open || !mayRead || this.#transitBytes > TRANSIT_BYTES_MAX) return;
+    this.#isStopped = false;
+    this.#stream.resume();
   }
 
   #close(): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#outbox.clear();
     this.#gone(this);
     this.#port.close();
   }

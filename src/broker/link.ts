@@ -1,19 +1,30 @@
 /**
  * A link to a neighbour: messages over a secured byte stream, in pieces.
  *
- * Invariant: `closed` is called exactly once, and nothing is delivered after it. It knows no ranks and no topics.
+ * Invariants: `closed` is called exactly once, and nothing is delivered after it. Large messages that came are
+ * acknowledged only while what they would be passed on to has room: so every queue on the way is bounded, and small
+ * messages go by all of them. It knows no ranks and no topics.
  */
 import { errorText, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock } from "../base/ports.ts";
-import { decodeMessage, encodeMessage } from "../protocol/codec.ts";
-import { MessageType, type Message } from "../protocol/message.ts";
-import { PieceReader, PieceSender } from "../protocol/pieces.ts";
+import { decodeChunks, encodeMessage, encodeMessagePieces } from "../protocol/codec.ts";
+import { MessageType, settleTransit, type Message } from "../protocol/message.ts";
+import { PieceReader, PieceSender, WINDOW_BYTES, type PieceEvents } from "../protocol/pieces.ts";
 
 /** The largest message between brokers: a guard against nonsense, far beyond what services send. */
 const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
 
+/** A link with more than this waiting takes no more large messages from elsewhere, in bytes. */
+const QUEUE_BYTES_MAX: number = 2 * 1024 * 1024;
+/** Large messages are acknowledged this many bytes at a time. */
+const ACKNOWLEDGED_BYTES: number = WINDOW_BYTES / 4;
+
 export interface LinkEvents {
   message(message: Message): void;
+  /** Whether what comes over this link can be passed on; `resume` is to be called when that changes. */
+  hasRoom?(): boolean;
+  /** This link has room again. */
+  relieved?(): void;
   /** The link is gone: null after a clean end, why otherwise. */
   closed(reason: string | null): void;
 }
@@ -27,6 +38,10 @@ export class Link {
   #open = true;
   #ending = false;
   #fault: string | null = null;
+  #events: LinkEvents | null = null;
+  /** Bytes of large messages that came and are not acknowledged. */
+  #owed = 0;
+  #wasFull = false;
   /** When something last came or went (milliseconds, monotonic). */
   receivedMs: number;
   sentMs: number;
@@ -46,9 +61,24 @@ export class Link {
     return this.#sender.queuedBytes;
   }
 
+  /** Whether so much waits to be sent that no more large messages should come. */
+  get isFull(): boolean {
+    return this.#sender.queuedBytes > QUEUE_BYTES_MAX;
+  }
+
   start(events: LinkEvents): void {
+    this.#events = events;
+    const pieces: PieceEvents = {
+      message: (chunks, byteLength) => {
+        if (this.#open) events.message(decodeChunks(chunks, byteLength));
+      },
+      acknowledged: (byteLength) => {
+        this.#sender.acknowledged(byteLength);
+        this.#pump();
+      },
+    };
     this.#stream.start({
-      data: (chunk) => this.#receive(chunk, events),
+      data: (chunk) => this.#receive(chunk, pieces),
       drain: () => {
         this.#writable = true;
         this.#pump();
@@ -56,17 +86,26 @@ export class Link {
       close: (error) => {
         if (!this.#open) return;
         this.#open = false;
+        this.#sender.clear();
         events.closed(this.#fault ?? (error === null ? null : errorText(error)));
+        if (this.#wasFull) events.relieved?.();
       },
     });
   }
 
   send(message: Message): void {
-    if (!this.#open || this.#ending) return;
-    const bytes = encodeMessage(message);
-    if (message.type === MessageType.Control) this.#sender.addControl(bytes);
-    else this.#sender.add(flowOf(message), bytes);
+    if (!this.#open || this.#ending) return settleTransit(message);
+    if (message.type === MessageType.Control) this.#sender.addControl(encodeMessage(message));
+    else {
+      const gone = message.transit === undefined ? null : () => settleTransit(message);
+      this.#sender.add(flowOf(message), encodeMessagePieces(message), gone);
+    }
     this.#pump();
+  }
+
+  /** What comes over this link can be passed on again. */
+  resume(): void {
+    if (this.#owed >= ACKNOWLEDGED_BYTES) this.#acknowledge();
   }
 
   /** Sends what waits, then closes. */
@@ -79,29 +118,41 @@ export class Link {
     this.#stream.destroy();
   }
 
-  #receive(chunk: Uint8Array, events: LinkEvents): void {
+  #receive(chunk: Uint8Array, pieces: PieceEvents): void {
     this.receivedMs = this.#clock.monotonicMs();
     if (!this.#open || this.#fault !== null) return;
     try {
-      this.#reader.feed(chunk, (bytes) => {
-        if (this.#open) events.message(decodeMessage(bytes));
-      });
+      this.#reader.feed(chunk, pieces);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       this.#fault = error.message;
       this.#stream.destroy();
     }
+    this.#owed += this.#reader.takeBulkBytes();
+    if (this.#owed >= ACKNOWLEDGED_BYTES) this.#acknowledge();
+  }
+
+  #acknowledge(): void {
+    if (this.#events?.hasRoom?.() === false) return;
+    this.#sender.acknowledge(this.#owed);
+    this.#owed = 0;
+    this.#pump();
   }
 
   #pump(): void {
     while (this.#writable && this.#open) {
       const bytes = this.#sender.next();
       if (bytes === null) {
-        if (this.#ending) this.#stream.end();
-        return;
+        if (this.#ending && this.#sender.queuedBytes === 0) this.#stream.end();
+        break;
       }
       this.sentMs = this.#clock.monotonicMs();
       this.#writable = this.#stream.write(bytes);
+    }
+    if (this.isFull) this.#wasFull = true;
+    else if (this.#wasFull) {
+      this.#wasFull = false;
+      this.#events?.relieved?.();
     }
   }
 }

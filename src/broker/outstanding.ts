@@ -29,7 +29,8 @@ export function remember(outstanding: Outstanding, request: RequestMessage): voi
   if (request.matchtag === MATCHTAG_NONE) return;
   let requests = outstanding.get(sender);
   if (requests === undefined) outstanding.set(sender, (requests = new Map()));
-  requests.set(request.matchtag, request);
+  // What it says is not needed to refuse it, and may be huge.
+  requests.set(request.matchtag, { ...request, payload: null, transit: undefined });
 }
 
 /** Takes note of an answer. */

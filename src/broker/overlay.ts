@@ -153,6 +153,8 @@ export class Overlay implements Routes {
       background: true,
     });
     link.start({
+      hasRoom: () => this.#hasRoomBeside(link),
+      relieved: () => this.#relieved(),
       message: (message) => {
         if (child !== null) return this.#fromChild(child, message);
         timeout.cancel();
@@ -280,6 +282,8 @@ export class Overlay implements Routes {
     this.#parentLink = link;
     let saidGoodbye = false;
     link.start({
+      hasRoom: () => this.#hasRoomBeside(link),
+      relieved: () => this.#relieved(),
       message: (message) => {
         if (message.type !== MessageType.Control) {
           if (this.#parent !== null) this.#routerOrThrow().receiveFrom(this.#parent.peer, message);
@@ -331,6 +335,20 @@ export class Overlay implements Routes {
     let bytes = this.#parent?.link.queuedBytes ?? 0;
     for (const child of this.#children.values()) bytes += child.link.queuedBytes;
     return bytes;
+  }
+
+  /**
+   * Whether large messages of a link can be passed on. From the parent they go to children only, from a child to the
+   * parent or another child: so no two links ever wait for each other.
+   */
+  #hasRoomBeside(link: Link): boolean {
+    if (link !== this.#parentLink && this.#parentLink?.isFull === true) return false;
+    for (const child of this.#children.values()) if (child.link !== link && child.link.isFull) return false;
+    return true;
+  }
+
+  #relieved(): void {
+    for (const link of this.#links()) link.resume();
   }
 
   /** Shows every neighbour that this broker lives, and gives up those that have been silent for too long. */

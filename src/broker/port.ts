@@ -10,6 +10,7 @@ import {
   MessageType,
   NODEID_ANY,
   Role,
+  settleTransit,
   USERID_UNKNOWN,
   type EventMessage,
   type Message,
@@ -53,6 +54,8 @@ export class Port implements MessageChannel {
   readonly rx: MessageCounts = noMessages();
   receive: ((message: Message) => void) | null = null;
   closed: ((error: Error | null) => void) | null = null;
+  /** Whether who receives here says itself when a message has left; otherwise it has when it is received. */
+  settlesTransit = false;
 
   constructor(router: PortOwner, uuid: string, credentials: Credentials) {
     this.#router = router;
@@ -66,6 +69,11 @@ export class Port implements MessageChannel {
       receive(message);
     };
     this.closed = closed;
+  }
+  /** Hands over a message that came to this party. */
+  take(message: Message): void {
+    this.receive?.(message);
+    if (message.transit !== undefined && (this.receive === null || !this.settlesTransit)) settleTransit(message);
   }
   send(message: Message): void {
     this.tx[COUNTED[message.type]]++;

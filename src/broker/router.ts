@@ -22,6 +22,7 @@ import {
   NODEID_ANY,
   responseTo,
   Role,
+  settleTransit,
   USERID_UNKNOWN,
   type EventMessage,
   type Message,
@@ -229,6 +230,7 @@ export class Router {
     };
     const method = methods[message.topic];
     if (method === undefined) return false;
+    settleTransit(message);
     let response: ResponseMessage;
     try {
       method(message.payload === null ? {} : message.payload.value);
@@ -284,12 +286,12 @@ export class Router {
     for (let dot = topic.length; dot > 0; dot = topic.lastIndexOf(".", dot - 1)) {
       const port = this.#services.get(topic.slice(0, dot));
       if (port === undefined) continue;
-      port.receive?.(request);
+      port.take(request);
       return true;
     }
     for (const [prefix, port] of this.#families) {
       if (!topic.startsWith(prefix)) continue;
-      port.receive?.(request);
+      port.take(request);
       return true;
     }
     return false;
@@ -300,12 +302,16 @@ export class Router {
     if (hop === undefined) return;
     const rest = response.route.length === 1 ? NO_ROUTE : response.route.slice(1);
     const port = this.#ports.get(hop);
-    if (port !== undefined) return port.receive?.({ ...response, route: rest });
+    if (port !== undefined) return port.take({ ...response, route: rest });
+    const peer = this.#peers.get(hop)?.peer;
     // A peer or client that has gone in the meantime: nobody is left to tell.
-    this.#peers.get(hop)?.peer.send({ ...response, route: rest });
+    if (peer === undefined) settleTransit(response);
+    else peer.send({ ...response, route: rest });
   }
 
+  /** Refuses a request that cannot be passed on. */
   #refuse(request: RequestMessage, error: FluxError): void {
+    settleTransit(request);
     if (!expectsResponse(request)) return;
     this.#routeResponse({ ...errorResponseTo(request, error), ...this.#ownCredentials() });
   }

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { concatBytes, hexEncode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
-import { decodeMessage, encodeFrame, encodeMessage, FrameReader } from "./codec.ts";
+import { decodeMessage, encodeFrame, encodeMessage } from "./codec.ts";
+import { FrameReader } from "./frame-reader.ts";
 import { MessageFlag, MessageType, NODEID_ANY, Payload, Role, USERID_UNKNOWN, type Message } from "./message.ts";
 
 const LIMIT_BYTES = 1 << 20;

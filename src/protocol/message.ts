@@ -5,7 +5,7 @@
  * Invariants: a message is immutable once sent: receivers share it, with its payload. NORESPONSE and STREAMING exclude
  * each other. The route stack's first element is the most recent hop, the one to pop next.
  */
-import { base64Encode, EMPTY_BYTES, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
+import { base64Encode, concatBytes, EMPTY_BYTES, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, FluxError } from "../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../base/json.ts";
 
@@ -30,14 +30,25 @@ export const USERID_UNKNOWN = 0xffffffff;
 export const NODEID_ANY = 0xffffffff;
 export const MATCHTAG_NONE = 0;
 
-/** A payload that is JSON, bytes or both: each form is made when it is first asked for. */
+/** Bytes that came, or are made, in pieces: what is huge is never in one piece unless somebody asks for it. */
+export interface PieceSource {
+  readonly byteLength: number;
+  /** Whether the pieces take no memory until they are asked for. */
+  readonly isLazy?: boolean;
+  /** The pieces from the beginning, each made when it is asked for. */
+  pieces(): Iterator<Uint8Array>;
+}
+
+/** A payload that is JSON, bytes, pieces or several of them: each form is made when it is first asked for. */
 export class Payload {
   #bytes: Uint8Array | null;
   #value: JsonObject | null;
+  #source: PieceSource | null;
 
-  private constructor(bytes: Uint8Array | null, value: JsonObject | null) {
+  private constructor(bytes: Uint8Array | null, value: JsonObject | null, source: PieceSource | null = null) {
     this.#bytes = bytes;
     this.#value = value;
+    this.#source = source;
   }
 
   static json(value: object): Payload {
@@ -51,10 +62,30 @@ export class Payload {
     return new Payload(utf8Encode(`${text}\0`), null);
   }
 
+  /** Pieces, and the JSON object that they are where somebody in this process can have it at less cost. */
+  static pieces(source: PieceSource, value: JsonObject | null = null): Payload {
+    return new Payload(null, value, source);
+  }
+
   /** The bytes as they travel: JSON and text with their terminating NUL. */
   get bytes(): Uint8Array {
-    this.#bytes ??= this.#value === null ? EMPTY_BYTES : utf8Encode(`${stringifyJson(this.#value)}\0`);
+    this.#bytes ??= this.#makeBytes();
     return this.#bytes;
+  }
+
+  #makeBytes(): Uint8Array {
+    if (this.#source !== null) return joinedPieces(this.#source);
+    return this.#value === null ? EMPTY_BYTES : utf8Encode(`${stringifyJson(this.#value)}\0`);
+  }
+
+  /** The length of `bytes`; what is in pieces stays so. */
+  get byteLength(): number {
+    return this.#source?.byteLength ?? this.bytes.byteLength;
+  }
+
+  /** The pieces, where they are not one already. */
+  get source(): PieceSource | null {
+    return this.#bytes === null ? this.#source : null;
   }
 
   /** The JSON object. Throws FluxError EPROTO where the payload is not one, or lacks its NUL. */
@@ -73,6 +104,13 @@ export class Payload {
   }
 }
 
+function joinedPieces(source: PieceSource): Uint8Array {
+  const pieces: Uint8Array[] = [];
+  const iterator = source.pieces();
+  for (let next = iterator.next(); next.done !== true; next = iterator.next()) pieces.push(next.value);
+  return concatBytes(pieces);
+}
+
 function textOf(bytes: Uint8Array): string | null {
   const end = bytes.byteLength - 1;
   return end >= 0 && bytes[end] === 0 ? utf8DecodeStrict(bytes.subarray(0, end)) : null;
@@ -86,6 +124,11 @@ function parsePayload(bytes: Uint8Array): JsonObject {
   return value;
 }
 
+/** Whoever wants to know when a message has left this process, or its last hands: what holds its sender back until then. */
+export interface Transit {
+  left(byteLength: number): void;
+}
+
 interface CommonFields {
   readonly topic: string;
   readonly payload: Payload | null;
@@ -94,6 +137,8 @@ interface CommonFields {
   readonly userid: number;
   readonly rolemask: number;
   readonly route: readonly string[];
+  /** Told once, when nothing waits for this message any more. Never travels. */
+  readonly transit?: Transit | undefined;
 }
 
 export interface RequestMessage extends CommonFields {
@@ -126,6 +171,11 @@ export function hasFlag(message: { readonly flags: number }, flag: number): bool
 /** Whether a message speaks with the rights of the instance owner (RFC 12). */
 export function isFromOwner(message: { readonly rolemask: number }): boolean {
   return (message.rolemask & Role.Owner) !== 0;
+}
+
+/** Nothing waits for a message any more. */
+export function settleTransit(message: Pick<CommonFields, "transit" | "payload">): void {
+  message.transit?.left(message.payload?.byteLength ?? 0);
 }
 
 /** Whether a response must be sent to a request. */

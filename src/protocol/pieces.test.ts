@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
-import { PIECE_BYTES_MAX, PieceReader, PieceSender } from "./pieces.ts";
+import { PIECE_BYTES_MAX, PieceReader, PieceSender, WINDOW_BYTES } from "./pieces.ts";
 
 const LIMIT = 2 ** 30;
 
@@ -13,14 +13,22 @@ function message(length: number, fill: number): Uint8Array {
 
 function drain(sender: PieceSender): Uint8Array[] {
   const pieces: Uint8Array[] = [];
-  for (let piece = sender.next(); piece !== null; piece = sender.next()) pieces.push(piece);
-  return pieces;
+  for (;;) {
+    const piece = sender.next();
+    if (piece !== null) pieces.push(piece);
+    else if (sender.queuedBytes === 0) return pieces;
+    else sender.acknowledged(WINDOW_BYTES);
+  }
 }
 
 function receive(pieces: readonly Uint8Array[], limit = LIMIT): Uint8Array[] {
   const reader = new PieceReader(limit);
   const messages: Uint8Array[] = [];
-  for (const piece of pieces) reader.feed(piece, (each) => messages.push(each.slice()));
+  const events = {
+    message: (chunks: readonly Uint8Array[]) => void messages.push(new Uint8Array(Buffer.concat(chunks))),
+    acknowledged: () => {},
+  };
+  for (const piece of pieces) reader.feed(piece, events);
   return messages;
 }
 
@@ -107,4 +115,48 @@ test("garbage and messages beyond the limit are refused", () => {
     () => receive(drain(sender), PIECE_BYTES_MAX),
     (error) => isFluxError(error, "EMSGSIZE"),
   );
+});
+
+test("of large messages no more than a window is under way; small ones go by, and acknowledgements let more go", () => {
+  const sender = new PieceSender();
+  sender.add("large", message(4 * WINDOW_BYTES, 1));
+  let sent = 0;
+  for (let piece = sender.next(); piece !== null; piece = sender.next()) sent += piece.byteLength;
+  assert.ok(sent >= WINDOW_BYTES && sent < WINDOW_BYTES + 2 * PIECE_BYTES_MAX, String(sent));
+  sender.add("small", message(10, 2));
+  assert.deepEqual(receive([sender.next()!]), [message(10, 2)]);
+  assert.equal(sender.next(), null);
+  sender.acknowledged(PIECE_BYTES_MAX);
+  assert.notEqual(sender.next(), null);
+  assert.equal(sender.next(), null);
+});
+
+test("an acknowledgement goes before all else, and is told to the other side", () => {
+  const sender = new PieceSender();
+  sender.addControl(message(4, 99));
+  sender.acknowledge(100);
+  sender.acknowledge(23);
+  const told: number[] = [];
+  new PieceReader(LIMIT).feed(sender.next()!, {
+    message: () => assert.fail(),
+    acknowledged: (byteLength) => told.push(byteLength),
+  });
+  assert.deepEqual(told, [123]);
+});
+
+test("who sends is told when the last byte of a message is taken, or all is dropped", () => {
+  const sender = new PieceSender();
+  const gone: string[] = [];
+  sender.add("a", message(PIECE_BYTES_MAX + 1, 1), () => gone.push("large"));
+  sender.add("a", message(1, 1), () => gone.push("behind"));
+  sender.add("b", message(1, 1), () => gone.push("small"));
+  sender.next();
+  assert.deepEqual(gone, ["small"]);
+  sender.next();
+  assert.deepEqual(gone, ["small"]);
+  sender.next();
+  assert.deepEqual(gone, ["small", "large"]);
+  sender.clear();
+  sender.clear();
+  assert.deepEqual(gone, ["small", "large", "behind"]);
 });

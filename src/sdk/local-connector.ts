@@ -9,7 +9,8 @@
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Net } from "../base/ports.ts";
-import { encodeFrame, FrameReader } from "../protocol/codec.ts";
+import { encodeFramePieces } from "../protocol/codec.ts";
+import { FrameReader } from "../protocol/frame-reader.ts";
 import type { Message } from "../protocol/message.ts";
 import type { MessageChannel } from "./channel.ts";
 
@@ -116,7 +117,10 @@ class LocalChannel implements MessageChannel {
   }
 
   send(message: Message): void {
-    if (this.#over === null) this.#stream.write(encodeFrame(message));
+    if (this.#over !== null) return;
+    const bytes = encodeFramePieces(message);
+    if (bytes instanceof Uint8Array) this.#stream.write(bytes);
+    else for (let piece = bytes.next(); piece !== null; piece = bytes.next()) this.#stream.write(piece);
   }
 
   close(): void {

@@ -61,6 +61,8 @@ export interface RootAnswer {
   readonly rootref: string;
   readonly flags: number;
   readonly namespace: string;
+  /** Tells namespaces of the same name apart. */
+  readonly created?: number;
 }
 
 /** What `kvs.namespace-NS-setroot` announces. */

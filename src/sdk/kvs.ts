@@ -227,12 +227,13 @@ export class Kvs {
     for await (const object of this.watchObjects(key, flags)) if (object !== null) yield valueBytes(object);
   }
 
-  /** The present root of the namespace. */
+  /** The present root of the namespace. It stays readable by its reference until this client asks again or is gone. */
   getRoot(): Promise<RootAnswer> {
     return this.handle.rpc<RootAnswer>("kvs.getroot", { namespace: this.namespace, flags: 0 });
   }
   async version(): Promise<number> {
-    return (await this.getRoot()).rootseq;
+    const payload = { namespace: this.namespace, flags: 0, hold: false };
+    return (await this.handle.rpc<RootAnswer>("kvs.getroot", payload)).rootseq;
   }
   /** Resolves once this rank has the version, or a later one. */
   async waitVersion(rootseq: number): Promise<void> {

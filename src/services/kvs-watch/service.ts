@@ -132,7 +132,7 @@ class WatchService implements RunningModule {
     try {
       const root = await this.#context.handle.rpc<RootAnswer>(
         "kvs.getroot",
-        { namespace: name, flags: 0 },
+        { namespace: name, flags: 0, hold: false },
         { nodeid: 0 },
       );
       const namespace = this.#namespaces.get(name);
@@ -200,7 +200,7 @@ class WatchService implements RunningModule {
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       // A version that came and went before it was looked at cannot be read any more: the present one must do.
-      if (error.is("ENOENT") && version !== null) return this.#look(watcher, null);
+      if (error.is("EIO") && version !== null) return this.#look(watcher, null);
       if (error.is("ENOTSUP") && watcher.rootseq < 0) watcher.awaitsNamespace = true;
       return { error };
     }

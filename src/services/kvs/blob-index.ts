@@ -1,29 +1,28 @@
 /**
  * Every directory and value the service holds in memory, by blobref.
  *
- * A node made here is *dirty*: the content store lacks it. A checkpoint takes the dirty nodes, writes those that a root
- * still reaches, and moves them to *clean*, a cache; the others go to *history*, a bounded memory of superseded versions
- * that never reach the disk but can still be read for a while (by a follower that is behind, or through a snapshot
- * reference).
+ * A node made here is *dirty*: the store may lack it. A checkpoint takes the dirty nodes, writes those that a root still
+ * reaches, and moves them to *clean*, a cache; the others go to *history*, a bounded memory of superseded versions that
+ * never reach the disk but can still be read for a while (by a follower that is behind, or through a snapshot
+ * reference). Dirty, being flushed and history together are *unsaved*.
  *
  * Invariants:
- * 1. A node that a current root reaches and the store lacks is in `dirty` or in `flushing`, never evicted; or it is a
- *    directory that has no hash yet, and is held by the root itself.
- * 2. `clean` holds only what the content store can give again.
+ * 1. A node that a current root reaches was in the store when the last checkpoint began, and is reached by it; or was
+ *    adopted by the store since; or is in `dirty` or `flushing`, where nothing is evicted; or it is a directory that has no
+ *    hash yet, and is held by the root itself.
+ * 2. What is made is dirty, also where `clean` has the same: the store may be about to drop what no checkpoint reaches.
+ * 3. `clean` holds only what the content store could give when it was put there.
  *
  * It does not know which roots there are, nor how blobs travel.
  */
 import { assert } from "../../base/assert.ts";
-import { base64Decode, hexEncode, utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { base64Decode, hexEncode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { Codec, HashAlgorithm } from "../../base/ports.ts";
-import { Directory, directoryText, parseDirectory, type DirectorySink } from "./tree.ts";
+import { Directory, type PieceSource } from "./directory.ts";
+import { NodeCache, NODE_OVERHEAD_BYTES, nodeBytes, type Node } from "./node-cache.ts";
+import { directoryText, parseDirectory, referencesOf } from "./tree.ts";
 
-/** A directory, or the bytes of a value. */
-export type Node = Directory | Uint8Array;
-
-/** What a node costs in memory besides its text, in bytes. */
-const NODE_OVERHEAD_BYTES = 200;
 /** What one member costs in the arrays of a version of a directory, in bytes. */
 const MEMBER_BYTES = 16;
 
@@ -40,77 +39,19 @@ export class MissingBlob extends Error {
   }
 }
 
-/** Nodes up to a number of bytes; the least recently used go first. */
-class NodeCache {
-  readonly #nodes = new Map<string, Node>();
-  readonly #limitBytes: number;
-  #bytes = 0;
-
-  constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
-  }
-
-  get size(): number {
-    return this.#nodes.size;
-  }
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  get(ref: string): Node | undefined {
-    const node = this.#nodes.get(ref);
-    if (node !== undefined) {
-      this.#nodes.delete(ref);
-      this.#nodes.set(ref, node);
-    }
-    return node;
-  }
-
-  add(ref: string, node: Node): void {
-    if (this.#nodes.has(ref)) return;
-    this.#nodes.set(ref, node);
-    this.#bytes += nodeBytes(node);
-    for (const [oldest, old] of this.#nodes) {
-      // The newest stays even if it alone is over the limit: who asked for it must find it.
-      if (this.#bytes <= this.#limitBytes || oldest === ref) break;
-      this.#nodes.delete(oldest);
-      this.#bytes -= nodeBytes(old);
-    }
-  }
-
-  take(ref: string): Node | undefined {
-    const node = this.#nodes.get(ref);
-    if (node === undefined) return undefined;
-    this.#nodes.delete(ref);
-    this.#bytes -= nodeBytes(node);
-    return node;
-  }
-
-  clear(): void {
-    this.#nodes.clear();
-    this.#bytes = 0;
-  }
-
-  values(): Iterable<Node> {
-    return this.#nodes.values();
-  }
-}
-
-/** Bytes that a cached node takes, roughly: entries are counted with the text that they share. */
-function nodeBytes(node: Node): number {
-  return NODE_OVERHEAD_BYTES + (node instanceof Directory ? 2 * node.textLength : node.byteLength);
-}
-
 export interface BlobIndexLimits {
   readonly cleanBytes: number;
   readonly historyBytes: number;
+  /** Nothing is stored from here: what is made for an answer may be forgotten. */
+  readonly isFollower?: boolean;
 }
 
-export class BlobIndex implements DirectorySink {
+export class BlobIndex implements PieceSource {
   readonly #codec: Codec;
   readonly #algorithm: HashAlgorithm;
   readonly #clean: NodeCache;
   readonly #history: NodeCache;
+  readonly #isFollower: boolean;
   #dirty = new Map<string, Node>();
   #flushing = new Map<string, Node>();
   #dirtyBytes = 0;
@@ -120,6 +61,7 @@ export class BlobIndex implements DirectorySink {
     this.#algorithm = algorithm;
     this.#clean = new NodeCache(limits.cleanBytes);
     this.#history = new NodeCache(limits.historyBytes);
+    this.#isFollower = limits.isFollower === true;
   }
 
   /** What was made since the last checkpoint began takes about this many bytes of memory. */
@@ -142,51 +84,94 @@ export class BlobIndex implements DirectorySink {
   }
 
   blobrefOf(bytes: Uint8Array): string {
-    return `${this.#algorithm}-${hexEncode(this.#codec.digest(this.#algorithm, bytes))}`;
+    return this.#refOf(this.#codec.digest(this.#algorithm, bytes));
+  }
+
+  #refOf(digest: Uint8Array): string {
+    return `${this.#algorithm}-${hexEncode(digest)}`;
   }
 
   find(ref: string): Node | undefined {
-    return this.#dirty.get(ref) ?? this.#flushing.get(ref) ?? this.#clean.get(ref) ?? this.#history.get(ref);
+    return this.#unsaved(ref) ?? this.#clean.get(ref);
   }
 
-  findDigest(digest: Uint8Array): Node | undefined {
-    return this.find(`${this.#algorithm}-${hexEncode(digest)}`);
+  #unsaved(ref: string): Node | undefined {
+    return this.#dirty.get(ref) ?? this.#flushing.get(ref) ?? this.#history.get(ref);
+  }
+
+  /** A node that the store may lack. */
+  findUnsaved(digest: Uint8Array): Node | undefined {
+    return this.#unsaved(this.#refOf(digest));
   }
 
   /** A directory by its blobref. Throws MissingBlob, or EIO where the blob is no directory. */
   directory(ref: string): Directory {
     const node = this.find(ref);
     if (node === undefined) throw new MissingBlob([ref], true);
-    if (node instanceof Directory) return node;
     // A blob that was stored as a value can be referred to as a directory too.
-    return parseDirectory(utf8Decode(node), ref, this);
+    return node instanceof Directory ? node : parseDirectory(node, ref);
+  }
+
+  /** Pieces of a directory. Throws MissingBlob with all that are missing, EIO where a blob is no piece. */
+  directories(refs: readonly string[]): Directory[] {
+    const missing = refs.length === 1 ? [] : refs.filter((ref) => this.find(ref) === undefined);
+    if (missing.length > 0) throw new MissingBlob(missing, true);
+    return refs.map((ref) => {
+      const directory = this.directory(ref);
+      if (directory.pieces !== null) throw new FluxError("EIO", `blob ${ref} is not a piece of a directory`);
+      return directory;
+    });
   }
 
   /** The bytes of the blobs of a value. Throws MissingBlob with all that are missing. */
   values(refs: readonly string[], held: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
-    const nodes = refs.map((ref) => this.find(ref) ?? held.get(ref));
+    const nodes = refs.map((ref) => held.get(ref) ?? this.#asValue(ref));
     const missing = refs.filter((_ref, index) => nodes[index] === undefined);
     if (missing.length > 0) throw new MissingBlob(missing, false);
     return nodes.map((node) => bytesOf(node!));
   }
 
-  /** Keeps a blob that the content store gave. Throws EIO where a directory was expected and it is none. */
-  addLoaded(ref: string, bytes: Uint8Array, isDirectory: boolean): void {
-    this.#clean.add(ref, isDirectory ? parseDirectory(utf8Decode(bytes), ref, this) : bytes);
+  /** The text of a directory that was not made here may have been another than ours: its blob must come from the store. */
+  #asValue(ref: string): Node | undefined {
+    const clean = this.#clean.get(ref);
+    return clean instanceof Directory ? undefined : (clean ?? this.#unsaved(ref));
   }
 
+  /** Keeps a blob that the content store gave. Throws EIO where a directory was expected and it is none. */
+  addLoaded(ref: string, bytes: Uint8Array, isDirectory: boolean): void {
+    this.#clean.add(ref, isDirectory ? parseDirectory(bytes, ref) : bytes);
+  }
+
+  /** Gives a directory its hash, and first those in it that have none; returns its blobref. */
   freeze(directory: Directory): string {
     if (directory.ref !== null) return directory.ref;
+    directory.normalize();
+    const { pieces } = directory;
+    if (pieces === null) return this.#freezePlain(directory);
+    for (let index = 0; index < pieces.length; index++) {
+      const piece = pieces[index]!;
+      if (piece instanceof Directory)
+        pieces[index] = { first: piece.names[0]!, ref: piece.ref ?? this.#freezePlain(piece), text: null };
+    }
+    return this.#name(directory, pieces.length);
+  }
+
+  /** A directory that is in one blob, or a piece. */
+  #freezePlain(directory: Directory): string {
     const { entries } = directory;
     for (let index = 0; index < entries.length; index++) {
       const entry = entries[index]!;
       if (entry.kind === "draft") entries[index] = { kind: "dirref", ref: this.freeze(entry.directory), text: null };
     }
-    const text = directoryText(directory);
-    const ref = this.blobrefOf(utf8Encode(text));
+    return this.#name(directory, entries.length);
+  }
+
+  #name(directory: Directory, memberCount: number): string {
+    const bytes = utf8Encode(directoryText(directory));
+    const ref = this.blobrefOf(bytes);
     directory.ref = ref;
-    directory.textLength = text.length;
-    this.#addDirty(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * directory.size);
+    directory.textLength = bytes.byteLength;
+    this.#addDirty(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * memberCount);
     return ref;
   }
 
@@ -208,25 +193,38 @@ export class BlobIndex implements DirectorySink {
     return ref;
   }
 
-  /** A transaction refers to a blob that is only in the history: it, and what it reaches, is needed again. */
-  revive(ref: string): void {
-    const node = this.#history.take(ref);
-    if (node === undefined) return;
-    this.#addDirty(ref, node, nodeBytes(node));
-    if (node instanceof Directory) for (const child of referencesOf(node)) this.revive(child);
+  /**
+   * Blobs that a transaction refers to and which were not made for the current version: they, and what they reach, are
+   * dirty again as far as they are unsaved. Returns those of them that only the store can have.
+   */
+  revive(refs: Iterable<string>): Set<string> {
+    const foreign = new Set<string>();
+    const stack = [...refs];
+    for (let ref = stack.pop(); ref !== undefined; ref = stack.pop()) {
+      if (this.#dirty.has(ref)) continue;
+      const node = this.#flushing.get(ref) ?? this.#history.take(ref);
+      if (node === undefined) {
+        foreign.add(ref);
+        continue;
+      }
+      this.#addDirty(ref, node, nodeBytes(node));
+      if (node instanceof Directory) for (const child of referencesOf(node)) stack.push(child);
+    }
+    return foreign;
   }
 
   #addDirty(ref: string, node: Node, costBytes: number): void {
-    if (this.#dirty.has(ref) || this.#flushing.has(ref)) return;
-    // What is in the store need not be written again.
-    if (this.#clean.get(ref) !== undefined) return;
+    if (this.#isFollower) return this.#clean.add(ref, node);
+    if (this.#dirty.has(ref)) return;
+    this.#clean.take(ref);
+    this.#history.take(ref);
     this.#dirty.set(ref, node);
     this.#dirtyBytes += costBytes;
   }
 
   /**
    * Begins a checkpoint: everything dirty becomes what is being flushed. Returns the nodes that the roots reach and the
-   * store lacks, children before the directories that refer to them.
+   * store may lack, children before the directories that refer to them.
    */
   beginFlush(roots: Iterable<string>): Map<string, Node> {
     assert(this.#flushing.size === 0, "one checkpoint at a time");
@@ -238,12 +236,20 @@ export class BlobIndex implements DirectorySink {
     return reached;
   }
 
-  #collect(ref: string, reached: Map<string, Node>): void {
-    if (reached.has(ref)) return;
-    const node = this.#flushing.get(ref) ?? this.#history.get(ref);
-    if (node === undefined) return;
-    if (node instanceof Directory) for (const child of referencesOf(node)) this.#collect(child, reached);
-    reached.set(ref, node);
+  /** A directory is looked at twice: its references first, then itself. A reference to what is above it ends there. */
+  #collect(root: string, reached: Map<string, Node>): void {
+    const entered = new Set<string>();
+    const stack = [root];
+    for (let ref = stack.at(-1); ref !== undefined; ref = stack.at(-1)) {
+      const node = reached.has(ref) ? undefined : (this.#flushing.get(ref) ?? this.#history.get(ref));
+      if (node === undefined || !(node instanceof Directory) || entered.has(ref)) {
+        if (node !== undefined) reached.set(ref, node);
+        stack.pop();
+        continue;
+      }
+      entered.add(ref);
+      for (const child of referencesOf(node)) stack.push(child);
+    }
   }
 
   /** The checkpoint is in the store: what it wrote is clean now, what it left out history. */
@@ -252,9 +258,9 @@ export class BlobIndex implements DirectorySink {
     this.#flushing = new Map();
     for (const [ref, node] of written) {
       this.#history.take(ref);
-      this.#clean.add(ref, node);
+      if (!this.#dirty.has(ref)) this.#clean.add(ref, node);
     }
-    for (const [ref, node] of flushed) if (!written.has(ref)) this.#history.add(ref, node);
+    for (const [ref, node] of flushed) if (!written.has(ref) && !this.#dirty.has(ref)) this.#history.add(ref, node);
   }
 
   /** The checkpoint failed: what it was to write is dirty still. */
@@ -267,6 +273,11 @@ export class BlobIndex implements DirectorySink {
     for (const node of this.#dirty.values()) this.#dirtyBytes += nodeBytes(node);
   }
 
+  /** The store is about to drop some blobs: they cannot be had again. */
+  forget(digests: Iterable<Uint8Array>): void {
+    for (const digest of digests) this.#clean.take(this.#refOf(digest));
+  }
+
   /** Forgets what can be had again. */
   dropClean(): void {
     this.#clean.clear();
@@ -276,10 +287,4 @@ export class BlobIndex implements DirectorySink {
 /** The bytes of a node as the content store has them. */
 export function bytesOf(node: Node): Uint8Array {
   return node instanceof Directory ? utf8Encode(directoryText(node)) : node;
-}
-
-function* referencesOf(directory: Directory): Generator<string> {
-  for (const entry of directory.entries)
-    if (entry.kind === "dirref") yield entry.ref;
-    else if (entry.kind === "valref") yield* entry.refs;
 }

@@ -2,9 +2,9 @@
  * Fetches blobs from the content service into the index: each once at a time, however many wait for it, a bounded number
  * under way.
  */
-import { EMPTY_BYTES, hexDecode } from "../../base/bytes.ts";
+import { concatBytes, EMPTY_BYTES, hexDecode } from "../../base/bytes.ts";
 import { assert } from "../../base/assert.ts";
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { LOAD_ROUNDS_MAX, LOAD_WINDOW } from "./protocol.ts";
@@ -29,7 +29,7 @@ export class BlobLoader {
     return this.#loading.size;
   }
 
-  /** Fetches blobs; resolves with their bytes. Rejects with ENOENT where one does not exist, EIO where one is no directory. */
+  /** Fetches blobs; resolves with their bytes. Rejects with LostBlob where one does not exist, EIO where one is no directory. */
   async load(missing: MissingBlob): Promise<Map<string, Uint8Array>> {
     const loaded = new Map<string, Uint8Array>();
     for (let start = 0; start < missing.refs.length; start += LOAD_WINDOW) {
@@ -43,12 +43,16 @@ export class BlobLoader {
     return loaded;
   }
 
-  /** Does something that needs blobs, as often as it misses some. Rejects with what it throws. */
-  async complete<T>(action: (held: Map<string, Uint8Array>) => T, missing: MissingBlob): Promise<T> {
+  /**
+   * Does something that needs blobs, as often as it misses some. `missing` are those it is known to miss. Rejects with what
+   * it throws.
+   */
+  async complete<T>(action: (held: Map<string, Uint8Array>) => T, missing: MissingBlob | null = null): Promise<T> {
     const held = new Map<string, Uint8Array>();
     let blobs = missing;
     for (let round = 0; round < LOAD_ROUNDS_MAX; round++) {
-      for (const [ref, bytes] of await this.load(blobs)) if (!blobs.isDirectory) held.set(ref, bytes);
+      if (blobs !== null)
+        for (const [ref, bytes] of await this.load(blobs)) if (!blobs.isDirectory) held.set(ref, bytes);
       try {
         return action(held);
       } catch (error) {
@@ -57,6 +61,19 @@ export class BlobLoader {
       }
     }
     throw new FluxError("EIO", "directories are dropped from memory faster than they can be read");
+  }
+
+  /**
+   * Tells the content store that blobs are referred to from now on. Those that it lacks stay missing: who reads them is
+   * told. Never rejects with an operating error.
+   */
+  async adopt(refs: Iterable<string>): Promise<void> {
+    try {
+      await this.#handle.call("content.adopt", concatBytes(Array.from(refs, digestOf)));
+    } catch (error) {
+      // A store that does not collect keeps everything.
+      if (!(error instanceof FluxError)) throw error;
+    }
   }
 
   #fetch(ref: string): Promise<Uint8Array> {
@@ -69,8 +86,24 @@ export class BlobLoader {
   }
 
   async #call(ref: string): Promise<Uint8Array> {
-    const payload = await this.#handle.call("content.load", digestOf(ref));
-    return payload === null ? EMPTY_BYTES : payload.bytes;
+    try {
+      const payload = await this.#handle.call("content.load-stored", digestOf(ref));
+      return payload === null ? EMPTY_BYTES : payload.bytes;
+    } catch (error) {
+      // What is missing is a blob, not the key that somebody looks for.
+      if (isFluxError(error, "ENOENT")) throw new LostBlob(ref);
+      throw error;
+    }
+  }
+}
+
+/** Thrown where a blob is nowhere: it was collected, or it never was. */
+export class LostBlob extends FluxError {
+  readonly ref: string;
+
+  constructor(ref: string) {
+    super("EIO", `blob ${ref} is missing`);
+    this.ref = ref;
   }
 }
 

@@ -3,7 +3,8 @@
  * is cut. And reading the last one at the start.
  *
  * The checkpoint object is Flux's own (`version`, `rootref`, `sequence`, `timestamp`) with one member more, `log`: the
- * number of the last redo log record it contains, and the namespaces besides the primary one.
+ * number of the last redo log record it contains, the directory of the namespaces besides the primary one (a blobref, or
+ * null), and the roots that are held by readers. The collector of the content store keeps what these reach.
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
@@ -11,12 +12,21 @@ import { isBlobref } from "../../formats/blobref.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
-import { bytesOf, type Node } from "./blob-index.ts";
-import type { LeaderSnapshot, NamespaceRoot } from "./core.ts";
+import { bytesOf, type BlobIndex } from "./blob-index.ts";
+import type { BlobLoader } from "./blob-loader.ts";
+import type { LeaderSnapshot, SavedState } from "./core.ts";
+import { readNamespaces } from "./namespace-directory.ts";
+import type { Node } from "./node-cache.ts";
 import { STORE_BATCH_BYTES, STORE_BATCH_COUNT } from "./protocol.ts";
+import type { NamespaceRoot } from "./version.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
-export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<LeaderSnapshot | null> {
+export async function readCheckpoint(
+  handle: Handle,
+  ownerUserid: number,
+  index: BlobIndex,
+  loader: BlobLoader,
+): Promise<SavedState | null> {
   let answer: JsonObject;
   try {
     answer = await handle.rpc("content.checkpoint-get", {});
@@ -25,7 +35,9 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
     throw error;
   }
   const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
-  return parseCheckpoint(value, ownerUserid);
+  const { primary, number, directory } = parseCheckpoint(value, ownerUserid);
+  const others = directory === null ? [] : await loader.complete(() => readNamespaces(index, directory));
+  return { number, namespaces: [primary, ...others], directory };
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */
@@ -39,24 +51,26 @@ function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): Lea
     flags: 0,
     rootref,
     rootseq: typeof sequence === "number" ? sequence : 0,
+    created: 0,
   };
   const log = value["log"];
-  if (!isJsonObject(log)) return { number: 0, namespaces: [primary] };
-  if (typeof log["number"] !== "number" || !Array.isArray(log["namespaces"])) throw bad;
-  return { number: log["number"], namespaces: [primary, ...(log["namespaces"] as unknown as NamespaceRoot[])] };
+  if (!isJsonObject(log)) return { number: 0, primary, directory: null };
+  const { number, namespaces } = log;
+  if (typeof number !== "number" || !(namespaces === null || isBlobref(namespaces))) throw bad;
+  return { number, primary, directory: namespaces };
 }
 
-function checkpointObject(snapshot: LeaderSnapshot, timestamp: number): JsonObject {
-  const primary = snapshot.namespaces.find((root) => root.name === PRIMARY_NAMESPACE)!;
-  const namespaces = snapshot.namespaces
-    .filter((root) => root !== primary)
-    .map(({ name, owner, flags, rootref, rootseq }) => ({ name, owner, flags, rootref, rootseq }));
+function checkpointObject(
+  { number, primary, directory }: LeaderSnapshot,
+  held: string[],
+  timestamp: number,
+): JsonObject {
   return {
     version: 1,
     rootref: primary.rootref,
     sequence: primary.rootseq,
     timestamp,
-    log: { number: snapshot.number, namespaces: namespaces as unknown as JsonValue[] },
+    log: { number, namespaces: directory, held },
   };
 }
 
@@ -90,10 +104,15 @@ async function storeBatch(handle: Handle, blobs: readonly Uint8Array[]): Promise
  * Makes a checkpoint durable: blobs are stored already. Resolves with whether there is a store that keeps it; without
  * one, blobs stay in the content service's memory.
  */
-export async function writeCheckpoint(handle: Handle, snapshot: LeaderSnapshot, timestamp: number): Promise<boolean> {
+export async function writeCheckpoint(
+  handle: Handle,
+  snapshot: LeaderSnapshot,
+  held: string[],
+  timestamp: number,
+): Promise<boolean> {
   try {
     await handle.rpc("content.flush");
-    await handle.rpc("content.checkpoint-put", { value: checkpointObject(snapshot, timestamp) });
+    await handle.rpc("content.checkpoint-put", { value: checkpointObject(snapshot, held, timestamp) });
     return true;
   } catch (error) {
     if (isFluxError(error, "ENOSYS")) return false;

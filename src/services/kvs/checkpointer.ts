@@ -8,15 +8,30 @@ import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
+import type { BlobLoader } from "./blob-loader.ts";
 import { storeBlobs, writeCheckpoint } from "./checkpoint.ts";
-import type { Leader } from "./core.ts";
+import type { Leader, LeaderSnapshot } from "./core.ts";
+import type { HeldRoots } from "./held-roots.ts";
 import type { LogStore } from "./log-store.ts";
+import type { Node } from "./node-cache.ts";
 import { CHECKPOINT_DIRTY_BYTES, CHECKPOINT_LOG_BYTES, CHECKPOINT_RETRY_MS, UNSAVED_BYTES_MAX } from "./protocol.ts";
+
+export interface CheckpointerOptions {
+  readonly context: ModuleContext;
+  readonly leader: Leader;
+  readonly loader: BlobLoader;
+  readonly held: HeldRoots;
+  readonly log: LogStore | null;
+  readonly savedNumber: number;
+  ended(): void;
+}
 
 export class Checkpointer {
   readonly #context: ModuleContext;
   readonly #trouble: Trouble;
   readonly #leader: Leader;
+  readonly #loader: BlobLoader;
+  readonly #held: HeldRoots;
   readonly #log: LogStore | null;
   /** Called after each checkpoint, also after one that failed. */
   readonly #ended: () => void;
@@ -28,10 +43,13 @@ export class Checkpointer {
   #savedNumber: number;
   #stopped = false;
 
-  constructor(context: ModuleContext, leader: Leader, log: LogStore | null, savedNumber: number, ended: () => void) {
+  constructor(options: CheckpointerOptions) {
+    const { context, leader, loader, held, log, savedNumber, ended } = options;
     this.#context = context;
     this.#trouble = new Trouble(context.ports.clock, context.log);
     this.#leader = leader;
+    this.#loader = loader;
+    this.#held = held;
     this.#log = log;
     this.#savedNumber = savedNumber;
     this.#ended = ended;
@@ -39,7 +57,7 @@ export class Checkpointer {
 
   /** Whether something has happened that no checkpoint in the store contains. */
   get isUnsaved(): boolean {
-    return this.#leader.snapshot().number !== this.#savedNumber;
+    return this.#leader.number !== this.#savedNumber;
   }
 
   /** Something has been logged: a checkpoint is due after a period, or now where much has gathered. */
@@ -100,12 +118,10 @@ export class Checkpointer {
   async #write(): Promise<boolean> {
     const { handle, ports } = this.#context;
     const { index } = this.#leader;
-    const snapshot = this.#leader.snapshot();
-    const nodes = index.beginFlush(snapshot.namespaces.map((root) => root.rootref));
     try {
-      this.#log?.rotate();
+      const { snapshot, held, nodes } = await this.#loader.complete(() => this.#begin());
       await storeBlobs(handle, nodes);
-      const isKept = await writeCheckpoint(handle, snapshot, ports.clock.now());
+      const isKept = await writeCheckpoint(handle, snapshot, held, ports.clock.now());
       index.endFlush(nodes);
       // Without a store nothing could be restored, with or without a log.
       this.#log?.discardOld();
@@ -117,5 +133,14 @@ export class Checkpointer {
       if (error instanceof FluxError) this.#failure = error;
       throw error;
     }
+  }
+
+  /** Fixes what the checkpoint contains; what comes from now on is not in it. Throws MissingBlob; then nothing has begun. */
+  #begin(): { snapshot: LeaderSnapshot; held: string[]; nodes: Map<string, Node> } {
+    const snapshot = this.#leader.snapshot();
+    const held = [...this.#held.refs(this.#context.ports.clock.monotonicMs())];
+    const roots = [snapshot.primary.rootref, ...(snapshot.directory === null ? [] : [snapshot.directory]), ...held];
+    this.#log?.rotate();
+    return { snapshot, held, nodes: this.#leader.index.beginFlush(roots) };
   }
 }

@@ -14,23 +14,19 @@ import { FluxError } from "../../base/errors.ts";
 import type { Payload } from "../../protocol/message.ts";
 import { CommitFlag, normalizeKey, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
+import { Directory } from "./directory.ts";
+import { NamespaceDirectory } from "./namespace-directory.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
-import { parseCommit, type CommitRequest } from "./protocol.ts";
-import { Draft } from "./transaction.ts";
-import { Directory } from "./tree.ts";
-
-export interface NamespaceRoot {
-  readonly name: string;
-  readonly owner: number;
-  readonly flags: number;
-  readonly rootref: string;
-  readonly rootseq: number;
-}
+import { ADOPT_WINDOW, parseCommit, type CommitRequest } from "./protocol.ts";
+import { Draft, referencesIn } from "./transaction.ts";
+import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 
 /** A commit that waits for its turn. */
 export interface PendingCommit {
   readonly request: CommitRequest;
   readonly payload: Payload;
+  /** The content store has been told which of its blobs this commit refers to. */
+  isAdopted?: boolean;
   settle(outcome: CommitAnswer | FluxError): void;
 }
 
@@ -50,44 +46,14 @@ export interface TurnOutcome {
   readonly failed: readonly { readonly commit: PendingCommit; readonly error: FluxError }[];
   /** Blobs that the head of a queue waits for. */
   readonly missing: readonly { readonly namespace: string; readonly blobs: MissingBlob }[];
+  /** Blobs that queued commits refer to and only the content store may have: it must be told before they happen. */
+  readonly foreign: readonly ForeignBlobs[];
 }
 
-/**
- * A version whose tree is hashed when its reference is first asked for: most versions are superseded before anybody
- * asks.
- */
-class Version implements NamespaceRoot {
-  readonly name: string;
-  readonly owner: number;
-  readonly flags: number;
-  readonly rootseq: number;
-  readonly #index: BlobIndex;
-  #directory: Directory | null;
-  #rootref = "";
-
-  constructor(before: NamespaceRoot, rootseq: number, index: BlobIndex, directory: Directory) {
-    this.name = before.name;
-    this.owner = before.owner;
-    this.flags = before.flags;
-    this.rootseq = rootseq;
-    this.#index = index;
-    this.#directory = directory;
-  }
-
-  get rootref(): string {
-    if (this.#directory !== null) this.#rootref = this.#index.freeze(this.#directory);
-    this.#directory = null;
-    return this.#rootref;
-  }
-
-  /** The root, or its reference where it has one. */
-  get root(): Directory | string {
-    return this.#directory ?? this.#rootref;
-  }
-}
-
-function rootOf(root: NamespaceRoot): Directory | string {
-  return root instanceof Version ? root.root : root.rootref;
+export interface ForeignBlobs {
+  readonly namespace: string;
+  readonly refs: ReadonlySet<string>;
+  readonly commits: readonly PendingCommit[];
 }
 
 interface Namespace {
@@ -97,28 +63,50 @@ interface Namespace {
   isBlocked: boolean;
 }
 
+/** What a step made of the head of a queue. */
+interface Step {
+  readonly version: NewVersion | null;
+  readonly failed: TurnOutcome["failed"];
+  readonly missing: MissingBlob | null;
+  readonly foreign: ForeignBlobs | null;
+}
+
 /** What a checkpoint holds of the leader: enough to go on from there. */
-export interface LeaderSnapshot {
+export interface SavedState {
   readonly number: number;
   readonly namespaces: readonly NamespaceRoot[];
+  /** The directory that holds the namespaces besides the primary one; null where there is none. */
+  readonly directory: string | null;
+}
+
+/** What a checkpoint that begins now contains. */
+export interface LeaderSnapshot {
+  readonly number: number;
+  readonly primary: NamespaceRoot;
+  readonly directory: string | null;
 }
 
 export class Leader {
   readonly index: BlobIndex;
   readonly #namespaces = new Map<string, Namespace>();
+  /** Those with commits that may be applied. */
+  readonly #due = new Set<Namespace>();
+  readonly #directory: NamespaceDirectory;
   /** Whether commits of one turn may share a version. */
   mergesCommits = true;
   /** The blobref of the empty directory: where a new namespace begins. */
   readonly emptyRef: string;
   #number: number;
 
-  constructor(index: BlobIndex, ownerUserid: number, from?: LeaderSnapshot) {
+  constructor(index: BlobIndex, ownerUserid: number, from?: SavedState) {
     this.index = index;
     this.emptyRef = index.freeze(new Directory());
     this.#number = from?.number ?? 0;
+    this.#directory = new NamespaceDirectory(from?.directory ?? null);
     for (const root of from?.namespaces ?? []) this.#insert(root);
-    if (!this.#namespaces.has(PRIMARY_NAMESPACE))
-      this.#insert({ name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref: this.emptyRef, rootseq: 0 });
+    if (this.#namespaces.has(PRIMARY_NAMESPACE)) return;
+    const { emptyRef: rootref } = this;
+    this.#insert({ name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: 0, created: 0 });
   }
 
   /** Throws ENOTSUP where there is no such namespace. */
@@ -131,27 +119,36 @@ export class Leader {
   queueLengthOf(name: string): number {
     return this.#namespace(name).queue.length;
   }
+  /** The number of the last record. */
+  get number(): number {
+    return this.#number;
+  }
 
-  /** What a checkpoint that begins now contains. */
+  /** Throws MissingBlob: then try again. */
   snapshot(): LeaderSnapshot {
-    return { number: this.#number, namespaces: this.roots };
+    const directory = this.#directory.write(this.index, (name) => this.#namespaces.get(name)?.root);
+    return { number: this.#number, primary: this.root(PRIMARY_NAMESPACE), directory };
   }
 
   /** Queues a commit for the end of the turn. Throws ENOTSUP. */
   submit(commit: PendingCommit): void {
-    this.#namespace(commit.request.namespace).queue.push(commit);
+    const namespace = this.#namespace(commit.request.namespace);
+    namespace.queue.push(commit);
+    if (!namespace.isBlocked) this.#due.add(namespace);
   }
 
-  /** Takes out what is queued; nothing of it happened. */
+  /** Takes out what could be applied; nothing of it happened. */
   takeQueued(): PendingCommit[] {
-    return Array.from(this.#namespaces.values(), ({ queue }) => queue.splice(0)).flat();
+    const taken = Array.from(this.#due, ({ queue }) => queue.splice(0)).flat();
+    this.#due.clear();
+    return taken;
   }
 
   /** Creates a namespace. Throws EEXIST. Returns the record to log; `undoLast` takes it back. */
   createNamespace(name: string, owner: number, flags: number, rootref: string): NumberedRecord {
     if (this.#namespaces.has(name)) throw new FluxError("EEXIST");
-    this.index.revive(rootref);
-    this.#insert({ name, owner, flags, rootref, rootseq: 0 });
+    this.index.revive([rootref]);
+    this.#create(name, owner, flags, rootref, this.#number + 1);
     return this.#numbered({ kind: "create", namespace: name, owner, flags, rootref });
   }
 
@@ -162,7 +159,7 @@ export class Leader {
     if (name === PRIMARY_NAMESPACE) throw new FluxError("ENOTSUP");
     const namespace = this.#namespaces.get(name);
     if (namespace === undefined) return null;
-    this.#namespaces.delete(name);
+    this.#remove(name);
     return {
       record: this.#numbered({ kind: "remove", namespace: name }),
       commits: namespace.queue,
@@ -174,7 +171,7 @@ export class Leader {
   undoChange(change: NumberedRecord, removed?: { root: NamespaceRoot; commits: readonly PendingCommit[] }): void {
     assert(change.number === this.#number, "only the last change can be taken back");
     this.#number -= 1;
-    if (change.record.kind === "create") this.#namespaces.delete(change.record.namespace);
+    if (change.record.kind === "create") this.#remove(change.record.namespace);
     else if (removed !== undefined) this.#insert(removed.root, removed.commits);
   }
 
@@ -184,20 +181,22 @@ export class Leader {
     const records: NumberedRecord[] = [];
     const failed: { commit: PendingCommit; error: FluxError }[] = [];
     const missing: { namespace: string; blobs: MissingBlob }[] = [];
-    for (const namespace of this.#namespaces.values()) {
+    const foreign: ForeignBlobs[] = [];
+    for (const namespace of this.#due) {
       while (namespace.queue.length > 0 && !namespace.isBlocked) {
         const step = this.#step(namespace);
-        failed.push(...step.failed);
+        for (const failure of step.failed) failed.push(failure);
         if (step.version !== null) {
           versions.push(step.version);
           records.push(this.#numbered(recordOf(step.version)));
         }
-        if (step.missing === null) continue;
-        namespace.isBlocked = true;
-        missing.push({ namespace: namespace.root.name, blobs: step.missing });
+        namespace.isBlocked = step.missing !== null || step.foreign !== null;
+        if (step.missing !== null) missing.push({ namespace: namespace.root.name, blobs: step.missing });
+        if (step.foreign !== null) foreign.push(step.foreign);
       }
     }
-    return { versions, records, failed, missing };
+    this.#due.clear();
+    return { versions, records, failed, missing, foreign };
   }
 
   /** The blobs that a namespace waited for are there (or cannot be had: then the head of its queue fails). */
@@ -205,45 +204,49 @@ export class Leader {
     const namespace = this.#namespaces.get(name);
     if (namespace === undefined || !namespace.isBlocked) return null;
     namespace.isBlocked = false;
+    this.#due.add(namespace);
     return error === null ? null : (namespace.queue.shift() ?? null);
   }
 
   /** The records of a turn could not be logged: the namespaces go back, the numbers are free again. */
   rollBack(outcome: TurnOutcome): void {
-    for (const { before } of outcome.versions.toReversed()) this.#namespace(before.name).root = before;
+    for (const { before } of outcome.versions.toReversed()) this.#setRoot(this.#namespace(before.name), before);
     this.#number -= outcome.records.length;
   }
 
-  /** Does again what a record says. Throws MissingBlob; FluxError where it does not fit. */
-  replay({ number, record }: NumberedRecord): void {
-    if (number <= this.#number) return;
+  /** Does again what a record says. Returns the blobs it refers to that only the store may have. Throws MissingBlob; FluxError where it does not fit. */
+  replay({ number, record }: NumberedRecord): Set<string> {
+    let foreign = new Set<string>();
+    if (number <= this.#number) return foreign;
     if (number !== this.#number + 1)
       throw new FluxError("EIO", `record ${number} of the redo log does not follow ${this.#number}`);
-    if (record.kind === "commits") this.#replayCommits(record);
+    if (record.kind === "commits") foreign = this.#replayCommits(record);
     else if (record.kind === "create") {
       const { namespace: name, owner, flags, rootref } = record;
-      this.#insert({ name, owner, flags, rootref, rootseq: 0 });
-    } else this.#namespaces.delete(record.namespace);
+      this.#create(name, owner, flags, rootref, number);
+      foreign = this.index.revive([rootref]);
+    } else this.#remove(record.namespace);
     this.#number = number;
+    return foreign;
   }
 
-  #replayCommits(record: Extract<LogRecord, { kind: "commits" }>): void {
+  #replayCommits(record: Extract<LogRecord, { kind: "commits" }>): Set<string> {
     const namespace = this.#namespace(record.namespace);
     const draft = new Draft(this.index, rootOf(namespace.root));
-    for (const payload of record.commits) draft.apply(parseCommit(payload.value).operations);
-    namespace.root = new Version(namespace.root, record.rootseq, this.index, draft.root);
+    const requests = record.commits.map((payload) => parseCommit(payload.value));
+    const foreign = this.index.revive(requests.flatMap(({ operations }) => referencesIn(operations)));
+    for (const { operations } of requests) draft.apply(operations);
+    this.#setRoot(namespace, new Version(namespace.root, record.rootseq, this.index, draft.root));
+    return foreign;
   }
 
   /** Makes one version from the head of a queue. */
-  #step(namespace: Namespace): {
-    version: NewVersion | null;
-    failed: TurnOutcome["failed"];
-    missing: MissingBlob | null;
-  } {
+  #step(namespace: Namespace): Step {
     const before = namespace.root;
     const commits: PendingCommit[] = [];
     const failed: { commit: PendingCommit; error: FluxError }[] = [];
     let missing: MissingBlob | null = null;
+    let foreign: ForeignBlobs | null = null;
     let draft: Draft | null = null;
     for (;;) {
       const commit = namespace.queue[commits.length + failed.length];
@@ -251,6 +254,8 @@ export class Leader {
       const isAlone = !this.mergesCommits || (commit.request.flags & CommitFlag.NoMerge) !== 0;
       if (isAlone && commits.length > 0) break;
       try {
+        foreign = this.#foreignOf(namespace, commit, commits.length + failed.length);
+        if (foreign !== null) break;
         draft ??= new Draft(this.index, rootOf(before));
         draft.apply(commit.request.operations);
         commits.push(commit);
@@ -264,10 +269,26 @@ export class Leader {
       }
     }
     namespace.queue.splice(0, commits.length + failed.length);
-    if (draft === null || commits.length === 0) return { version: null, failed, missing };
-    namespace.root = new Version(before, before.rootseq + 1, this.index, draft.root);
+    if (draft === null || commits.length === 0) return { version: null, failed, missing, foreign };
+    this.#setRoot(namespace, new Version(before, before.rootseq + 1, this.index, draft.root));
     for (const { request } of commits) this.index.noteUnhashed(request.operations.length);
-    return { version: { root: namespace.root, before, commits, keys: keysOf(commits) }, failed, missing };
+    const version = { root: namespace.root, before, commits, keys: keysOf(commits) };
+    return { version, failed, missing, foreign };
+  }
+
+  /** What a commit refers to that was not made here; with it, what those refer to that wait behind it. */
+  #foreignOf(namespace: Namespace, commit: PendingCommit, position: number): ForeignBlobs | null {
+    const references = referencesIn(commit.request.operations);
+    if (references.length === 0) return null;
+    const refs = this.index.revive(references);
+    if (refs.size === 0 || commit.isAdopted === true) return null;
+    const commits = [commit];
+    for (let next = position + 1; next < namespace.queue.length && refs.size < ADOPT_WINDOW; next++) {
+      const waiting = namespace.queue[next]!;
+      for (const ref of this.index.revive(referencesIn(waiting.request.operations))) refs.add(ref);
+      commits.push(waiting);
+    }
+    return { namespace: namespace.root.name, refs, commits };
   }
 
   #namespace(name: string): Namespace {
@@ -276,8 +297,29 @@ export class Leader {
     return namespace;
   }
 
+  #create(name: string, owner: number, flags: number, rootref: string, created: number): void {
+    // The empty directory may have been forgotten meanwhile: nothing needed it.
+    if (rootref === this.emptyRef) this.index.freeze(new Directory());
+    this.#directory.note(name);
+    this.#insert({ name, owner, flags, rootref, rootseq: 0, created });
+  }
+
   #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): void {
-    this.#namespaces.set(root.name, { root, queue: [...queue], isBlocked: false });
+    const namespace = { root, queue: [...queue], isBlocked: false };
+    this.#namespaces.set(root.name, namespace);
+    if (queue.length > 0) this.#due.add(namespace);
+  }
+
+  #remove(name: string): void {
+    const namespace = this.#namespaces.get(name);
+    if (namespace !== undefined) this.#due.delete(namespace);
+    this.#namespaces.delete(name);
+    this.#directory.note(name);
+  }
+
+  #setRoot(namespace: Namespace, root: NamespaceRoot): void {
+    namespace.root = root;
+    if (root.name !== PRIMARY_NAMESPACE) this.#directory.note(root.name);
   }
 
   #numbered(record: LogRecord): NumberedRecord {

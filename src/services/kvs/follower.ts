@@ -18,9 +18,10 @@ import {
 } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import type { NamespaceRoot } from "./core.ts";
 import { Reader } from "./reader.ts";
+import { requireNamespace } from "./protocol.ts";
 import { serviceStatistics } from "./statistics.ts";
+import type { NamespaceRoot } from "./version.ts";
 
 const LEADER_RANK = 0;
 
@@ -31,6 +32,8 @@ export class FollowerService implements RunningModule {
   readonly #reader: Reader;
   readonly #roots = new Map<string, NamespaceRoot>();
   readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
+  /** Clients for which the leader holds roots, with what they are held for. */
+  readonly #holders = new Map<string, Set<string>>();
   /** The number of the last event heard. */
   #eventSequence = 0;
   /** Namespaces whose announcements are held back (a test hook), with the latest one. */
@@ -43,6 +46,7 @@ export class FollowerService implements RunningModule {
     this.#reader = new Reader(index, loader, {
       find: (namespace) => this.#roots.get(namespace) ?? null,
       fetch: (namespace) => this.#fetchRoot(namespace),
+      hold: (sender, root) => this.#hold(sender, root),
     });
   }
 
@@ -82,8 +86,35 @@ export class FollowerService implements RunningModule {
         roles: ANY_USER,
         handler: () => serviceStatistics(this.#index, this.#loader, this.#reader, [...this.#roots.values()], () => 0),
       },
-      disconnect: { roles: ANY_USER, handler: (request) => void this.#reader.disconnect(request) },
+      disconnect: { roles: ANY_USER, handler: (request) => this.#disconnect(request) },
     });
+  }
+
+  /** The leader keeps a version readable that a client here was told the reference of. */
+  async #hold(sender: string, root: NamespaceRoot): Promise<void> {
+    const purpose = `${sender} ${root.name}`;
+    const purposes = this.#holders.get(sender);
+    if (purposes === undefined) this.#holders.set(sender, new Set([purpose]));
+    else purposes.add(purpose);
+    await this.#askToHold(purpose, root.rootref);
+  }
+
+  async #askToHold(purpose: string, rootref: string | null): Promise<void> {
+    try {
+      await this.#context.handle.rpc(`${this.#context.name}.hold`, { purpose, rootref }, { nodeid: LEADER_RANK });
+    } catch (error) {
+      // Without the leader nothing is superseded either.
+      if (!(error instanceof FluxError)) throw error;
+    }
+  }
+
+  #disconnect(request: IncomingRequest): Answer {
+    this.#reader.disconnect(request);
+    const purposes = this.#holders.get(request.sender);
+    this.#holders.delete(request.sender);
+    for (const purpose of purposes ?? [])
+      this.#askToHold(purpose, null).catch((error: unknown) => this.#context.fatal(error));
+    return undefined;
   }
 
   #dropCache(): Answer {
@@ -98,7 +129,7 @@ export class FollowerService implements RunningModule {
   }
 
   async #commit(request: IncomingRequest): Promise<Answer> {
-    const namespace = requireString(request.json, "namespace");
+    const namespace = requireNamespace(request.json);
     const { payload, userid, rolemask } = request.message;
     const options = { nodeid: LEADER_RANK, userid, rolemask };
     const answer = await this.#context.handle.rpc<CommitAnswer>(`${this.#context.name}.commit`, payload, options);
@@ -155,9 +186,12 @@ export class FollowerService implements RunningModule {
 
   async #askLeader(namespace: string): Promise<NamespaceRoot> {
     const topic = `${this.#context.name}.getroot`;
-    const answer = await this.#context.handle.rpc<RootAnswer>(topic, { namespace, flags: 0 }, { nodeid: LEADER_RANK });
-    const { owner, flags, rootref, rootseq } = answer;
-    this.#advance({ name: namespace, owner, flags, rootref, rootseq });
+    const payload = { namespace, flags: 0, hold: false };
+    const answer = await this.#context.handle.rpc<RootAnswer>(topic, payload, { nodeid: LEADER_RANK });
+    const { owner, flags, rootref, rootseq, created = 0 } = answer;
+    // Removed and made again while nothing was heard from the leader: another namespace, although of the same name.
+    if ((this.#roots.get(namespace)?.created ?? created) !== created) this.#remove(namespace);
+    this.#advance({ name: namespace, owner, flags, rootref, rootseq, created });
     return this.#roots.get(namespace)!;
   }
 

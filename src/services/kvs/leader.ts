@@ -4,6 +4,7 @@
  * The order of things in a turn: apply in memory, append to the redo log, then answer and announce. When the log cannot
  * be written, nothing of the turn happened.
  */
+import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
@@ -20,11 +21,13 @@ import {
   type CommitAnswer,
   type SetrootEvent,
 } from "../../sdk/kvs-protocol.ts";
+import { splitDigests } from "../../sdk/blob-batch.ts";
 import { bytesOf, type BlobIndex, type MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import { Leader, type NamespaceRoot, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { Leader, type ForeignBlobs, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
 import { callerOf, checkAccess, checkGuestOperations, isOwner, LOG_SYNC_PERIOD_MS, parseCommit } from "./protocol.ts";
 import { Reader } from "./reader.ts";
@@ -32,6 +35,7 @@ import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { RunningSummary, serviceStatistics } from "./statistics.ts";
+import type { NamespaceRoot } from "./version.ts";
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -42,6 +46,7 @@ export class LeaderService implements RunningModule {
   readonly #log: LogStore | null;
   readonly #reader: Reader;
   readonly #checkpointer: Checkpointer;
+  readonly #held = new HeldRoots();
   #settings: Settings;
   #turnIsDue = false;
   #transactionCount = 0;
@@ -61,11 +66,14 @@ export class LeaderService implements RunningModule {
     this.#index = leader.index;
     this.#loader = loader;
     this.#log = log;
-    this.#checkpointer = new Checkpointer(context, leader, log, savedNumber, () => this.#scheduleTurn());
+    const held = this.#held;
+    const ended = (): void => this.#scheduleTurn();
+    this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, savedNumber, ended });
     this.#settings = parseSettings(context.config());
     this.#reader = new Reader(leader.index, loader, {
       find: (namespace) => leader.root(namespace),
       fetch: async (namespace) => leader.root(namespace),
+      hold: (sender, root) => held.hold(sender, root.name, root.rootref, this.#nowMs),
     });
   }
 
@@ -78,7 +86,7 @@ export class LeaderService implements RunningModule {
   ): Promise<LeaderService> {
     const { handle, ownerUserid, ports } = context;
     const warn = (text: string): void => context.log(LogLevel.warning, text);
-    const saved = await readCheckpoint(handle, ownerUserid);
+    const saved = await readCheckpoint(handle, ownerUserid, index, loader);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
     leader.mergesCommits = mergesCommits;
     const directory = context.attribute("statedir") ?? context.attribute("rundir");
@@ -93,6 +101,10 @@ export class LeaderService implements RunningModule {
     await service.#offerBlobs();
     if (service.#checkpointer.isUnsaved) service.#checkpointer.arm(0);
     return service;
+  }
+
+  get #nowMs(): number {
+    return this.#context.ports.clock.monotonicMs();
   }
 
   configure(config: JsonObject): void {
@@ -125,6 +137,8 @@ export class LeaderService implements RunningModule {
       "setroot-pause": (request) => this.#known(request),
       "setroot-unpause": (request) => this.#known(request),
       "load-blob": (request) => this.#loadBlob(request),
+      forget: (request) => this.#forget(request),
+      hold: (request) => this.#hold(request),
       dropcache: () => this.#dropCache(),
       "stats-get": {
         roles: ANY_USER,
@@ -138,7 +152,7 @@ export class LeaderService implements RunningModule {
             this.#operationCounts,
           ),
       },
-      disconnect: { roles: ANY_USER, handler: (request) => void this.#reader.disconnect(request) },
+      disconnect: { roles: ANY_USER, handler: (request) => this.#disconnect(request) },
     });
   }
 
@@ -153,10 +167,31 @@ export class LeaderService implements RunningModule {
 
   #loadBlob(request: IncomingRequest): Answer {
     if (request.bytes === null) throw new FluxError("EPROTO");
-    const node = this.#index.findDigest(request.bytes);
+    const node = this.#index.findUnsaved(request.bytes);
     if (node === undefined) throw new FluxError("ENOENT");
     const bytes = bytesOf(node);
     return bytes.byteLength === 0 ? null : bytes;
+  }
+
+  /** The content store is about to drop blobs. */
+  #forget(request: IncomingRequest): Answer {
+    const digestLength = (this.#leader.emptyRef.length - this.#leader.emptyRef.indexOf("-") - 1) / 2;
+    this.#index.forget(splitDigests(request.bytes ?? EMPTY_BYTES, digestLength));
+    return null;
+  }
+
+  /** A follower holds a root for one of its clients, or none any more. */
+  #hold(request: IncomingRequest): Answer {
+    const { json } = request;
+    const ref = json["rootref"] === null ? null : requireString(json, "rootref");
+    this.#held.hold(request.sender, requireString(json, "purpose"), ref, this.#nowMs);
+    return null;
+  }
+
+  #disconnect(request: IncomingRequest): Answer {
+    this.#reader.disconnect(request);
+    this.#held.release(request.sender, this.#nowMs);
+    return undefined;
   }
 
   #dropCache(): Answer {
@@ -214,6 +249,7 @@ export class LeaderService implements RunningModule {
     const outcome = this.#leader.turn();
     for (const { commit, error } of outcome.failed) commit.settle(error);
     for (const { namespace, blobs } of outcome.missing) void this.#fetchFor(namespace, blobs);
+    for (const blobs of outcome.foreign) void this.#adoptFor(blobs);
     if (outcome.records.length === 0) return;
     try {
       this.#log?.append(outcome.records);
@@ -258,6 +294,14 @@ export class LeaderService implements RunningModule {
     this.#scheduleTurn();
   }
 
+  /** The content store keeps what commits refer to before they happen. */
+  async #adoptFor({ namespace, refs, commits }: ForeignBlobs): Promise<void> {
+    await this.#loader.adopt(refs);
+    for (const commit of commits) commit.isAdopted = true;
+    this.#leader.unblock(namespace, null);
+    this.#scheduleTurn();
+  }
+
   #announce({ root, keys, commits }: NewVersion): void {
     const event: SetrootEvent = {
       namespace: root.name,
@@ -286,9 +330,17 @@ export class LeaderService implements RunningModule {
     const rootref = json["rootref"] ?? this.#leader.emptyRef;
     if (!isBlobref(rootref)) throw new FluxError("EINVAL", "rootref is not a blobref");
     const userid = owner === 0xffffffff ? this.#context.ownerUserid : owner;
-    const change = this.#leader.createNamespace(name, userid, flags, rootref);
+    const foreign = this.#index.revive([rootref]);
+    const create = (): Answer | Promise<Answer> => this.#create(name, userid, flags, rootref);
+    return rootref === this.#leader.emptyRef || foreign.size === 0
+      ? create()
+      : this.#loader.adopt(foreign).then(create);
+  }
+
+  #create(name: string, owner: number, flags: number, rootref: string): Answer | Promise<Answer> {
+    const change = this.#leader.createNamespace(name, owner, flags, rootref);
     this.#logChange(change, () => this.#leader.undoChange(change));
-    this.#publish(name, "created", { namespace: name, rootseq: 0, rootref, owner: userid });
+    this.#publish(name, "created", { namespace: name, rootseq: 0, rootref, owner });
     return this.#onceSafe();
   }
 

@@ -7,8 +7,9 @@ import { base64Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { LookupFlag, splitKey, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
-import { SYMLINK_DEPTH_MAX } from "./transaction.ts";
-import { directoryObject, treeObjectOf, type Entry } from "./tree.ts";
+import type { Directory, Entry, StoredEntry } from "./directory.ts";
+import { SYMLINK_DEPTH_MAX } from "./protocol.ts";
+import { directoryObject, storedEntry, treeObjectOf } from "./tree.ts";
 
 /** Thrown where a link leads to a namespace whose root is not known here. */
 export class MissingNamespace extends Error {
@@ -27,53 +28,66 @@ export interface LookupContext {
   /** Told of each link that was followed. */
   onLink?: () => void;
   /** The root of a namespace that a link leads to. Throws EPERM, ENOTSUP or MissingNamespace. */
-  rootOf(namespace: string): string;
+  rootOf(namespace: string): Directory | string;
 }
 
 /**
- * Looks a key up from a root. Returns null where there is none.
+ * Looks a key up from a root, which may have no hash yet. Returns null where there is none.
  * Throws ENOTDIR, EISDIR, EINVAL, ELOOP by what the flags ask for, ENOTSUP and EPERM for namespaces.
  */
-export function lookupKey(context: LookupContext, rootref: string, key: string, flags: number): TreeObject | null {
+export function lookupKey(
+  context: LookupContext,
+  root: Directory | string,
+  key: string,
+  flags: number,
+): TreeObject | null {
   const asItIs = (flags & (LookupFlag.ReadLink | LookupFlag.TreeObject)) !== 0 && (flags & LookupFlag.FollowLast) === 0;
   if ((flags & LookupFlag.ReadDir) !== 0 && (flags & LookupFlag.ReadLink) !== 0) throw new FluxError("EINVAL");
-  const entry = findEntry(context, rootref, splitKey(key), !asItIs);
+  const entry = findEntry(context, root, splitKey(key), !asItIs);
   if (entry === null) return null;
-  if ((flags & LookupFlag.TreeObject) !== 0) return treeObjectOf(entry);
+  const { index } = context;
+  if ((flags & LookupFlag.TreeObject) !== 0) return treeObjectOf(storedEntry(entry, (each) => index.freeze(each)));
   if ((flags & LookupFlag.ReadLink) !== 0) {
     if (entry.kind !== "symlink") throw new FluxError("EINVAL");
     return treeObjectOf(entry);
   }
+  const isDirectory = entry.kind === "dirref" || entry.kind === "draft";
   if ((flags & LookupFlag.ReadDir) !== 0) {
-    if (entry.kind !== "dirref") throw new FluxError("ENOTDIR");
-    return directoryObject(context.index.directory(entry.ref));
+    if (!isDirectory) throw new FluxError("ENOTDIR");
+    return directoryObject(directoryOf(context, entry).parts(index), (each) => index.freeze(each));
   }
-  if (entry.kind === "dirref") throw new FluxError("EISDIR");
-  return valueOf(context, entry);
+  if (isDirectory) throw new FluxError("EISDIR");
+  return valueOf(context, entry as StoredEntry);
 }
 
-type StoredEntry = Exclude<Entry, { kind: "draft" }>;
+function rootEntry(root: Directory | string): Entry {
+  return typeof root === "string" ? { kind: "dirref", ref: root, text: null } : { kind: "draft", directory: root };
+}
+
+function directoryOf(context: LookupContext, entry: Extract<Entry, { kind: "draft" | "dirref" }>): Directory {
+  return entry.kind === "draft" ? entry.directory : context.index.directory(entry.ref);
+}
 
 function findEntry(
   context: LookupContext,
-  rootref: string,
+  from: Directory | string,
   path: readonly string[],
   followLast: boolean,
-): StoredEntry | null {
+): Entry | null {
   let names = path;
-  let root = rootref;
-  let entry: StoredEntry = { kind: "dirref", ref: root, text: null };
+  let root = from;
+  let entry = rootEntry(root);
   for (let position = 0, links = 0; position < names.length; position++) {
-    if (entry.kind !== "dirref") return null;
-    const found: Entry | undefined = context.index.directory(entry.ref).get(names[position]!);
-    if (found === undefined || found.kind === "draft") return null;
+    if (entry.kind !== "dirref" && entry.kind !== "draft") return null;
+    const found: Entry | undefined = directoryOf(context, entry).get(names[position]!, context.index);
+    if (found === undefined) return null;
     entry = found;
     if (entry.kind !== "symlink" || (position === names.length - 1 && !followLast)) continue;
     if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
     context.onLink?.();
     if (entry.namespace !== null) root = context.rootOf(entry.namespace);
     names = [...splitKey(entry.target), ...names.slice(position + 1)];
-    entry = { kind: "dirref", ref: root, text: null };
+    entry = rootEntry(root);
     position = -1;
   }
   return entry;

@@ -5,13 +5,18 @@
  * |---------------------------|-------|---------------------------------------|-------------------------------------|
  * | lookup, lookup-plus       | user  | LookupRequest                         | {val}; LookupPlusAnswer; ENOENT     |
  * | commit                    | user  | {namespace, flags, ops}               | {rootref, rootseq}                  |
- * | getroot                   | user  | {namespace}                           | {owner, rootseq, rootref, flags}    |
+ * | getroot                   | user  | {namespace, hold?}                    | {owner, rootseq, rootref, flags}    |
  * | wait-version              | user  | {namespace, rootseq}                  | {rootref, rootseq}, once it is there |
  * | namespace-create, -remove | owner | {namespace, owner, flags}; {namespace}| empty; EEXIST, ENOTSUP              |
  * | namespace-list            | owner |                                       | {namespaces: [{namespace, owner, flags}]} |
  * | setroot-pause, -unpause   | owner | {namespace}                           | empty: for tests, holds a follower back |
  * | dropcache, stats-get      | owner, user |                                 | empty; sizes and counts             |
  * | load-blob                 | owner | raw digest                            | blob; on rank 0, for `content`      |
+ * | forget                    | owner | raw digests                           | empty; likewise: the store drops them |
+ * | hold                      | owner | {purpose, rootref or null}            | empty; on rank 0, for followers     |
+ *
+ * Who asks `getroot` holds that version: it stays readable by its reference until he asks again or is gone (unless `hold`
+ * is false, as services ask, who are told `created` too). Followers hand this up.
  *
  * Followers publish nothing: rank 0 announces each version as `kvs.namespace-NS-setroot` (SetrootEvent).
  *
@@ -56,6 +61,17 @@ export const STORE_BATCH_BYTES: number = 1024 * 1024;
 export const LOAD_WINDOW = 256;
 /** Loads after which a request that still misses blobs is given up. */
 export const LOAD_ROUNDS_MAX = 10_000;
+
+/** Links that one key may go through. */
+export const SYMLINK_DEPTH_MAX = 10;
+/** Parts of a key, those included to which links lead. */
+export const KEY_PARTS_MAX = 1024;
+/** Versions that are kept for those who asked for them; beyond, the one held for longest is let go. */
+export const HELD_ROOTS_MAX = 1024;
+/** A root is held so long after its holder is gone, in milliseconds. */
+export const HELD_GRACE_MS = 60_000;
+/** References of waiting commits about which the content store is asked at once. */
+export const ADOPT_WINDOW = 4096;
 
 export interface CommitRequest {
   readonly namespace: string;

@@ -2,7 +2,8 @@
  * The reading half of the service, the same on the leader and its followers: lookups, roots, and waiting for a version.
  *
  * A request that finds all it needs in memory is answered at once; otherwise it waits for the blobs, or for the root of a
- * namespace that this rank has not met yet, and begins again from the same root.
+ * namespace that this rank has not met yet, and begins again from the same root. A version that was superseded meanwhile may
+ * be gone from the store: then it begins again from the newest one.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
@@ -10,10 +11,11 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, type Answer, type Methods } from "../../sdk/service.ts";
 import type { LookupRequest, RootAnswer, TreeObject } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
-import type { BlobLoader } from "./blob-loader.ts";
-import type { NamespaceRoot } from "./core.ts";
+import { LostBlob, type BlobLoader } from "./blob-loader.ts";
+import type { Directory } from "./directory.ts";
 import { lookupKey, MissingNamespace, type LookupContext } from "./lookup.ts";
 import { callerOf, checkAccess, parseLookup, requireNamespace, type Caller } from "./protocol.ts";
+import { rootOf, type NamespaceRoot } from "./version.ts";
 
 /** The roots a rank knows. */
 export interface RootTable {
@@ -21,11 +23,15 @@ export interface RootTable {
   find(namespace: string): NamespaceRoot | null;
   /** Asks the leader. Rejects with ENOTSUP. */
   fetch(namespace: string): Promise<NamespaceRoot>;
+  /** Keeps a version readable for a client that was told its reference. */
+  hold(sender: string, root: NamespaceRoot): void | Promise<void>;
 }
 
+type Lookup = ReturnType<typeof parseLookup>;
+
 interface Found {
-  readonly root: NamespaceRoot | null;
-  readonly rootref: string;
+  /** The version, or the reference that was asked for. */
+  readonly root: NamespaceRoot | { readonly rootref: string; readonly rootseq: number };
   readonly value: TreeObject | null;
   /** Whether a link was on the way. */
   readonly followed: boolean;
@@ -40,6 +46,7 @@ export class Reader {
   readonly #index: BlobIndex;
   readonly #loader: BlobLoader;
   readonly #roots: RootTable;
+  /** By namespace, in the order of their versions. */
   readonly #waiters = new Map<string, VersionWaiter[]>();
   #lookupsUnderWay = 0;
 
@@ -70,13 +77,10 @@ export class Reader {
   rootChanged(root: NamespaceRoot): void {
     const waiters = this.#waiters.get(root.name);
     if (waiters === undefined) return;
-    const waiting = waiters.filter(({ rootseq, request }) => {
-      if (root.rootseq < rootseq) return true;
+    const ready = waiters.findIndex(({ rootseq }) => root.rootseq < rootseq);
+    for (const { request } of waiters.splice(0, ready < 0 ? waiters.length : ready))
       request.respond({ rootseq: root.rootseq, rootref: root.rootref });
-      return false;
-    });
-    if (waiting.length === 0) this.#waiters.delete(root.name);
-    else this.#waiters.set(root.name, waiting);
+    if (waiters.length === 0) this.#waiters.delete(root.name);
   }
 
   namespaceRemoved(namespace: string): void {
@@ -111,10 +115,15 @@ export class Reader {
 
   /** A lookup that tells from which version it answered: what kvs-watch asks. */
   #lookupPlus(request: IncomingRequest): Answer | Promise<Answer> {
-    const answer = ({ root, rootref, value, followed }: Found): Answer => {
-      const version = { rootseq: root?.rootseq ?? 0, rootref, ...(followed ? { followed } : {}) };
-      return value === null ? { errno: 2, ...version } : { val: value, ...version };
-    };
+    const answer = ({ root, value, followed }: Found): Answer => ({
+      ...(value === null ? { errno: 2 } : { val: value }),
+      rootseq: root.rootseq,
+      ...(followed ? { followed } : {}),
+      // Who asks from inside does not look at it, and then it need not be made.
+      get rootref() {
+        return root.rootref;
+      },
+    });
     const found = this.#find(request);
     return found instanceof Promise ? found.then(answer) : answer(found);
   }
@@ -122,26 +131,42 @@ export class Reader {
   #find(request: IncomingRequest): Found | Promise<Found> {
     const caller = callerOf(request);
     const lookup = parseLookup(request.json);
-    const fromRoot = (root: NamespaceRoot | null): Found | Promise<Found> => {
-      const rootref = lookup.rootref ?? root!.rootref;
-      let followed = false;
-      const finish = (value: TreeObject | null): Found => ({ root, rootref, value, followed });
-      const value = this.#search(caller, rootref, lookup, () => (followed = true));
-      return value instanceof Promise ? value.then(finish) : finish(value);
-    };
-    if (lookup.rootref !== null) return fromRoot(null);
+    if (lookup.rootref !== null) return this.#findIn(caller, lookup, null);
     const root = this.#rootFor(caller, lookup.namespace!);
-    return root instanceof Promise ? root.then(fromRoot) : fromRoot(root);
+    return root instanceof Promise
+      ? root.then((each) => this.#findIn(caller, lookup, each))
+      : this.#findIn(caller, lookup, root);
+  }
+
+  #findIn(caller: Caller, lookup: Lookup, root: NamespaceRoot | null): Found | Promise<Found> {
+    let followed = false;
+    const finish = (value: TreeObject | null): Found => ({
+      root: root ?? { rootref: lookup.rootref!, rootseq: 0 },
+      value,
+      followed,
+    });
+    const value = this.#search(caller, root === null ? lookup.rootref! : rootOf(root), lookup, () => (followed = true));
+    if (!(value instanceof Promise)) return finish(value);
+    return value.then(finish, (error: unknown) => this.#findAgain(caller, lookup, root, error));
+  }
+
+  /** A blob was nowhere: perhaps its version was superseded long ago. */
+  async #findAgain(caller: Caller, lookup: Lookup, root: NamespaceRoot | null, error: unknown): Promise<Found> {
+    if (!(error instanceof LostBlob) || root === null) throw error;
+    const newest = await this.#roots.fetch(root.name);
+    checkAccess(caller, newest.owner);
+    if (newest.rootseq === root.rootseq && newest.created === root.created) throw error;
+    return this.#findIn(caller, lookup, newest);
   }
 
   #search(
     caller: Caller,
-    rootref: string,
+    from: Directory | string,
     lookup: LookupRequest,
     onLink: () => void,
   ): TreeObject | null | Promise<TreeObject | null> {
     const search = (held: ReadonlyMap<string, Uint8Array>): TreeObject | null =>
-      lookupKey({ ...this.#contextFor(caller, held), onLink }, rootref, lookup.key, lookup.flags);
+      lookupKey({ ...this.#contextFor(caller, held), onLink }, from, lookup.key, lookup.flags);
     try {
       return search(new Map());
     } catch (error) {
@@ -180,7 +205,7 @@ export class Reader {
         const root = this.#roots.find(namespace);
         if (root === null) throw new MissingNamespace(namespace);
         checkAccess(caller, root.owner);
-        return root.rootref;
+        return rootOf(root);
       },
     };
   }
@@ -196,8 +221,13 @@ export class Reader {
 
   #getroot(request: IncomingRequest): Answer | Promise<Answer> {
     const namespace = requireNamespace(request.json);
+    const hold = (root: NamespaceRoot): Answer | Promise<Answer> => {
+      if (request.json["hold"] === false) return { ...rootAnswer(root), created: root.created };
+      const held = this.#roots.hold(request.sender, root);
+      return held instanceof Promise ? held.then(() => rootAnswer(root)) : rootAnswer(root);
+    };
     const root = this.#rootFor(callerOf(request), namespace);
-    return root instanceof Promise ? root.then(rootAnswer) : rootAnswer(root);
+    return root instanceof Promise ? root.then(hold) : hold(root);
   }
 
   #waitVersion(request: IncomingRequest): Answer | Promise<Answer> {
@@ -205,9 +235,10 @@ export class Reader {
     const rootseq = requireInteger(request.json, "rootseq");
     const wait = (root: NamespaceRoot): Answer => {
       if (root.rootseq >= rootseq) return { rootseq: root.rootseq, rootref: root.rootref };
-      const waiters = this.#waiters.get(namespace);
-      if (waiters === undefined) this.#waiters.set(namespace, [{ rootseq, request }]);
-      else waiters.push({ rootseq, request });
+      const waiters = this.#waiters.get(namespace) ?? [];
+      const next = waiters.findLastIndex((waiter) => waiter.rootseq <= rootseq) + 1;
+      waiters.splice(next, 0, { rootseq, request });
+      this.#waiters.set(namespace, waiters);
       return undefined;
     };
     const root = this.#rootFor(callerOf(request), namespace);
@@ -216,5 +247,6 @@ export class Reader {
 }
 
 function rootAnswer(root: NamespaceRoot): RootAnswer & JsonObject {
-  return { owner: root.owner, rootseq: root.rootseq, rootref: root.rootref, flags: root.flags, namespace: root.name };
+  const { owner, rootseq, rootref, flags } = root;
+  return { owner, rootseq, rootref, flags, namespace: root.name };
 }

@@ -2,16 +2,28 @@
 import { MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import type { Leader } from "./core.ts";
+import { ADOPT_WINDOW } from "./protocol.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 
 /** Applies the records of the log that the checkpoint does not contain, in order. */
 export async function replay(leader: Leader, loader: BlobLoader, records: readonly NumberedRecord[]): Promise<void> {
+  let foreign = new Set<string>();
   for (const record of records) {
-    try {
-      leader.replay(record);
-    } catch (error) {
-      if (!(error instanceof MissingBlob)) throw error;
-      await loader.complete(() => leader.replay(record), error);
-    }
+    const refs = tryReplay(leader, record);
+    for (const ref of refs instanceof MissingBlob ? await loader.complete(() => leader.replay(record), refs) : refs)
+      foreign.add(ref);
+    if (foreign.size < ADOPT_WINDOW) continue;
+    await loader.adopt(foreign);
+    foreign = new Set();
+  }
+  if (foreign.size > 0) await loader.adopt(foreign);
+}
+
+function tryReplay(leader: Leader, record: NumberedRecord): Set<string> | MissingBlob {
+  try {
+    return leader.replay(record);
+  } catch (error) {
+    if (error instanceof MissingBlob) return error;
+    throw error;
   }
 }

@@ -15,12 +15,13 @@ import { CLEAN_BYTES_MAX, HISTORY_BYTES_MAX } from "./protocol.ts";
 async function start(context: ModuleContext): Promise<RunningModule> {
   const mergesCommits = parseArguments(context.args);
   const algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
-  const limits = { cleanBytes: CLEAN_BYTES_MAX, historyBytes: HISTORY_BYTES_MAX };
+  const isFollower = context.rank !== 0;
+  const limits = { cleanBytes: CLEAN_BYTES_MAX, historyBytes: HISTORY_BYTES_MAX, isFollower };
   const index = new BlobIndex(context.ports.codec, algorithm, limits);
   const loader = new BlobLoader(context.handle, index);
-  return context.rank === 0
-    ? LeaderService.start(context, index, loader, mergesCommits)
-    : FollowerService.start(context, index, loader);
+  return isFollower
+    ? FollowerService.start(context, index, loader)
+    : LeaderService.start(context, index, loader, mergesCommits);
 }
 
 /** Whether commits may be merged. Throws EINVAL for an argument that is unknown. */

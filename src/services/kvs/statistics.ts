@@ -2,9 +2,9 @@
 import type { JsonObject } from "../../base/json.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import type { NamespaceRoot } from "./core.ts";
+import { Directory } from "./directory.ts";
 import type { Reader } from "./reader.ts";
-import { Directory } from "./tree.ts";
+import type { NamespaceRoot } from "./version.ts";
 
 const KIBIBYTE = 1024;
 

@@ -6,17 +6,29 @@
  * its operations fails, or finds a directory that is not in memory (MissingBlob).
  */
 import { FluxError } from "../../base/errors.ts";
-import { splitKey, OPERATION_APPEND, type Operation } from "../../sdk/kvs-protocol.ts";
+import { splitKey, OPERATION_APPEND, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
-import { Directory, entryOf, type Entry } from "./tree.ts";
-
-/** Links that one key may go through. */
-export const SYMLINK_DEPTH_MAX = 10;
+import { Directory, type Entry } from "./directory.ts";
+import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
+import { entryOf } from "./tree.ts";
 
 interface Change {
   readonly directory: Directory;
   readonly name: string;
   readonly before: Entry | undefined;
+}
+
+/** The blobrefs in the tree objects of operations. */
+export function referencesIn(operations: readonly Operation[]): string[] {
+  const refs: string[] = [];
+  for (const { dirent } of operations) if (dirent !== null) gatherReferences(dirent, refs);
+  return refs;
+}
+
+function gatherReferences(object: TreeObject, refs: string[]): void {
+  if (object.type === "valref" || object.type === "dirref") for (const ref of object.data) refs.push(ref);
+  else if (object.type === "dir")
+    for (const name of Object.keys(object.data)) gatherReferences(object.data[name]!, refs);
 }
 
 export class Draft {
@@ -38,7 +50,7 @@ export class Draft {
     try {
       for (const operation of operations) this.#applyOperation(operation);
     } catch (error) {
-      for (const { directory, name, before } of this.#changes.toReversed()) directory.set(name, before);
+      for (const { directory, name, before } of this.#changes.toReversed()) directory.set(name, before, this.#index);
       throw error;
     } finally {
       this.#changes.length = 0;
@@ -57,26 +69,21 @@ export class Draft {
     if (place === null) return;
     const { directory, name } = place;
     if (dirent === null) {
-      if (directory.get(name) !== undefined) this.#set(directory, name, undefined);
+      if (directory.get(name, this.#index) !== undefined) this.#set(directory, name, undefined);
       return;
     }
     if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val")
       throw new FluxError("EPROTO", "only a value can be appended");
-    const before = directory.get(name);
+    const before = directory.get(name, this.#index);
     const isAppend = (flags & OPERATION_APPEND) !== 0 && before !== undefined;
     this.#set(
       directory,
       name,
-      isAppend ? this.#appended(before, (dirent as { data: string }).data) : this.#made(dirent),
+      isAppend ? this.#appended(before, (dirent as { data: string }).data) : entryOf(dirent, this.#addValue),
     );
   }
 
-  #made(dirent: NonNullable<Operation["dirent"]>): Entry {
-    const entry = entryOf(dirent, this.#index);
-    if (entry.kind === "dirref") this.#index.revive(entry.ref);
-    if (entry.kind === "valref") for (const ref of entry.refs) this.#index.revive(ref);
-    return entry;
-  }
+  readonly #addValue = (base64: string): string => this.#index.addValue(base64);
 
   /** A value with bytes added: blobs one after the other, in the order of the appends. */
   #appended(before: Entry, base64: string): Entry {
@@ -99,15 +106,17 @@ export class Draft {
    * overwritten by a directory when `create` is set, otherwise there is no such place (null).
    */
   #descend(path: readonly string[], create: boolean): { directory: Directory; name: string } | null {
-    let names = [...path];
+    let names = path;
+    if (names.length > KEY_PARTS_MAX) throw new FluxError("EINVAL", "a key has too many parts");
     let directory = this.#root;
     for (let position = 0, links = 0; position < names.length - 1; position++) {
       const name = names[position]!;
-      const entry = directory.get(name);
+      const entry = directory.get(name, this.#index);
       if (entry?.kind === "symlink") {
         if (entry.namespace !== null) throw new FluxError("EINVAL");
         if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
         names = [...splitKey(entry.target), ...names.slice(position + 1)];
+        if (names.length > KEY_PARTS_MAX) throw new FluxError("EINVAL", "a key has too many parts");
         directory = this.#root;
         position = -1;
         continue;
@@ -133,6 +142,6 @@ export class Draft {
   }
 
   #set(directory: Directory, name: string, entry: Entry | undefined): void {
-    this.#changes.push({ directory, name, before: directory.set(name, entry) });
+    this.#changes.push({ directory, name, before: directory.set(name, entry, this.#index) });
   }
 }

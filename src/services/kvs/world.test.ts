@@ -3,7 +3,7 @@
  * pass objects, and a disk in memory that a crash does not clear.
  */
 import { FluxError } from "../../base/errors.ts";
-import type { BlobDatabase, BlobRecord, Clock, Disk, LogFile, Ports } from "../../base/ports.ts";
+import type { BlobDatabaseEvents, BlobDatabaseOptions, Clock, Disk, LogFile, Ports } from "../../base/ports.ts";
 import { ModuleHost } from "../../broker/module-host.ts";
 import { Router, type Peer } from "../../broker/router.ts";
 import { nodeClock } from "../../host/clock.ts";
@@ -13,52 +13,15 @@ import { Role, type Message } from "../../protocol/message.ts";
 import { Handle } from "../../sdk/handle.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { ModuleDefinition } from "../../sdk/module.ts";
+import { LocalCarrier } from "../../testkit/blob-database.ts";
+import { MemoryBlobFile } from "../../testkit/blob-file.ts";
+import { BlobTables } from "../../testkit/blob-tables.ts";
+import { RemoteBlobDatabase } from "../content-sqlite/remote.ts";
 import { contentModule } from "../content/service.ts";
 import { contentSqliteModule } from "../content-sqlite/service.ts";
 import { kvsModule } from "./service.ts";
 
 export const OWNER = 1000;
-
-interface BlobTables {
-  readonly blobs: Map<string, Uint8Array>;
-  readonly texts: string[];
-}
-
-class MemoryBlobs implements BlobDatabase {
-  readonly blobs: Map<string, Uint8Array>;
-  readonly texts: string[];
-  readonly #checkRoom: () => void;
-
-  constructor(tables: BlobTables, checkRoom: () => void) {
-    this.blobs = tables.blobs;
-    this.texts = tables.texts;
-    this.#checkRoom = checkRoom;
-  }
-  load(hash: Uint8Array): Uint8Array | null {
-    return this.blobs.get(Buffer.from(hash).toString("hex")) ?? null;
-  }
-  has(hash: Uint8Array): boolean {
-    return this.blobs.has(Buffer.from(hash).toString("hex"));
-  }
-  store(blobs: readonly BlobRecord[]): void {
-    this.#checkRoom();
-    for (const { hash, data } of blobs) this.blobs.set(Buffer.from(hash).toString("hex"), data);
-  }
-  remove(): void {}
-  forEachHash(): void {}
-  checkpoints(): string[] {
-    return this.texts.toReversed();
-  }
-  putCheckpoint(text: string): void {
-    this.#checkRoom();
-    this.texts.push(text);
-  }
-  shrink(): void {}
-  stats(): { objectCount: number; fileBytes: number; freeBytes: number } {
-    return { objectCount: this.blobs.size, fileBytes: 0, freeBytes: 0 };
-  }
-  close(): void {}
-}
 
 /** Files and blob databases in memory: all that was written stays, whatever happens to the brokers. */
 export class MemoryDisk {
@@ -111,9 +74,17 @@ export class MemoryDisk {
       },
       remove: (path: string) => void files.delete(path),
       freeBytes: () => 1 << 30,
-      openBlobDatabase: (path: string) => {
-        if (!databases.has(path)) databases.set(path, { blobs: new Map(), texts: [] });
-        return new MemoryBlobs(databases.get(path)!, checkRoom);
+      openBlobDatabase: (path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents) => {
+        if (!databases.has(path)) databases.set(path, new BlobTables());
+        const file = new MemoryBlobFile(databases.get(path)!, { begin: checkRoom });
+        const clock = nodeClock();
+        const carrier = new LocalCarrier(file, options, events, {
+          codec: nodeCodec(),
+          nowMs: () => clock.monotonicMs(),
+          after: (delayMs, callback, { background }) => clock.after(delayMs, callback, { background }),
+          callMs: () => 0,
+        });
+        return new RemoteBlobDatabase(carrier);
       },
     } as Partial<Disk> as Disk;
   }

@@ -1,0 +1,87 @@
+/**
+ * The namespaces besides the primary one, as a checkpoint keeps them: a directory of the hash tree with two
+ * subdirectories, `roots` (name: dirref of the root) and `meta` (name: val, the JSON of owner, flags, version and creation).
+ * So a checkpoint with many namespaces costs what has changed in them, and their trees are reached through it.
+ *
+ * Invariant: what changed since the last `write` that succeeded is remembered.
+ */
+import { utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson } from "../../base/json.ts";
+import { makeVal, valBytes } from "../../formats/treeobj.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import { Directory, type Entry } from "./directory.ts";
+import type { NamespaceRoot } from "./version.ts";
+
+const META = "meta";
+const ROOTS = "roots";
+
+export class NamespaceDirectory {
+  #ref: string | null;
+  readonly #changed = new Set<string>();
+
+  /** `ref`: the directory of the checkpoint that was restored. */
+  constructor(ref: string | null) {
+    this.#ref = ref;
+  }
+
+  /** A namespace came, went or has a new version. */
+  note(name: string): void {
+    this.#changed.add(name);
+  }
+
+  /** Brings the directory up to date; returns its blobref, null where there are no namespaces. Throws MissingBlob; then try again. */
+  write(index: BlobIndex, find: (name: string) => NamespaceRoot | undefined): string | null {
+    if (this.#changed.size === 0) return this.#ref;
+    const owner = {};
+    const roots = subdirectory(index, this.#ref, ROOTS).draft(owner);
+    const meta = subdirectory(index, this.#ref, META).draft(owner);
+    for (const name of this.#changed) {
+      const root = find(name);
+      roots.set(name, root && { kind: "dirref", ref: root.rootref, text: null }, index);
+      meta.set(name, root && metaEntry(root), index);
+    }
+    const entries: Entry[] = [
+      { kind: "draft", directory: meta },
+      { kind: "draft", directory: roots },
+    ];
+    this.#ref = roots.size === 0 ? null : index.freeze(new Directory([META, ROOTS], entries));
+    this.#changed.clear();
+    return this.#ref;
+  }
+}
+
+function subdirectory(index: BlobIndex, ref: string | null, name: string): Directory {
+  if (ref === null) return new Directory();
+  const entry = index.directory(ref).get(name, index);
+  if (entry?.kind !== "dirref") throw unreadable();
+  return index.directory(entry.ref);
+}
+
+function metaEntry({ owner, flags, rootseq, created }: NamespaceRoot): Entry {
+  const { data } = makeVal(utf8Encode(stringifyJson({ created, flags, owner, rootseq })));
+  return { kind: "val", data, text: null };
+}
+
+/** The namespaces that a checkpoint's directory holds. Throws MissingBlob, EIO. */
+export function readNamespaces(index: BlobIndex, ref: string): NamespaceRoot[] {
+  const roots = subdirectory(index, ref, ROOTS).parts(index);
+  const meta = subdirectory(index, ref, META).parts(index);
+  const metaEntries = meta.flatMap(({ entries }) => entries);
+  return roots
+    .flatMap(({ names, entries }) => names.map((name, position) => ({ name, entry: entries[position]! })))
+    .map(({ name, entry }, position) => namespaceOf(name, entry, metaEntries[position]));
+}
+
+function namespaceOf(name: string, root: Entry, meta: Entry | undefined): NamespaceRoot {
+  if (root.kind !== "dirref" || meta?.kind !== "val") throw unreadable();
+  const json = parseJson(utf8Decode(valBytes({ ver: 1, type: "val", data: meta.data })));
+  if (!isJsonObject(json)) throw unreadable();
+  const { owner, flags, rootseq, created } = json;
+  if (![owner, flags, rootseq, created].every(Number.isSafeInteger)) throw unreadable();
+  return { name, rootref: root.ref, ...(json as unknown as Omit<NamespaceRoot, "name" | "rootref">) };
+}
+
+function unreadable(): FluxError {
+  return new FluxError("EIO", "the namespaces in the checkpoint cannot be read");
+}

@@ -1,0 +1,72 @@
+/**
+ * Nodes of the hash tree by blobref, up to a number of bytes; the least recently used go first.
+ *
+ * Invariant: `bytes` is what the nodes in it take by `nodeBytes`, which does not change while they are in it.
+ */
+import { Directory } from "./directory.ts";
+
+/** A directory (or a piece of one), or the bytes of a value. */
+export type Node = Directory | Uint8Array;
+
+/** What a node costs in memory besides its text, in bytes. */
+export const NODE_OVERHEAD_BYTES = 200;
+
+/** Bytes that a node in memory takes, roughly: entries are counted with the text that they share. */
+export function nodeBytes(node: Node): number {
+  return NODE_OVERHEAD_BYTES + (node instanceof Directory ? 2 * node.textLength : node.byteLength);
+}
+
+export class NodeCache {
+  readonly #nodes = new Map<string, Node>();
+  readonly #limitBytes: number;
+  #bytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get size(): number {
+    return this.#nodes.size;
+  }
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(ref: string): Node | undefined {
+    const node = this.#nodes.get(ref);
+    if (node !== undefined) {
+      this.#nodes.delete(ref);
+      this.#nodes.set(ref, node);
+    }
+    return node;
+  }
+
+  add(ref: string, node: Node): void {
+    if (this.#nodes.has(ref)) return;
+    this.#nodes.set(ref, node);
+    this.#bytes += nodeBytes(node);
+    for (const [oldest, old] of this.#nodes) {
+      // The newest stays even if it alone is over the limit: who asked for it must find it.
+      if (this.#bytes <= this.#limitBytes || oldest === ref) break;
+      this.#nodes.delete(oldest);
+      this.#bytes -= nodeBytes(old);
+    }
+  }
+
+  take(ref: string): Node | undefined {
+    const node = this.#nodes.get(ref);
+    if (node === undefined) return undefined;
+    this.#nodes.delete(ref);
+    this.#bytes -= nodeBytes(node);
+    return node;
+  }
+
+  clear(): void {
+    this.#nodes.clear();
+    this.#bytes = 0;
+  }
+
+  values(): Iterable<Node> {
+    return this.#nodes.values();
+  }
+}

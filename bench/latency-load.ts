@@ -29,11 +29,11 @@ const put = { bytes: 0, ms: 0 };
 const got = { bytes: 0, ms: 0 };
 do {
   let begin = performance.now();
-  await kvs.putBytes(key!, Buffer.concat([...chunks()]));
+  await kvs.putStream(key!, chunks());
   put.bytes += length;
   put.ms += performance.now() - begin;
   begin = performance.now();
-  got.bytes += (await kvs.getLongBytes(key!)).byteLength;
+  for await (const chunk of kvs.getStream(key!)) got.bytes += chunk.byteLength;
   got.ms += performance.now() - begin;
 } while (performance.now() < end);
 const rate = ({ bytes, ms }: { bytes: number; ms: number }): number => bytes / 1000 / ms;

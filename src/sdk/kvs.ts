@@ -5,11 +5,10 @@
  * A `Kvs` is a Handle and a namespace. Values are bytes; `get` and `put` read and write them as JSON. Errors are
  * FluxError: ENOENT (no such key), EISDIR, ENOTDIR, ENOTSUP (no such namespace), EPERM.
  */
-import { concatBytes, EMPTY_BYTES, utf8Decode, utf8Encode } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { concatBytes, utf8Decode, utf8Encode } from "../base/bytes.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
-import { blobrefDigest, blobrefFromDigest, type HashName } from "../formats/blobref.ts";
-import { makeSymlink, makeValref, valBytes, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
+import { makeDirref, makeSymlink, valBytes, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import {
   CommitFlag,
@@ -22,11 +21,7 @@ import {
   type Operation,
   type RootAnswer,
 } from "./kvs-protocol.ts";
-
-/** Values longer than this are sent as blobs, in bytes. */
-const PIECE_BYTES: number = 1024 * 1024;
-/** Blobs of one value under way at once. */
-const PIECE_WINDOW = 16;
+import { loadBlobs, storeValue, type ValueSource } from "./value-stream.ts";
 
 /** Operations that happen together or not at all. */
 export class KvsTransaction {
@@ -124,23 +119,21 @@ export class Kvs {
     return this.commit(new KvsTransaction().put(key, value));
   }
 
-  /**
-   * Sets one key to bytes. A long value travels in pieces, so that it delays nobody; this needs the instance owner's
-   * rights.
-   */
-  async putBytes(key: string, bytes: Uint8Array): Promise<CommitAnswer> {
-    if (bytes.byteLength <= PIECE_BYTES) return this.commit(new KvsTransaction().putBytes(key, bytes));
-    const pieces: Uint8Array[] = [];
-    for (let start = 0; start < bytes.byteLength; start += PIECE_BYTES)
-      pieces.push(bytes.subarray(start, start + PIECE_BYTES));
-    const refs = await windowed(pieces, PIECE_WINDOW, async (piece) => {
-      const answer = await this.handle.call("content.store", piece);
-      const digest = answer?.bytes ?? EMPTY_BYTES;
-      const hash: HashName = digest.byteLength === 20 ? "sha1" : "sha256";
-      return blobrefFromDigest(hash, digest);
-    });
-    await this.#flushContent();
-    return this.commit(new KvsTransaction().putTreeObject(key, makeValref(refs)));
+  /** Sets one key to bytes. A long value travels in pieces. */
+  putBytes(key: string, bytes: Uint8Array): Promise<CommitAnswer> {
+    return this.putStream(key, [bytes]);
+  }
+
+  /** Sets one key to a value of any length, which travels in pieces: it takes a bounded memory and delays nobody. */
+  async putStream(key: string, source: ValueSource, options: CommitOptions = {}): Promise<CommitAnswer> {
+    return this.commit(new KvsTransaction().putTreeObject(key, await this.storeValue(source)), options);
+  }
+
+  /** Stores a value; the tree object is to be put under a key by a transaction soon. */
+  async storeValue(source: ValueSource): Promise<Treeobj> {
+    const object = await storeValue(this.handle, source);
+    if (object.type === "valref") await this.#flushContent();
+    return object;
   }
 
   /** The commit must not be safer than the blobs it refers to. */
@@ -165,13 +158,34 @@ export class Kvs {
 
   /** A long value, fetched in pieces some at a time. */
   async getLongBytes(key: string): Promise<Uint8Array> {
-    const object = await this.getTreeObject(key);
-    if (object.type !== "valref") return this.getBytes(key);
-    const pieces = await windowed(object.data, PIECE_WINDOW, async (ref) => {
-      const answer = await this.handle.call("content.load", blobrefDigest(ref));
-      return answer?.bytes ?? EMPTY_BYTES;
-    });
+    const pieces: Uint8Array[] = [];
+    for await (const piece of this.getStream(key)) pieces.push(piece);
     return concatBytes(pieces);
+  }
+
+  /**
+   * A value of any length in pieces, as one version has it, whatever is written meanwhile. Throws ENOENT, EISDIR, EIO
+   * where a piece is missing.
+   */
+  async *getStream(key: string, options: LookupOptions = {}): AsyncGenerator<Uint8Array> {
+    const flags = LookupFlag.TreeObject | LookupFlag.FollowLast;
+    let object = await this.lookup(key, flags, options);
+    if (object.type !== "valref") return yield valueBytes(object);
+    if (options.at === undefined) {
+      // Who asked for a root holds it: its pieces are not removed while they are read.
+      const { rootref } = await this.getRoot();
+      object = await this.lookup(key, flags, { at: makeDirref(rootref) });
+      if (object.type !== "valref") return yield valueBytes(object);
+    }
+    let isRefused = false;
+    try {
+      yield* loadBlobs(this.handle, object.data);
+    } catch (error) {
+      if (!isFluxError(error, "EPERM")) throw error;
+      isRefused = true;
+    }
+    // Blobs are the owner's; others have the value read for them.
+    if (isRefused) yield* this.stream(key);
   }
 
   /** What a key holds, unconverted: a reference stays one, a link is not followed. */
@@ -278,18 +292,4 @@ function objectOf(answer: LookupAnswer): Treeobj {
 export function valueBytes(object: Treeobj): Uint8Array {
   if (object.type !== "val") throw new FluxError(object.type === "dir" ? "EISDIR" : "EINVAL");
   return valBytes(object);
-}
-
-/** Does something with each item, a bounded number at once; results in the order of the items. */
-async function windowed<T, R>(items: readonly T[], window: number, action: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = Array.from({ length: items.length });
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    while (next < items.length) {
-      const position = next++;
-      results[position] = await action(items[position]!);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(window, items.length) }, lane));
-  return results;
 }

@@ -19,10 +19,23 @@ async function getOne(context: CommandContext, kvs: Kvs, key: string): Promise<v
   if (options.has("at") && goesOn) throw new FluxError("EINVAL");
   if (options.has("watch")) return watch(context, kvs, key);
   if (options.has("stream")) return stream(context, kvs, key);
+  if (options.has("raw") && !options.has("treeobj") && !options.has("waitcreate")) return raw(context, kvs, key);
   const flags =
     (options.has("treeobj") ? LookupFlag.TreeObject : 0) | (options.has("waitcreate") ? LookupFlag.WaitCreate : 0);
   const at = rootOf(context);
   print(context, key, await kvs.lookup(key, flags, at === undefined ? {} : { at }));
+}
+
+/** The bytes of a value of any length. */
+async function raw(context: CommandContext, kvs: Kvs, key: string): Promise<void> {
+  const at = rootOf(context);
+  let isFirst = true;
+  for await (const piece of kvs.getStream(key, at === undefined ? {} : { at })) {
+    if (isFirst && context.options.has("label")) context.out(`${key}=`);
+    isFirst = false;
+    context.out(piece);
+    await context.flush();
+  }
 }
 
 async function watch(context: CommandContext, kvs: Kvs, key: string): Promise<void> {

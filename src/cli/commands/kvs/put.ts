@@ -18,7 +18,13 @@ export async function put(context: CommandContext): Promise<void> {
     const key = operand.slice(0, equals);
     await orFail(context, key, async () => {
       if (key === "") throw new FluxError("EINVAL");
-      const value = await valueOf(context, operand.slice(equals + 1), input);
+      const text = operand.slice(equals + 1);
+      // Whatever its length, input takes a bounded memory; what is appended goes as one piece.
+      if (text === "-" && options.has("raw") && !options.has("treeobj") && !options.has("append") && !input.isRead) {
+        input.isRead = true;
+        return void transaction.putTreeObject(key, await kvs.storeValue(context.inputChunks()));
+      }
+      const value = await valueOf(context, text, input);
       if (options.has("treeobj")) transaction.putTreeObject(key, treeObjectOf(value));
       else if (options.has("append")) transaction.append(key, value);
       else transaction.putBytes(key, value);

@@ -216,7 +216,7 @@ function validateAttributes(attributes: JsonValue | undefined): void {
 function validateSystem(system: JsonObject): void {
   const where = "attributes.system";
   const { duration, environment, cwd, dependencies, constraints } = system as Record<string, JsonValue | undefined>;
-  if (duration !== undefined && (typeof duration !== "number" || duration < 0)) {
+  if (duration !== undefined && (typeof duration !== "number" || !(duration >= 0 && duration < Infinity))) {
     throw invalid(`${where}.duration must be a number >= 0`);
   }
   if (cwd !== undefined && typeof cwd !== "string") throw invalid(`${where}.cwd must be a string`);

@@ -18,6 +18,8 @@ export type MapBlock = readonly [nodeid: number, nnodes: number, ppn: number, re
 
 /** The most tasks and the most nodes of a map. */
 const TASKS_MAX: number = 2 ** 30;
+/** The most tasks in the raw form, which names each. */
+const RAW_TASKS_MAX: number = 2 ** 20;
 
 export class Taskmap {
   readonly blocks: readonly MapBlock[];
@@ -74,8 +76,11 @@ export class Taskmap {
   /** Reads the tasks of each node, idsets with semicolons between. Every task must be on one node. */
   static fromRaw(text: string): Taskmap {
     const nodeOf: number[] = [];
+    let count = 0;
     for (const [nodeid, ids] of text.split(";").entries()) {
-      for (const task of Idset.parse(ids)) {
+      const tasks = Idset.parse(ids);
+      if ((count += tasks.count) > RAW_TASKS_MAX) throw invalid(`more than ${RAW_TASKS_MAX} tasks in raw form`);
+      for (const task of tasks) {
         if (nodeOf[task] !== undefined) throw invalid(`task ${task} is on two nodes`);
         nodeOf[task] = nodeid;
       }

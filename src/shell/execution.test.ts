@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { base64Encode, utf8Decode } from "../base/bytes.ts";
+import { base64Encode, utf8Decode, utf8Encode } from "../base/bytes.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
@@ -315,6 +315,45 @@ test("output files: one for the job is whole, one per task is by name, the log t
   assert.deepEqual(seen.shared, ["", "0: hi", "1: hi"]);
   assert.deepEqual(seen.separate, ["hi\n", "hi\n"]);
   assert.deepEqual(seen.path, [`/tmp/job-${String(seen.id)}`, `/tmp/job-${String(seen.id)}`]);
+});
+
+test("an output file that takes no more fails its job, once, and no other job of the node", async () => {
+  for (const path of ["/tmp/node-{{node.id}}", "/tmp/job"]) {
+    const seen = await simulate(
+      2,
+      async ({ handle }) => {
+        const neighbour = await run(handle, ["sleep", "100"], { nodes: 2 });
+        await waitForEvent(handle, neighbour, "start", {});
+        const options = { output: { stdout: { type: "file", path } } };
+        const id = await run(handle, ["spew-on", path.includes("node") ? "node1" : "node0"], { nodes: 2, options });
+        const log = await ended(handle, id);
+        return { log, neighbour: await ended(handle, neighbour) };
+      },
+      (world) => {
+        // The task on node1 fills the disk of a machine and writes.
+        world.install("spew-on", (process) => {
+          const storage = world.storage(process.argv[1]!);
+          process.onSignal(() => {
+            storage.capacityBytes = Number.MAX_SAFE_INTEGER;
+            process.exit(0);
+          });
+          if (process.machine === "node0") return;
+          process.after(100, () => {
+            storage.capacityBytes = storage.usedBytes();
+            for (let line = 0; line < 10; line++) process.output("stdout", utf8Encode(`line ${line}\n`));
+          });
+        });
+      },
+    );
+    const exceptions = seen.log.filter(({ name }) => name === "exception");
+    assert.deepEqual(
+      exceptions.map(({ context }) => context!["type"]),
+      ["exec"],
+    );
+    assert.match(String(exceptions[0]!.context!["note"]), /No space left on device/);
+    assert.equal(statusOf(seen.log), 256, "whose output is lost has not succeeded");
+    assert.equal(statusOf(seen.neighbour), 0);
+  }
 });
 
 test("simulated runs need no shell: a time, a status, an exception", async () => {

@@ -17,7 +17,7 @@ import type { Handle } from "../sdk/handle.ts";
 import { KvsBatch } from "../sdk/kvs-batch.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
-import { ANY_USER, ANYONE, requireInteger, requireJobId, Server, type Methods } from "../sdk/service.ts";
+import { ANY_USER, ANYONE, requireInteger, requireJobId, Server, type Method, type Methods } from "../sdk/service.ts";
 import { planJob } from "./plan.ts";
 import type { HostFacts } from "./plugin.ts";
 import { Shell } from "./shell.ts";
@@ -221,11 +221,14 @@ class ShellHost {
   #addService(shell: Shell): void {
     const hosted = this.#shells.get(shell.plan.id);
     if (hosted === undefined) return;
-    const kill = (request: IncomingRequest): null => {
-      shell.kill(requireInteger(request.json, "signum"));
-      return null;
+    const kill: Method = {
+      roles: ANY_USER,
+      handler: (request) => {
+        shell.kill(requireInteger(request.json, "signum"));
+        return null;
+      },
     };
-    this.#server.add(shell.serviceName, { ...shell.methods(), kill: { roles: ANY_USER, handler: kill } });
+    this.#server.add(shell.serviceName, forOwnerOf(shell, { ...shell.methods(), kill }));
     if (!hosted.hasOwnName) return;
     this.#facts.handle
       .rpc("service.add", { service: shell.serviceName })
@@ -297,4 +300,19 @@ class ShellHost {
     this.#killAll();
     throw error;
   }
+}
+
+/** The methods of a job's service, for the owner of the job and the owner of the instance. */
+function forOwnerOf(shell: Shell, methods: Methods): Methods {
+  const guard = (method: Methods[string]): Method => {
+    const inner: Method = typeof method === "function" ? { handler: method } : method;
+    return {
+      ...inner,
+      handler: (request) => {
+        if (!request.isOwner && request.userid !== shell.plan.userid) throw new FluxError("EPERM");
+        return inner.handler(request);
+      },
+    };
+  };
+  return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, guard(method)]));
 }

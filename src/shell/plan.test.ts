@@ -197,3 +197,15 @@ test("shell options read as switches, durations and sizes", () => {
   assert.equal(options.bytes("size", 1), 10 * 1024 * 1024);
   assert.throws(() => options.bytes("b.c", 1), /b\.c: invalid size '5m'/);
 });
+
+test("what no node could hold is refused before it is counted out", () => {
+  const R = [{ rank: "0", core: "0-1" }];
+  const refused = (count: JsonObject, options: JsonObject = {}): void =>
+    assert.throws(() => plan({ resources: slot(1), count, R, options }, 0), /^FluxError: .* more than /);
+  refused({ total: 1e9 });
+  refused({ total: 2 ** 20 });
+  refused(ONE_PER_SLOT, { "per-resource": { type: "core", count: 1e9 } });
+  refused(ONE_PER_SLOT, { taskmap: { scheme: "manual", value: "0-2147483646" } });
+  assert.throws(() => assign("cpu-affinity", "map:0-2147483646", [0], 1), /more than 8192 ids/);
+  assert.throws(() => assign("cpu-affinity", `map:0x${"f".repeat(3000)}`, [0], 1), /more than 8192 bits/);
+});

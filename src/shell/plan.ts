@@ -52,6 +52,10 @@ export interface PlanOptions {
   readFile(path: string): Uint8Array;
 }
 
+/** Tasks of a job, and of one node, at most: each is a process, and all jobs of a node share one shell host. */
+const TASKS_MAX: number = 2 ** 20;
+const NODE_TASKS_MAX: number = 2 ** 16;
+
 /** Throws FluxError EINVAL where the job cannot be run as it asks. */
 export function planJob(start: ShellStart, { brokerRank, readFile }: PlanOptions): JobPlan {
   const jobspec = start.jobspec as Jobspec;
@@ -63,7 +67,11 @@ export function planJob(start: ShellStart, { brokerRank, readFile }: PlanOptions
   const { system } = jobspec.attributes;
   const options = new ShellOptions(system?.shell?.options ?? {});
   const total = taskCount(jobspec, resources);
+  if (total > TASKS_MAX) throw new FluxError("EINVAL", `${total} tasks are more than a job may have: ${TASKS_MAX}`);
   const taskmap = mapTasks(tasksByNode(jobspec, resources, total), options, resources, total, readFile);
+  const own = taskmap.ntasksOf(shellRank);
+  if (own > NODE_TASKS_MAX)
+    throw new FluxError("EINVAL", `${own} tasks are more than a node may have: ${NODE_TASKS_MAX}`);
   return {
     id: start.id,
     userid: start.userid,

@@ -2,6 +2,7 @@
  * What extends a shell: a plugin is made for one job and called at the points of its life. The shell knows plugins by this
  * interface only; most of what a shell does for a job is in one.
  */
+import type { FluxError } from "../base/errors.ts";
 import type { Clock, InputFile, Ports } from "../base/ports.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Handle } from "../sdk/handle.ts";
@@ -60,6 +61,8 @@ export interface ShellContext {
   /** Raises an exception on the job. */
   exception(severity: number, type: string, note: string): void;
   kill(signum: number): void;
+  /** Output cannot be written where it should be: the job fails, once. */
+  outputLost(error: FluxError): void;
   /** Ends the shell with a fatal exception: what the job asks cannot be done. */
   die(note: string, component?: string): void;
   /** The running task of a rank on this node. */

@@ -58,6 +58,7 @@ export class Shell implements ShellContext {
   #phase: "init" | "running" | "finishing" | "done" = "init";
   #exitCode = 0;
   #hasTaskExited = false;
+  #hasLostOutput = false;
   #cwd: string;
   #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
@@ -302,11 +303,18 @@ export class Shell implements ShellContext {
     try {
       for (const plugin of this.#plugins) if (plugin.output?.(task, stream, chunk) === true) return;
     } catch (error) {
-      // A file that takes no more (disk full): the job fails, its tasks are ended by the exception.
       if (!isFluxError(error)) throw error;
-      this.log(ShellLogLevel.fatal, error.message);
-      this.exception(0, "exec", error.message);
+      this.outputLost(error);
     }
+  }
+
+  /** A file that takes no more (disk full): the job fails, its tasks are ended by the exception. */
+  outputLost(error: FluxError): void {
+    if (this.#hasLostOutput) return;
+    this.#hasLostOutput = true;
+    this.#exitCode = Math.max(this.#exitCode, 1);
+    this.log(ShellLogLevel.fatal, error.message);
+    this.exception(0, "exec", error.message);
   }
 
   #taskExited(task: Task, status: WaitStatus): void {

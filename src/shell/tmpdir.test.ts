@@ -59,3 +59,13 @@ test("the first place that takes the directory has it; a spare one stays where i
   assert.throws(() => pool.make("d", ["/closed"]), /mkdir \/closed\/d: Permission denied/);
   assert.deepEqual(disk.list("/run"), ["c"]);
 });
+
+test("a directory that cannot be given a new name is removed", () => {
+  const { disk, pool } = directories();
+  pool.make("a", ["/run"]);
+  disk.rename = () => {
+    throw new FluxError("ENOTEMPTY");
+  };
+  pool.release("/run/a");
+  assert.deepEqual(disk.list("/run"), []);
+});

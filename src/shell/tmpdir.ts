@@ -62,7 +62,12 @@ export class TemporaryDirectories {
     if (!this.#isReusable(path)) return this.#remove(path);
     // Under another name at once: a job that is over has no directory.
     const kept = `${parentOf(path)}/jobtmp-spare-${this.#keptCount++}`;
-    this.#disk.rename(path, kept);
+    try {
+      this.#disk.rename(path, kept);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      return this.#remove(path);
+    }
     this.#kept.push(kept);
     this.#timer?.cancel();
     this.#timer = this.#clock.after(KEEP_MS, () => this.removeKept(), { background: true });

@@ -190,7 +190,9 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   }
 
   #shellBarrier(request: IncomingRequest): undefined {
-    this.#runner(request, "id").enterBarrier(request);
+    const runner = this.#runner(request, "id");
+    if (!request.isOwner && request.userid !== runner.job.userid) throw new FluxError("EPERM");
+    runner.enterBarrier(request);
     return undefined;
   }
 

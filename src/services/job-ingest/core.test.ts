@@ -103,6 +103,32 @@ describe("a submission", () => {
     assert.throws(() => checkSubmission({ ...good, J }, OWNER, POLICY), FluxError);
     assert.equal(checkSubmission({ ...good, J, flags: JobFlag.NoValidate }, OWNER, POLICY).jobspec.version, 99);
   });
+
+  test("can be read by every service even where nobody validates it: it is stored, and read again at each restart", () => {
+    const spec = jobspec() as JsonObject;
+    const task = (spec["tasks"] as JsonObject[])[0]!;
+    const unreadable: JsonObject[] = [
+      { ...spec, attributes: {}, tasks: [], resources: [{ type: "slot", count: 1, with: true }] },
+      { ...spec, resources: [null] },
+      { ...spec, resources: 1 },
+      { ...spec, tasks: [{ ...task, command: "true" }] },
+      { ...spec, tasks: [{ slot: "task" }] },
+      { ...spec, tasks: [{ ...task, count: 1 }] },
+      { ...spec, attributes: 1 },
+      ...[
+        { duration: "1" },
+        { queue: 1 },
+        { job: { name: 1 } },
+        { shell: { options: [] } },
+        { dependencies: [null] },
+        { environment: [] },
+      ].map((system) => ({ ...spec, attributes: { system } })),
+    ];
+    for (const value of unreadable) {
+      const submission = { ...good, J: envelope(value as never), flags: JobFlag.NoValidate };
+      assert.throws(() => checkSubmission(submission, OWNER, POLICY), /^FluxError: jobspec: /, JSON.stringify(value));
+    }
+  });
 });
 
 test("an envelope is unwrapped to what was wrapped, whatever the text", () => {

@@ -3,7 +3,7 @@
  * what is stored for it. Pure: no message is sent here.
  */
 import { FluxError } from "../../base/errors.ts";
-import { parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import { base64Encode, utf8Encode } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
@@ -13,6 +13,7 @@ import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob }
 import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { frobnicate, type Defaults } from "./frobnicate.ts";
 import type { SubmitRequest } from "./protocol.ts";
+import { checkReadable } from "./readable.ts";
 
 const FLAGS_ALLOWED = JobFlag.Debug | JobFlag.Waitable | JobFlag.NoValidate;
 const EVENTLOG_VERSION = 1;
@@ -50,8 +51,7 @@ export function checkSubmission(request: SubmitRequest, submitter: Submitter, po
   const original = parseJobspec(envelope.jobspec);
   const changed = frobnicate(original, policy.defaults);
   const validates = policy.isValidating && (request.flags & JobFlag.NoValidate) === 0;
-  const jobspec = validates ? validate(changed, policy) : (changed as Jobspec);
-  if (!hasSystem(jobspec)) throw new FluxError("EINVAL", "jobspec: attributes.system must be an object");
+  const jobspec = validates ? validate(changed, policy) : checkReadable(changed);
   const stored = withoutEnvironment(jobspec);
   const payload = stored === original ? envelope.payload : base64Encode(utf8Encode(stringifyJson(stored)));
   return { jobspec, payload, needsFeasibility: validates && policy.checksFeasibility };
@@ -79,14 +79,6 @@ function parseJobspec(text: string): JsonValue {
 
 function validate(value: JsonValue, policy: IngestPolicy): Jobspec {
   return validateJobspec(value, policy.requireVersion === null ? {} : { version: policy.requireVersion });
-}
-
-/** Without validation, this much must hold for the rest of the system to read it. */
-function hasSystem(jobspec: Jobspec): boolean {
-  const attributes: unknown = (jobspec as JsonObject | null)?.["attributes"];
-  if (typeof attributes !== "object" || attributes === null || !Array.isArray(jobspec.resources)) return false;
-  const system: unknown = (attributes as JsonObject)["system"];
-  return system === undefined || (typeof system === "object" && system !== null && !Array.isArray(system));
 }
 
 /** What is stored for a new job (RFC 16): the request as it was signed, the jobspec, the first line of the eventlog. */

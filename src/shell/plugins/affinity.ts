@@ -26,9 +26,17 @@ export function assign(option: string, mode: string, ids: readonly number[], cou
   return Array.from({ length: count }, (_, index) => sets[index % sets.length]!);
 }
 
+/** CPUs or GPUs of one set, at most. */
+const SET_MAX = 8192;
+
 /** A list of ids, or a bit mask. Throws FluxError EINVAL. */
 function parseSet(text: string): number[] {
-  if (!/^0x[0-9a-fA-F]+$/.test(text)) return [...Idset.parse(text)];
+  if (!/^0x[0-9a-fA-F]+$/.test(text)) {
+    const ids = Idset.parse(text);
+    if (ids.count > SET_MAX) throw new FluxError("EINVAL", `'${text}' are more than ${SET_MAX} ids`);
+    return [...ids];
+  }
+  if (text.length > SET_MAX / 4) throw new FluxError("EINVAL", `a mask of more than ${SET_MAX} bits`);
   const mask = BigInt(text);
   return Array.from({ length: mask.toString(2).length }, (_, bit) => bit).filter(
     (bit) => ((mask >> BigInt(bit)) & 1n) === 1n,

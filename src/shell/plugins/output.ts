@@ -124,23 +124,44 @@ class OutputPlugin implements ShellPlugin {
     if (isLaunched && path !== null && templateScope(path) !== "task") {
       const part = component === null ? "" : `${component}: `;
       const text = `flux-shell[${plan.shellRank}]: ${LEVEL_WORDS[level] ?? ""}${part}${message}\n`;
-      this.#writeFile(null, path, utf8Encode(text));
-      return true;
+      if (this.#tryWriteFile(path, text)) return true;
     }
     const context = { rank: plan.shellRank, level, message, ...(component === null ? {} : { component }) };
     this.#shell.host.batch.append(this.#key, encodeEvent({ timestamp, name: "log", context }));
     return true;
   }
 
+  /** Returns false where the file takes no more: then the KVS is where a message goes. */
+  #tryWriteFile(path: string, text: string): boolean {
+    try {
+      this.#writeFile(null, path, utf8Encode(text));
+      return true;
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      return false;
+    }
+  }
+
   receive(method: string, payload: JsonObject): Promise<JsonObject> | null {
     if (method !== "write") return null;
     return Promise.resolve().then(() => {
       const { stream, rank, data } = payload;
-      if (typeof payload["path"] === "string") this.#files.receive(payload);
+      if (typeof payload["path"] === "string") this.#receivePiece(payload);
       else if ((stream === "stdout" || stream === "stderr") && typeof rank === "number")
         this.#keep(rank, stream, typeof data === "string" ? base64Decode(data) : null);
       return {};
     });
+  }
+
+  /** At the leader: a piece of a shared file. Throws FluxError. */
+  #receivePiece(payload: JsonObject): void {
+    try {
+      this.#files.receive(payload);
+    } catch (error) {
+      // The shell that sent it does not wait for each of its pieces: this one must tell.
+      if (error instanceof FluxError) this.#shell.outputLost(error);
+      throw error;
+    }
   }
 
   finish(): void | Promise<void> {

@@ -27,7 +27,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
   },
   {
     title: "other useful commands",
-    names: ["start", "version", "config", "env", "module", "dmesg", "getattr"],
+    names: ["start", "version", "config", "env", "module", "cron", "dmesg", "getattr"],
   },
 ];
 
@@ -42,10 +42,14 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   cancel: { file: "cancel", summary: "cancel one or more jobs" },
   config: { file: "config", summary: "manage/query Flux configuration" },
   content: { file: "content" },
+  cron: { file: "cron", summary: "schedule tasks on timers and events" },
   dmesg: { file: "dmesg", summary: "manipulate broker log ring buffer" },
+  dump: { file: "dump" },
   env: { file: "env", summary: "print the flux environment or execute a command inside it" },
   event: { file: "event", summary: "send and receive Flux events" },
   exec: { file: "exec", summary: "execute processes across brokers" },
+  fsck: { file: "fsck" },
+  gc: { file: "gc" },
   getattr: { file: "getattr", summary: "get a broker attribute (also: setattr, lsattr)" },
   help: { file: "help" },
   hostlist: { file: "hostlist", summary: "fetch, combine, and manipulate Flux hostlists" },
@@ -68,6 +72,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   python: { file: "python" },
   queue: { file: "queue", summary: "list and manipulate flux queues" },
   resource: { file: "resource", summary: "list/manipulate Flux resource status" },
+  restore: { file: "restore" },
   run: { file: "run", summary: "run a Flux job interactively" },
   setattr: { file: "setattr" },
   shutdown: { file: "shutdown" },

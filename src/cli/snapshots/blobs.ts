@@ -1,0 +1,133 @@
+/**
+ * The content store as the commands about snapshots use it: blobs by blobref, through the caches of the brokers or past
+ * them, and the checkpoints of the key-value store.
+ */
+import { EMPTY_BYTES } from "../../base/bytes.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { blobrefDigest, blobrefFromDigest, type Blobref, type HashName } from "../../formats/blobref.ts";
+import type { Handle } from "../../sdk/handle.ts";
+
+/** A version of the primary namespace that the content store keeps, as content services know it. */
+export interface Checkpoint extends JsonObject {
+  readonly version: number;
+  readonly rootref: Blobref;
+  readonly sequence?: number;
+  /** Seconds since the Unix epoch. */
+  readonly timestamp?: number;
+}
+
+export class BlobStore {
+  readonly handle: Handle;
+  readonly #service: { readonly topic: string; readonly options: { readonly nodeid?: number } };
+
+  /** `bypass`: ask the backing store on the leader, not the cache of this rank. */
+  constructor(handle: Handle, bypass: boolean) {
+    this.handle = handle;
+    this.#service = bypass ? { topic: "content-backing", options: { nodeid: 0 } } : { topic: "content", options: {} };
+  }
+
+  /** Throws ENOENT where there is no such blob. */
+  async load(ref: Blobref): Promise<Uint8Array> {
+    const { topic, options } = this.#service;
+    const answer = await this.handle.call(`${topic}.load`, blobrefDigest(ref), options);
+    return answer?.bytes ?? EMPTY_BYTES;
+  }
+
+  /**
+   * A blob as it is stored, where `load` makes one of several. Where the service knows no difference, as `load`. Throws
+   * ENOENT.
+   */
+  async loadStored(ref: Blobref): Promise<Uint8Array> {
+    try {
+      const answer = await this.handle.call("content.load-stored", blobrefDigest(ref), { nodeid: 0 });
+      return answer?.bytes ?? EMPTY_BYTES;
+    } catch (error) {
+      if (isFluxError(error, "ENOSYS")) return this.load(ref);
+      throw error;
+    }
+  }
+
+  async store(blob: Uint8Array): Promise<Blobref> {
+    const { topic, options } = this.#service;
+    const answer = await this.handle.call(`${topic}.store`, blob, options);
+    const digest = answer?.bytes ?? EMPTY_BYTES;
+    const hash: HashName = digest.byteLength === 20 ? "sha1" : "sha256";
+    return blobrefFromDigest(hash, digest);
+  }
+
+  /** Whether the backing store has a blob. */
+  async isStored(ref: Blobref): Promise<boolean> {
+    try {
+      await this.handle.call("content-backing.validate", blobrefDigest(ref), { nodeid: 0 });
+      return true;
+    } catch (error) {
+      if (isFluxError(error, "ENOENT")) return false;
+      throw error;
+    }
+  }
+
+  /** Newest first. Throws ENOENT where there is none, ENOSYS without a backing store. */
+  async checkpoints(): Promise<[Checkpoint, ...Checkpoint[]]> {
+    const { topic } = this.#service;
+    const { value } = await this.handle.rpc<{ value?: unknown }>(`${topic}.checkpoint-get`, {}, { nodeid: 0 });
+    if (!Array.isArray(value) || value.length === 0) throw new FluxError("EPROTO");
+    return value as [Checkpoint, ...Checkpoint[]];
+  }
+
+  /**
+   * Makes a root the one that the key-value store starts with. Versions go on from those of the last checkpoint. What the
+   * key-value store noted in that, as which of its log is in it, holds for the new one with `keepsLog` only. `timestamp`:
+   * seconds since the Unix epoch.
+   */
+  async putCheckpoint(rootref: Blobref, timestamp: number, options: { keepsLog?: boolean } = {}): Promise<void> {
+    const last = await this.checkpoints().then(
+      ([first]) => first,
+      (error: unknown) => {
+        if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+        throw error;
+      },
+    );
+    const { topic } = this.#service;
+    const sequence = last === null ? 0 : (last.sequence ?? 0) + 1;
+    const log = options.keepsLog === true && last?.["log"] !== undefined ? { log: last["log"] } : {};
+    const value = { version: 1, rootref, sequence, timestamp, ...log };
+    await this.handle.rpc(`${topic}.checkpoint-put`, { value }, { nodeid: 0 });
+  }
+
+  /** Waits until all that was stored is in the backing store, where there is one. */
+  async flush(): Promise<void> {
+    try {
+      await this.handle.rpc("content.flush", {}, { nodeid: 0 });
+    } catch (error) {
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+  }
+
+  /** Keeps blobs that nothing refers to yet from being collected for a while. Where nothing is collected, nothing happens. */
+  async keep(refs: readonly Blobref[]): Promise<void> {
+    const digests = refs.map(blobrefDigest);
+    const bytes = new Uint8Array(digests.reduce((total, digest) => total + digest.byteLength, 0));
+    let offset = 0;
+    for (const digest of digests) {
+      bytes.set(digest, offset);
+      offset += digest.byteLength;
+    }
+    try {
+      await this.handle.call("content.touch", bytes);
+    } catch (error) {
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+  }
+}
+
+/** Whether the key-value store runs on this rank: it would overwrite a checkpoint that others make. */
+export async function isKvsLoaded(handle: Handle): Promise<boolean> {
+  const { mods } = await handle.rpc<{ mods: { name: string }[] }>("module.list");
+  return mods.some(({ name }) => name === "kvs");
+}
+
+/** A checkpoint's time as the commands show it: to the second, in UTC. */
+export function timeText(timestamp: number | undefined): string {
+  return timestamp === undefined ? "" : new Date(timestamp * 1000).toISOString().slice(0, 19);
+}

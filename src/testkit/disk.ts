@@ -131,6 +131,9 @@ class SimulatedLog implements LogFile {
   readonly #inode: Inode;
   /** The names of the directory have been synchronised since this file was opened. */
   #nameIsSafe = false;
+  #syncsBegun = 0;
+  /** The latest sync, by when it was begun, that is done. */
+  #syncDone = 0;
 
   constructor(storage: Storage, scope: Scope, path: string, inode: Inode) {
     this.#storage = storage;
@@ -152,14 +155,16 @@ class SimulatedLog implements LogFile {
 
   sync(): Promise<void> {
     const seen = this.#inode.data;
+    const turn = ++this.#syncsBegun;
     const { timeline, dice } = this.#storage;
     return new Promise((resolve) => {
       timeline.after(
         dice.fraction() * SYNC_MAX_MS,
         this.#scope.guard(() => {
           this.#storage.begin({ kind: "sync", path: this.#path });
-          // What was cut off meanwhile does not come back.
-          this.#inode.durable = this.length < seen.byteLength ? this.#inode.data : seen;
+          // Syncs may end in another order than they were begun; what was cut off meanwhile does not come back.
+          if (turn > this.#syncDone) this.#inode.durable = this.length < seen.byteLength ? this.#inode.data : seen;
+          this.#syncDone = Math.max(this.#syncDone, turn);
           if (!this.#nameIsSafe) this.#storage.syncNames();
           this.#nameIsSafe = true;
           resolve();

@@ -160,37 +160,123 @@ export interface Disk {
   remove(path: string): void;
   /** Free space of the file system, in bytes. */
   freeBytes(path: string): number;
-  /** Opens (creates) the blob database of a content store. */
-  openBlobDatabase(path: string, options?: BlobDatabaseOptions): BlobDatabase;
+  /**
+   * Opens (creates) the blob database of a content store: at once, or when it is first needed. What goes wrong then
+   * fails `ready` and every call after it.
+   */
+  openBlobDatabase(path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents): BlobDatabase;
 }
 
 export interface BlobDatabaseOptions {
   /** Start with an empty database. */
   readonly truncate?: boolean;
+  /** Refuse where another process uses the same directory, and say so at once. */
+  readonly isExclusive?: boolean;
   readonly journalMode?: string;
   readonly synchronous?: string;
+  readonly hash: HashAlgorithm;
+  /** How many checkpoints are kept. */
+  readonly checkpointsKept: number;
+  /** Stores are refused when the database has this size; null: never. */
+  readonly sizeLimitBytes: number | null;
 }
 
-export interface BlobRecord {
-  readonly hash: Uint8Array;
-  readonly data: Uint8Array;
+export interface BlobDatabaseEvents {
+  /**
+   * Blobs (digests, one behind the other) are about to be removed. They are, unless they are referred to meanwhile, once
+   * the promise is settled.
+   */
+  forget(digests: Uint8Array): Promise<void>;
+  /** What works by itself has failed; it goes on later. */
+  trouble(error: Error): void;
+  /** A bug: the database is of no use any more. */
+  fatal(error: unknown): void;
 }
 
-/** The tables of a content store: blobs by hash, checkpoints by id. Every call is one transaction. */
+/**
+ * Why blobs are kept that no checkpoint reaches: a client wants to refer to them soon ("lease"), or a commit of the
+ * key-value store does refer to them ("adopt").
+ */
+export type KeepReason = "lease" | "adopt";
+
+export interface BlobCheckpoint {
+  readonly id: number;
+  /** A JSON object. */
+  readonly text: string;
+}
+
+export interface BlobDatabaseStats {
+  readonly objectCount: number;
+  /** Size on the disk, and what of it is free. */
+  readonly fileBytes: number;
+  readonly freeBytes: number;
+  /** What the newest checkpoint reached when it was last looked at, as it is stored. */
+  readonly liveBytes: number;
+  readonly sizeLimitBytes: number | null;
+  /** The number of the newest checkpoint; 0 before the first one. */
+  readonly epoch: number;
+  readonly leaseCount: number;
+  readonly collector: {
+    readonly isRunning: boolean;
+    readonly cycleCount: number;
+    readonly removedCount: number;
+    readonly removedBytes: number;
+    readonly lastCycleMs: number;
+  };
+}
+
+export interface EpochInfo {
+  readonly epoch: number;
+  /** Blobs that come later are in rows with greater numbers. */
+  readonly lastRowid: number;
+  /** How many blobs have a smaller epoch than was asked for. */
+  readonly candidates: number | null;
+}
+
+/** Which rows to remove: those with a smaller epoch, after one row and up to another; bounds of the work. */
+export interface EpochSweep {
+  readonly epoch: number;
+  readonly after: number;
+  readonly through: number;
+  readonly deleteMax: number;
+  readonly window: number;
+}
+
+export interface SweepResult {
+  /** The blobs that were removed, one digest behind the other. */
+  readonly digests: Uint8Array;
+  /** The last row that was looked at. */
+  readonly cursor: number;
+}
+
+/**
+ * A content store: blobs by digest, checkpoints by number. It hashes, stores and removes beside the caller, in the order of
+ * the calls, each of which happens whole or not at all. Blobs that no checkpoint reaches are removed by and by. Calls
+ * reject with FluxError: ENOSPC where the disk is full or the limit reached, EIO where the file is damaged.
+ *
+ * Many digests stand one behind the other. A batch that is stored belongs to the database.
+ */
 export interface BlobDatabase {
-  load(hash: Uint8Array): Uint8Array | null;
-  has(hash: Uint8Array): boolean;
-  store(blobs: readonly BlobRecord[]): void;
-  remove(hashes: readonly Uint8Array[]): void;
-  /** Calls back for each stored hash, in no order. */
-  forEachHash(callback: (hash: Uint8Array) => void): void;
-  /** Checkpoints as JSON text, newest first. */
-  checkpoints(): string[];
-  putCheckpoint(text: string, keep: number): void;
-  /** Gives free pages back to the file system, at most this many bytes. */
-  shrink(maxBytes: number): void;
-  stats(): { objectCount: number; fileBytes: number; freeBytes: number };
-  close(): void;
+  /** Resolves when it is open. Rejects with a sentence on why it cannot be. */
+  ready(): Promise<void>;
+  /** A blob, or null; `isWhole`: a directory that is stored in pieces is joined. */
+  load(digest: Uint8Array, isWhole: boolean): Promise<Uint8Array | null>;
+  has(digest: Uint8Array): Promise<boolean>;
+  /** Stores blobs (each behind its length, u32 big-endian), resolves with their digests; `isLeased`: for a client. */
+  store(batch: Uint8Array, isLeased: boolean): Promise<Uint8Array>;
+  /** Keeps blobs that no checkpoint reaches. Resolves with the digests of those that are not there. */
+  keep(digests: Uint8Array, reason: KeepReason): Promise<Uint8Array>;
+  /** Newest first. */
+  checkpoints(): Promise<BlobCheckpoint[]>;
+  /** Once it resolves, the checkpoint and all that was stored before survive the loss of power. */
+  putCheckpoint(text: string): Promise<void>;
+  epochInfo(countBefore: number | null): Promise<EpochInfo>;
+  /** Gives blobs an epoch, unless they have a greater one. Resolves with how many of them there are. */
+  mark(epoch: number, digests: Uint8Array): Promise<number>;
+  sweep(which: EpochSweep): Promise<SweepResult>;
+  limit(sizeLimitBytes: number | null): Promise<void>;
+  stats(): Promise<BlobDatabaseStats>;
+  close(): Promise<void>;
 }
 
 /** How a process ended, in the form of wait(2): exit code << 8, or the signal number. */

@@ -4,10 +4,10 @@ import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { hexEncode, utf8Encode } from "../base/bytes.ts";
+import { hexEncode, utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { isFluxError } from "../base/errors.ts";
-import type { BlobRecord } from "../base/ports.ts";
-import { blobDatabaseOn, openBlobDatabase } from "./blob-database.ts";
+import type { BlobFile, NewBlob } from "../services/content-sqlite/blob-file.ts";
+import { blobFileOn, openBlobFile } from "./blob-file.ts";
 import { nodeCodec } from "./codec.ts";
 
 const codec = nodeCodec();
@@ -15,7 +15,7 @@ const directory = mkdtempSync(join(tmpdir(), "flux-blobs-"));
 const at = (name: string): string => join(directory, name);
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-const blob = (data: Uint8Array): BlobRecord => ({ hash: codec.digest("sha1", data), data });
+const blob = (data: Uint8Array): NewBlob => ({ hash: codec.digest("sha1", data), data });
 
 /** Bytes that do not compress, the same for the same seed (xorshift). */
 function noise(length: number, seed: number): Uint8Array {
@@ -28,32 +28,38 @@ function noise(length: number, seed: number): Uint8Array {
   });
 }
 
+const texts = (file: BlobFile): string[] => file.checkpoints().map(({ text }) => text);
+
 test("blobs come back by hash: empty, short, compressible and not", () => {
   const blobs = [0, 1, 100, 5000].flatMap((length) => [blob(noise(length, 1)), blob(new Uint8Array(length).fill(65))]);
-  const database = openBlobDatabase(at("blobs"));
-  database.store(blobs);
-  database.store(blobs);
+  const database = openBlobFile(at("blobs"));
+  database.store(blobs, 0);
+  database.store(blobs, 0);
   for (const { hash, data } of blobs) {
     assert.deepEqual(Buffer.from(database.load(hash)!), Buffer.from(data));
     assert.equal(database.has(hash), true);
   }
   assert.equal(database.load(codec.digest("sha1", utf8Encode("never stored"))), null);
-  const hashes: string[] = [];
-  database.forEachHash((hash) => hashes.push(hexEncode(hash)));
+  const hashes = database.rows(0, database.lastRowid, 100).map(({ hash }) => hexEncode(hash));
   const distinct = new Set(blobs.map(({ hash }) => hexEncode(hash)));
   assert.deepEqual(new Set(hashes), distinct);
-  assert.equal(database.stats().objectCount, distinct.size);
-  database.remove([blobs[7]!.hash]);
+  assert.equal(database.sizes().objectCount, distinct.size);
+  const sizes = database.rows(0, database.lastRowid, 100).map(({ size }) => size);
+  assert.deepEqual(sizes, [0, 1, 1, 100, 100, 5000, 5000], "rows are in the order of their stores");
+  database.removeRows(database.rows(6, 7, 1).map(({ rowid }) => rowid));
   assert.equal(database.load(blobs[7]!.hash), null);
-  assert.equal(database.stats().objectCount, distinct.size - 1);
+  database.store([blobs[7]!], 0);
+  assert.equal(database.lastRowid, 8, "the number of a removed row is not given again");
+  database.removeRows([8]);
+  assert.equal(database.sizes().objectCount, distinct.size - 1);
   database.close();
   database.close();
 });
 
 test("the tables are the ones that tools know", () => {
-  const database = openBlobDatabase(at("tables"));
+  const database = openBlobFile(at("tables"));
   const text = new Uint8Array(10_000).fill(97);
-  database.store([blob(text), blob(utf8Encode("plain"))]);
+  database.store([blob(text), blob(utf8Encode("plain"))], 0);
   database.putCheckpoint('{"version":1}', 5);
   const raw = new DatabaseSync(at("tables"), { readOnly: true });
   const columns = (table: string): unknown[] =>
@@ -86,16 +92,16 @@ test("the tables are the ones that tools know", () => {
 });
 
 test("checkpoints: newest first, and only as many as are kept", () => {
-  const database = openBlobDatabase(at("checkpoints"));
-  assert.deepEqual(database.checkpoints(), []);
+  const database = openBlobFile(at("checkpoints"));
+  assert.deepEqual(texts(database), []);
   for (const text of ["one", "two", "three", "four"]) database.putCheckpoint(text, 3);
-  assert.deepEqual(database.checkpoints(), ["four", "three", "two"]);
+  assert.deepEqual(texts(database), ["four", "three", "two"]);
   database.close();
-  const again = openBlobDatabase(at("checkpoints"));
-  assert.deepEqual(again.checkpoints(), ["four", "three", "two"]);
+  const again = openBlobFile(at("checkpoints"));
+  assert.deepEqual(texts(again), ["four", "three", "two"]);
   again.close();
-  const emptied = openBlobDatabase(at("checkpoints"), { truncate: true });
-  assert.deepEqual(emptied.checkpoints(), []);
+  const emptied = openBlobFile(at("checkpoints"), { truncate: true });
+  assert.deepEqual(texts(emptied), []);
   emptied.close();
 });
 
@@ -105,67 +111,117 @@ test("the checkpoint of a database of before there were several is taken over, o
   old.exec("CREATE TABLE checkpt(key TEXT, value TEXT)");
   old.exec("INSERT INTO checkpt VALUES ('other', 'no'), ('kvs-primary', 'yes')");
   old.close();
-  const first = openBlobDatabase(path);
-  assert.deepEqual(first.checkpoints(), ["yes"]);
+  const first = openBlobFile(path);
+  assert.deepEqual(texts(first), ["yes"]);
   first.putCheckpoint("newer", 5);
   first.close();
-  const second = openBlobDatabase(path);
-  assert.deepEqual(second.checkpoints(), ["newer", "yes"]);
+  const second = openBlobFile(path);
+  assert.deepEqual(texts(second), ["newer", "yes"]);
   second.close();
 });
 
 test("removed blobs give their space back, a bounded amount at a time", () => {
-  const database = openBlobDatabase(at("shrink"));
+  const database = openBlobFile(at("shrink"));
   const blobs = Array.from({ length: 200 }, (_, seed) => blob(noise(20_000, seed)));
-  database.store(blobs);
+  database.store(blobs, 0);
   database.shrink(Number.MAX_SAFE_INTEGER);
-  const full = database.stats().fileBytes;
-  database.remove(blobs.slice(1).map(({ hash }) => hash));
-  const { freeBytes } = database.stats();
+  const full = database.sizes().fileBytes;
+  database.removeRows(database.rows(1, 200, 200).map(({ rowid }) => rowid));
+  const { freeBytes } = database.sizes();
   assert.ok(freeBytes > 3_000_000);
   database.shrink(1_000_000);
-  assert.ok(freeBytes - database.stats().freeBytes <= 1_000_000);
+  assert.ok(freeBytes - database.sizes().freeBytes <= 1_000_000);
   for (let round = 0; round < 10; round++) database.shrink(1_000_000);
-  assert.equal(database.stats().freeBytes, 0);
-  assert.ok(database.stats().fileBytes < full / 10);
+  assert.equal(database.sizes().freeBytes, 0);
+  assert.equal(database.shrink(1_000_000), false);
+  database.settle();
+  assert.ok(database.sizes().fileBytes < full / 10);
   assert.deepEqual(Buffer.from(database.load(blobs[0]!.hash)!), Buffer.from(blobs[0]!.data));
   database.close();
 });
 
 test("a full database refuses with ENOSPC, keeps what it has, and takes more when there is room", () => {
   const connection = new DatabaseSync(at("full"));
-  const database = blobDatabaseOn(at("full"), connection);
+  const database = blobFileOn(at("full"), connection);
   const kept = blob(utf8Encode("kept"));
   const large = Array.from({ length: 40 }, (_, seed) => blob(noise(10_000, seed)));
-  database.store([kept]);
+  database.store([kept], 0);
   connection.exec("PRAGMA max_page_count=16");
   assert.throws(
-    () => database.store(large),
+    () => database.store(large, 0),
     (error) => isFluxError(error, "ENOSPC"),
   );
   assert.equal(database.has(large[0]!.hash), false, "all or nothing");
   assert.deepEqual(Buffer.from(database.load(kept.hash)!), Buffer.from(kept.data));
   connection.exec("PRAGMA max_page_count=100000");
-  database.store(large);
-  assert.equal(database.stats().objectCount, 41);
+  database.store(large, 0);
+  assert.equal(database.sizes().objectCount, 41);
+  database.close();
+});
+
+test("epochs: stored with one, raised, swept below", () => {
+  const database = openBlobFile(at("epochs"));
+  const [one, two, three] = ["one", "two", "three"].map((text) => blob(utf8Encode(text)));
+  database.store([one!, two!, three!], 1);
+  assert.equal(database.mark([one!.hash, codec.digest("sha1", utf8Encode("none"))], 3), 1);
+  database.store([two!], 2);
+  assert.equal(database.mark([one!.hash], 2), 1, "an epoch never falls");
+  assert.deepEqual(
+    database.rowsBefore(3, 0, 3, 10).map(({ rowid }) => rowid),
+    [2, 3],
+  );
+  assert.deepEqual(
+    database.rowsBefore(2, 0, 3, 10).map(({ rowid }) => rowid),
+    [3],
+  );
+  assert.equal(database.countBefore(3), 2);
+  database.close();
+});
+
+test("a database of before there were epochs gets them; one with other tables is refused", () => {
+  const old = new DatabaseSync(at("no-epoch"));
+  old.exec("CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB)");
+  old.prepare("INSERT INTO objects VALUES (?, 3, ?)").run(codec.digest("sha1", utf8Encode("old")), utf8Encode("old"));
+  old.close();
+  const database = openBlobFile(at("no-epoch"));
+  assert.equal(database.countBefore(1), 1);
+  assert.equal(utf8Decode(database.load(codec.digest("sha1", utf8Encode("old")))!), "old");
+  database.close();
+  const foreign = new DatabaseSync(at("foreign"));
+  foreign.exec("CREATE TABLE objects(id INT, content BLOB)");
+  foreign.close();
+  assert.throws(() => openBlobFile(at("foreign")), /another version: its table objects has no column hash/);
+});
+
+test("an object that nobody can read is an error of the file, and says where", () => {
+  const database = openBlobFile(at("damaged"));
+  const whole = blob(new Uint8Array(5000).fill(65));
+  database.store([whole], 0);
+  const raw = new DatabaseSync(at("damaged"));
+  raw.exec("UPDATE objects SET object = x'0102'");
+  raw.close();
+  assert.throws(
+    () => database.load(whole.hash),
+    (error) => isFluxError(error, "EIO") && error.message.includes(at("damaged")),
+  );
   database.close();
 });
 
 test("a file that is no database, a directory that is not there, a mode that is none", () => {
   writeFileSync(at("other"), "this is a text file, and quite long enough to be looked at".repeat(100));
   assert.throws(
-    () => openBlobDatabase(at("other")),
+    () => openBlobFile(at("other")),
     (error) => {
       assert.ok(isFluxError(error, "EIO") && error.message.includes(at("other")));
       return true;
     },
   );
   assert.throws(
-    () => openBlobDatabase(at("none/db")),
+    () => openBlobFile(at("none/db")),
     (error) => isFluxError(error, "ENOENT"),
   );
   assert.throws(
-    () => openBlobDatabase(at("mode"), { journalMode: "x" }),
+    () => openBlobFile(at("mode"), { journalMode: "x" }),
     (error) => isFluxError(error, "EINVAL"),
   );
 });

@@ -1,21 +1,27 @@
 /**
- * The blob database of a content store on SQLite, as tools know it: `objects(hash, size, object, epoch)` and
+ * The tables of a content store on SQLite, as tools know them: `objects(hash, size, object, epoch)` and
  * `checkpt_v2(id, value)`.
  *
  * `size` is the length of the blob. `object` is the blob itself where its length equals `size`, else its zstd frame.
- * Write-ahead logging; pages of removed blobs are given back a bounded number at a time (`shrink`). SQLite is loaded
- * when the first database is opened.
+ * Pages of removed blobs are given back a bounded number at a time (`shrink`). Calls block: this is for a thread that may.
+ *
+ * With journal_mode OFF the journal is in memory: what the disk has no room for must be undone.
  */
-import { rmSync, statSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { FluxError, errorText, type ErrnoName } from "../base/errors.ts";
-import type { BlobDatabase, BlobDatabaseOptions, BlobRecord } from "../base/ports.ts";
+import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/content-sqlite/blob-file.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
 const MIN_COMPRESSED_BYTES = 512;
 /** The write-ahead log is cut back to this length once its content is in the database. */
-const JOURNAL_LIMIT_BYTES: number = 4 * 1024 * 1024;
+const JOURNAL_LIMIT_BYTES: number = 2 * 1024 * 1024;
+/** The write-ahead log is carried over into the database when it has this many pages. */
+const JOURNAL_PAGES = 256;
+/** What a row takes besides its blob: number, hash, sizes, and the hash once more in the index; roughly. */
+const ROW_OVERHEAD_BYTES = 64;
 /** How long a call waits for another process that holds the database. */
 const BUSY_TIMEOUT_MS = 1000;
 const JOURNAL_MODES: readonly string[] = ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"];
@@ -25,6 +31,14 @@ const SCHEMA = `
 CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT);
 CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT);
 `;
+/** A database of before there were epochs. */
+const ADD_EPOCH = "ALTER TABLE objects ADD COLUMN epoch INT DEFAULT 0";
+/** What the tables must have for us to use them. */
+const COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  objects: ["hash", "size", "object", "epoch"],
+  checkpt_v2: ["id", "value"],
+};
+const ROW_COLUMNS = "rowid, hash, size, length(object) AS length";
 
 /** The table of checkpoints before there were several: one for each name, the one of the KVS under this one. */
 const OLD_CHECKPOINTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checkpt'";
@@ -60,43 +74,53 @@ function chosenMode(name: string, value: string, allowed: readonly string[]): st
   throw new FluxError("EINVAL", `${name} is one of ${allowed.join(", ")}, not '${value}'`);
 }
 
-interface Statements {
-  readonly load: StatementSync;
-  readonly has: StatementSync;
-  readonly insert: StatementSync;
-  readonly remove: StatementSync;
-  readonly hashes: StatementSync;
-  readonly count: StatementSync;
-  readonly checkpoints: StatementSync;
-  readonly putCheckpoint: StatementSync;
-  readonly trimCheckpoints: StatementSync;
+function prepared(database: DatabaseSync) {
+  const statement = (text: string): StatementSync => database.prepare(text);
+  return {
+    load: statement("SELECT size, object FROM objects WHERE hash = ?"),
+    peek: statement("SELECT size, length(object) AS length, substr(object, 1, 1) AS first FROM objects WHERE hash = ?"),
+    has: statement("SELECT 1 FROM objects WHERE hash = ?"),
+    insert: statement("INSERT INTO objects(rowid, hash, size, object, epoch) VALUES (?, ?, ?, ?, ?)"),
+    mark: statement("UPDATE objects SET epoch = ?1 WHERE hash = ?2 AND ifnull(epoch, 0) < ?1"),
+    lastRowid: statement("SELECT max(rowid) AS last FROM objects"),
+    rows: statement(`SELECT ${ROW_COLUMNS} FROM objects WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?`),
+    rowsBefore: statement(
+      `SELECT ${ROW_COLUMNS} FROM objects WHERE rowid > ? AND rowid <= ? AND ifnull(epoch, 0) < ? ORDER BY rowid LIMIT ?`,
+    ),
+    countBefore: statement("SELECT count(*) AS count FROM objects WHERE ifnull(epoch, 0) < ?"),
+    remove: statement("DELETE FROM objects WHERE rowid = ?"),
+    count: statement("SELECT count(*) AS count FROM objects"),
+    checkpoints: statement("SELECT id, value FROM checkpt_v2 ORDER BY id DESC"),
+    putCheckpoint: statement("INSERT INTO checkpt_v2(value) VALUES (?)"),
+    trimCheckpoints: statement(
+      "DELETE FROM checkpt_v2 WHERE id NOT IN (SELECT id FROM checkpt_v2 ORDER BY id DESC LIMIT ?)",
+    ),
+    pageCount: statement("PRAGMA page_count"),
+    freePages: statement("PRAGMA freelist_count"),
+  };
 }
 
-class SqliteBlobDatabase implements BlobDatabase {
+class SqliteBlobFile implements BlobFile {
   readonly #path: string;
   readonly #database: DatabaseSync;
-  readonly #statements: Statements;
+  readonly #statements: ReturnType<typeof prepared>;
   readonly #pageBytes: number;
+  readonly #synchronous: string;
+  #lastRowid: number;
   /** Counted when first asked for, kept up from then on. */
   #objectCount: number | null = null;
 
-  constructor(path: string, database: DatabaseSync) {
+  constructor(path: string, database: DatabaseSync, synchronous: string) {
     this.#path = path;
     this.#database = database;
-    this.#pageBytes = this.#pragma("page_size");
-    this.#statements = {
-      load: database.prepare("SELECT size, object FROM objects WHERE hash = ?"),
-      has: database.prepare("SELECT 1 FROM objects WHERE hash = ?"),
-      insert: database.prepare("INSERT OR IGNORE INTO objects(hash, size, object, epoch) VALUES (?, ?, ?, 0)"),
-      remove: database.prepare("DELETE FROM objects WHERE hash = ?"),
-      hashes: database.prepare("SELECT hash FROM objects"),
-      count: database.prepare("SELECT count(*) AS count FROM objects"),
-      checkpoints: database.prepare("SELECT value FROM checkpt_v2 ORDER BY id DESC"),
-      putCheckpoint: database.prepare("INSERT INTO checkpt_v2(value) VALUES (?)"),
-      trimCheckpoints: database.prepare(
-        "DELETE FROM checkpt_v2 WHERE id NOT IN (SELECT id FROM checkpt_v2 ORDER BY id DESC LIMIT ?)",
-      ),
-    };
+    this.#synchronous = synchronous;
+    this.#statements = prepared(database);
+    this.#pageBytes = Number(database.prepare("PRAGMA page_size").get()?.["page_size"] ?? 0);
+    this.#lastRowid = Number(this.#statements.lastRowid.get()?.["last"] ?? 0);
+  }
+
+  get lastRowid(): number {
+    return this.#lastRowid;
   }
 
   #attempt<T>(action: () => T): T {
@@ -108,12 +132,13 @@ class SqliteBlobDatabase implements BlobDatabase {
   }
 
   /** Runs an action as one transaction: all of it happens, or nothing. */
-  #transaction(action: () => void): void {
-    this.#attempt(() => {
+  #transaction<T>(action: () => T): T {
+    return this.#attempt(() => {
       this.#database.exec("BEGIN IMMEDIATE");
       try {
-        action();
+        const result = action();
         this.#database.exec("COMMIT");
+        return result;
       } catch (error) {
         // SQLite has already rolled back by itself after some errors, a full disk among them.
         if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
@@ -122,81 +147,142 @@ class SqliteBlobDatabase implements BlobDatabase {
     });
   }
 
-  #pragma(name: string): number {
-    const row = this.#database.prepare(`PRAGMA ${name}`).get();
-    return Number(row?.[name] ?? 0);
-  }
-
   load(hash: Uint8Array): Uint8Array | null {
     const row = this.#attempt(() => this.#statements.load.get(hash));
     if (row === undefined) return null;
     const size = Number(row["size"]);
     const object = (row["object"] ?? new Uint8Array(0)) as Uint8Array;
     if (object.byteLength === size) return object;
-    const data = zstdDecompress(object, size);
-    if (data.byteLength === size) return data;
-    throw new FluxError("EIO", `database ${this.#path}: an object has ${data.byteLength} bytes instead of ${size}`);
+    try {
+      const data = zstdDecompress(object, size);
+      if (data.byteLength === size) return data;
+    } catch (error) {
+      throw new FluxError("EIO", `database ${this.#path}: an object is damaged, or of another version`, {
+        cause: error,
+      });
+    }
+    throw new FluxError("EIO", `database ${this.#path}: an object has not the ${size} bytes that it should have`);
+  }
+
+  loadObject(hash: Uint8Array): Uint8Array | null {
+    const row = this.#attempt(() => this.#statements.peek.get(hash));
+    if (row === undefined || (row["length"] === row["size"] && (row["first"] as Uint8Array | null)?.[0] !== 0x7b))
+      return null;
+    return this.load(hash);
   }
 
   has(hash: Uint8Array): boolean {
     return this.#attempt(() => this.#statements.has.get(hash)) !== undefined;
   }
 
-  store(blobs: readonly BlobRecord[]): void {
-    let added = 0;
-    this.#transaction(() => {
-      for (const { hash, data } of blobs) {
-        // Asking costs less than compressing what is there already.
-        if (data.byteLength >= MIN_COMPRESSED_BYTES && this.#statements.has.get(hash) !== undefined) continue;
-        added += Number(this.#statements.insert.run(hash, data.byteLength, packed(data)).changes);
-      }
-    });
-    if (this.#objectCount !== null) this.#objectCount += added;
+  store(blobs: readonly NewBlob[], epoch: number): boolean[] {
+    const first = this.#lastRowid;
+    try {
+      const areNew = this.#transaction(() => blobs.map((blob) => this.#storeOne(blob, epoch)));
+      if (this.#objectCount !== null) this.#objectCount += this.#lastRowid - first;
+      return areNew;
+    } catch (error) {
+      this.#lastRowid = first;
+      throw error;
+    }
   }
 
-  remove(hashes: readonly Uint8Array[]): void {
+  #storeOne({ hash, data }: NewBlob, epoch: number): boolean {
+    // Asking costs less than compressing what is there already.
+    if (this.#statements.has.get(hash) !== undefined) {
+      this.#statements.mark.run(epoch, hash);
+      return false;
+    }
+    this.#lastRowid += 1;
+    this.#statements.insert.run(this.#lastRowid, hash, data.byteLength, packed(data), epoch);
+    return true;
+  }
+
+  mark(hashes: readonly Uint8Array[], epoch: number): number {
+    let count = 0;
+    this.#transaction(() => {
+      for (const hash of hashes) {
+        if (this.#statements.has.get(hash) === undefined) continue;
+        this.#statements.mark.run(epoch, hash);
+        count += 1;
+      }
+    });
+    return count;
+  }
+
+  rows(after: number, through: number, limit: number): BlobRow[] {
+    return this.#attempt(() => this.#statements.rows.all(after, through, limit).map(rowOf));
+  }
+  rowsBefore(epoch: number, after: number, through: number, limit: number): BlobRow[] {
+    return this.#attempt(() => this.#statements.rowsBefore.all(after, through, epoch, limit).map(rowOf));
+  }
+  countBefore(epoch: number): number {
+    return this.#attempt(() => Number(this.#statements.countBefore.get(epoch)?.["count"] ?? 0));
+  }
+
+  removeRows(rowids: readonly number[]): void {
     let removed = 0;
     this.#transaction(() => {
-      for (const hash of hashes) removed += Number(this.#statements.remove.run(hash).changes);
+      for (const rowid of rowids) removed += Number(this.#statements.remove.run(rowid).changes);
     });
     if (this.#objectCount !== null) this.#objectCount -= removed;
   }
 
-  forEachHash(callback: (hash: Uint8Array) => void): void {
-    this.#attempt(() => {
-      for (const row of this.#statements.hashes.iterate()) callback(row["hash"] as Uint8Array);
-    });
-  }
-
-  checkpoints(): string[] {
-    return this.#attempt(() => this.#statements.checkpoints.all().map((row) => String(row["value"])));
+  checkpoints(): Checkpoint[] {
+    return this.#attempt(() =>
+      this.#statements.checkpoints.all().map((row) => ({ id: Number(row["id"]), text: String(row["value"]) })),
+    );
   }
 
   putCheckpoint(text: string, keep: number): void {
-    this.#transaction(() => {
-      this.#statements.putCheckpoint.run(text);
-      this.#statements.trimCheckpoints.run(Math.max(1, keep));
-    });
+    const isSafe = this.#synchronous === "NORMAL";
+    if (isSafe) this.#attempt(() => this.#database.exec("PRAGMA synchronous=FULL"));
+    try {
+      this.#transaction(() => {
+        this.#statements.putCheckpoint.run(text);
+        this.#statements.trimCheckpoints.run(Math.max(1, keep));
+      });
+    } finally {
+      if (isSafe) this.#attempt(() => this.#database.exec("PRAGMA synchronous=NORMAL"));
+    }
   }
 
-  shrink(maxBytes: number): void {
-    const pages = Math.min(Math.floor(maxBytes / this.#pageBytes), this.#pragma("freelist_count"));
-    if (pages < 1) return;
-    this.#attempt(() => {
+  keepCheckpoints(count: number): void {
+    this.#transaction(() => this.#statements.trimCheckpoints.run(Math.max(1, count)));
+  }
+
+  #freePages(): number {
+    return Number(this.#statements.freePages.get()?.["freelist_count"] ?? 0);
+  }
+
+  shrink(maxBytes: number): boolean {
+    return this.#attempt(() => {
+      const before = this.#freePages();
+      const pages = Math.min(Math.floor(maxBytes / this.#pageBytes), before);
+      if (pages < 1) return false;
       this.#database.exec(`PRAGMA incremental_vacuum(${pages})`);
-      // The file itself becomes shorter when the log is carried over into it.
-      this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      // A database that somebody else made may keep its pages for ever.
+      return this.#freePages() < before;
     });
   }
 
-  stats(): { objectCount: number; fileBytes: number; freeBytes: number } {
+  settle(): void {
+    // The file itself becomes shorter when the log is carried over into it. Who reads it just now is not waited for.
+    this.#attempt(() => {
+      this.#database.exec("PRAGMA busy_timeout=0");
+      this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      this.#database.exec(`PRAGMA busy_timeout=${BUSY_TIMEOUT_MS}`);
+    });
+  }
+
+  sizes(): BlobFileSizes {
     return this.#attempt(() => {
       this.#objectCount ??= Number(this.#statements.count.get()?.["count"] ?? 0);
-      const fileBytes = lengthOf(this.#path) + lengthOf(`${this.#path}-wal`);
+      const pages = Number(this.#statements.pageCount.get()?.["page_count"] ?? 0);
       return {
         objectCount: this.#objectCount,
-        fileBytes,
-        freeBytes: this.#pragma("freelist_count") * this.#pageBytes,
+        fileBytes: pages * this.#pageBytes + lengthOf(`${this.#path}-wal`),
+        freeBytes: this.#freePages() * this.#pageBytes,
       };
     });
   }
@@ -206,6 +292,16 @@ class SqliteBlobDatabase implements BlobDatabase {
       if (this.#database.isOpen) this.#database.close();
     });
   }
+}
+
+function rowOf(row: Record<string, unknown>): BlobRow {
+  const hash = row["hash"] as Uint8Array;
+  return {
+    rowid: Number(row["rowid"]),
+    hash,
+    size: Number(row["size"]),
+    storedBytes: Number(row["length"] ?? 0) + hash.byteLength + ROW_OVERHEAD_BYTES,
+  };
 }
 
 /** A blob as it is stored: compressed where that makes it shorter. */
@@ -219,13 +315,31 @@ function lengthOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** Opens or creates the database at a path. Throws EINVAL for an unknown mode, EIO for a file that is no database. */
-export function openBlobDatabase(path: string, options: BlobDatabaseOptions = {}): BlobDatabase {
-  const journalMode = chosenMode("journal_mode", options.journalMode ?? "WAL", JOURNAL_MODES);
-  const synchronous = chosenMode("synchronous", options.synchronous ?? "NORMAL", SYNCHRONOUS_MODES);
+export interface BlobFileOptions {
+  /** Start with an empty database. */
+  readonly truncate?: boolean | undefined;
+  readonly journalMode?: string | undefined;
+  readonly synchronous?: string | undefined;
+}
+
+/** Checks the modes. Throws EINVAL for one that is unknown. */
+function modesOf({ journalMode = "WAL", synchronous = "NORMAL" }: BlobFileOptions): [string, string] {
+  return [
+    chosenMode("journal_mode", journalMode, JOURNAL_MODES),
+    chosenMode("synchronous", synchronous, SYNCHRONOUS_MODES),
+  ];
+}
+
+/**
+ * Opens or creates the database at a path. Throws EINVAL for an unknown mode or a database of another version, EIO for a
+ * file that is no database.
+ */
+export function openBlobFile(path: string, options: BlobFileOptions = {}): BlobFile {
+  modesOf(options);
   if (options.truncate === true) {
     for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
   }
+  const isNew = lengthOf(path) === 0;
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
   let connection: DatabaseSync;
   try {
@@ -233,27 +347,54 @@ export function openBlobDatabase(path: string, options: BlobDatabaseOptions = {}
   } catch (error) {
     throw databaseError(path, error);
   }
-  return blobDatabaseOn(path, connection, journalMode, synchronous);
+  const file = blobFileOn(path, connection, options);
+  if (isNew && options.synchronous !== "OFF") syncDirectory(dirname(path));
+  return file;
 }
 
-/** Makes a connection's database a blob database. The connection belongs to the result, and is closed on failure. */
-export function blobDatabaseOn(
-  path: string,
-  connection: DatabaseSync,
-  journalMode = "WAL",
-  synchronous = "NORMAL",
-): BlobDatabase {
+/** Makes a connection's database a blob file. The connection belongs to the result, and is closed on failure. */
+export function blobFileOn(path: string, connection: DatabaseSync, options: BlobFileOptions = {}): BlobFile {
   try {
+    const [journalMode, synchronous] = modesOf(options);
     // The vacuum mode takes effect in an empty database only, and must come first.
     connection.exec("PRAGMA auto_vacuum=INCREMENTAL");
-    connection.exec(`PRAGMA journal_mode=${journalMode}`);
+    connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
     connection.exec(`PRAGMA synchronous=${synchronous}`);
     connection.exec(`PRAGMA journal_size_limit=${JOURNAL_LIMIT_BYTES}`);
+    connection.exec(`PRAGMA wal_autocheckpoint=${JOURNAL_PAGES}`);
     connection.exec(SCHEMA);
+    checkTables(path, connection);
     if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
-    return new SqliteBlobDatabase(path, connection);
+    return new SqliteBlobFile(path, connection, synchronous);
   } catch (error) {
     connection.close();
     throw databaseError(path, error);
+  }
+}
+
+/** Whether the tables are ours; brings those of older versions up to date. Throws EINVAL. */
+function checkTables(path: string, connection: DatabaseSync): void {
+  for (const [table, columns] of Object.entries(COLUMNS)) {
+    const rows = connection.prepare(`PRAGMA table_info(${table})`).all();
+    const names = new Set(rows.map((row) => row["name"]));
+    if (table === "objects" && !names.has("epoch")) {
+      connection.exec(ADD_EPOCH);
+      names.add("epoch");
+    }
+    const missing = columns.find((column) => !names.has(column));
+    if (missing !== undefined)
+      throw new FluxError(
+        "EINVAL",
+        `database ${path} is of another version: its table ${table} has no column ${missing}`,
+      );
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

@@ -6,7 +6,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { FluxError } from "../base/errors.ts";
-import type { BlobDatabase, BlobDatabaseOptions, Disk, FileInfo, LogFile } from "../base/ports.ts";
+import type { BlobDatabase, BlobDatabaseEvents, BlobDatabaseOptions, Disk, FileInfo, LogFile } from "../base/ports.ts";
 import { openBlobDatabase } from "./blob-database.ts";
 import { hasCode, systemError } from "./errors.ts";
 
@@ -191,8 +191,8 @@ class NodeDisk implements Disk {
     });
   }
 
-  openBlobDatabase(path: string, options: BlobDatabaseOptions = {}): BlobDatabase {
-    return openBlobDatabase(path, options);
+  openBlobDatabase(path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents): BlobDatabase {
+    return openBlobDatabase(path, options, events);
   }
 }
 

@@ -1,68 +1,123 @@
 /**
- * The blob database of one simulated process. With `synchronous` FULL or EXTRA a transaction survives the loss of power
- * once it is done; otherwise what stores blobs does so when something later is made durable: a checkpoint always is.
+ * The blob database of one simulated process: the engine of production on a file in memory. A call takes a little virtual
+ * time; so does each step of the collector. What a dead process asked for and was not begun does not happen.
  */
-import { hexEncode } from "../base/bytes.ts";
-import type { BlobDatabase, BlobDatabaseOptions, BlobRecord } from "../base/ports.ts";
-import type { BlobTables, Transaction } from "./blob-tables.ts";
-import type { Scope } from "./scope.ts";
-import type { Storage } from "./storage.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import type { BlobDatabaseEvents, BlobDatabaseOptions, Codec, TimerHandle } from "../base/ports.ts";
+import { perform, type BlobCall } from "../services/content-sqlite/calls.ts";
+import { BlobEngine } from "../services/content-sqlite/engine.ts";
+import type { BlobFile } from "../services/content-sqlite/blob-file.ts";
+import type { BlobCarrier } from "../services/content-sqlite/remote.ts";
 
-export class SimulatedBlobDatabase implements BlobDatabase {
-  readonly #storage: Storage;
-  readonly #scope: Scope;
-  readonly #path: string;
-  readonly #tables: BlobTables;
-  readonly #isSynchronous: boolean;
+/** What the carrier needs of its surroundings. */
+export interface CarrierSurroundings {
+  readonly codec: Pick<Codec, "digest">;
+  nowMs(): number;
+  /** Calls back once after a delay, while the process lives. */
+  after(delayMs: number, callback: () => void, options: { background: boolean }): TimerHandle;
+  /** How long the next call takes. */
+  callMs(): number;
+}
 
-  constructor(storage: Storage, scope: Scope, path: string, tables: BlobTables, options: BlobDatabaseOptions) {
-    this.#storage = storage;
-    this.#scope = scope;
-    this.#path = path;
-    this.#tables = tables;
-    this.#isSynchronous = ["FULL", "EXTRA"].includes(options.synchronous?.toUpperCase() ?? "");
-  }
+/** Whenever the engine looks at the clock during a step it finds that so much time has passed. */
+const LOOK_MS = 0.2;
 
-  #transact(transaction: Transaction, isDurable = this.#isSynchronous): void {
-    if (!this.#scope.alive) return;
-    this.#storage.begin({ kind: "transaction", path: this.#path });
-    this.#tables.apply(transaction);
-    if (isDurable) this.#tables.sync();
-  }
+export class LocalCarrier implements BlobCarrier {
+  readonly #surroundings: CarrierSurroundings;
+  readonly #events: BlobDatabaseEvents;
+  readonly #engine: BlobEngine;
+  readonly #queue: (() => void)[] = [];
+  #isBusy = false;
+  #isClosed = false;
+  #looks = 0;
+  #timer: TimerHandle | null = null;
 
-  load(hash: Uint8Array): Uint8Array | null {
-    return this.#tables.blobs.get(hexEncode(hash))?.data ?? null;
-  }
-  has(hash: Uint8Array): boolean {
-    return this.#tables.blobs.has(hexEncode(hash));
-  }
-
-  store(blobs: readonly BlobRecord[]): void {
-    this.#storage.claim(blobs.reduce((total, blob) => total + blob.data.byteLength, 0));
-    this.#transact({ stored: blobs.map(({ hash, data }) => ({ hash: hash.slice(), data: data.slice() })) });
-  }
-  remove(hashes: readonly Uint8Array[]): void {
-    this.#transact({ removed: hashes.map((hash) => hash.slice()) });
-  }
-  forEachHash(callback: (hash: Uint8Array) => void): void {
-    for (const { hash } of this.#tables.blobs.values()) callback(hash);
-  }
-
-  checkpoints(): string[] {
-    return [...this.#tables.checkpoints];
-  }
-  putCheckpoint(text: string, keep: number): void {
-    this.#storage.claim(text.length);
-    this.#transact({ checkpoint: { text, keep } }, true);
+  constructor(file: BlobFile, options: BlobDatabaseOptions, events: BlobDatabaseEvents, around: CarrierSurroundings) {
+    this.#surroundings = around;
+    this.#events = events;
+    this.#engine = new BlobEngine(
+      file,
+      {
+        digest: (data) => around.codec.digest(options.hash, data),
+        digestLength: around.codec.digest(options.hash, EMPTY_BYTES).byteLength,
+        nowMs: () => around.nowMs() + LOOK_MS * this.#looks++,
+        checkpointsKept: options.checkpointsKept,
+        sizeLimitBytes: options.sizeLimitBytes,
+      },
+      {
+        forget: (digests) => void this.#forget(digests),
+        trouble: (error) => events.trouble(error),
+      },
+    );
   }
 
-  shrink(): void {
-    // A map takes no more than what it holds.
+  async ready(): Promise<void> {
+    // It is open from the beginning.
   }
-  stats(): { objectCount: number; fileBytes: number; freeBytes: number } {
-    return { objectCount: this.#tables.blobs.size, fileBytes: this.#tables.bytes, freeBytes: 0 };
+
+  call(call: BlobCall): Promise<unknown> {
+    if (this.#isClosed) return Promise.reject(new FluxError("EBADF", "the database is closed"));
+    return new Promise((resolve, reject) => {
+      this.#queue.push(() => {
+        try {
+          resolve(perform(this.#engine, call));
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#next();
+    });
   }
-  close(): void {
-    // Nothing is held open in memory.
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#queue.push(() => {
+        this.#isClosed = true;
+        this.#timer?.cancel();
+        resolve();
+      });
+      this.#next();
+    });
+  }
+
+  /** Calls are done one after the other. */
+  #next(): void {
+    if (this.#isBusy || this.#queue.length === 0) return;
+    this.#isBusy = true;
+    this.#surroundings.after(
+      this.#surroundings.callMs(),
+      () => {
+        this.#isBusy = false;
+        this.#looks = 0;
+        this.#queue.shift()!();
+        this.#next();
+        this.#schedule();
+      },
+      { background: false },
+    );
+  }
+
+  async #forget(digests: Uint8Array): Promise<void> {
+    await this.#events.forget(digests);
+    if (!this.#isClosed) await this.call(["forgotten"]);
+  }
+
+  #schedule(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+    const delayMs = this.#isClosed ? null : this.#engine.delayMs();
+    if (delayMs === null) return;
+    this.#timer = this.#surroundings.after(delayMs, () => this.#step(), { background: true });
+  }
+
+  #step(): void {
+    this.#looks = 0;
+    try {
+      this.#engine.step();
+    } catch (error) {
+      this.#events.fatal(error);
+    }
+    this.#schedule();
   }
 }

@@ -2,22 +2,33 @@
  * The tables of a simulated blob database: blobs by hash and checkpoints, changed by transactions. A transaction happens
  * whole or not at all. Those that are not durable yet may be lost with the machine's power, the last ones first.
  */
-import type { BlobRecord } from "../base/ports.ts";
 import { hexEncode } from "../base/bytes.ts";
+import type { Checkpoint } from "../services/content-sqlite/blob-file.ts";
+
+/** A row of the table of blobs. */
+export interface StoredBlob {
+  readonly hash: Uint8Array;
+  readonly data: Uint8Array;
+  readonly rowid: number;
+  readonly epoch: number;
+}
 
 /** A change to the tables: all of it, or nothing. Nothing changes it later. */
 export interface Transaction {
-  readonly stored?: readonly BlobRecord[];
+  /** New rows, numbered in their order, or rows that get another epoch. */
+  readonly stored?: readonly StoredBlob[];
   readonly removed?: readonly Uint8Array[];
-  /** A checkpoint to put first, and how many to keep then. */
-  readonly checkpoint?: { readonly text: string; readonly keep: number };
+  /** A checkpoint to put first. */
+  readonly checkpoint?: Checkpoint;
+  /** How many checkpoints to keep then. */
+  readonly keep?: number;
 }
 
 interface State {
   /** By hash in hex, in the order in which they were stored. */
-  readonly blobs: ReadonlyMap<string, BlobRecord>;
+  readonly blobs: ReadonlyMap<string, StoredBlob>;
   /** Newest first. */
-  readonly checkpoints: readonly string[];
+  readonly checkpoints: readonly Checkpoint[];
   /** Names the transaction that led here. */
   readonly version: number;
 }
@@ -37,8 +48,8 @@ const EMPTY: State = { blobs: new Map(), checkpoints: [], version: 0 };
 let versions = 0;
 
 export class BlobTables {
-  readonly blobs: Map<string, BlobRecord>;
-  #checkpoints: readonly string[];
+  readonly blobs: Map<string, StoredBlob>;
+  #checkpoints: readonly Checkpoint[];
   #durable: State;
   #pending: NamedTransaction[] = [];
   #version: number;
@@ -57,7 +68,7 @@ export class BlobTables {
   get bytes(): number {
     return this.#bytes;
   }
-  get checkpoints(): readonly string[] {
+  get checkpoints(): readonly Checkpoint[] {
     return this.#checkpoints;
   }
 
@@ -68,20 +79,19 @@ export class BlobTables {
   }
 
   #apply(transaction: NamedTransaction): void {
-    const { stored = [], removed = [], checkpoint } = transaction;
+    const { stored = [], removed = [], checkpoint, keep } = transaction;
     for (const blob of stored) {
       const key = hexEncode(blob.hash);
-      if (this.blobs.has(key)) continue;
+      if (!this.blobs.has(key)) this.#bytes += blob.data.byteLength;
       this.blobs.set(key, blob);
-      this.#bytes += blob.data.byteLength;
     }
     for (const hash of removed) {
       const key = hexEncode(hash);
       this.#bytes -= this.blobs.get(key)?.data.byteLength ?? 0;
       this.blobs.delete(key);
     }
-    if (checkpoint !== undefined)
-      this.#checkpoints = [checkpoint.text, ...this.#checkpoints].slice(0, Math.max(1, checkpoint.keep));
+    if (checkpoint !== undefined) this.#checkpoints = [checkpoint, ...this.#checkpoints];
+    if (keep !== undefined) this.#checkpoints = this.#checkpoints.slice(0, Math.max(1, keep));
     this.#version = transaction.version;
     this.#pending.push(transaction);
   }

@@ -4,12 +4,17 @@
  */
 import { concatBytes, EMPTY_BYTES, hexEncode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
-import type { BlobDatabase, BlobDatabaseOptions, Disk, FileInfo, LogFile } from "../base/ports.ts";
-import { SimulatedBlobDatabase } from "./blob-database.ts";
+import type { BlobDatabase, BlobDatabaseEvents, BlobDatabaseOptions, Disk, FileInfo, LogFile } from "../base/ports.ts";
+import { nodeCodec } from "../host/codec.ts";
+import { RemoteBlobDatabase } from "../services/content-sqlite/remote.ts";
+import { LocalCarrier } from "./blob-database.ts";
+import { MemoryBlobFile } from "./blob-file.ts";
 import type { Scope } from "./scope.ts";
 import type { Inode, Storage } from "./storage.ts";
 
 const SYNC_MAX_MS = 5;
+/** A call of a blob database takes at most this long. */
+const CALL_MAX_MS = 0.5;
 
 export class SimulatedDisk implements Disk {
   readonly #storage: Storage;
@@ -98,14 +103,27 @@ export class SimulatedDisk implements Disk {
     return Math.max(0, this.#storage.capacityBytes - this.#storage.usedBytes());
   }
 
-  openBlobDatabase(path: string, options: BlobDatabaseOptions = {}): BlobDatabase {
-    let file = this.#storage.files.get(path);
+  openBlobDatabase(path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents): BlobDatabase {
+    const storage = this.#storage;
+    let file = storage.files.get(path);
     if (file === undefined || options.truncate === true) {
       this.#checkParent(path);
-      this.#storage.begin({ kind: "create", path });
-      file = this.#storage.addDatabase(path);
+      storage.begin({ kind: "create", path });
+      file = storage.addDatabase(path);
     }
-    return new SimulatedBlobDatabase(this.#storage, this.#scope, path, file.database!, options);
+    const begin = (bytes: number): void => {
+      storage.claim(bytes);
+      storage.begin({ kind: "transaction", path });
+    };
+    const blobFile = new MemoryBlobFile(file.database!, { begin }, options.synchronous);
+    const carrier = new LocalCarrier(blobFile, options, events, {
+      codec: nodeCodec(),
+      nowMs: () => storage.timeline.nowMs,
+      after: (delayMs, callback, { background }) =>
+        storage.timeline.after(delayMs, this.#scope.guard(callback), background),
+      callMs: () => storage.dice.fraction() * CALL_MAX_MS,
+    });
+    return new RemoteBlobDatabase(carrier);
   }
 
   #existing(path: string): Inode {

@@ -4,16 +4,23 @@
  *
  * | topic                | request                  | response                                    |
  * |----------------------|--------------------------|---------------------------------------------|
- * | load, validate       | digest                   | blob; empty where it is there; ENOENT       |
- * | store                | blob                     | digest                                      |
- * | store-batch          | blobs (`sdk/blob-batch`) | empty                                       |
+ * | load                 | digest                   | blob, a directory in pieces as one; ENOENT  |
+ * | load-stored          | digest                   | blob as it is stored; ENOENT                |
+ * | validate             | digest                   | empty where it is there; ENOENT             |
+ * | store                | blob                     | digest; ENOSPC                              |
+ * | store-batch          | blobs (`sdk/blob-batch`) | empty; ENOSPC                               |
+ * | touch, adopt         | digests                  | digests of those that are missing           |
  * | checkpoint-get, -put | none; {value}            | {value}: all that are kept; empty           |
+ * | gc-info              | {epoch, get_count?}      | {current_epoch, high_water, candidates?}    |
+ * | mark                 | {epoch, hashes}          | {marked}                                    |
+ * | sweep                | {epoch, cursor, high_water, delete_cap, window} | {deleted, cursor}    |
  *
- * Under its own name it answers `stats-get` and `stats-clear`.
+ * The last three serve `flux gc`, which removes what is superseded when it is told to; this happens by itself, too.
+ * Under its own name the service answers `stats-get` and `stats-clear`.
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
-import type { BlobDatabaseOptions } from "../../base/ports.ts";
+import { parseSize } from "../../formats/size.ts";
 
 /** The name under which the content service finds its backing store. */
 export const BACKING_SERVICE = "content-backing";
@@ -22,8 +29,15 @@ export const DATABASE_NAME = "content.sqlite";
 /** Checkpoints that are kept. */
 const CHECKPOINTS_KEPT = 5;
 
+/** A size limit is warned of from this part of it on. */
+export const LIMIT_WARNING_FRACTION = 0.9;
+/** How often it is looked at. */
+export const LIMIT_PERIOD_MS = 1000;
+
 export interface StoreOptions {
-  readonly database: Required<BlobDatabaseOptions>;
+  readonly truncate: boolean;
+  readonly journalMode: string;
+  readonly synchronous: string;
   readonly checkpointsKept: number;
 }
 
@@ -39,7 +53,7 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
  */
 export function parseOptions(args: readonly string[], config: JsonObject, isPersistent: boolean): StoreOptions {
   const values = new Map<string, string>();
-  for (const [name, value] of Object.entries(tableOf(config))) setOption(values, name, String(value));
+  for (const [name, value] of Object.entries(tableOf(config, "content-sqlite"))) setOption(values, name, String(value));
   let truncate = false;
   for (const argument of args) {
     const [name, value] = argument.split("=", 2) as [string, string | undefined];
@@ -47,18 +61,26 @@ export function parseOptions(args: readonly string[], config: JsonObject, isPers
     else setOption(values, name.replaceAll("-", "_"), value ?? "");
   }
   return {
-    database: {
-      truncate,
-      journalMode: values.get("journal_mode") ?? (isPersistent ? "WAL" : "OFF"),
-      synchronous: values.get("synchronous") ?? (isPersistent ? "NORMAL" : "OFF"),
-    },
+    truncate,
+    journalMode: values.get("journal_mode") ?? (isPersistent ? "WAL" : "OFF"),
+    synchronous: values.get("synchronous") ?? (isPersistent ? "NORMAL" : "OFF"),
     checkpointsKept: Number(values.get("max_checkpoints") ?? CHECKPOINTS_KEPT),
   };
 }
 
-function tableOf(config: JsonObject): JsonObject {
-  const table = config["content-sqlite"] ?? {};
-  if (!isJsonObject(table)) throw invalid("[content-sqlite] is not a table");
+/** The configuration key `size-limit` of the table `[content]`, in bytes; null: no limit. Throws EINVAL. */
+export function parseSizeLimit(config: JsonObject): number | null {
+  const limit = tableOf(config, "content")["size-limit"];
+  if (limit === undefined) return null;
+  const bytes = typeof limit === "string" ? parseSize(limit) : limit;
+  if (typeof bytes !== "number" || !Number.isInteger(bytes) || bytes <= 0)
+    throw invalid("[content] size-limit is a size above 0, as 10G");
+  return bytes;
+}
+
+function tableOf(config: JsonObject, name: string): JsonObject {
+  const table = config[name] ?? {};
+  if (!isJsonObject(table)) throw invalid(`[${name}] is not a table`);
   return table;
 }
 

@@ -2,23 +2,34 @@
  * The service `content-sqlite`: the backing store of the content service, in one SQLite file of the state directory (the
  * run directory where there is none). It serves `content-backing`.
  *
- * Stores of one turn are one transaction. A full disk refuses stores with ENOSPC and leaves reads alone.
+ * Stores of one turn are one transaction, and are answered when it is done. A full disk, or the configured size limit,
+ * refuses stores with ENOSPC and leaves reads alone. The database works beside this process's loop.
  */
 import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
-import type { BlobDatabase, BlobRecord, HashAlgorithm } from "../../base/ports.ts";
-import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
+import type { BlobDatabase, HashAlgorithm, KeepReason } from "../../base/ports.ts";
+import { formatSize } from "../../formats/size.ts";
+import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
+import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/service.ts";
+import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { CallTimes } from "./core.ts";
-import { BACKING_SERVICE, DATABASE_NAME, parseOptions, type StoreOptions } from "./protocol.ts";
+import {
+  BACKING_SERVICE,
+  DATABASE_NAME,
+  LIMIT_PERIOD_MS,
+  LIMIT_WARNING_FRACTION,
+  parseOptions,
+  parseSizeLimit,
+  type StoreOptions,
+} from "./protocol.ts";
+import { digestOf } from "./references.ts";
 
 interface PendingStore {
-  readonly blobs: readonly BlobRecord[];
+  readonly data: Uint8Array;
   readonly request: IncomingRequest;
-  readonly answer: Uint8Array | null;
 }
 
 class SqliteService implements RunningModule {
@@ -26,20 +37,38 @@ class SqliteService implements RunningModule {
   readonly #options: StoreOptions;
   readonly #database: BlobDatabase;
   readonly #directory: string;
-  readonly #algorithm: HashAlgorithm;
   readonly #digestLength: number;
-  readonly #loadTimes = new CallTimes();
-  readonly #storeTimes = new CallTimes();
+  readonly #trouble: Trouble;
+  #isNearLimit = false;
+  #loadTimes = new CallTimes();
+  #storeTimes = new CallTimes();
   #pending: PendingStore[] = [];
+  /** The database is made when it is first written to: instances that never do start sooner. */
+  readonly #isLazy: boolean;
+  #sizeLimitBytes: number | null;
+  #limitCheckedMs = -Infinity;
 
   private constructor(context: ModuleContext) {
+    const { ports } = context;
     this.#context = context;
     const { directory, isPersistent } = stateDirectory(context);
+    const path = `${directory}/${DATABASE_NAME}`;
+    const hash = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
     this.#directory = directory;
     this.#options = parseOptions(context.args, context.config(), isPersistent);
-    this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
-    this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
-    this.#database = context.ports.disk.openBlobDatabase(`${directory}/${DATABASE_NAME}`, this.#options.database);
+    this.#sizeLimitBytes = parseSizeLimit(context.config());
+    this.#digestLength = ports.codec.digest(hash, EMPTY_BYTES).byteLength;
+    this.#trouble = new Trouble(ports.clock, context.log);
+    this.#isLazy = !isPersistent && (this.#options.truncate || ports.disk.info(path) === null);
+    this.#database = ports.disk.openBlobDatabase(
+      path,
+      { ...this.#options, hash, isExclusive: isPersistent, sizeLimitBytes: this.#sizeLimitBytes },
+      {
+        forget: (digests) => this.#forget(digests),
+        trouble: (error) => this.#trouble.met(`blobs that are not needed cannot be removed: ${error.message}`),
+        fatal: (error) => context.fatal(error),
+      },
+    );
   }
 
   static async start(context: ModuleContext): Promise<SqliteService> {
@@ -47,7 +76,7 @@ class SqliteService implements RunningModule {
     try {
       await service.#register();
     } catch (error) {
-      service.#database.close();
+      await service.#database.close();
       throw error;
     }
     return service;
@@ -55,8 +84,9 @@ class SqliteService implements RunningModule {
 
   async #register(): Promise<void> {
     const { handle, name, log } = this.#context;
-    const { journalMode, synchronous } = this.#options.database;
-    const { objectCount } = this.#database.stats();
+    const { journalMode, synchronous } = this.#options;
+    if (!this.#isLazy) await this.#database.ready();
+    const { objectCount } = await this.#database.stats();
     log(
       LogLevel.debug,
       `${this.#directory}/${DATABASE_NAME} (${objectCount} objects) journal_mode=${journalMode} synchronous=${synchronous}`,
@@ -65,6 +95,13 @@ class SqliteService implements RunningModule {
     await this.#context.addService(BACKING_SERVICE);
     await handle.rpc("content.register-backing", { name });
     this.#context.setAttribute("content.backing-module", name);
+  }
+
+  async configure(config: JsonObject): Promise<void> {
+    const limit = parseSizeLimit(config);
+    if (limit === this.#sizeLimitBytes) return;
+    this.#sizeLimitBytes = limit;
+    await this.#database.limit(limit);
   }
 
   async stop(): Promise<void> {
@@ -77,23 +114,31 @@ class SqliteService implements RunningModule {
       this.#context.log(LogLevel.debug, `unregister: ${error.message}`);
     }
     this.#storePending();
-    this.#database.close();
+    await this.#database.close();
   }
 
   #serve(): void {
     this.#context.server.add(BACKING_SERVICE, {
-      load: (request) => this.#load(request),
+      load: (request) => this.#load(request, true),
+      "load-stored": (request) => this.#load(request, false),
       store: (request) => this.#store(request),
       "store-batch": (request) => this.#storeBatch(request),
       validate: (request) => this.#validate(request),
-      touch: (request) => this.#missing(request),
-      adopt: (request) => this.#missing(request),
+      touch: (request) => this.#keep(request, "lease"),
+      adopt: (request) => this.#keep(request, "adopt"),
       "checkpoint-get": () => this.#checkpointGet(),
       "checkpoint-put": (request) => this.#checkpointPut(request),
+      "gc-info": (request) => this.#epochInfo(request),
+      mark: (request) => this.#mark(request),
+      sweep: (request) => this.#sweep(request),
     });
     this.#context.server.add(this.#context.name, {
       "stats-get": { roles: ANY_USER, handler: () => this.#statistics() },
-      "stats-clear": () => null,
+      "stats-clear": () => {
+        this.#loadTimes = new CallTimes();
+        this.#storeTimes = new CallTimes();
+        return null;
+      },
     });
   }
 
@@ -102,100 +147,182 @@ class SqliteService implements RunningModule {
     return request.bytes;
   }
 
-  #load(request: IncomingRequest): Answer {
-    const hash = this.#digestOf(request);
-    const data = this.#timed(this.#loadTimes, 1, () => {
-      for (const { blobs } of this.#pending) for (const blob of blobs) if (sameBytes(blob.hash, hash)) return blob.data;
-      return this.#database.load(hash);
-    });
+  /** The database, with what came before this call already on its way to it. */
+  get #current(): BlobDatabase {
+    this.#storePending();
+    return this.#database;
+  }
+
+  async #load(request: IncomingRequest, isWhole: boolean): Promise<Answer> {
+    const digest = this.#digestOf(request);
+    const data = await this.#timed(this.#loadTimes, 1, this.#current.load(digest, isWhole));
     if (data === null) throw new FluxError("ENOENT");
     return data.byteLength === 0 ? null : data;
   }
 
   #store(request: IncomingRequest): Answer {
-    const blob = this.#blobOf(request.bytes ?? EMPTY_BYTES);
-    this.#storeSoon({ blobs: [blob], request, answer: blob.hash });
-    return undefined;
-  }
-
-  #storeBatch(request: IncomingRequest): Answer {
-    const blobs = decodeBlobs(request.bytes ?? EMPTY_BYTES).map((data) => this.#blobOf(data));
-    this.#storeSoon({ blobs, request, answer: null });
-    return undefined;
-  }
-
-  #blobOf(data: Uint8Array): BlobRecord {
-    return { hash: this.#context.ports.codec.digest(this.#algorithm, data), data };
-  }
-
-  #storeSoon(store: PendingStore): void {
-    this.#pending.push(store);
+    this.#pending.push({ data: request.bytes ?? EMPTY_BYTES, request });
     if (this.#pending.length === 1) this.#context.ports.clock.defer(() => this.#storePending());
+    return undefined;
   }
 
   #storePending(): void {
     const stores = this.#pending;
     if (stores.length === 0) return;
     this.#pending = [];
-    try {
-      const blobs = stores.length === 1 ? stores[0]!.blobs : stores.flatMap((store) => store.blobs);
-      this.#timed(this.#storeTimes, blobs.length, () => this.#database.store(blobs));
-    } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      for (const { request } of stores) request.respondError(error);
-      return;
-    }
-    for (const { answer, request } of stores) request.respond(answer);
+    const batch = encodeBlobs(stores.map(({ data }) => data));
+    this.#timed(this.#storeTimes, stores.length, this.#database.store(batch, true)).then(
+      (digests) => {
+        for (const [index, { request }] of stores.entries())
+          request.respond(digests.slice(index * this.#digestLength, (index + 1) * this.#digestLength));
+        this.#checkLimit();
+      },
+      (error) => {
+        if (!(error instanceof FluxError)) return this.#context.fatal(error);
+        for (const { request } of stores) request.respondError(error);
+      },
+    );
   }
 
-  #validate(request: IncomingRequest): Answer {
-    if (!this.#database.has(this.#digestOf(request))) throw new FluxError("ENOENT");
+  async #storeBatch(request: IncomingRequest): Promise<Answer> {
+    const batch = (request.bytes ?? EMPTY_BYTES).slice();
+    await this.#timed(this.#storeTimes, 1, this.#current.store(batch, false));
     return null;
   }
 
-  /** Which of the digests are not here. */
-  #missing(request: IncomingRequest): Answer {
-    this.#storePending();
-    const digests = splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength);
-    return concatBytes(digests.filter((digest) => !this.#database.has(digest)));
+  async #validate(request: IncomingRequest): Promise<Answer> {
+    if (!(await this.#current.has(this.#digestOf(request)))) throw new FluxError("ENOENT");
+    return null;
   }
 
-  #checkpointGet(): Answer {
-    const checkpoints = this.#database.checkpoints();
+  async #keep(request: IncomingRequest, reason: KeepReason): Promise<Answer> {
+    const missing = await this.#current.keep(request.bytes ?? EMPTY_BYTES, reason);
+    return missing.byteLength === 0 ? null : missing;
+  }
+
+  async #checkpointGet(): Promise<Answer> {
+    const checkpoints = await this.#current.checkpoints();
     if (checkpoints.length === 0) throw new FluxError("ENOENT");
-    return { value: checkpoints.map((text) => parseJson(text)) };
+    return { value: checkpoints.map(({ text }) => parseJson(text)) };
   }
 
-  #checkpointPut(request: IncomingRequest): Answer {
+  async #checkpointPut(request: IncomingRequest): Promise<Answer> {
     const value = requireObject(request.json, "value");
-    this.#storePending();
-    this.#database.putCheckpoint(stringifyJson(value), this.#options.checkpointsKept);
+    await this.#current.putCheckpoint(stringifyJson(value));
+    this.#checkLimit();
     return null;
   }
 
-  #timed<T>(times: CallTimes, calls: number, action: () => T): T {
-    const { clock } = this.#context.ports;
-    const startMs = clock.monotonicMs();
-    const result = action();
-    const elapsedMs = clock.monotonicMs() - startMs;
-    for (let call = 0; call < calls; call++) times.add(elapsedMs / calls);
-    return result;
-  }
-
-  #statistics(): JsonObject {
-    const { objectCount, fileBytes } = this.#database.stats();
-    const { journalMode, synchronous } = this.#options.database;
+  async #epochInfo({ json }: IncomingRequest): Promise<Answer> {
+    const epoch = json["get_count"] === true ? requireInteger(json, "epoch") : null;
+    const info = await this.#current.epochInfo(epoch);
     return {
-      object_count: objectCount,
-      current_epoch: 1,
-      dbfile_size: fileBytes,
-      dbfile_free: this.#context.ports.disk.freeBytes(this.#directory),
-      load_time: this.#loadTimes.toJson(),
-      store_time: this.#storeTimes.toJson(),
-      config: { journal_mode: journalMode, synchronous },
-      checkpoints: this.#database.checkpoints().map((text, id) => ({ id: id + 1, value: parseJson(text) })),
+      current_epoch: info.epoch,
+      high_water: info.lastRowid,
+      ...(info.candidates === null ? {} : { candidates: info.candidates }),
     };
   }
+
+  async #mark({ json }: IncomingRequest): Promise<Answer> {
+    const { hashes } = json;
+    if (!Array.isArray(hashes)) throw new FluxError("EPROTO", "missing or invalid 'hashes'");
+    const digests = hashes.map((blobref) => digestOf(blobref, this.#digestLength));
+    if (digests.includes(null)) throw new FluxError("EPROTO", "invalid blobref");
+    const marked = await this.#current.mark(requireInteger(json, "epoch"), concatBytes(digests as Uint8Array[]));
+    return { marked };
+  }
+
+  async #sweep({ json }: IncomingRequest): Promise<Answer> {
+    const { digests, cursor } = await this.#current.sweep({
+      epoch: requireInteger(json, "epoch"),
+      after: requireInteger(json, "cursor"),
+      through: requireInteger(json, "high_water"),
+      deleteMax: requirePositive(json, "delete_cap"),
+      window: requirePositive(json, "window"),
+    });
+    if (digests.byteLength > 0) await this.#forget(digests);
+    return { deleted: digests.byteLength / this.#digestLength, cursor };
+  }
+
+  /** Those who cache blobs must not rely on these. */
+  async #forget(digests: Uint8Array): Promise<void> {
+    try {
+      await this.#context.handle.call("content.forget", digests);
+    } catch (error) {
+      // Without a content service nothing is cached.
+      if (!isFluxError(error)) this.#context.fatal(error);
+    }
+  }
+
+  /** Warns when the limit is near. */
+  #checkLimit(): void {
+    const nowMs = this.#context.ports.clock.monotonicMs();
+    if (this.#sizeLimitBytes === null || nowMs < this.#limitCheckedMs + LIMIT_PERIOD_MS) return;
+    this.#limitCheckedMs = nowMs;
+    this.#database.stats().then(
+      ({ fileBytes, freeBytes, sizeLimitBytes }) => {
+        if (sizeLimitBytes === null) return;
+        const used = fileBytes - freeBytes;
+        const isNear = used >= LIMIT_WARNING_FRACTION * sizeLimitBytes;
+        if (isNear && !this.#isNearLimit)
+          this.#context.log(
+            LogLevel.warning,
+            `the content store holds ${formatSize(used)}, near its size limit of ${formatSize(sizeLimitBytes)}`,
+          );
+        this.#isNearLimit = isNear;
+      },
+      (error) => {
+        if (!isFluxError(error)) this.#context.fatal(error);
+      },
+    );
+  }
+
+  async #timed<T>(times: CallTimes, calls: number, result: Promise<T>): Promise<T> {
+    const { clock } = this.#context.ports;
+    const startMs = clock.monotonicMs();
+    const value = await result;
+    const elapsedMs = clock.monotonicMs() - startMs;
+    for (let call = 0; call < calls; call++) times.add(elapsedMs / calls);
+    return value;
+  }
+
+  async #statistics(): Promise<JsonObject> {
+    const stats = await this.#current.stats();
+    const checkpoints = await this.#database.checkpoints();
+    const { isRunning, cycleCount, removedCount, removedBytes, lastCycleMs } = stats.collector;
+    return {
+      object_count: stats.objectCount,
+      current_epoch: stats.epoch,
+      dbfile_size: stats.fileBytes,
+      dbfile_free: this.#context.ports.disk.freeBytes(this.#directory),
+      reusable_size: stats.freeBytes,
+      live_size: stats.liveBytes,
+      size_limit: stats.sizeLimitBytes,
+      leases: stats.leaseCount,
+      collector: {
+        running: isRunning,
+        cycles: cycleCount,
+        removed_count: removedCount,
+        removed_size: removedBytes,
+        last_cycle_time: lastCycleMs,
+      },
+      load_time: this.#loadTimes.toJson(),
+      store_time: this.#storeTimes.toJson(),
+      config: { journal_mode: this.#options.journalMode, synchronous: this.#options.synchronous },
+      checkpoints: checkpoints.map(({ id, text }) => ({ id, value: checkpointValue(text) })),
+    };
+  }
+}
+
+function checkpointValue(text: string): JsonObject | string {
+  const value = parseJson(text);
+  return isJsonObject(value) ? value : text;
+}
+
+function requirePositive(object: JsonObject, key: string): number {
+  const value = requireInteger(object, key);
+  if (value <= 0) throw new FluxError("EPROTO", `'${key}' must be positive`);
+  return value;
 }
 
 /** Where the file is, and whether it outlives the instance. */
@@ -205,10 +332,6 @@ function stateDirectory(context: ModuleContext): { directory: string; isPersiste
   const rundir = context.attribute("rundir");
   if (rundir === null) throw new FluxError("EINVAL", "neither statedir nor rundir is set");
   return { directory: rundir, isPersistent: false };
-}
-
-function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.byteLength === right.byteLength && left.every((byte, index) => byte === right[index]);
 }
 
 export const contentSqliteModule: ModuleDefinition = {

@@ -208,7 +208,7 @@ class ContentService implements RunningModule {
       if (!this.#backing.isActive) throw new FluxError("ENOENT");
     }
     const payload = this.#isLeader
-      ? await handle.call(`${BACKING}.load`, digest)
+      ? await handle.call(`${BACKING}.load-stored`, digest)
       : await handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank });
     const data = payload?.bytes ?? EMPTY_BYTES;
     this.#keep(key, data);

@@ -81,7 +81,11 @@ export class MemoryDisk {
         const carrier = new LocalCarrier(file, options, events, {
           codec: nodeCodec(),
           nowMs: () => clock.monotonicMs(),
-          after: (delayMs, callback, { background }) => clock.after(delayMs, callback, { background }),
+          after: (delayMs, callback, { background }) => {
+            if (delayMs > 0 || background) return clock.after(delayMs, callback, { background });
+            clock.defer(callback);
+            return { cancel: () => {} };
+          },
           callMs: () => 0,
         });
         return new RemoteBlobDatabase(carrier);

@@ -1,0 +1,213 @@
+/**
+ * Removes blobs that nothing reaches: mark and sweep, a slice at a time, while stores and checkpoints go on.
+ *
+ * A cycle marks what the checkpoints reach, then looks at every row that was there when the newest checkpoint was put,
+ * and removes those that are not marked and not held by a lease. Before rows go, those who cache blobs are told;
+ * when they have answered, marks and leases are looked at once more.
+ *
+ * Why nothing that is needed goes: (1) a row that came after the newest checkpoint is not looked at; (2) a checkpoint
+ * that is put, and a blob that a commit adopts, is marked to its depth before another row goes; (3) what is stored again
+ * is marked or held; (4) without a checkpoint whose root can be read there is no cycle.
+ *
+ * Where only older checkpoints keep the file large, they are dropped and a further cycle follows. Pure: time and the file
+ * are given.
+ */
+import { assert } from "../../base/assert.ts";
+import { concatBytes } from "../../base/bytes.ts";
+import type { BlobFile, BlobRow } from "./blob-file.ts";
+import type { Leases } from "./leases.ts";
+import { Marks } from "./marks.ts";
+import { rootsOf } from "./references.ts";
+
+/** Rows that are looked at in one slice. */
+const ROWS_PER_SLICE = 256;
+/** Rows are removed until they make this many bytes, then the next slice begins. */
+const REMOVED_BYTES_PER_SLICE: number = 1024 * 1024;
+/** Bytes given back to the file system in one slice. */
+const SHRUNK_BYTES_PER_SLICE: number = 256 * 1024;
+/** Free space that is left in the file: the next blobs need some. */
+const SLACK_BYTES: number = 1024 * 1024;
+/** A file that is this much larger than what lives, with this much besides, has older checkpoints dropped. */
+const DROP_FACTOR = 2;
+const DROP_BYTES: number = 8 * 1024 * 1024;
+
+type Phase = "idle" | "mark" | "sweep" | "shrink";
+
+/** What a cycle found, in bytes as stored. */
+export interface CycleReport {
+  /** What the newest checkpoint reaches. */
+  liveBytes: number;
+  /** What only older checkpoints reach. */
+  olderBytes: number;
+  /** What is held by leases and commits besides. */
+  heldBytes: number;
+  removedCount: number;
+  removedBytes: number;
+}
+
+const NOTHING: CycleReport = { liveBytes: 0, olderBytes: 0, heldBytes: 0, removedCount: 0, removedBytes: 0 };
+
+export interface CollectorEvents {
+  /** Those who cache blobs have to forget these (digests, one behind the other), then `forgotten` is called. */
+  forget(digests: Uint8Array): void;
+}
+
+export class Collector {
+  readonly #file: BlobFile;
+  readonly #leases: Leases;
+  readonly #digestLength: number;
+  readonly #events: CollectorEvents;
+  #marks: Marks;
+  #phase: Phase = "idle";
+  #cursor = 0;
+  #throughRowid = 0;
+  #candidates: readonly BlobRow[] | null = null;
+  #isWaiting = false;
+  #report = { ...NOTHING };
+
+  constructor(file: BlobFile, leases: Leases, digestLength: number, events: CollectorEvents) {
+    this.#file = file;
+    this.#leases = leases;
+    this.#digestLength = digestLength;
+    this.#events = events;
+    this.#marks = new Marks(file, digestLength);
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+  get isRunning(): boolean {
+    return this.#phase !== "idle";
+  }
+  /** It waits for `forgotten`. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+  get report(): Readonly<CycleReport> {
+    return this.#report;
+  }
+
+  /**
+   * Begins a cycle over the rows up to one. False where there is no checkpoint from which it could begin.
+   */
+  start(throughRowid: number): boolean {
+    assert(this.#phase === "idle", "one cycle at a time");
+    const [newest, ...older] = this.#file.checkpoints();
+    if (newest === undefined) return false;
+    const roots = rootsOf(newest.text, this.#digestLength);
+    if (roots === null || !this.#marks.isDirectory(roots.subarray(0, this.#digestLength))) return false;
+    this.#phase = "mark";
+    this.#cursor = 0;
+    this.#throughRowid = throughRowid;
+    this.#report = { ...NOTHING };
+    this.#marks.addRoots(roots);
+    this.#marks.addHeld(concatBytes(this.#leases.adopted));
+    for (const { text } of older) this.#marks.addOlderRoots(rootsOf(text, this.#digestLength));
+    return true;
+  }
+
+  /** Gives up a cycle; what it removed is gone. */
+  stop(): void {
+    this.#phase = "idle";
+    this.#candidates = null;
+    this.#isWaiting = false;
+    this.#marks.clear();
+  }
+
+  /** A checkpoint was put: what it reaches stays. */
+  checkpointPut(text: string): void {
+    if (this.#phase === "mark" || this.#phase === "sweep") this.#marks.addRoots(rootsOf(text, this.#digestLength));
+  }
+
+  /** Blobs are referred to now, directories perhaps: what they reach stays. */
+  adopted(digests: Uint8Array): void {
+    if (this.#phase === "mark" || this.#phase === "sweep") this.#marks.addHeld(digests);
+  }
+
+  /** A blob was stored that was there already. */
+  stored(digest: Uint8Array): void {
+    if (this.#phase === "mark" || this.#phase === "sweep") this.#marks.addValue(digest);
+  }
+
+  /** Those who cache have forgotten what they were told. */
+  forgotten(): void {
+    this.#isWaiting = false;
+  }
+
+  /** Does a slice of work: as much as there is until `isOver` says so, at least a little. */
+  step(isOver: () => boolean): void {
+    do this.#stepOnce();
+    while (this.isRunning && !this.#isWaiting && !isOver());
+  }
+
+  #stepOnce(): void {
+    if (this.#isWaiting) return;
+    // Marks come first: a checkpoint or a commit may have added some since.
+    if (this.#marks.isComplete) this.#work();
+    else this.#marks.step();
+  }
+
+  #work(): void {
+    if (this.#phase === "mark") this.#phase = "sweep";
+    else if (this.#phase === "sweep") this.#sweep();
+    else if (this.#phase === "shrink") this.#shrink();
+  }
+
+  #sweep(): void {
+    if (this.#candidates !== null) return this.#remove(this.#candidates);
+    const rows = this.#file.rows(this.#cursor, this.#throughRowid, ROWS_PER_SLICE);
+    if (rows.length === 0) return this.#endSweep();
+    const candidates: BlobRow[] = [];
+    let bytes = 0;
+    for (const row of rows) {
+      this.#cursor = row.rowid;
+      if (this.#isKept(row)) continue;
+      candidates.push(row);
+      bytes += row.storedBytes;
+      if (bytes >= REMOVED_BYTES_PER_SLICE) break;
+    }
+    if (candidates.length === 0) return;
+    this.#candidates = candidates;
+    this.#isWaiting = true;
+    this.#events.forget(concatBytes(candidates.map(({ hash }) => hash)));
+  }
+
+  /** Whether a row stays; counts it if so. */
+  #isKept({ hash, storedBytes }: BlobRow): boolean {
+    if (this.#marks.isLive(hash)) this.#report.liveBytes += storedBytes;
+    else if (this.#leases.isHeld(hash) || this.#marks.isHeld(hash)) this.#report.heldBytes += storedBytes;
+    else if (this.#marks.isOlder(hash)) this.#report.olderBytes += storedBytes;
+    else return false;
+    return true;
+  }
+
+  #remove(candidates: readonly BlobRow[]): void {
+    const rows = candidates.filter((row) => !this.#isKept(row));
+    this.#file.removeRows(rows.map(({ rowid }) => rowid));
+    this.#candidates = null;
+    this.#report.removedCount += rows.length;
+    for (const { storedBytes } of rows) this.#report.removedBytes += storedBytes;
+  }
+
+  #endSweep(): void {
+    this.#marks.clear();
+    this.#phase = "shrink";
+  }
+
+  #shrink(): void {
+    const free = this.#file.sizes().freeBytes - SLACK_BYTES;
+    if (free > 0 && this.#file.shrink(Math.min(free, SHRUNK_BYTES_PER_SLICE))) return;
+    this.#file.settle();
+    this.#phase = "idle";
+    const { fileBytes } = this.#file.sizes();
+    const { liveBytes, olderBytes } = this.#report;
+    if (olderBytes > 0 && fileBytes > DROP_FACTOR * liveBytes + DROP_BYTES) this.#dropOlder();
+  }
+
+  /** Older checkpoints hold so much that it is better to do without them. */
+  #dropOlder(): void {
+    const { removedCount, removedBytes } = this.#report;
+    this.#file.keepCheckpoints(1);
+    if (this.start(this.#throughRowid)) this.#report = { ...NOTHING, removedCount, removedBytes };
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * The blob database behind its port (`BlobDatabase`): the same for every file and every host, which run it where it may
+ * block. It hashes, stores, keeps within a size, and decides when the collector works.
+ *
+ * Pure but for the file it is given: time and the hash function come from outside, and `step` is called when `delayMs`
+ * says so. A step of the collector takes about a millisecond.
+ */
+import { concatBytes } from "../../base/bytes.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import type {
+  BlobCheckpoint,
+  BlobDatabaseStats,
+  EpochInfo,
+  EpochSweep,
+  KeepReason,
+  SweepResult,
+} from "../../base/ports.ts";
+import { formatSize } from "../../formats/size.ts";
+import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/wide-directory.ts";
+import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
+import type { BlobFile, NewBlob } from "./blob-file.ts";
+import { Collector, type CycleReport } from "./collector.ts";
+import { CollectorPace } from "./pace.ts";
+import { Leases } from "./leases.ts";
+import { digestOf, referencesOf } from "./references.ts";
+
+/** How long a slice of the collector's work takes. */
+const SLICE_MS = 1;
+
+/** A cycle begins when the file is longer than this many times what lived at the end of the last one, and this besides. */
+const START_FACTOR = 1.5;
+const START_BYTES: number = 4 * 1024 * 1024;
+/** From this part of the limit on, every checkpoint is followed by a cycle. */
+const TIGHT_FRACTION = 0.8;
+
+export interface EngineOptions {
+  readonly digest: (data: Uint8Array) => Uint8Array;
+  readonly digestLength: number;
+  readonly nowMs: () => number;
+  /** Checkpoints that are kept. */
+  readonly checkpointsKept: number;
+  /** Stores are refused beyond this; null: no limit. */
+  readonly sizeLimitBytes: number | null;
+}
+
+export interface EngineEvents {
+  /** Those who cache blobs have to forget these; then `forgotten` is called. */
+  forget(digests: Uint8Array): void;
+  /** The collector failed: why. It goes on later by itself. */
+  trouble(error: FluxError): void;
+}
+
+export class BlobEngine {
+  readonly #file: BlobFile;
+  readonly #options: EngineOptions;
+  readonly #events: EngineEvents;
+  readonly #leases: Leases = new Leases();
+  readonly #collector: Collector;
+  readonly #pace: CollectorPace;
+  #sizeLimitBytes: number | null;
+  #epoch: number;
+  /** Rows up to this one were there when the newest checkpoint was put; null: none was put since the file was opened. */
+  #checkpointRowid: number | null = null;
+  #lastReport: CycleReport | null = null;
+
+  constructor(file: BlobFile, options: EngineOptions, events: EngineEvents) {
+    this.#file = file;
+    this.#options = options;
+    this.#events = events;
+    this.#sizeLimitBytes = options.sizeLimitBytes;
+    this.#epoch = file.checkpoints()[0]?.id ?? 0;
+    this.#collector = new Collector(file, this.#leases, options.digestLength, events);
+    this.#pace = new CollectorPace();
+  }
+
+  load(digest: Uint8Array, isWhole: boolean): Uint8Array | null {
+    const blob = this.#file.load(digest);
+    if (blob === null || !isWhole || !isWideDirectory(blob)) return blob;
+    return joinPieces(parseWideDirectory(blob).pieces.map(({ ref }) => this.#piece(ref)));
+  }
+
+  #piece(ref: string): Uint8Array {
+    const digest = digestOf(ref, this.#options.digestLength);
+    const blob = digest === null ? null : this.#file.load(digest);
+    if (blob === null) throw new FluxError("EIO", `a piece of a directory is missing: ${ref}`);
+    return blob;
+  }
+
+  has(digest: Uint8Array): boolean {
+    return this.#file.has(digest);
+  }
+
+  store(batch: Uint8Array, isLeased: boolean): Uint8Array {
+    const blobs = decodeBlobs(batch).map((data): NewBlob => ({ hash: this.#options.digest(data), data }));
+    this.#checkRoom(batch.byteLength);
+    const areNew = this.#file.store(blobs, this.#epoch);
+    const nowMs = this.#options.nowMs();
+    for (const [index, { hash }] of blobs.entries()) {
+      if (isLeased) this.#leases.lease(hash, nowMs);
+      if (areNew[index]!) continue;
+      // It may be garbage that nobody has looked at yet.
+      if (!isLeased) this.#leases.renew(hash);
+      this.#collector.stored(hash);
+    }
+    return concatBytes(blobs.map(({ hash }) => hash));
+  }
+
+  /** Throws ENOSPC where a store would go beyond the limit. */
+  #checkRoom(bytes: number): void {
+    if (this.#sizeLimitBytes === null) return;
+    const { fileBytes, freeBytes } = this.#file.sizes();
+    const wanted = fileBytes - freeBytes + bytes;
+    if (wanted > this.#sizeLimitBytes)
+      throw new FluxError(
+        "ENOSPC",
+        `the content store has reached its size limit of ${formatSize(this.#sizeLimitBytes)}`,
+      );
+  }
+
+  keep(digests: Uint8Array, reason: KeepReason): Uint8Array {
+    const { digestLength, nowMs } = this.#options;
+    const there = new Map<Uint8Array, boolean>();
+    for (const digest of splitDigests(digests, digestLength)) there.set(digest, this.#file.has(digest));
+    const found = [...there].filter(([, isThere]) => isThere).map(([digest]) => digest);
+    this.#file.mark(found, this.#epoch);
+    if (reason === "lease") for (const digest of found) this.#leases.lease(digest, nowMs());
+    else {
+      this.#leases.adopt(digests, digestLength);
+      this.#collector.adopted(digests.slice());
+    }
+    for (const digest of found) this.#collector.stored(digest);
+    return concatBytes([...there].filter(([, isThere]) => !isThere).map(([digest]) => digest));
+  }
+
+  checkpoints(): BlobCheckpoint[] {
+    return this.#file.checkpoints().map(({ id, text }) => ({ id, text }));
+  }
+
+  putCheckpoint(text: string): void {
+    this.#file.putCheckpoint(text, this.#options.checkpointsKept);
+    this.#epoch = this.#file.checkpoints()[0]?.id ?? 0;
+    this.#checkpointRowid = this.#file.lastRowid;
+    this.#leases.checkpointPut();
+    this.#collector.checkpointPut(text);
+    this.#pace.changed();
+  }
+
+  epochInfo(countBefore: number | null): EpochInfo {
+    return {
+      epoch: this.#epoch,
+      lastRowid: this.#file.lastRowid,
+      candidates: countBefore === null ? null : this.#file.countBefore(countBefore),
+    };
+  }
+
+  /** What is marked by its blobref is marked with all pieces it is stored in. */
+  mark(epoch: number, digests: Uint8Array): number {
+    const { digestLength } = this.#options;
+    const named = splitDigests(digests, digestLength);
+    const pieces = named.flatMap((digest) => {
+      const blob = this.#file.loadObject(digest);
+      if (blob === null || !isWideDirectory(blob)) return [];
+      return splitDigests(referencesOf(blob, digestLength)!.directories, digestLength);
+    });
+    this.#file.mark(pieces, epoch);
+    return this.#file.mark(named, epoch);
+  }
+
+  sweep({ epoch, after, through, deleteMax, window }: EpochSweep): SweepResult {
+    const end = Math.min(through, after + window);
+    const rows = this.#file.rowsBefore(epoch, after, end, deleteMax);
+    const removed = rows.filter(({ hash }) => !this.#leases.isHeld(hash));
+    this.#file.removeRows(removed.map(({ rowid }) => rowid));
+    const cursor = rows.length === deleteMax ? rows.at(-1)!.rowid : end;
+    return { digests: concatBytes(removed.map(({ hash }) => hash)), cursor };
+  }
+
+  stats(): BlobDatabaseStats {
+    const { objectCount, fileBytes, freeBytes } = this.#file.sizes();
+    return {
+      objectCount,
+      fileBytes,
+      freeBytes,
+      liveBytes: this.#lastReport?.liveBytes ?? fileBytes - freeBytes,
+      sizeLimitBytes: this.#sizeLimitBytes,
+      epoch: this.#epoch,
+      leaseCount: this.#leases.count,
+      collector: {
+        isRunning: this.#collector.isRunning,
+        cycleCount: this.#pace.cycleCount,
+        removedCount: this.#pace.removedCount,
+        removedBytes: this.#pace.removedBytes,
+        lastCycleMs: this.#pace.lastCycleMs,
+      },
+    };
+  }
+
+  limit(sizeLimitBytes: number | null): void {
+    this.#sizeLimitBytes = sizeLimitBytes;
+  }
+
+  forgotten(): void {
+    this.#collector.forgotten();
+  }
+
+  /** In how many milliseconds a step is due; null: not before something is asked of the engine. */
+  delayMs(): number | null {
+    if (this.#collector.isRunning) return this.#collector.isWaiting ? null : this.#pace.restMs(this.#isTight());
+    if (this.#checkpointRowid === null || !this.#isLarge()) return null;
+    const nowMs = this.#options.nowMs();
+    const dueMs = this.#pace.dueAtMs(this.#isTight(), this.#leases.dueAtMs);
+    return dueMs === null ? null : Math.max(0, dueMs - nowMs);
+  }
+
+  step(): void {
+    const { nowMs } = this.#options;
+    const startMs = nowMs();
+    try {
+      if (this.#leases.expire(startMs)) this.#pace.changed();
+      if (this.#collector.isRunning) this.#collector.step(() => nowMs() - startMs >= SLICE_MS);
+      else this.#startCycle(startMs);
+      if (!this.#collector.isRunning) this.#endCycle(nowMs());
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      this.#collector.stop();
+      this.#pace.failed(nowMs());
+      this.#events.trouble(error);
+    }
+  }
+
+  #startCycle(nowMs: number): void {
+    if (this.#checkpointRowid === null || !this.#isLarge()) return;
+    const dueMs = this.#pace.dueAtMs(this.#isTight(), this.#leases.dueAtMs);
+    if (dueMs === null || dueMs > nowMs) return;
+    if (this.#collector.start(this.#checkpointRowid)) this.#pace.began(nowMs);
+    else this.#pace.failed(nowMs);
+  }
+
+  #endCycle(nowMs: number): void {
+    if (!this.#pace.isInCycle) return;
+    this.#lastReport = { ...this.#collector.report };
+    this.#pace.ended(nowMs, this.#lastReport);
+  }
+
+  /** Whether there may be enough to remove. */
+  #isLarge(): boolean {
+    const { fileBytes } = this.#file.sizes();
+    return fileBytes > START_FACTOR * (this.#lastReport?.liveBytes ?? 0) + START_BYTES || this.#isTight();
+  }
+
+  /** Whether the limit is near. */
+  #isTight(): boolean {
+    if (this.#sizeLimitBytes === null) return false;
+    const { fileBytes, freeBytes } = this.#file.sizes();
+    return fileBytes - freeBytes > TIGHT_FRACTION * this.#sizeLimitBytes;
+  }
+}

@@ -50,3 +50,19 @@ test("text that is not JSON is EPROTO", () => {
       (error) => isFluxError(error, "EPROTO"),
     );
 });
+
+test("what is nested deeper than code can follow is refused; what only looks so is not", () => {
+  const deep = (open: string, close: string, depth: number): string => open.repeat(depth) + close.repeat(depth);
+  for (const text of [deep("[", "]", 1025), deep('{"a":', "}", 1025).replace(":}", ":1}"), deep("[", "]", 200_000)])
+    assert.throws(
+      () => parseJson(text),
+      (error) => isFluxError(error, "EPROTO") && /nested deeper than 1024/.test(error.message),
+    );
+  assert.equal(stringifyJson(parseJson(deep("[", "]", 1024))), deep("[", "]", 1024));
+  const wide = Array.from({ length: 5000 }, (_, index) => [{ [`[\\"{${index}`]: `${"[".repeat(index % 7)}\\` }]);
+  assert.deepEqual(parseJson(JSON.stringify(wide)), wide);
+  assert.throws(
+    () => parseJson(`"${"x".repeat(5000)}`),
+    (error) => isFluxError(error, "EPROTO"),
+  );
+});

@@ -23,14 +23,52 @@ export function canonicalInteger(value: bigint): Integer {
   return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }
 
-/** Parses JSON text. Throws FluxError EPROTO with the parser's complaint where the text is not JSON. */
+/** Arrays and objects within each other, at most: code that follows a value into its depth has a stack of limited size. */
+export const JSON_DEPTH_MAX = 1024;
+
+/**
+ * Parses JSON text. Throws FluxError EPROTO with the parser's complaint where the text is not JSON, or is nested deeper
+ * than JSON_DEPTH_MAX.
+ */
 export function parseJson(text: string): JsonValue {
+  if (isTooDeep(text)) throw new FluxError("EPROTO", `invalid JSON: nested deeper than ${JSON_DEPTH_MAX}`);
   try {
     if (!LONG_INTEGER.test(text)) return JSON.parse(text) as JsonValue;
     return JSON.parse(text, reviveInteger as (key: string, value: unknown) => unknown) as JsonValue;
   } catch (error) {
     throw new FluxError("EPROTO", `invalid JSON: ${(error as Error).message}`, { cause: error });
   }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/** Counts brackets outside of strings, for text that is long enough to have so many. */
+function isTooDeep(text: string): boolean {
+  if (text.length < 2 * JSON_DEPTH_MAX) return false;
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) at = endOfString(text, at);
+    else if (code === OPEN_ARRAY || code === OPEN_OBJECT) {
+      if (++depth > JSON_DEPTH_MAX) return true;
+    } else if (code === CLOSE_ARRAY || code === CLOSE_OBJECT) depth--;
+  }
+  return false;
+}
+
+/** Where the string that begins at a quote ends; the end of the text where it does not. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let before = end;
+    while (text.charCodeAt(before - 1) === BACKSLASH) before--;
+    if ((end - before) % 2 === 0) return end;
+  }
+  return text.length;
 }
 
 function reviveInteger(_key: string, value: unknown, context: { source?: string }): unknown {

@@ -33,7 +33,7 @@ async function survives(seed: string, hostile: (context: WorkloadContext) => Pro
 }
 
 /** The outcome of a request: the name of its errno, or "answered". */
-async function outcome(handle: Handle, topic: string, payload: object | Uint8Array | null): Promise<string> {
+async function outcome(handle: Handle, topic: string, payload: object | null): Promise<string> {
   try {
     await handle.call(topic, payload);
     return "answered";
@@ -185,3 +185,19 @@ function methodOf(target: object, name: string | symbol): unknown {
   const value: unknown = Reflect.get(target, name);
   return typeof value === "function" ? (value as () => void).bind(target) : value;
 }
+
+test("JSON that is nested without end is refused", () =>
+  survives("deep", async ({ handle }) => {
+    const nested = (open: string, close: string, depth: number): Payload =>
+      Payload.text(`{"x":${open.repeat(depth)}1${close.repeat(depth)}}`);
+    for (const depth of [10_000, 500_000])
+      for (const payload of [
+        nested("[", "]", depth),
+        nested('{"a":', "}", depth),
+        nested('[[],"[",{"]":', "}]", depth),
+      ]) {
+        assert.equal(await outcome(handle, "broker.ping", payload), "EPROTO");
+        assert.equal(await outcome(handle, "job-list.list", payload), "EPROTO");
+      }
+    assert.equal(await outcome(handle, "broker.ping", nested("[", "]", 1000)), "answered");
+  }));

@@ -126,6 +126,19 @@ test("rename and remove; removing nothing is no error", () => {
   assert.equal(disk.info(at("moved")), null);
 });
 
+test(
+  "an append that fails says why, also on a device, which cannot be cut",
+  { skip: process.platform !== "linux" },
+  () => {
+    const log = disk.openLog("/dev/full");
+    assert.throws(
+      () => log.append(new Uint8Array(10)),
+      (error) => isFluxError(error, "ENOSPC"),
+    );
+    log.close();
+  },
+);
+
 test("freeBytes() is the room that is left", () => {
   assert.ok(disk.freeBytes(directory) > 0);
 });

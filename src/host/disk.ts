@@ -19,6 +19,7 @@ function attempt<T>(doing: string, path: string, action: () => T): T {
   }
 }
 
+/** Writes everything to a file of our own. */
 function writeAll(fd: number, data: Uint8Array): void {
   let offset = 0;
   while (offset < data.byteLength) offset += fs.writeSync(fd, data, offset);
@@ -58,14 +59,21 @@ class NodeLogFile implements LogFile {
 
   append(data: Uint8Array): void {
     this.#checkOpen();
+    let written = 0;
     try {
-      writeAll(this.#fd, data);
+      while (written < data.byteLength) written += fs.writeSync(this.#fd, data, written);
     } catch (error) {
-      // What was written in part must not be taken for a record by who reads the log later.
-      attempt("truncate", this.#path, () => fs.ftruncateSync(this.#fd, this.#length));
+      if (written > 0) this.#takeBack(written);
       throw systemError(`cannot append to ${this.#path}`, error);
     }
     this.#length += data.byteLength;
+  }
+
+  /** What was written in part must not be taken for a record by who reads the log later. What others wrote stays. */
+  #takeBack(written: number): void {
+    attempt("truncate", this.#path, () => {
+      if (fs.fstatSync(this.#fd).size === this.#length + written) fs.ftruncateSync(this.#fd, this.#length);
+    });
   }
 
   sync(): Promise<void> {

@@ -102,6 +102,9 @@ export class BackingRegister {
   #name: string | null = null;
   #isActive = false;
 
+  get name(): string | null {
+    return this.#name;
+  }
   get isActive(): boolean {
     return this.#isActive;
   }

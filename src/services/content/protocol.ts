@@ -3,7 +3,7 @@
  *
  * | topic                      | request                 | response                                                |
  * |----------------------------|-------------------------|---------------------------------------------------------|
- * | store                      | blob                    | digest; EFBIG                                           |
+ * | store                      | blob                    | digest; EFBIG, ENOSPC                                   |
  * | store-batch                | blobs (`sdk/blob-batch`)| empty, from the backing store; on rank 0 only; ENOSYS   |
  * | load                       | digest                  | blob, a directory in pieces as one; ENOENT, EPROTO      |
  * | load-stored                | digest                  | blob as it is stored; ENOENT, EPROTO                    |
@@ -15,7 +15,8 @@
  * | checkpoint-get, -put       | none; {value}           | {value}; empty. From the backing store                  |
  * | register-, unregister-backing | {name}; none         | empty: NAME serves `content-backing`                    |
  * | register-volatile          | {name}                  | empty: NAME holds blobs that no store has yet           |
- * | stats-get                  |                         | {count, valid, dirty, size, flush-batch-count, mmap}    |
+ * | stats-get                  |                         | {count, valid, dirty, size, flush-batch-count, mmap}, on|
+ * |                            |                         | rank 0 also {store: {size, live, free, limit}} in bytes |
  *
  * Of `register-volatile`, which is not in RFC 10: NAME, on rank 0, is asked with `NAME.load-blob` (raw digest) for what
  * the cache lacks, and with
@@ -29,8 +30,10 @@ const BLOB_BYTES_MAX: number = 1024 * 1024 * 1024;
 const CACHE_BYTES_MAX: number = 16 * 1024 * 1024;
 /** A blob that was not used for this time goes when the cache is over its size. */
 const CACHE_AGE_MIN_MS = 10_000;
-/** Memory for blobs that the backing store refuses, in bytes; then stores are refused too. */
-export const UNSAVED_BYTES_MAX: number = 64 * 1024 * 1024;
+/** A blob of this size that a rank has is not sent upstream once more: it asks whether the store still has it. */
+export const TOUCHED_BYTES_MIN = 1024;
+/** Larger ones are sent without that: their digest takes too long here. */
+export const TOUCHED_BYTES_MAX: number = 1024 * 1024;
 /** Stores to the backing service under way at once. */
 const FLUSH_WINDOW = 256;
 /** Pieces of a directory under way at once. */

@@ -2,9 +2,9 @@
  * The service `content` (RFC 10): a cache on every rank, which goes to its parent in the tree for what it lacks; on
  * rank 0 in front of the backing service `content-backing`, if there is one, else all the memory there is.
  *
- * A store is answered on rank 0 once the blob is in memory, elsewhere once rank 0 has it. While the backing store is
- * full, blobs stay in memory up to a limit; then stores are refused with ENOSPC, loads go on, and stores are taken
- * again by themselves once there is room.
+ * A store is answered once the backing store has the blob, on whichever rank it was asked for; without a backing store,
+ * once it is in the memory of rank 0. While the backing store is full, stores are refused with ENOSPC and loads go on. What
+ * had been stored before there was a backing store is handed over to it, again and again while it refuses.
  */
 import { concatBytes, EMPTY_BYTES, hexDecode, hexEncode } from "../../base/bytes.ts";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
@@ -16,7 +16,14 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireObject, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
-import { FLUSH_RETRY_MS, parseOptions, PIECE_WINDOW, UNSAVED_BYTES_MAX, type ContentOptions } from "./protocol.ts";
+import {
+  FLUSH_RETRY_MS,
+  parseOptions,
+  PIECE_WINDOW,
+  TOUCHED_BYTES_MAX,
+  TOUCHED_BYTES_MIN,
+  type ContentOptions,
+} from "./protocol.ts";
 
 const BACKING = "content-backing";
 
@@ -30,7 +37,6 @@ class ContentService implements RunningModule {
   readonly #loading = new Map<string, Promise<Uint8Array>>();
   readonly #storing = new Set<string>();
   #flushWaiters: { resolve(): void; reject(error: FluxError): void }[] = [];
-  #heldStores: (() => void)[] = [];
   #volatile: { name: string; sender: string } | null = null;
   /** Why the backing store takes nothing at the moment. */
   #flushError: FluxError | null = null;
@@ -55,7 +61,6 @@ class ContentService implements RunningModule {
   stop(): void {
     this.#retryTimer?.cancel();
     this.#purgeTimer?.cancel();
-    this.#releaseStores();
     this.#endFlushes(new FluxError("ENOSYS", "the content service was unloaded"));
   }
 
@@ -89,21 +94,30 @@ class ContentService implements RunningModule {
     });
   }
 
-  #store(request: IncomingRequest): Answer | Promise<Answer> {
+  async #store(request: IncomingRequest): Promise<Answer> {
     const data = request.bytes ?? EMPTY_BYTES;
     if (data.byteLength > this.#options.blobBytesMax) throw new FluxError("EFBIG");
-    const digest = this.#context.ports.codec.digest(this.#algorithm, data);
-    const key = hexEncode(digest);
-    if (!this.#isLeader) return this.#storeUpstream(key, digest, data);
-    if (this.#flushError !== null && this.#cache.dirtyBytes + data.byteLength > UNSAVED_BYTES_MAX)
-      throw this.#flushError;
-    if (this.#cache.get(key, this.#nowMs) === undefined) {
-      this.#cache.add(key, data, true, this.#nowMs);
-      this.#flushSome();
+    if (!this.#isLeader) return this.#storeUpstream(data);
+    if (this.#backing.isActive) {
+      try {
+        return await this.#storeBehind(data);
+      } catch (error) {
+        // It was unloaded meanwhile.
+        if (!isFluxError(error, "ENOSYS") || this.#backing.isActive) throw error;
+      }
     }
-    if (!this.#backing.isActive || this.#cache.dirtyBytes <= UNSAVED_BYTES_MAX) return digest;
-    // Who stores faster than the disk takes is held back.
-    return new Promise((resolve) => this.#heldStores.push(() => resolve(digest)));
+    const digest = this.#context.ports.codec.digest(this.#algorithm, data);
+    this.#cache.add(hexEncode(digest), data, true, this.#nowMs);
+    return digest;
+  }
+
+  /** Who hears the digest can rely on the backing store to have the blob. */
+  async #storeBehind(data: Uint8Array): Promise<Uint8Array> {
+    const answer = await this.#context.handle.call(`${BACKING}.store`, data);
+    const key = hexEncode(answer!.bytes);
+    this.#cache.markClean(key);
+    this.#keep(key, data);
+    return answer!.bytes;
   }
 
   /** Blobs that their owner keeps until they are in the backing store: they need no place in the cache. */
@@ -113,21 +127,20 @@ class ContentService implements RunningModule {
     return null;
   }
 
-  #releaseStores(): void {
-    const held = this.#heldStores;
-    this.#heldStores = [];
-    for (const release of held) release();
-  }
-
-  async #storeUpstream(key: string, digest: Uint8Array, data: Uint8Array): Promise<Answer> {
-    if (this.#cache.get(key, this.#nowMs) === undefined) {
-      await this.#context.handle.call(`${this.#context.name}.store`, data, {
-        upstream: true,
-        nodeid: this.#context.rank,
-      });
-      this.#keep(key, data);
+  async #storeUpstream(data: Uint8Array): Promise<Answer> {
+    const { handle, name, rank, ports } = this.#context;
+    const upstream = { upstream: true, nodeid: rank };
+    if (data.byteLength >= TOUCHED_BYTES_MIN && data.byteLength <= TOUCHED_BYTES_MAX) {
+      const digest = ports.codec.digest(this.#algorithm, data);
+      // What was there once may have been removed since.
+      if (this.#cache.get(hexEncode(digest), this.#nowMs) !== undefined) {
+        const missing = await handle.call(`${name}.touch`, digest, upstream);
+        if (missing === null || missing.bytes.byteLength === 0) return digest;
+      }
     }
-    return digest;
+    const answer = await handle.call(`${name}.store`, data, upstream);
+    this.#keep(hexEncode(answer!.bytes), data);
+    return answer!.bytes;
   }
 
   #load(request: IncomingRequest): Answer | Promise<Answer> {
@@ -273,7 +286,6 @@ class ContentService implements RunningModule {
   #storeSucceeded(): void {
     if (this.#flushError !== null) this.#context.log(LogLevel.notice, "the backing store takes blobs again");
     this.#flushError = null;
-    if (this.#cache.dirtyBytes <= UNSAVED_BYTES_MAX) this.#releaseStores();
     this.#purge();
     this.#flushSome();
   }
@@ -282,7 +294,6 @@ class ContentService implements RunningModule {
     if (this.#flushError === null)
       this.#context.log(LogLevel.err, `the backing store refuses blobs: ${errorText(error)}`);
     this.#flushError = error;
-    this.#releaseStores();
     this.#endFlushes(error);
     this.#retryTimer ??= this.#context.ports.clock.after(
       FLUSH_RETRY_MS,
@@ -338,12 +349,11 @@ class ContentService implements RunningModule {
   #unregisterBacking(): Answer {
     this.#backing.unregister();
     this.#flushError = null;
-    this.#releaseStores();
     this.#endFlushes(new FluxError("ENOSYS"));
     return null;
   }
 
-  #statistics(): JsonObject {
+  async #statistics(): Promise<JsonObject> {
     return {
       count: this.#cache.count,
       valid: this.#cache.count,
@@ -351,7 +361,22 @@ class ContentService implements RunningModule {
       size: this.#cache.bytes,
       "flush-batch-count": this.#storing.size,
       mmap: { tags: {}, blobs: 0 },
+      ...(await this.#storeSizes()),
     };
+  }
+
+  /** How much the backing store holds, where there is one that tells. */
+  async #storeSizes(): Promise<JsonObject> {
+    const { name } = this.#backing;
+    if (!this.#isLeader || name === null || !this.#backing.isActive) return {};
+    try {
+      const stats = await this.#context.handle.rpc(`${name}.stats-get`);
+      const { dbfile_size: size, live_size: live, dbfile_free: free, size_limit: limit } = stats;
+      return { store: { size: size ?? null, live: live ?? null, free: free ?? null, limit: limit ?? null } };
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      return {};
+    }
   }
 }
 

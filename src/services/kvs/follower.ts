@@ -32,6 +32,8 @@ export class FollowerService implements RunningModule {
   readonly #reader: Reader;
   readonly #roots = new Map<string, NamespaceRoot>();
   readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
+  /** What was announced of a namespace while its root was asked for, in order: it may be newer than the answer. */
+  readonly #announced = new Map<string, { readonly topic: string; readonly event: JsonObject }[]>();
   /** Clients for which the leader holds roots, with what they are held for. */
   readonly #holders = new Map<string, Set<string>>();
   /** The number of the last event heard. */
@@ -143,6 +145,7 @@ export class FollowerService implements RunningModule {
   #hear(topic: string, event: JsonObject): void {
     const { namespace } = event;
     if (typeof namespace !== "string") return;
+    this.#announced.get(namespace)?.push({ topic, event });
     if (topic.endsWith("-removed")) return this.#remove(namespace);
     const known = this.#roots.get(namespace);
     if (known === undefined || !topic.endsWith("-setroot")) return;
@@ -178,10 +181,16 @@ export class FollowerService implements RunningModule {
   #fetchRoot(namespace: string): Promise<NamespaceRoot> {
     let fetching = this.#fetching.get(namespace);
     if (fetching === undefined) {
-      fetching = this.#askLeader(namespace).finally(() => this.#fetching.delete(namespace));
+      this.#announced.set(namespace, []);
+      fetching = this.#askLeader(namespace).finally(() => this.#endFetch(namespace));
       this.#fetching.set(namespace, fetching);
     }
     return fetching;
+  }
+
+  #endFetch(namespace: string): void {
+    this.#fetching.delete(namespace);
+    this.#announced.delete(namespace);
   }
 
   async #askLeader(namespace: string): Promise<NamespaceRoot> {
@@ -192,7 +201,12 @@ export class FollowerService implements RunningModule {
     // Removed and made again while nothing was heard from the leader: another namespace, although of the same name.
     if ((this.#roots.get(namespace)?.created ?? created) !== created) this.#remove(namespace);
     this.#advance({ name: namespace, owner, flags, rootref, rootseq, created });
-    return this.#roots.get(namespace)!;
+    const root = this.#roots.get(namespace)!;
+    // Events that came right behind the answer were heard before it was looked at, when nothing was known here.
+    const announced = this.#announced.get(namespace) ?? [];
+    this.#announced.delete(namespace);
+    for (const { topic: what, event } of announced) this.#hear(what, event);
+    return this.#roots.get(namespace) ?? root;
   }
 
   #pause(request: IncomingRequest): Answer {

@@ -102,3 +102,24 @@ test("a follower that missed events learns it from the next one, whichever it is
   assert.equal(await follower.get("k"), 2);
   await gone;
 });
+
+test("a version that is announced right behind the first answer about its namespace is not missed", async (t) => {
+  const brokers = await startStorage({ size: 2 });
+  t.after(() => stopStorage(brokers));
+  const leader = new Kvs(brokers[0]!.connect(), "ns");
+  const follower = new Kvs(brokers[1]!.connect(), "ns");
+  await leader.createNamespace("ns");
+  // What comes over the link arrives at once, as after a pause of the network.
+  const { router } = brokers[1]!;
+  const receive = router.receiveFrom.bind(router);
+  const held: Parameters<typeof receive>[] = [];
+  router.receiveFrom = (...message) => void held.push(message);
+  const version = follower.version();
+  while (held.length === 0) await leader.version();
+  await leader.put("k", 1);
+  router.receiveFrom = receive;
+  for (const message of held) receive(...message);
+  assert.ok((await version) <= 1);
+  assert.equal(await follower.version(), 1);
+  assert.equal(await follower.get("k"), 1);
+});

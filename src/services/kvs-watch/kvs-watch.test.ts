@@ -232,3 +232,16 @@ test("a replaced value is no append, even with as many pieces", () => {
   assert.deepEqual(state.see(valref("r1", "r2", "r3")).pieces, [{ kind: "blob", ref: "r3" }]);
   assert.ok(fails("EINVAL")(state.see(valref("r4", "r5", "r6", "r7")).end));
 });
+
+test("that its namespace was created is no news to a watcher that has seen it", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.createNamespace("ns");
+  const watch = watching(kvs.in("ns"), "a", { waitCreate: true });
+  await kvs.in("ns").put("a", 1);
+  assert.equal(await watch.next(), "1");
+  // The announcement was under way for so long, as over a slow link.
+  kvs.handle.sendEvent("kvs.namespace-ns-created", { namespace: "ns", rootseq: 0, rootref: "", owner: 0 });
+  await kvs.in("ns").put("a", 2);
+  assert.equal(await watch.next(), "2");
+  await watch.stop();
+});

@@ -169,7 +169,9 @@ class WatchService implements RunningModule {
     try {
       while (watcher.versions.length > 0 && !watcher.isOver) {
         const version = watcher.versions.shift()!;
-        if (version !== null && version.rootseq <= watcher.rootseq) continue;
+        // The present one is of interest to who has seen none: it may be the one that was seen.
+        const isSeen = version === null ? watcher.rootseq >= 0 : version.rootseq <= watcher.rootseq;
+        if (isSeen) continue;
         const seen = await this.#look(watcher, version);
         if (!watcher.isOver) await this.#react(watcher, seen);
       }

@@ -7,11 +7,14 @@ import type { ModuleRegistry } from "./module-service.ts";
 export interface PersonalityEntry {
   readonly name: string;
   readonly where: "all" | "leader";
+  readonly args?: readonly string[];
 }
 
 /** A service comes after those it calls when it starts. */
 export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [
   { name: "heartbeat", where: "all" },
+  // Its tasks run at the same time on all nodes.
+  { name: "cron", where: "leader", args: ["sync=heartbeat.pulse"] },
   { name: "content", where: "all" },
   { name: "content-sqlite", where: "leader" },
   { name: "kvs", where: "all" },
@@ -40,5 +43,6 @@ export const BUILTIN_MODULES: ModuleRegistry = {
   "job-exec": async () => (await import("../services/job-exec/service.ts")).jobExecModule,
   "job-info": async () => (await import("../services/job-info/service.ts")).jobInfoModule,
   "job-list": async () => (await import("../services/job-list/service.ts")).jobListModule,
+  cron: async () => (await import("../services/cron/service.ts")).cronModule,
   "job-ingest": async () => (await import("../services/job-ingest/service.ts")).jobIngestModule,
 };

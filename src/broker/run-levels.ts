@@ -82,10 +82,10 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
   const path = core.options.attributes.get("broker.rc1_path");
   if (path === "") return "rc1-none";
   if (path !== null) return (await runScripts(options, "rc1", [path])) ? "rc1-success" : "rc1-fail";
-  for (const { name } of entriesFor(options)) {
+  for (const { name, args } of entriesFor(options)) {
     try {
       const definition: ModuleDefinition = await findModule(registry, name);
-      await core.loadModule(definition);
+      await core.loadModule(definition, args);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       core.options.log.append("broker", LOG_ERR, `rc1.0: load ${name}: ${error.message}`);

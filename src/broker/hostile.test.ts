@@ -6,10 +6,11 @@ import { Errno, FluxError, isFluxError } from "../base/errors.ts";
 import type { ChildProcess, ProcessEvents } from "../base/ports.ts";
 import { MessageType, NODEID_ANY, Payload, Role } from "../protocol/message.ts";
 import type { Handle } from "../sdk/handle.ts";
+import { submitJob, waitForEvent } from "../sdk/jobs.ts";
 import { IncomingRequest } from "../sdk/request.ts";
 import { SimulatedInstance, startProcess, type WorkloadContext } from "../testkit/instance.ts";
 import type { Program } from "../testkit/programs.ts";
-import { World } from "../testkit/world.ts";
+import { OWNER_USERID, World } from "../testkit/world.ts";
 import { Attributes } from "./attributes.ts";
 import { Broker } from "./broker.ts";
 import { BROKER, Groups } from "./groups.ts";
@@ -200,4 +201,33 @@ test("JSON that is nested without end is refused", () =>
         assert.equal(await outcome(handle, "job-list.list", payload), "EPROTO");
       }
     assert.equal(await outcome(handle, "broker.ping", nested("[", "]", 1000)), "answered");
+  }));
+
+test("what schedulers and execution services are asked in their own protocols is checked as well", () =>
+  survives("protocols", async ({ handle }) => {
+    const task = { command: ["sleep", "1000"], slot: "task", count: { per_slot: 1 } };
+    const slot = { type: "slot", count: 1, label: "task", with: [{ type: "core", count: 1 }] };
+    const attributes = { system: { duration: 0, cwd: "/tmp", environment: {} } };
+    const jobspec = { version: 1, resources: [slot], tasks: [task], attributes };
+    const id = await submitJob(handle, jobspec, { userid: OWNER_USERID });
+    await waitForEvent(handle, id, "start");
+    for (const jobs of [null, [null], [[id]], [["x", 1]], 1])
+      assert.equal(await outcome(handle, "sched.prioritize", { jobs }), "EPROTO");
+    const request = { id, priority: 1, userid: 0, t_submit: 0, jobspec };
+    assert.equal(await outcome(handle, "sched.alloc", request), "EEXIST");
+    assert.equal(await outcome(handle, "job-exec.expiration", { id }), "EPROTO");
+    await handle.rpc("job-manager.raise", { id, type: "cancel", severity: 0 });
+    await waitForEvent(handle, id, "clean");
+  }));
+
+test("a job that the job manager has not taken is not there after its restart", () =>
+  survives("lost-job", async ({ handle }) => {
+    const task = { command: ["true"], slot: "task", count: { per_slot: 1 } };
+    const slot = { type: "slot", count: 1, label: "task", with: [{ type: "core", count: 1 }] };
+    const jobspec = { version: 1, resources: [slot], tasks: [task], attributes: { system: { duration: 0 } } };
+    await handle.rpc("module.remove", { name: "job-manager" });
+    await assert.rejects(submitJob(handle, jobspec, { userid: OWNER_USERID }));
+    await handle.rpc("module.load", { path: "job-manager", args: [] });
+    const { jobs } = await handle.rpc<{ jobs: object[] }>("job-manager.list", { max_entries: 0 });
+    assert.deepEqual(jobs, []);
   }));

@@ -204,6 +204,15 @@ export function requireInteger(object: JsonObject, key: string): number {
   return value;
 }
 
+/** Reads a member of a request that must be a finite number, whole or not. Throws EPROTO. */
+export function requireNumber(object: JsonObject, key: string): number {
+  const value = object[key];
+  if (typeof value === "bigint") return Number(value);
+  if (typeof value !== "number" || !Number.isFinite(value))
+    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  return value;
+}
+
 /** Reads a member that must be a job id or another 64-bit integer. Throws EPROTO. */
 export function requireJobId(object: JsonObject, key: string): number | bigint {
   const value = object[key];

@@ -17,6 +17,7 @@ import {
   ANY_USER,
   requireInteger,
   requireJobId,
+  requireNumber,
   requireObject,
   requireString,
   type Methods,
@@ -140,7 +141,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     return {
       start: (request) => this.#start(request),
       expiration: (request) => {
-        this.#runner(request, "id").setExpiration(Number(request.json["expiration"]));
+        this.#runner(request, "id").setExpiration(requireNumber(request.json, "expiration"));
         return null;
       },
       "critical-ranks": { roles: ANY_USER, handler: (request) => this.#criticalRanks(request) },

@@ -120,10 +120,7 @@ class JobIngestService implements RunningModule {
   async #process(batch: readonly Entry[]): Promise<void> {
     try {
       await this.#commit(batch.flatMap(({ job, envelope, checked }) => operationsOf(job, envelope, checked.payload)));
-      const jobs = batch.map(({ job }) => job);
-      const { errors } = await this.#context.handle.rpc<{ errors: [Integer, string][] }>("job-manager.submit", {
-        jobs,
-      });
+      const errors = await this.#announce(batch.map(({ job }) => job));
       const texts = new Map(errors);
       for (const { request, job } of batch) {
         const text = texts.get(job.id);
@@ -136,6 +133,20 @@ class JobIngestService implements RunningModule {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
       this.#context.log(LogLevel.err, `submission failed: ${error.message}`);
       for (const { request } of batch) if (!request.isFinished) request.respondError(error);
+    }
+  }
+
+  /** Hands stored jobs to the job manager; returns those that it refuses, with the reason. What it has not heard of goes. */
+  async #announce(jobs: readonly SubmittedJob[]): Promise<[Integer, string][]> {
+    try {
+      const { errors } = await this.#context.handle.rpc<{ errors: [Integer, string][] }>("job-manager.submit", {
+        jobs,
+      });
+      return errors;
+    } catch (error) {
+      // A job whose submitter is told that it failed must not run after the next restart.
+      await this.#commit(jobs.map(({ id }) => removalOf(id)));
+      throw error;
     }
   }
 

@@ -176,11 +176,14 @@ export class JobManager {
   settle(): void {
     if (this.#isSettling) return;
     this.#isSettling = true;
-    for (const job of this.#dirty) {
-      this.#dirty.delete(job);
-      this.#act(job);
+    try {
+      for (const job of this.#dirty) {
+        this.#dirty.delete(job);
+        this.#act(job);
+      }
+    } finally {
+      this.#isSettling = false;
     }
-    this.#isSettling = false;
     this.scheduler.pump();
     this.#output.changed();
   }

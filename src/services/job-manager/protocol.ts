@@ -55,14 +55,6 @@ export function requireFlag(object: JsonObject, key: string): boolean {
   throw new FluxError("EPROTO", `missing or invalid '${key}'`);
 }
 
-/** Reads a number, whole or not. Throws EPROTO. */
-export function requireNumber(object: JsonObject, key: string): number {
-  const value = object[key];
-  if (typeof value === "bigint") return Number(value);
-  if (typeof value !== "number") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
-  return value;
-}
-
 /** Reads the jobs of a `submit` request; the sender is the ingest service. Throws EPROTO. */
 export function parseSubmittedJobs(request: IncomingRequest): SubmittedJob[] {
   const { jobs } = request.json;

@@ -6,9 +6,9 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
-import { requireInteger, requireJobId, type Methods } from "../../sdk/service.ts";
+import { requireInteger, requireJobId, requireNumber, type Methods } from "../../sdk/service.ts";
 import type { JobManager } from "./core.ts";
-import { requireFlag, requireNumber } from "./protocol.ts";
+import { requireFlag } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
 /** Jobs removed in one go. */

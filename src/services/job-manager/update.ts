@@ -63,7 +63,7 @@ function checkUpdates(manager: JobManager, request: IncomingRequest, job: Job, u
 }
 
 function checkDuration(manager: JobManager, request: IncomingRequest, job: Job, value: JsonValue | undefined): number {
-  if (typeof value !== "number") throw new FluxError("EINVAL", "duration must be a number");
+  if (typeof value !== "number" || value === Infinity) throw new FluxError("EINVAL", "duration must be a number");
   if (value < 0) throw new FluxError("EINVAL", "duration must not be negative");
   if ((job.state & STATES_RUNNING) !== 0 && !request.isOwner)
     throw new FluxError("EPERM", "duration update of running job requires instance owner");

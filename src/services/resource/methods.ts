@@ -5,7 +5,15 @@ import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
+import {
+  ANY_USER,
+  ANYONE,
+  requireInteger,
+  requireNumber,
+  requireObject,
+  requireString,
+  type Methods,
+} from "../../sdk/service.ts";
 import { ownTopology } from "./inventory.ts";
 import type { DrainMode } from "./protocol.ts";
 import type { ResourceService } from "./service.ts";
@@ -39,22 +47,22 @@ export function resourceMethods(service: ResourceService): Methods {
       return null;
     },
     "expiration-update": async (request) => {
-      await service.setExpiration(Number(request.json["expiration"]));
+      const expiration = requireNumber(request.json, "expiration");
+      if (expiration < 0) throw new FluxError("EPROTO", "expiration must not be negative");
+      await service.setExpiration(expiration);
       return null;
     },
     "monitor-force-down": (request) => {
       service.forceDown(Idset.parse(requireString(request.json, "ranks")));
       return null;
     },
-    "monitor-waitup": async (request) => {
-      await service.onlineCount(requireInteger(request.json, "up"));
-      return null;
-    },
+    "monitor-waitup": (request) => void service.awaitOnline(request, requireInteger(request.json, "up")),
     disconnect: {
       roles: ANYONE,
       handler: (request) => {
         acquisition.forget(request.sender);
         journal.listeners.takeDisconnected(request);
+        service.onlineWaiters.takeDisconnected(request);
         return undefined;
       },
     },

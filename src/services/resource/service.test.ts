@@ -119,3 +119,27 @@ test("only one scheduler acquires resources", async () => {
   });
   assert.match(String(error), /resources are already acquired/);
 });
+
+test("who waits for ranks that never come is told when the service ends", async () => {
+  const error = await simulate(1, {}, async (handle) => {
+    const waiting = handle
+      .rpc("resource.monitor-waitup", { up: 100 }, { nodeid: 0 })
+      .catch((caught: unknown) => caught);
+    await handle.rpc("module.remove", { name: "resource" });
+    return waiting;
+  });
+  assert.match(String(error), /the resource module is unloading/);
+});
+
+test("an expiration that is no time changes nothing", async () => {
+  const seen = await simulate(1, {}, async (handle) => {
+    const update = (payload: object): Promise<string> =>
+      handle.rpc("resource.expiration-update", payload).then(() => "taken", String);
+    await status(handle);
+    const refused = [await update({}), await update({ expiration: "soon" }), await update({ expiration: -1 })];
+    return { refused, taken: await update({ expiration: 5e9 }), stored: await lookupText(handle, "resource.R") };
+  });
+  for (const text of seen.refused) assert.match(text, /expiration/);
+  assert.equal(seen.taken, "taken");
+  assert.match(seen.stored, /"expiration":5000000000\b/);
+});

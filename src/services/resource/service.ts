@@ -20,6 +20,8 @@ import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { Acquisition } from "./acquisition.ts";
 import { ResourceState, type ResourceEvent } from "./core.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
+import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER } from "../../sdk/service.ts";
 import {
   configuredResources,
@@ -100,8 +102,10 @@ export class ResourceService implements RunningModule {
   readonly #batch: KvsBatch;
   readonly #hosts: readonly string[];
   #reported: ResourceSet;
+  #isDefining = false;
   readonly #definedWaiters: (() => void)[] = [];
-  readonly #onlineWaiters: { readonly count: number; resolve(): void }[] = [];
+  /** Requests that wait until so many ranks are online. */
+  readonly onlineWaiters: RequestSet<number> = new RequestSet();
   #isStopped = false;
 
   constructor(context: ModuleContext, args: Arguments) {
@@ -150,6 +154,7 @@ export class ResourceService implements RunningModule {
     this.#isStopped = true;
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
+    this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
   }
 
   /** Resolves once the inventory is known. */
@@ -158,10 +163,18 @@ export class ResourceService implements RunningModule {
     return new Promise((resolve) => this.#definedWaiters.push(resolve));
   }
 
-  /** Resolves once so many ranks are online. */
-  onlineCount(count: number): Promise<void> {
-    if (this.state.online.count >= count) return Promise.resolve();
-    return new Promise((resolve) => this.#onlineWaiters.push({ count, resolve }));
+  /** Answers a request once so many ranks are online. */
+  awaitOnline(request: IncomingRequest, count: number): void {
+    this.onlineWaiters.add(request, count);
+    this.#answerOnline();
+  }
+
+  #answerOnline(): void {
+    for (const [request, count] of this.onlineWaiters) {
+      if (this.state.online.count < count) continue;
+      this.onlineWaiters.delete(request);
+      request.respond();
+    }
   }
 
   /** Takes what a rank has; when all have told, the inventory is theirs together. */
@@ -172,6 +185,15 @@ export class ResourceService implements RunningModule {
 
   /** Makes a resource set the inventory. */
   async define(resources: ResourceSet, method: DefineMethod): Promise<void> {
+    this.#isDefining = true;
+    try {
+      await this.#define(resources, method);
+    } finally {
+      this.#isDefining = false;
+    }
+  }
+
+  async #define(resources: ResourceSet, method: DefineMethod): Promise<void> {
     this.#exclude(resources);
     this.#batch.put(KEY_R, stringifyJson(resources.toJSON()));
     await this.#batch.settle(KEY_R);
@@ -214,10 +236,7 @@ export class ResourceService implements RunningModule {
 
   #setOnline(members: Idset): void {
     for (const event of this.state.planOnline(members, this.#now())) this.#post(event);
-    for (const waiter of this.#onlineWaiters.filter(({ count }) => this.state.online.count >= count)) {
-      this.#onlineWaiters.splice(this.#onlineWaiters.indexOf(waiter), 1);
-      waiter.resolve();
-    }
+    this.#answerOnline();
   }
 
   #setTorpid(members: Idset): void {
@@ -245,7 +264,7 @@ export class ResourceService implements RunningModule {
   async #discover(): Promise<void> {
     try {
       const enclosing = await this.#enclosing();
-      if (this.state.resources !== null || this.#isStopped) return;
+      if (this.state.resources !== null || this.#isDefining || this.#isStopped) return;
       if (enclosing !== null) return await this.define(enclosing, "job-info");
       if (this.#reported.nnodes === this.context.size) await this.define(this.#reported, "dynamic-discovery");
     } catch (error) {

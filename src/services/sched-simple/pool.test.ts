@@ -169,3 +169,17 @@ test("it gives what a naive allocator gives, never one core twice, and gets ever
     }),
   );
 });
+
+test("what a job held before a restart, and is there no more, is left out", () => {
+  const pool = poolOf(nodes(2, 2));
+  const held = [
+    { rank: 0, cores: [1, 7], gpus: [0] },
+    { rank: 9, cores: [0], gpus: [] },
+  ];
+  assert.equal(pool.restore(1, held), false);
+  assert.equal(pool.restore(2, [{ rank: 0, cores: [0, 1], gpus: [] }]), false, "one core of them is another job's");
+  assert.equal(pool.restore(3, [{ rank: 1, cores: [0, 1], gpus: [] }]), true);
+  assert.equal(pool.allocate(4, request({})), null);
+  for (const id of [1, 2, 3]) pool.free(id, null);
+  assert.equal(pool.allocate(5, request({ nodes: 2, coresPerSlot: 2 }))?.length, 2);
+});

@@ -132,13 +132,27 @@ export class ResourcePool {
     return shares;
   }
 
-  /** Marks what a job holds already, as told by a job manager that knows it from before. */
-  restore(id: Integer, shares: readonly NodeShare[]): void {
+  /**
+   * Marks what a job holds already, as told by a job manager that knows it from before. What the inventory has no more,
+   * and what another job holds, is left out. Returns whether all was there.
+   */
+  restore(id: Integer, shares: readonly NodeShare[]): boolean {
     assert(!this.#held.has(id), `job ${id} is allocated twice`);
-    this.#take(
-      id,
-      shares.filter((share) => this.#byRank.has(share.rank)),
-    );
+    let isWhole = true;
+    const there: NodeShare[] = [];
+    for (const { rank, cores, gpus } of shares) {
+      const index = this.#byRank.get(rank);
+      const node = index === undefined ? null : this.#nodes[index]!;
+      const share = {
+        rank,
+        cores: cores.filter((core) => node?.cores.has(core) === true),
+        gpus: gpus.filter((gpu) => node?.gpus.has(gpu) === true),
+      };
+      isWhole &&= share.cores.length === cores.length && share.gpus.length === gpus.length;
+      if (node !== null) there.push(share);
+    }
+    this.#take(id, there);
+    return isWhole;
   }
 
   /** Gives back what a job holds on some ranks (null = on all). Unknown jobs hold nothing. */

@@ -129,7 +129,12 @@ class Scheduler implements RunningModule {
       const text = await lookupText(this.#context.handle, `${fluidKvsPath(hello.id)}.R`);
       const freed = Idset.parse(hello.free ?? "");
       const shares = sharesOf(ResourceSet.parseText(text).removeRanks(freed));
-      this.#core.pool.restore(hello.id, shares);
+      if (this.#core.pool.held.has(hello.id)) continue;
+      if (!this.#core.pool.restore(hello.id, shares))
+        this.#context.log(
+          LogLevel.warning,
+          `${formatFluid(hello.id, "f58")} holds resources that are not there any more`,
+        );
       const { id, priority, userid, t_submit } = hello;
       const details = `priority=${priority} userid=${userid} t_submit=${t_submit}`;
       this.#context.log(LogLevel.debug, `hello: id=${formatFluid(id, "f58")} ${details}`);
@@ -183,6 +188,8 @@ class Scheduler implements RunningModule {
 
   #alloc(request: IncomingRequest): undefined {
     const id = requireJobId(request.json, "id");
+    if (this.#requests.has(id) || this.#core.pool.held.has(id))
+      throw new FluxError("EEXIST", `job ${id} has asked already`);
     try {
       const priority = requireInteger(request.json, "priority");
       const userid = requireInteger(request.json, "userid");
@@ -220,7 +227,7 @@ class Scheduler implements RunningModule {
 
   #prioritize(request: IncomingRequest): undefined {
     const { jobs } = request.json;
-    if (!Array.isArray(jobs)) throw new FluxError("EPROTO");
+    if (!Array.isArray(jobs) || !(jobs as JsonValue[]).every(isPriority)) throw new FluxError("EPROTO");
     for (const [id, priority] of jobs as [Integer, number][]) this.#core.queue.prioritize(id, priority);
     this.#schedulePass();
     return undefined;
@@ -328,6 +335,12 @@ class Scheduler implements RunningModule {
     const annotations = { sched: { resource_summary: set.dump(), reason_pending: null, jobs_ahead: null } };
     return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations } };
   }
+}
+
+/** Whether a value is `[id, priority]`. */
+function isPriority(value: JsonValue): boolean {
+  const [id, priority] = Array.isArray(value) ? (value as JsonValue[]) : [];
+  return (typeof id === "number" || typeof id === "bigint") && typeof priority === "number";
 }
 
 /** What ends an alloc request; a caller that made a stream of it is told so. */

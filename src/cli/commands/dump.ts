@@ -1,6 +1,6 @@
 /** `flux dump`: writes a version of the key-value store to a portable archive (flux-dump(1)). */
 import { concatBytes } from "../../base/bytes.ts";
-import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Blobref } from "../../formats/blobref.ts";
 import { encodeTarHeader, plainMember, tarEnd, tarPaddingBytes, type TarMember } from "../../formats/tar.ts";
 import { valBytes, type Treeobj, type Valref } from "../../formats/treeobj.ts";
@@ -126,7 +126,7 @@ async function take(dump: Dump, event: TreeEvent<Fetched>): Promise<void> {
   const place = placeOf(path);
   if (event.kind === "fault") {
     if (event.fault === "missing") return unreadable(dump, `${place}: could not load content`, event.error);
-    throw new FluxError("EPROTO", `${place}: ${faultText(event.fault)}`, { cause: event.error });
+    return unreadable(dump, `${place}: ${faultText(event.fault)}`, null);
   }
   if (event.kind === "value") return takeValue(dump, path, event.object, event.fetched);
   if (object.type === "symlink") return writeMember(dump, path, "symlink", { target: targetOf(object) });
@@ -150,10 +150,10 @@ async function takeValue(dump: Dump, path: TreePath, object: Valref, fetched: Fe
 }
 
 /** A key that cannot be read: a warning where that was asked for, else the end. */
-function unreadable({ context, progress }: Dump, what: string, error: FluxError): void {
-  if (!context.options.has("ignore-failed-read"))
-    throw new FluxError(error.errnum, `${what}: ${errorText(error)}`, { cause: error });
-  progress.say(`${what}: ${errorText(error)}`);
+function unreadable({ context, progress }: Dump, what: string, error: FluxError | null): void {
+  const text = error === null ? what : `${what}: ${error.message}`;
+  if (!context.options.has("ignore-failed-read")) throw new FluxError(error?.errnum ?? "EPROTO", text);
+  progress.say(text);
 }
 
 async function writeMember(

@@ -6,6 +6,7 @@ import { isFluxError } from "../../base/errors.ts";
 import { isJsonObject } from "../../base/json.ts";
 import { isBlobref, type Blobref } from "../../formats/blobref.ts";
 import type { Valref } from "../../formats/treeobj.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { BlobStore, isKvsLoaded, timeText, type Checkpoint } from "../snapshots/blobs.ts";
 import { Repair } from "../snapshots/repair.ts";
 import { faultText, walkTree, type TreePath } from "../snapshots/walk.ts";
@@ -48,11 +49,23 @@ async function run(context: CommandContext): Promise<number> {
 
 async function lastCheckpoint(context: CommandContext, store: BlobStore): Promise<Checkpoint> {
   try {
-    return (await store.checkpoints())[0];
+    return (await store.checkpoints().catch((error: unknown) => firstCheckpoint(store, error)))[0];
   } catch (error) {
     if (isFluxError(error)) context.fail(`error fetching checkpoints: ${error.message}`);
     throw error;
   }
+}
+
+/** Before the first checkpoint of an instance, the key-value store is asked for one. */
+async function firstCheckpoint(store: BlobStore, error: unknown): Promise<[Checkpoint, ...Checkpoint[]]> {
+  if (!isFluxError(error, "ENOENT")) throw error;
+  try {
+    await new Kvs(store.handle).commit(new KvsTransaction(), { sync: true });
+  } catch (reason) {
+    if (isFluxError(reason, "ENOSYS")) throw error;
+    throw reason;
+  }
+  return store.checkpoints();
 }
 
 async function openRepair(context: CommandContext, store: BlobStore, rootref: Blobref): Promise<Repair> {

@@ -1,9 +1,10 @@
 /** `flux gc`: collects the blobs that nothing refers to, in a running instance (flux-gc(1)). */
 import { isFluxError } from "../../base/errors.ts";
-import type { Blobref } from "../../formats/blobref.ts";
+import { isJsonObject, type JsonValue } from "../../base/json.ts";
+import { isBlobref, type Blobref } from "../../formats/blobref.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
-import { BlobStore } from "../snapshots/blobs.ts";
+import { BlobStore, type Checkpoint } from "../snapshots/blobs.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { faultText, walkTree } from "../snapshots/walk.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
@@ -73,19 +74,26 @@ async function roots(context: CommandContext, store: BlobStore): Promise<Blobref
   const primary = namespaces === null ? null : await rootOf(context, store, PRIMARY_NAMESPACE);
   if (primary === null) say(context, "kvs not loaded; skipping live primary root");
   else say(context, "enumerated live primary root");
-  const all = [...checkpoints, ...(namespaces ?? []), ...(primary === null ? [] : [primary])];
+  const all = [...checkpoints.flatMap(rootsOf), ...(namespaces ?? []), ...(primary === null ? [] : [primary])];
   say(context, `enumerated ${all.length} total roots`);
   return all;
 }
 
-async function checkpointRoots(store: BlobStore): Promise<Blobref[]> {
+async function checkpointRoots(store: BlobStore): Promise<Checkpoint[]> {
   const backing = new BlobStore(store.handle, true);
   try {
-    return (await backing.checkpoints()).map(({ rootref }) => rootref);
+    return await backing.checkpoints();
   } catch (error) {
     if (isFluxError(error, "ENOENT")) return [];
     throw error;
   }
+}
+
+/** What a checkpoint refers to: its root, the namespaces besides, versions that readers hold. */
+function rootsOf({ rootref, log }: Checkpoint): Blobref[] {
+  if (!isJsonObject(log)) return [rootref];
+  const { namespaces, held } = log;
+  return [rootref, namespaces, ...(Array.isArray(held) ? (held as JsonValue[]) : [])].filter(isBlobref);
 }
 
 /** Null where there is no key-value store. */

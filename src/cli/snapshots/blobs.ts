@@ -17,6 +17,8 @@ export interface Checkpoint extends JsonObject {
   readonly timestamp?: number;
 }
 
+const LEADER = { nodeid: 0 };
+
 export class BlobStore {
   readonly handle: Handle;
   readonly #service: { readonly topic: string; readonly options: { readonly nodeid?: number } };
@@ -24,14 +26,30 @@ export class BlobStore {
   /** `bypass`: ask the backing store on the leader, not the cache of this rank. */
   constructor(handle: Handle, bypass: boolean) {
     this.handle = handle;
-    this.#service = bypass ? { topic: "content-backing", options: { nodeid: 0 } } : { topic: "content", options: {} };
+    this.#service = bypass ? { topic: "content-backing", options: LEADER } : { topic: "content", options: {} };
   }
 
   /** Throws ENOENT where there is no such blob. */
   async load(ref: Blobref): Promise<Uint8Array> {
     const { topic, options } = this.#service;
-    const answer = await this.handle.call(`${topic}.load`, blobrefDigest(ref), options);
-    return answer?.bytes ?? EMPTY_BYTES;
+    try {
+      const answer = await this.handle.call(`${topic}.load`, blobrefDigest(ref), options);
+      return answer?.bytes ?? EMPTY_BYTES;
+    } catch (error) {
+      if (topic === "content" || !isFluxError(error, "ENOENT")) throw error;
+      return this.#loadVolatile(ref, error);
+    }
+  }
+
+  /** What the key-value store has not put into the backing store yet, because its log has it. */
+  async #loadVolatile(ref: Blobref, missing: FluxError): Promise<Uint8Array> {
+    try {
+      const answer = await this.handle.call("kvs.load-blob", blobrefDigest(ref), LEADER);
+      return answer?.bytes ?? EMPTY_BYTES;
+    } catch (error) {
+      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) throw missing;
+      throw error;
+    }
   }
 
   /**
@@ -40,7 +58,7 @@ export class BlobStore {
    */
   async loadStored(ref: Blobref): Promise<Uint8Array> {
     try {
-      const answer = await this.handle.call("content.load-stored", blobrefDigest(ref), { nodeid: 0 });
+      const answer = await this.handle.call("content.load-stored", blobrefDigest(ref), LEADER);
       return answer?.bytes ?? EMPTY_BYTES;
     } catch (error) {
       if (isFluxError(error, "ENOSYS")) return this.load(ref);
@@ -56,21 +74,27 @@ export class BlobStore {
     return blobrefFromDigest(hash, digest);
   }
 
-  /** Whether the backing store has a blob. */
+  /** Whether the backing store has a blob, or the key-value store in its log. */
   async isStored(ref: Blobref): Promise<boolean> {
     try {
-      await this.handle.call("content-backing.validate", blobrefDigest(ref), { nodeid: 0 });
+      await this.handle.call("content-backing.validate", blobrefDigest(ref), LEADER);
       return true;
     } catch (error) {
-      if (isFluxError(error, "ENOENT")) return false;
-      throw error;
+      if (!isFluxError(error, "ENOENT")) throw error;
+      return this.#loadVolatile(ref, error).then(
+        () => true,
+        (reason: unknown) => {
+          if (isFluxError(reason, "ENOENT")) return false;
+          throw reason;
+        },
+      );
     }
   }
 
   /** Newest first. Throws ENOENT where there is none, ENOSYS without a backing store. */
   async checkpoints(): Promise<[Checkpoint, ...Checkpoint[]]> {
     const { topic } = this.#service;
-    const { value } = await this.handle.rpc<{ value?: unknown }>(`${topic}.checkpoint-get`, {}, { nodeid: 0 });
+    const { value } = await this.handle.rpc<{ value?: unknown }>(`${topic}.checkpoint-get`, {}, LEADER);
     if (!Array.isArray(value) || value.length === 0) throw new FluxError("EPROTO");
     return value as [Checkpoint, ...Checkpoint[]];
   }
@@ -92,13 +116,13 @@ export class BlobStore {
     const sequence = last === null ? 0 : (last.sequence ?? 0) + 1;
     const log = options.keepsLog === true && last?.["log"] !== undefined ? { log: last["log"] } : {};
     const value = { version: 1, rootref, sequence, timestamp, ...log };
-    await this.handle.rpc(`${topic}.checkpoint-put`, { value }, { nodeid: 0 });
+    await this.handle.rpc(`${topic}.checkpoint-put`, { value }, LEADER);
   }
 
   /** Waits until all that was stored is in the backing store, where there is one. */
   async flush(): Promise<void> {
     try {
-      await this.handle.rpc("content.flush", {}, { nodeid: 0 });
+      await this.handle.rpc("content.flush", {}, LEADER);
     } catch (error) {
       if (!isFluxError(error, "ENOSYS")) throw error;
     }

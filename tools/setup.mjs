@@ -1,5 +1,6 @@
 // Prepares this checkout: installs the packages, compiles the TypeScript sources, builds the native addon where there is
-// a C compiler. Runs with any Node from 20 on, without packages. Does nothing, quickly, where all is up to date.
+// a C compiler, bundles the commands. Runs with any Node from 20 on, without packages. Does nothing, quickly, where all
+// is up to date.
 //
 // Two runs at once wait for each other (a lock in dist/). A result is out of date when a name, size or time of change
 // among its sources differs from what the stamp in dist/ says.
@@ -163,6 +164,41 @@ function buildNative(print) {
   }
 }
 
+// --- bundles
+
+/** The bundles depend on what was compiled, on how they are made, and on the V8 that compiles them. */
+function bundleFingerprint() {
+  const files = fingerprint([at("tools"), at("bin/flux")], (path) => !path.endsWith("setup.mjs"));
+  const { mtimeMs, size } = fs.statSync(nodeCommand());
+  return `${files} ${nodeCommand()} ${size} ${mtimeMs}`;
+}
+
+function bundlesAreCurrent(print) {
+  const boot = fs.statSync(join(dist, "bundle/flux.cjs"), { throwIfNoEntry: false });
+  const [outcome, stamped] = readStamp("bundle").split("\n");
+  if (stamped !== print) return false;
+  if (outcome !== "built") return outcome === compiledAt();
+  return boot !== undefined && boot.mtimeMs > Number(compiledAt());
+}
+
+/** When something was compiled last, as text. */
+function compiledAt() {
+  const names = fs.existsSync(dist) ? fs.readdirSync(dist).filter((name) => name.endsWith(".tsbuildinfo")) : [];
+  return String(Math.max(0, ...names.map((name) => fs.statSync(join(dist, name)).mtimeMs)));
+}
+
+/** Bundles the commands. Where that fails, what was compiled does the work: that is no failure. */
+function makeBundles(print) {
+  try {
+    run("bundling", nodeCommand(), ["--disable-warning=ExperimentalWarning", at("tools/bundle.mjs")]);
+    writeStamp("bundle", `built\n${print}`);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    say(`${error.message}\ngoing on without bundles: commands start slower`);
+    writeStamp("bundle", `${compiledAt()}\n${print}`);
+  }
+}
+
 // --- the lock
 
 function isAlive(pid) {
@@ -220,12 +256,15 @@ function takeLock(path) {
 function whatToDo() {
   const sources = sourceFingerprint();
   const native = nativeFingerprint();
+  const bundles = bundleFingerprint();
   return {
     sources,
     native,
+    bundles,
     install: !packagesAreCurrent(),
     compile: readStamp("build") !== sources || !fs.existsSync(join(dist, "cli/main.js")),
     build: !nativeIsCurrent(native),
+    bundle: !bundlesAreCurrent(bundles),
   };
 }
 
@@ -234,7 +273,7 @@ function main() {
   if (Number(major) < 20)
     throw new SetupError(`Node ${process.versions.node} is too old: version 20 or newer is needed`);
   const first = whatToDo();
-  if (!first.install && !first.compile && !first.build) return;
+  if (!first.install && !first.compile && !first.build && !first.bundle) return;
   fs.mkdirSync(dist, { recursive: true });
   const lock = join(dist, ".setup-lock");
   takeLock(lock);
@@ -244,6 +283,7 @@ function main() {
     const todo = whatToDo();
     if (todo.build) buildNative(todo.native);
     if (todo.compile) compileSources(todo.sources);
+    if (todo.compile || todo.bundle) makeBundles(todo.bundles);
   } finally {
     fs.rmSync(lock, { force: true });
   }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import { Script } from "node:vm";
 import { installRoot } from "./paths.ts";
 
 /** A checkout with one tiny layer, the real addon's sources, and the packages of this checkout. */
@@ -13,19 +14,23 @@ const checkout = fs.mkdtempSync(join(tmpdir(), "flux-setup-"));
 const at = (...parts: string[]): string => join(checkout, ...parts);
 after(() => fs.rmSync(checkout, { recursive: true, force: true }));
 
-fs.mkdirSync(at("tools"));
 fs.mkdirSync(at("src/cli"), { recursive: true });
-fs.copyFileSync(join(installRoot(), "tools/setup.mjs"), at("tools/setup.mjs"));
+fs.cpSync(join(installRoot(), "tools"), at("tools"), { recursive: true });
+fs.cpSync(join(installRoot(), "bin"), at("bin"), { recursive: true, verbatimSymlinks: true });
 fs.cpSync(join(installRoot(), "native"), at("native"), { recursive: true });
 fs.symlinkSync(join(installRoot(), "node_modules"), at("node_modules"));
 fs.writeFileSync(at("package-lock.json"), JSON.stringify({ packages: { "": {} } }));
-fs.writeFileSync(
-  at("src/cli/tsconfig.json"),
-  JSON.stringify({
-    compilerOptions: { composite: true, module: "nodenext", types: [], rootDir: "..", outDir: "../../dist" },
-    include: ["*.ts"],
-  }),
-);
+fs.writeFileSync(at("package.json"), JSON.stringify({ type: "module" }));
+fs.writeFileSync(at("src/cli/tsconfig.json"), tsconfig({ types: [] }));
+
+function tsconfig(options: Record<string, unknown>): string {
+  const folders = { rootDir: "..", outDir: "../../dist", tsBuildInfoFile: "../../dist/cli.tsbuildinfo" };
+  const modules = { module: "nodenext", rewriteRelativeImportExtensions: true };
+  return JSON.stringify({
+    compilerOptions: { composite: true, ...folders, ...modules, ...options },
+    include: ["**/*.ts"],
+  });
+}
 
 async function setup(env: NodeJS.ProcessEnv = process.env): Promise<{ code: number; said: string }> {
   const child = spawn(process.execPath, [at("tools/setup.mjs")], { env, stdio: ["ignore", "inherit", "pipe"] });
@@ -89,6 +94,85 @@ test("two at once do not collide, and the lock of a dead process does not block"
     fs.readdirSync(at("dist")).filter((name) => name.startsWith(".setup-lock")),
     [],
   );
+});
+
+/** A command line with two commands: one says which file runs it, the other is what training starts. */
+function writeCommands(greeting: string): void {
+  const command = `export const commands = { hello: { hello: "${greeting}", file: import.meta.url }, start: { hello: "", file: "" } };\n`;
+  const files: Record<string, string> = {
+    "main.ts": `import { commands } from "./commands/hello.ts";\nimport { runCommand } from "./framework/run.ts";\nawait runCommand(commands.hello);\n`,
+    "registry.ts": `export const COMMANDS = { hello: { file: "hello" }, start: { file: "hello" } };\n`,
+    "framework/run.ts": `export async function runCommand(c: { hello: string; file: string }) {\n  if (c.hello !== "") console.log(c.hello, c.file.split("/").slice(-2).join("/"));\n  return 0;\n}\n`,
+    "framework/command-file.ts": `export const commandIn = (file: any, name: string) => file.commands[name];\n`,
+    "commands/hello.ts": command,
+  };
+  for (const [name, text] of Object.entries(files)) {
+    fs.mkdirSync(dirname(at("src/cli", name)), { recursive: true });
+    fs.writeFileSync(at("src/cli", name), text);
+  }
+}
+
+function flux(...words: string[]): string {
+  const { status, stdout, stderr } = spawnSync(at("bin/flux"), words, { encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+test("flux runs a bundle while it is newer than what was compiled, and what was compiled else", async () => {
+  fs.writeFileSync(at("src/cli/tsconfig.json"), tsconfig({ types: ["node"] }));
+  writeCommands("one");
+  const made = await setup();
+  assert.deepEqual([made.code, /without bundles/.test(made.said)], [0, false], made.said);
+  assert.equal(flux("hello"), "one bundle/hello.js\n");
+  const compiler = [at("node_modules/typescript/bin/tsc"), "-b", at("src/cli")];
+  writeCommands("two");
+  assert.equal(spawnSync(process.execPath, compiler).status, 0);
+  assert.equal(flux("hello"), "two commands/hello.js\n", "nobody has bundled what is new");
+  assert.equal((await setup()).code, 0);
+  assert.equal(flux("hello"), "two bundle/hello.js\n");
+});
+
+test("V8 takes the compiled code that lies beside a bundle", () => {
+  const [, digest] = /^\/\/([0-9a-f]+)\n/.exec(fs.readFileSync(at("dist/bundle/hello.js"), "utf8"))!;
+  const source = fs.readFileSync(at("dist/bundle/hello.js"), "latin1");
+  const cachedData = fs.readFileSync(at(`dist/bundle/hello.${digest}.cache`));
+  assert.equal(new Script(source, { cachedData }).cachedDataRejected, false);
+  const kept = fs.readdirSync(at("dist/bundle")).sort();
+  assert.deepEqual(kept, ["flux.cjs", `hello.${digest}.cache`, "hello.js"], "what came before is gone");
+});
+
+test("a command runs where compiled code is missing or broken", () => {
+  const cache = fs.readdirSync(at("dist/bundle")).find((name) => name.endsWith(".cache"))!;
+  fs.writeFileSync(at("dist/bundle", cache), "not what V8 has written");
+  assert.equal(flux("hello"), "two bundle/hello.js\n");
+  fs.rmSync(at("dist/bundle", cache));
+  assert.equal(flux("hello"), "two bundle/hello.js\n");
+});
+
+test("flux finds its checkout from anywhere, through links to it or to a folder above it", () => {
+  const links = fs.mkdtempSync(join(tmpdir(), "flux-links-"));
+  try {
+    fs.symlinkSync(at("bin/flux"), join(links, "flux"));
+    fs.symlinkSync(at("bin"), join(links, "bin"));
+    fs.symlinkSync(checkout, join(links, "checkout"));
+    const said = (command: string, cwd: string): string => {
+      const { stdout, stderr } = spawnSync("/bin/sh", ["-c", `${command} hello`], { cwd, encoding: "utf8" });
+      return stdout + stderr;
+    };
+    const expected = "two bundle/hello.js\n";
+    for (const name of ["flux", "bin/flux", "checkout/bin/flux"]) assert.equal(said(join(links, name), "/"), expected);
+    for (const command of [
+      "./bin/flux",
+      "bin/flux",
+      "sh bin/flux",
+      "../$(basename $PWD)/bin/flux",
+      "PATH=bin:$PATH flux",
+    ])
+      assert.equal(said(command, checkout), expected, command);
+    assert.equal(said("sh flux", at("bin")), expected);
+  } finally {
+    fs.rmSync(links, { recursive: true });
+  }
 });
 
 test("another version of a package than the lock file names is not taken for up to date", async () => {

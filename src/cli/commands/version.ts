@@ -1,7 +1,9 @@
 /** `flux version`: what this is, and what it is compatible with. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { isFluxError } from "../../base/errors.ts";
 import { COMPATIBLE_VERSION } from "../../broker/boot.ts";
+import { installRoot } from "../../host/paths.ts";
 import { connect } from "../framework/connect.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
@@ -13,9 +15,7 @@ export const command: Command = defineCommand({
   summary: "Display flux version information",
   description: "Display flux version information",
   run: async (context) => {
-    const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
-      version: string;
-    };
+    const { version } = JSON.parse(readFileSync(join(installRoot(), "package.json"), "utf8")) as { version: string };
     context.out(`commands:    \t\t${version}\n`);
     const uri = context.host.env["FLUX_URI"];
     if (uri !== undefined) {

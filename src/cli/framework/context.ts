@@ -3,9 +3,9 @@
  * platform are loaded when a command first needs them.
  */
 import { isatty } from "node:tty";
-import { fileURLToPath } from "node:url";
 import type { Ports } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { fluxCommandPath } from "../../host/paths.ts";
 import { CommandExit, type Command, type CommandContext, type ParsedOptions } from "./command.ts";
 import { programOf, type CommandPath } from "./names.ts";
 import { DescriptorWriter } from "./writer.ts";
@@ -40,7 +40,7 @@ export class RunningCommand implements CommandContext {
       },
       pid: process.pid,
       uid: process.getuid?.() ?? 0,
-      fluxPath: fileURLToPath(new URL("../../../bin/flux", import.meta.url)),
+      fluxPath: fluxCommandPath(),
     };
   }
 

@@ -32,12 +32,12 @@ async function main() {
   const { COMMANDS } = await import(pathToFileURL(at("dist/cli/registry.js")).href);
   const fileOf = Object.fromEntries(
     Object.entries(COMMANDS)
-      .filter(([name]) => !UNBUNDLED.includes(name))
+      .filter(([name, { file }]) => !UNBUNDLED.includes(name) && fs.existsSync(at(`dist/cli/commands/${file}.js`)))
       .map(([name, { file }]) => [name, file]),
   );
   fs.mkdirSync(work, { recursive: true });
   try {
-    const kept = bundle([...new Set(Object.values(fileOf))]).flatMap(keep);
+    const kept = [...bundle([...new Set(Object.values(fileOf))]).flatMap(keep), ...bundleThreads()];
     for (const name of fs.readdirSync(folder))
       if (/\.(js|cache)$/.test(name) && !kept.includes(name)) fs.rmSync(join(folder, name));
     writeBoot(fileOf, began);
@@ -69,15 +69,27 @@ export const run = (name, words) => runCommand(commandIn(file, name), words);
     );
     return entry;
   });
-  const settings = ["--bundle", "--platform=node", "--format=cjs", "--log-level=warning", `--outdir=${work}`];
-  settings.push("--supported:dynamic-import=false", "--define:import.meta.url=fileUrl");
-  // Not made smaller: functions keep their names and lines, which is what a stack trace shows.
   const wrapping = ["--banner:js=(function (require, module, fileUrl) {", "--footer:js=})"];
-  const command = ["linux-x64", "linux-arm64"].map((name) => at("node_modules/@esbuild", name, "bin/esbuild"));
-  const bundler = command.find((path) => fs.existsSync(path));
-  if (bundler === undefined) throw new Error("there is no esbuild for this platform");
-  run(bundler, [...settings, ...wrapping, ...entries]);
+  const inside = ["--format=cjs", "--supported:dynamic-import=false", "--define:import.meta.url=fileUrl"];
+  runBundler([...wrapping, ...inside, ...entries]);
   return names.map((name) => ({ name, text: fs.readFileSync(join(work, `${name}.js`), "latin1") }));
+}
+
+/** Threads are modules that their starters look for beside themselves. Returns the names of the files. */
+function bundleThreads() {
+  const folder = at("dist/host");
+  const names = fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => name.endsWith("-worker.js")) : [];
+  if (names.length > 0) runBundler(["--format=esm", ...names.map((name) => join(folder, name))]);
+  for (const name of names) replace(name, fs.readFileSync(join(work, name)));
+  return names;
+}
+
+function runBundler(args) {
+  const paths = ["linux-x64", "linux-arm64"].map((name) => at("node_modules/@esbuild", name, "bin/esbuild"));
+  const bundler = paths.find((path) => fs.existsSync(path));
+  if (bundler === undefined) throw new Error("there is no esbuild for this platform");
+  // Not made smaller: functions keep their names and lines, which is what a stack trace shows.
+  run(bundler, ["--bundle", "--platform=node", "--log-level=warning", `--outdir=${work}`, ...args]);
 }
 
 function run(command, args, options = {}) {

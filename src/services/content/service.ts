@@ -334,7 +334,8 @@ class ContentService implements RunningModule {
     const { handle, name } = this.#context;
     const { payload } = request.message;
     if (!this.#isLeader) return handle.call(`${name}.${method}`, payload, { nodeid: 0 });
-    if (!this.#backing.isActive) throw new FluxError("ENOSYS");
+    if (!this.#backing.isActive)
+      throw new FluxError("ENOSYS", `${method.replace("-", " ")} unavailable, no backing store`);
     return handle.call(`${BACKING}.${method}`, payload);
   }
 

@@ -3,12 +3,7 @@
  * names, hears events, and leaves a notice to whom it called.
  */
 import {
-  disconnectTopic,
-  hasFlag,
-  MATCHTAG_NONE,
-  MessageFlag,
   MessageType,
-  NODEID_ANY,
   Role,
   settleTransit,
   USERID_UNKNOWN,
@@ -18,6 +13,7 @@ import {
 } from "../protocol/message.ts";
 import type { MessageChannel } from "../sdk/channel.ts";
 import { noMessages, type MessageCounts } from "../sdk/service.ts";
+import { Calls } from "./calls.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
@@ -45,10 +41,7 @@ export class Port implements MessageChannel {
   readonly credentials: Credentials;
   readonly subscriptions: Subscriptions = new Subscriptions();
   readonly services: Set<string> = new Set();
-  /** One disconnect notice per service that was called. */
-  readonly called: Map<string, RequestMessage> = new Map();
-  /** Topics whose service is in `called`, without a rank: the quick way to know it. */
-  readonly calledTopics: Set<string> = new Set();
+  readonly calls: Calls = new Calls();
   readonly #router: PortOwner;
   readonly tx: MessageCounts = noMessages();
   readonly rx: MessageCounts = noMessages();
@@ -92,16 +85,4 @@ export function speakerOf({ credentials }: Port, message: RequestMessage | Event
     userid: message.userid === USERID_UNKNOWN ? credentials.userid : message.userid,
     rolemask: message.rolemask === Role.None ? credentials.rolemask : message.rolemask,
   };
-}
-
-/** Notes whom a port calls: one disconnect notice for each service. */
-export function rememberCall(port: Port, request: RequestMessage): void {
-  const isPlain = request.nodeid === NODEID_ANY && !hasFlag(request, MessageFlag.Upstream);
-  if (isPlain && port.calledTopics.has(request.topic)) return;
-  if (isPlain) port.calledTopics.add(request.topic);
-  const topic = disconnectTopic(request.topic);
-  const key = `${topic} ${request.nodeid} ${request.flags & MessageFlag.Upstream}`;
-  if (port.called.has(key)) return;
-  const flags = (request.flags & MessageFlag.Upstream) | MessageFlag.NoResponse;
-  port.called.set(key, { ...request, topic, flags, payload: null, matchtag: MATCHTAG_NONE });
 }

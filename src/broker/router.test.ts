@@ -228,6 +228,33 @@ test("when a client goes, every service it called is told, and its streams are f
   assert.equal(open.size, 0);
 });
 
+test("when a broker is lost, the services that clients behind it called are told, each once", async () => {
+  const tree = new Tree([0, 1, 2]);
+  const gone: string[] = [];
+  const open: IncomingRequest[] = [];
+  const methods = (name: string): Methods => ({
+    open: { streaming: true, handler: (request) => void open.push(request) },
+    disconnect: ({ sender }) =>
+      void gone.push(`${name} ${[...new Set(open.map((each) => each.sender))].indexOf(sender)}`),
+  });
+  tree.serve(0, "far", methods("far"));
+  tree.serve(1, "near", methods("near"));
+  const calls = async (client: Handle, count: number): Promise<void> => {
+    for (const service of ["far", "near", "far"]) client.open(`${service}.open`, {}, { item: () => {}, end: () => {} });
+    while (open.length < count) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const left = tree.client(3);
+  await calls(left, 3);
+  left.close();
+  while (gone.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  gone.length = 0;
+  await calls(tree.client(3), 6);
+  await calls(tree.client(1), 9);
+  tree.breakLink(1, 2);
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(gone.toSorted(), ["far 1", "near 1"], "not for those who said goodbye, or are still there");
+});
+
 test("a stream is cancelled by its sender and matchtag, and ends without an error", async () => {
   const tree = new Tree([]);
   const open = new RequestSet<null>();

@@ -30,7 +30,8 @@ import {
   type ResponseMessage,
 } from "../protocol/message.ts";
 import { remember, settle, type Outstanding } from "./outstanding.ts";
-import { Port, rememberCall, speakerOf, type Credentials } from "./port.ts";
+import { CallsBehind } from "./calls.ts";
+import { Port, speakerOf, type Credentials } from "./port.ts";
 
 const NO_ROUTE: readonly string[] = [];
 
@@ -69,7 +70,7 @@ export class Router {
   readonly #services = new Map<string, Port>();
   /** Ports that serve all names with a prefix (a registered name that ends with `-*`), where no one serves the name itself. */
   readonly #families = new Map<string, Port>();
-  readonly #peers = new Map<string, { peer: Peer; outstanding: Outstanding }>();
+  readonly #peers = new Map<string, { peer: Peer; outstanding: Outstanding; calls: CallsBehind }>();
   readonly #queue: (() => void)[] = [];
   #pumping = false;
   #sequence = 0;
@@ -100,16 +101,15 @@ export class Router {
   detach(port: Port): void {
     if (!this.#ports.delete(port.uuid)) return;
     for (const service of port.services) this.#forgetService(service);
-    for (const notice of port.called.values()) this.#enqueue(() => this.#routeRequest(notice));
-    port.called.clear();
+    for (const notice of port.calls.take()) this.#enqueue(() => this.#routeRequest(notice));
     this.#enqueue(() => port.closed?.(null));
   }
 
   addPeer(peer: Peer): void {
-    this.#peers.set(peer.uuid, { peer, outstanding: new Map() });
+    this.#peers.set(peer.uuid, { peer, outstanding: new Map(), calls: new CallsBehind() });
   }
 
-  /** A link broke: what it still owed is answered with EHOSTUNREACH. */
+  /** A link broke: what it still owed is answered with EHOSTUNREACH, and whom those behind it called is told. */
   removePeer(peer: Peer): void {
     const entry = this.#peers.get(peer.uuid);
     if (entry === undefined || entry.peer !== peer) return;
@@ -117,6 +117,7 @@ export class Router {
     for (const requests of entry.outstanding.values())
       for (const request of requests.values())
         this.#enqueue(() => this.#refuse(request, new FluxError("EHOSTUNREACH")));
+    for (const notice of entry.calls.take()) this.#enqueue(() => this.#routeRequest(notice));
   }
 
   /** Registers a service name for a port. Throws EEXIST. */
@@ -166,6 +167,8 @@ export class Router {
       case MessageType.Request: {
         const rolemask = (message.rolemask & ~Role.Local) >>> 0;
         const request = { ...message, rolemask, route: [peer.uuid, ...message.route] };
+        // Who lost the parent ends: there is nobody to tell of those above.
+        if (peer !== this.#options.routes.parent) entry.calls.note(request);
         return this.#enqueue(() => this.#routeRequest(request));
       }
       case MessageType.Response:
@@ -215,7 +218,7 @@ export class Router {
     // A client that serves sends on requests with their route kept; its own begin with an empty stack.
     const route = message.route.length === 0 ? [port.uuid] : [port.uuid, ...message.route];
     const request: RequestMessage = { ...message, userid, rolemask, route };
-    if (expectsResponse(request)) rememberCall(port, request);
+    if (expectsResponse(request)) port.calls.note(request);
     this.#routeRequest(request);
   }
 

@@ -198,15 +198,17 @@ class SqliteBlobFile implements BlobFile {
     return true;
   }
 
-  mark(hashes: readonly Uint8Array[], epoch: number): number {
+  mark(hashes: readonly Uint8Array[], epoch: number, isSafe = false): number {
     let count = 0;
-    this.#transaction(() => {
+    const markAll = (): void => {
       for (const hash of hashes) {
         if (this.#statements.has.get(hash) === undefined) continue;
         this.#statements.mark.run(epoch, hash);
         count += 1;
       }
-    });
+    };
+    if (isSafe) this.#safeTransaction(markAll);
+    else this.#transaction(markAll);
     return count;
   }
 
@@ -235,15 +237,20 @@ class SqliteBlobFile implements BlobFile {
   }
 
   putCheckpoint(text: string, keep: number): void {
-    const isSafe = this.#synchronous === "NORMAL";
-    if (isSafe) this.#attempt(() => this.#database.exec("PRAGMA synchronous=FULL"));
+    this.#safeTransaction(() => {
+      this.#statements.putCheckpoint.run(text);
+      this.#statements.trimCheckpoints.run(Math.max(1, keep));
+    });
+  }
+
+  /** A transaction that survives the loss of power once it is done, and with it all before it. */
+  #safeTransaction(action: () => void): void {
+    const isChanged = this.#synchronous === "NORMAL";
+    if (isChanged) this.#attempt(() => this.#database.exec("PRAGMA synchronous=FULL"));
     try {
-      this.#transaction(() => {
-        this.#statements.putCheckpoint.run(text);
-        this.#statements.trimCheckpoints.run(Math.max(1, keep));
-      });
+      this.#transaction(action);
     } finally {
-      if (isSafe) this.#attempt(() => this.#database.exec("PRAGMA synchronous=NORMAL"));
+      if (isChanged) this.#attempt(() => this.#database.exec("PRAGMA synchronous=NORMAL"));
     }
   }
 

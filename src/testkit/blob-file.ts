@@ -70,10 +70,10 @@ export class MemoryBlobFile implements BlobFile {
     return areNew;
   }
 
-  mark(hashes: readonly Uint8Array[], epoch: number): number {
+  mark(hashes: readonly Uint8Array[], epoch: number, isSafe = false): number {
     const found = hashes.map((hash) => this.#find(hash)).filter((blob) => blob !== undefined);
     const stored = found.filter((blob) => blob.epoch < epoch).map((blob) => ({ ...blob, epoch }));
-    if (stored.length > 0) this.#transact({ stored }, 0);
+    if (stored.length > 0 || (isSafe && found.length > 0)) this.#transact({ stored }, 0, isSafe || this.#isSynchronous);
     return found.length;
   }
 

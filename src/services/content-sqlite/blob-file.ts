@@ -44,8 +44,11 @@ export interface BlobFile {
   has(hash: Uint8Array): boolean;
   /** Adds those that are not there, sets the epoch of the others. Returns for each whether it is new. */
   store(blobs: readonly NewBlob[], epoch: number): boolean[];
-  /** Raises the epoch of blobs. Returns how many there are. */
-  mark(hashes: readonly Uint8Array[], epoch: number): number;
+  /**
+   * Raises the epoch of blobs. Returns how many there are. With `isSafe` they survive the loss of power when it returns,
+   * and all that was stored before.
+   */
+  mark(hashes: readonly Uint8Array[], epoch: number, isSafe?: boolean): number;
   /** The number of the newest row, at least: no row that is added later has this one or a smaller one. */
   readonly lastRowid: number;
   /** Rows after one and up to another, by number. */

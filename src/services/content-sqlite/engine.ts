@@ -122,7 +122,8 @@ export class BlobEngine {
     const there = new Map<Uint8Array, boolean>();
     for (const digest of splitDigests(digests, digestLength)) there.set(digest, this.#file.has(digest));
     const found = [...there].filter(([, isThere]) => isThere).map(([digest]) => digest);
-    this.#file.mark(found, this.#epoch);
+    // A commit that refers to them must not be safer than they are.
+    this.#file.mark(found, this.#epoch, reason !== "lease");
     if (reason === "lease") for (const digest of found) this.#leases.lease(digest, nowMs());
     else {
       this.#leases.adopt(digests, digestLength);

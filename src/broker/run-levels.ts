@@ -8,6 +8,7 @@ import type { Core } from "./core.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
+import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot } from "./snapshots.ts";
 import { startProgram, type Program } from "./programs.ts";
 import type { StateEvent } from "./state-machine.ts";
 
@@ -83,6 +84,7 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
   if (path === "") return "rc1-none";
   if (path !== null) return (await runScripts(options, "rc1", [path])) ? "rc1-success" : "rc1-fail";
   for (const { name, args } of entriesFor(options)) {
+    if (comesAfterRestore(name) && !(await restoredSnapshot(options))) return "rc1-fail";
     try {
       const definition: ModuleDefinition = await findModule(registry, name);
       await core.loadModule(definition, args);
@@ -95,6 +97,13 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
   if (!(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
   if (core.options.rank === 0) await postStart(core);
   return "rc1-success";
+}
+
+async function restoredSnapshot(options: RunLevelOptions): Promise<boolean> {
+  if (options.core.options.rank !== 0) return true;
+  const exitCode = await restoreSnapshot(options.core, (words) => runScript(options, "rc1.0", words));
+  if (exitCode !== 0) options.failed(exitCode);
+  return exitCode === 0;
 }
 
 /** Runs scripts one after the other, up to the first that fails. Resolves with whether none did. */
@@ -171,7 +180,12 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
   if (path === null && core.options.rank === 0) await postFinish(core);
   const scripts = path === null ? extraScripts(core, "rc3") : path === "" ? [] : [path];
   let failed = !(await runScripts(options, "rc3", scripts));
+  let isDumped = path !== null || core.options.rank !== 0;
   for (const name of core.serviceModules.toReversed()) {
+    if (!isDumped && comesAfterDump(name)) {
+      isDumped = true;
+      if (!(await dumpSnapshot(core, (words) => runScript(options, "rc3.0", words)))) failed = true;
+    }
     if (path !== null && core.userModules.has(name)) {
       // Who has an rc3 of his own is to unload what he loaded.
       failed = true;

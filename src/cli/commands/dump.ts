@@ -8,6 +8,7 @@ import { Kvs } from "../../sdk/kvs.ts";
 import { ArchiveOutput } from "../snapshots/archive-output.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
 import { KEY_RECORD } from "../snapshots/key-record.ts";
+import { latestOption, linkDump, nextDump } from "../snapshots/latest.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { Progress, progressOptions } from "../snapshots/progress.ts";
 import { faultText, walkTree, type TreeEvent, type TreePath } from "../snapshots/walk.ts";
@@ -44,8 +45,10 @@ interface Dump {
 async function run(context: CommandContext): Promise<void> {
   const { options, operands } = context;
   const window = maxRequests(context, DEFAULT_REQUESTS);
-  const [path, ...others] = operands;
-  if (path === undefined || others.length > 0) context.failUsage();
+  const directory = options.text("latest-in");
+  if (operands.length !== (directory === null ? 1 : 0)) context.failUsage();
+  const now = (await context.ports()).clock.now();
+  const path = directory === null ? operands[0]! : orFail(context, () => nextDump(directory, now));
   const handle = await context.open();
   const store = new BlobStore(handle, options.has("no-cache"));
   const output = orFail(context, () => ArchiveOutput.open(path));
@@ -55,7 +58,7 @@ async function run(context: CommandContext): Promise<void> {
     process.exit(130);
   });
   try {
-    const { rootref, mtime } = await rootOf(context, store);
+    const { rootref, mtime } = await rootOf(context, store, now);
     const common = { mtime, uid: context.host.uid, gid: process.getgid?.() ?? 0 };
     const dump: Dump = { context, store, output, progress, held: { bytes: 0 }, common };
     const fetchValue = (object: Valref): Promise<Fetched> => fetchBlobs(dump, object.data);
@@ -63,6 +66,7 @@ async function run(context: CommandContext): Promise<void> {
       await take(dump, event);
     await output.write(tarEnd());
     await output.end();
+    if (directory !== null) linkDump(path);
     progress.finish();
   } catch (error) {
     output.discard();
@@ -84,8 +88,11 @@ function orFail<T>(context: CommandContext, action: () => T): T {
 }
 
 /** The root to dump and its time. */
-async function rootOf(context: CommandContext, store: BlobStore): Promise<{ rootref: Blobref; mtime: number }> {
-  const now = (await context.ports()).clock.now();
+async function rootOf(
+  context: CommandContext,
+  store: BlobStore,
+  now: number,
+): Promise<{ rootref: Blobref; mtime: number }> {
   const isCheckpoint = context.options.has("checkpoint");
   try {
     if (!isCheckpoint) return { rootref: (await new Kvs(store.handle).getRoot()).rootref, mtime: Math.floor(now) };
@@ -191,6 +198,7 @@ export const command: Command = defineCommand({
     { names: ["ignore-failed-read"], help: "Treat content load errors as non-fatal" },
     progressOptions.sdNotify,
     maxRequestsOption(`Increase number of concurrent requests (default ${DEFAULT_REQUESTS})`),
+    latestOption,
   ],
   run,
 });

@@ -9,6 +9,7 @@ import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { archiveBytes } from "../snapshots/archive-input.ts";
 import { BlobSink } from "../snapshots/blob-sink.ts";
 import { BlobStore, isKvsLoaded } from "../snapshots/blobs.ts";
+import { dumpToRestore, latestOption, unlinkDump } from "../snapshots/latest.ts";
 import { maxRequests, maxRequestsOption, sizeOption } from "../snapshots/options.ts";
 import { Progress, progressOptions } from "../snapshots/progress.ts";
 import { KEY_RECORD } from "../snapshots/key-record.ts";
@@ -36,8 +37,10 @@ async function run(context: CommandContext): Promise<void> {
   const { options, operands } = context;
   const window = maxRequests(context, DEFAULT_REQUESTS);
   const sizeLimit = sizeOption(context, "size-limit");
-  const [path, ...others] = operands;
-  if (path === undefined || others.length > 0) context.failUsage();
+  const directory = options.text("latest-in");
+  if (operands.length !== (directory === null ? 1 : 0)) context.failUsage();
+  const path = directory === null ? operands[0]! : dumpToRestore(directory);
+  if (path === null) return;
   const key = options.text("key");
   const toCheckpoint = options.has("checkpoint");
   if (key === null && !toCheckpoint) context.fail("Please specify a restore target with --checkpoint or --key");
@@ -55,6 +58,7 @@ async function run(context: CommandContext): Promise<void> {
     await store.flush();
     if (toCheckpoint) await writeCheckpoint(context, store, rootref);
     else await writeKey(context, store, key!, rootref);
+    if (directory !== null) unlinkDump(path);
   } catch (error) {
     progress.break();
     if (isFluxError(error)) context.fail(error.message);
@@ -227,6 +231,7 @@ export const command: Command = defineCommand({
     { names: ["size-limit"], argument: "SIZE", help: "Do not restore blobs greater than SIZE bytes" },
     maxRequestsOption(`Max concurrent content store requests (default ${DEFAULT_REQUESTS})`),
     progressOptions.sdNotify,
+    latestOption,
   ],
   run,
 });

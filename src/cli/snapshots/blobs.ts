@@ -100,23 +100,16 @@ export class BlobStore {
   }
 
   /**
-   * Makes a root the one that the key-value store starts with. Versions go on from those of the last checkpoint. What the
-   * key-value store noted in that, as which of its log is in it, holds for the new one with `keepsLog` only. `timestamp`:
-   * seconds since the Unix epoch.
+   * Makes a root the one that the key-value store starts with. `continues`: it is a change of the last checkpoint: its
+   * version goes on from there, and what the key-value store noted in it, as which of its log is in it, still holds.
+   * Else versions begin anew. `timestamp`: seconds since the Unix epoch.
    */
-  async putCheckpoint(rootref: Blobref, timestamp: number, options: { keepsLog?: boolean } = {}): Promise<void> {
-    const last = await this.checkpoints().then(
-      ([first]) => first,
-      (error: unknown) => {
-        if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
-        throw error;
-      },
-    );
-    const { topic } = this.#service;
+  async putCheckpoint(rootref: Blobref, timestamp: number, options: { continues?: boolean } = {}): Promise<void> {
+    const last = options.continues === true ? (await this.checkpoints())[0] : null;
     const sequence = last === null ? 0 : (last.sequence ?? 0) + 1;
-    const log = options.keepsLog === true && last?.["log"] !== undefined ? { log: last["log"] } : {};
+    const log = last?.["log"] === undefined ? {} : { log: last["log"] };
     const value = { version: 1, rootref, sequence, timestamp, ...log };
-    await this.handle.rpc(`${topic}.checkpoint-put`, { value }, LEADER);
+    await this.handle.rpc(`${this.#service.topic}.checkpoint-put`, { value }, LEADER);
   }
 
   /** Waits until all that was stored is in the backing store, where there is one. */

@@ -69,7 +69,7 @@ export class Repair {
     try {
       const rootref = await this.#editor.save();
       const timestamp = (await this.#context.ports()).clock.now();
-      await this.#store.putCheckpoint(rootref, timestamp, { keepsLog: true });
+      await this.#store.putCheckpoint(rootref, timestamp, { continues: true });
     } catch (error) {
       if (isFluxError(error)) this.#context.fail(`error updating checkpoint: ${error.message}`);
       throw error;

@@ -40,13 +40,13 @@ test("blobs come back by hash: empty, short, compressible and not", () => {
     assert.equal(database.has(hash), true);
   }
   assert.equal(database.load(codec.digest("sha1", utf8Encode("never stored"))), null);
-  const hashes = database.rows(0, database.lastRowid, 100).map(({ hash }) => hexEncode(hash));
+  const hashes = database.rowsBelow(100, 100).map(({ hash }) => hexEncode(hash));
   const distinct = new Set(blobs.map(({ hash }) => hexEncode(hash)));
   assert.deepEqual(new Set(hashes), distinct);
   assert.equal(database.sizes().objectCount, distinct.size);
-  const sizes = database.rows(0, database.lastRowid, 100).map(({ size }) => size);
-  assert.deepEqual(sizes, [0, 1, 1, 100, 100, 5000, 5000], "rows are in the order of their stores");
-  database.removeRows(database.rows(6, 7, 1).map(({ rowid }) => rowid));
+  const sizes = database.rowsBelow(100, 100).map(({ size }) => size);
+  assert.deepEqual(sizes, [5000, 5000, 100, 100, 1, 1, 0], "the last one first");
+  database.removeRows(database.rowsBelow(8, 1).map(({ rowid }) => rowid));
   assert.equal(database.load(blobs[7]!.hash), null);
   database.store([blobs[7]!], 0);
   assert.equal(database.lastRowid, 8, "the number of a removed row is not given again");
@@ -126,7 +126,7 @@ test("removed blobs give their space back, a bounded amount at a time", () => {
   database.store(blobs, 0);
   database.shrink(Number.MAX_SAFE_INTEGER);
   const full = database.sizes().fileBytes;
-  database.removeRows(database.rows(1, 200, 200).map(({ rowid }) => rowid));
+  database.removeRows(database.rowsBelow(201, 199).map(({ rowid }) => rowid));
   const { freeBytes } = database.sizes();
   assert.ok(freeBytes > 3_000_000);
   database.shrink(1_000_000);

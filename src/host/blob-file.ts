@@ -83,7 +83,7 @@ function prepared(database: DatabaseSync) {
     insert: statement("INSERT INTO objects(rowid, hash, size, object, epoch) VALUES (?, ?, ?, ?, ?)"),
     mark: statement("UPDATE objects SET epoch = ?1 WHERE hash = ?2 AND ifnull(epoch, 0) < ?1"),
     lastRowid: statement("SELECT max(rowid) AS last FROM objects"),
-    rows: statement(`SELECT ${ROW_COLUMNS} FROM objects WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?`),
+    rowsBelow: statement(`SELECT ${ROW_COLUMNS} FROM objects WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`),
     rowsBefore: statement(
       `SELECT ${ROW_COLUMNS} FROM objects WHERE rowid > ? AND rowid <= ? AND ifnull(epoch, 0) < ? ORDER BY rowid LIMIT ?`,
     ),
@@ -207,13 +207,18 @@ class SqliteBlobFile implements BlobFile {
         count += 1;
       }
     };
-    if (isSafe) this.#safeTransaction(markAll);
-    else this.#transaction(markAll);
+    if (!isSafe) this.#transaction(markAll);
+    else
+      this.#safeTransaction(() => {
+        markAll();
+        // Something must be written, or nothing is synchronised: blobs of this epoch are marked already.
+        this.#database.exec("PRAGMA user_version=0");
+      });
     return count;
   }
 
-  rows(after: number, through: number, limit: number): BlobRow[] {
-    return this.#attempt(() => this.#statements.rows.all(after, through, limit).map(rowOf));
+  rowsBelow(rowid: number, limit: number): BlobRow[] {
+    return this.#attempt(() => this.#statements.rowsBelow.all(rowid, limit).map(rowOf));
   }
   rowsBefore(epoch: number, after: number, through: number, limit: number): BlobRow[] {
     return this.#attempt(() => this.#statements.rowsBefore.all(after, through, epoch, limit).map(rowOf));

@@ -77,15 +77,15 @@ export class MemoryBlobFile implements BlobFile {
     return found.length;
   }
 
-  *#rows(after: number, through: number): Generator<StoredBlob> {
-    for (const blob of this.#tables.blobs.values()) if (blob.rowid > after && blob.rowid <= through) yield blob;
-  }
-  rows(after: number, through: number, limit: number): BlobRow[] {
-    return Array.from(this.#rows(after, through).take(limit), rowOf);
+  rowsBelow(rowid: number, limit: number): BlobRow[] {
+    const rows = [...this.#tables.blobs.values()].filter((blob) => blob.rowid < rowid);
+    return rows.slice(-limit).toReversed().map(rowOf);
   }
   rowsBefore(epoch: number, after: number, through: number, limit: number): BlobRow[] {
-    const rows = this.#rows(after, through).filter((blob) => blob.epoch < epoch);
-    return Array.from(rows.take(limit), rowOf);
+    const rows = [...this.#tables.blobs.values()].filter(
+      (blob) => blob.rowid > after && blob.rowid <= through && blob.epoch < epoch,
+    );
+    return rows.slice(0, limit).map(rowOf);
   }
   countBefore(epoch: number): number {
     return [...this.#tables.blobs.values()].filter((blob) => blob.epoch < epoch).length;

@@ -51,9 +51,9 @@ export interface BlobFile {
   mark(hashes: readonly Uint8Array[], epoch: number, isSafe?: boolean): number;
   /** The number of the newest row, at least: no row that is added later has this one or a smaller one. */
   readonly lastRowid: number;
-  /** Rows after one and up to another, by number. */
-  rows(after: number, through: number, limit: number): BlobRow[];
-  /** Rows of those after one and up to another whose epoch is smaller. */
+  /** Rows before one, the last of them first. */
+  rowsBelow(rowid: number, limit: number): BlobRow[];
+  /** Rows after one and up to another whose epoch is smaller, by number. */
   rowsBefore(epoch: number, after: number, through: number, limit: number): BlobRow[];
   /** How many blobs have a smaller epoch. Looks at all of them. */
   countBefore(epoch: number): number;

@@ -5,6 +5,9 @@
  * and removes those that are not marked and not held by a lease. Before rows go, those who cache blobs are told;
  * when they have answered, marks and leases are looked at once more.
  *
+ * Rows go in the opposite order of their stores, directories before what they refer to: a directory that is there is whole,
+ * also when a cycle ends halfway.
+ *
  * Why nothing that is needed goes: (1) a row that came after the newest checkpoint is not looked at; (2) a checkpoint
  * that is put, and a blob that a commit adopts, is marked to its depth before another row goes; (3) what is stored again
  * is marked or held; (4) without a checkpoint whose root can be read there is no cycle.
@@ -25,11 +28,22 @@ const ROWS_PER_SLICE = 256;
 const REMOVED_BYTES_PER_SLICE: number = 1024 * 1024;
 /** Bytes given back to the file system in one slice. */
 const SHRUNK_BYTES_PER_SLICE: number = 256 * 1024;
-/** Free space that is left in the file: the next blobs need some. */
-const SLACK_BYTES: number = 1024 * 1024;
-/** A file that is this much larger than what lives, with this much besides, has older checkpoints dropped. */
+/** A file that is this much larger than what lives, and the drop size besides, has older checkpoints dropped. */
 const DROP_FACTOR = 2;
-const DROP_BYTES: number = 8 * 1024 * 1024;
+
+export interface CollectorLimits {
+  /** A smaller file is left alone. */
+  readonly startBytes: number;
+  readonly dropBytes: number;
+  /** Free space that is left in the file: the next blobs need some. */
+  readonly slackBytes: number;
+}
+
+export const COLLECTOR_LIMITS: CollectorLimits = {
+  startBytes: 4 * 1024 * 1024,
+  dropBytes: 8 * 1024 * 1024,
+  slackBytes: 1024 * 1024,
+};
 
 type Phase = "idle" | "mark" | "sweep" | "shrink";
 
@@ -57,19 +71,28 @@ export class Collector {
   readonly #leases: Leases;
   readonly #digestLength: number;
   readonly #events: CollectorEvents;
+  readonly #limits: CollectorLimits;
   #marks: Marks;
   #phase: Phase = "idle";
+  /** Rows from this one on are done. */
   #cursor = 0;
   #throughRowid = 0;
   #candidates: readonly BlobRow[] | null = null;
   #isWaiting = false;
   #report = { ...NOTHING };
 
-  constructor(file: BlobFile, leases: Leases, digestLength: number, events: CollectorEvents) {
+  constructor(
+    file: BlobFile,
+    leases: Leases,
+    digestLength: number,
+    events: CollectorEvents,
+    limits: CollectorLimits = COLLECTOR_LIMITS,
+  ) {
     this.#file = file;
     this.#leases = leases;
     this.#digestLength = digestLength;
     this.#events = events;
+    this.#limits = limits;
     this.#marks = new Marks(file, digestLength);
   }
 
@@ -97,7 +120,7 @@ export class Collector {
     const roots = rootsOf(newest.text, this.#digestLength);
     if (roots === null || !this.#marks.isDirectory(roots.subarray(0, this.#digestLength))) return false;
     this.#phase = "mark";
-    this.#cursor = 0;
+    this.#cursor = throughRowid + 1;
     this.#throughRowid = throughRowid;
     this.#report = { ...NOTHING };
     this.#marks.addRoots(roots);
@@ -155,7 +178,7 @@ export class Collector {
 
   #sweep(): void {
     if (this.#candidates !== null) return this.#remove(this.#candidates);
-    const rows = this.#file.rows(this.#cursor, this.#throughRowid, ROWS_PER_SLICE);
+    const rows = this.#file.rowsBelow(this.#cursor, ROWS_PER_SLICE);
     if (rows.length === 0) return this.#endSweep();
     const candidates: BlobRow[] = [];
     let bytes = 0;
@@ -195,13 +218,13 @@ export class Collector {
   }
 
   #shrink(): void {
-    const free = this.#file.sizes().freeBytes - SLACK_BYTES;
+    const free = this.#file.sizes().freeBytes - this.#limits.slackBytes;
     if (free > 0 && this.#file.shrink(Math.min(free, SHRUNK_BYTES_PER_SLICE))) return;
     this.#file.settle();
     this.#phase = "idle";
     const { fileBytes } = this.#file.sizes();
     const { liveBytes, olderBytes } = this.#report;
-    if (olderBytes > 0 && fileBytes > DROP_FACTOR * liveBytes + DROP_BYTES) this.#dropOlder();
+    if (olderBytes > 0 && fileBytes > DROP_FACTOR * liveBytes + this.#limits.dropBytes) this.#dropOlder();
   }
 
   /** Older checkpoints hold so much that it is better to do without them. */

@@ -19,17 +19,16 @@ import { formatSize } from "../../formats/size.ts";
 import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/wide-directory.ts";
 import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
 import type { BlobFile, NewBlob } from "./blob-file.ts";
-import { Collector, type CycleReport } from "./collector.ts";
-import { CollectorPace } from "./pace.ts";
+import { Collector, COLLECTOR_LIMITS, type CollectorLimits, type CycleReport } from "./collector.ts";
+import { CollectorPace, type Urgency } from "./pace.ts";
 import { Leases } from "./leases.ts";
 import { digestOf, referencesOf } from "./references.ts";
 
 /** How long a slice of the collector's work takes. */
 const SLICE_MS = 1;
 
-/** A cycle begins when the file is longer than this many times what lived at the end of the last one, and this besides. */
+/** A file that is this many times longer than what lived at the end of the last cycle, and the start size, has grown. */
 const START_FACTOR = 1.5;
-const START_BYTES: number = 4 * 1024 * 1024;
 /** From this part of the limit on, every checkpoint is followed by a cycle. */
 const TIGHT_FRACTION = 0.8;
 
@@ -41,6 +40,7 @@ export interface EngineOptions {
   readonly checkpointsKept: number;
   /** Stores are refused beyond this; null: no limit. */
   readonly sizeLimitBytes: number | null;
+  readonly limits?: CollectorLimits;
 }
 
 export interface EngineEvents {
@@ -56,7 +56,8 @@ export class BlobEngine {
   readonly #events: EngineEvents;
   readonly #leases: Leases = new Leases();
   readonly #collector: Collector;
-  readonly #pace: CollectorPace;
+  readonly #pace: CollectorPace = new CollectorPace();
+  readonly #limits: CollectorLimits;
   #sizeLimitBytes: number | null;
   #epoch: number;
   /** Rows up to this one were there when the newest checkpoint was put; null: none was put since the file was opened. */
@@ -68,9 +69,9 @@ export class BlobEngine {
     this.#options = options;
     this.#events = events;
     this.#sizeLimitBytes = options.sizeLimitBytes;
+    this.#limits = options.limits ?? COLLECTOR_LIMITS;
     this.#epoch = file.checkpoints()[0]?.id ?? 0;
-    this.#collector = new Collector(file, this.#leases, options.digestLength, events);
-    this.#pace = new CollectorPace();
+    this.#collector = new Collector(file, this.#leases, options.digestLength, events, this.#limits);
   }
 
   load(digest: Uint8Array, isWhole: boolean): Uint8Array | null {
@@ -143,7 +144,7 @@ export class BlobEngine {
     this.#checkpointRowid = this.#file.lastRowid;
     this.#leases.checkpointPut();
     this.#collector.checkpointPut(text);
-    this.#pace.changed();
+    this.#pace.changed(this.#options.nowMs());
   }
 
   epochInfo(countBefore: number | null): EpochInfo {
@@ -206,18 +207,24 @@ export class BlobEngine {
 
   /** In how many milliseconds a step is due; null: not before something is asked of the engine. */
   delayMs(): number | null {
-    if (this.#collector.isRunning) return this.#collector.isWaiting ? null : this.#pace.restMs(this.#isTight());
-    if (this.#checkpointRowid === null || !this.#isLarge()) return null;
-    const nowMs = this.#options.nowMs();
-    const dueMs = this.#pace.dueAtMs(this.#isTight(), this.#leases.dueAtMs);
-    return dueMs === null ? null : Math.max(0, dueMs - nowMs);
+    if (this.#collector.isRunning) return this.#collector.isWaiting ? null : this.#pace.restMs(this.#urgency());
+    const dueMs = this.#dueAtMs();
+    return dueMs === null ? null : Math.max(0, dueMs - this.#options.nowMs());
+  }
+
+  /** When the next cycle begins; null: when something changes. */
+  #dueAtMs(): number | null {
+    if (this.#checkpointRowid === null) return null;
+    const urgency = this.#urgency();
+    if (urgency === "none" && this.#file.sizes().fileBytes <= this.#limits.startBytes) return null;
+    return this.#pace.dueAtMs(urgency, this.#leases.dueAtMs);
   }
 
   step(): void {
     const { nowMs } = this.#options;
     const startMs = nowMs();
     try {
-      if (this.#leases.expire(startMs)) this.#pace.changed();
+      if (this.#leases.expire(startMs)) this.#pace.changed(startMs);
       if (this.#collector.isRunning) this.#collector.step(() => nowMs() - startMs >= SLICE_MS);
       else this.#startCycle(startMs);
       if (!this.#collector.isRunning) this.#endCycle(nowMs());
@@ -230,10 +237,9 @@ export class BlobEngine {
   }
 
   #startCycle(nowMs: number): void {
-    if (this.#checkpointRowid === null || !this.#isLarge()) return;
-    const dueMs = this.#pace.dueAtMs(this.#isTight(), this.#leases.dueAtMs);
+    const dueMs = this.#dueAtMs();
     if (dueMs === null || dueMs > nowMs) return;
-    if (this.#collector.start(this.#checkpointRowid)) this.#pace.began(nowMs);
+    if (this.#collector.start(this.#checkpointRowid!)) this.#pace.began(nowMs);
     else this.#pace.failed(nowMs);
   }
 
@@ -243,16 +249,10 @@ export class BlobEngine {
     this.#pace.ended(nowMs, this.#lastReport);
   }
 
-  /** Whether there may be enough to remove. */
-  #isLarge(): boolean {
-    const { fileBytes } = this.#file.sizes();
-    return fileBytes > START_FACTOR * (this.#lastReport?.liveBytes ?? 0) + START_BYTES || this.#isTight();
-  }
-
-  /** Whether the limit is near. */
-  #isTight(): boolean {
-    if (this.#sizeLimitBytes === null) return false;
+  #urgency(): Urgency {
     const { fileBytes, freeBytes } = this.#file.sizes();
-    return fileBytes - freeBytes > TIGHT_FRACTION * this.#sizeLimitBytes;
+    if (this.#sizeLimitBytes !== null && fileBytes - freeBytes > TIGHT_FRACTION * this.#sizeLimitBytes) return "tight";
+    const expected = START_FACTOR * (this.#lastReport?.liveBytes ?? 0) + this.#limits.startBytes;
+    return fileBytes > expected ? "grown" : "none";
   }
 }

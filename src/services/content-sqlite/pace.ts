@@ -1,6 +1,10 @@
 /**
  * When the collector works: not more than a part of the time, and only when something has changed since it began last.
  * And what it has done so far. Pure.
+ *
+ * How much could be removed is not known before a cycle. A file that grows is a sign that there is something; but a large
+ * tree is dropped by writing a single directory. So a cycle follows every change in the end: soon where the file has
+ * grown, when it is quiet, or after a rest that makes the work small beside the time.
  */
 import type { CycleReport } from "./collector.ts";
 
@@ -8,15 +12,25 @@ import type { CycleReport } from "./collector.ts";
 const REST_FACTOR = 5;
 const REST_MIN_MS = 500;
 const REST_MAX_MS = 300_000;
+/** The same where the file has not grown. */
+const LONG_REST_FACTOR = 50;
+const LONG_REST_MIN_MS = 10_000;
+const LONG_REST_MAX_MS = 3_600_000;
+/** No change for this time is quiet. */
+const QUIET_MS = 3000;
 /** A cycle that failed is tried again after this time. */
 const RETRY_MS = 30_000;
 /** Between two slices of a cycle others get this long. */
 const BETWEEN_SLICES_MS = 1;
 
+/** Whether the size limit is near, or the file has grown since the last cycle. */
+export type Urgency = "tight" | "grown" | "none";
+
 export class CollectorPace {
-  /** Something has changed since the last cycle began: more may be removed now. */
-  #isChanged = true;
+  /** When something changed last, after the last cycle began: more may be removed now. */
+  #changedMs: number | null = null;
   #notBeforeMs = 0;
+  #longNotBeforeMs = 0;
   #endedMs = 0;
   #begunMs: number | null = null;
   #cycleCount = 0;
@@ -40,24 +54,26 @@ export class CollectorPace {
     return this.#lastCycleMs;
   }
 
-  changed(): void {
-    this.#isChanged = true;
+  changed(nowMs: number): void {
+    this.#changedMs = nowMs;
   }
 
   /** When the next cycle may begin; null: when something changes. A lease that ends is a change. */
-  dueAtMs(isTight: boolean, leaseEndMs: number | null): number | null {
-    if (!this.#isChanged) return leaseEndMs;
-    return isTight ? this.#endedMs + REST_MIN_MS : this.#notBeforeMs;
+  dueAtMs(urgency: Urgency, leaseEndMs: number | null): number | null {
+    if (this.#changedMs === null) return leaseEndMs;
+    if (urgency === "tight") return this.#endedMs + REST_MIN_MS;
+    if (urgency === "grown") return this.#notBeforeMs;
+    return Math.max(this.#notBeforeMs, Math.min(this.#changedMs + QUIET_MS, this.#longNotBeforeMs));
   }
 
   /** How long to wait before the next slice. */
-  restMs(isTight: boolean): number {
-    return isTight ? 0 : BETWEEN_SLICES_MS;
+  restMs(urgency: Urgency): number {
+    return urgency === "tight" ? 0 : BETWEEN_SLICES_MS;
   }
 
   began(nowMs: number): void {
     this.#begunMs = nowMs;
-    this.#isChanged = false;
+    this.#changedMs = null;
   }
 
   ended(nowMs: number, report: CycleReport): void {
@@ -66,15 +82,19 @@ export class CollectorPace {
     this.#cycleCount += 1;
     this.#removedCount += report.removedCount;
     this.#removedBytes += report.removedBytes;
-    const restMs = Math.max(REST_MIN_MS, Math.min(REST_MAX_MS, REST_FACTOR * this.#lastCycleMs));
     this.#endedMs = nowMs;
-    this.#notBeforeMs = nowMs + restMs;
+    this.#notBeforeMs = nowMs + between(REST_MIN_MS, REST_FACTOR * this.#lastCycleMs, REST_MAX_MS);
+    this.#longNotBeforeMs = nowMs + between(LONG_REST_MIN_MS, LONG_REST_FACTOR * this.#lastCycleMs, LONG_REST_MAX_MS);
   }
 
   failed(nowMs: number): void {
     this.#begunMs = null;
-    this.#isChanged = true;
+    this.#changedMs = nowMs;
     this.#endedMs = nowMs;
     this.#notBeforeMs = nowMs + RETRY_MS;
   }
+}
+
+function between(least: number, value: number, most: number): number {
+  return Math.max(least, Math.min(value, most));
 }

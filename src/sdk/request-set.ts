@@ -12,8 +12,9 @@ export class RequestSet<T> {
     return this.#entries.size;
   }
 
+  /** Keeps nothing for a sender that has gone meanwhile: nobody would take it out again. */
   add(request: IncomingRequest, state: T): void {
-    this.#entries.set(request, state);
+    if (!request.isAbandoned) this.#entries.set(request, state);
   }
 
   has(request: IncomingRequest): boolean {

@@ -28,6 +28,7 @@ export class IncomingRequest {
   readonly message: RequestMessage;
   readonly #responder: Responder;
   #finished = false;
+  #abandoned = false;
 
   constructor(responder: Responder, message: RequestMessage) {
     this.#responder = responder;
@@ -59,6 +60,14 @@ export class IncomingRequest {
   /** Whether the final response has been given (or none is wanted). */
   get isFinished(): boolean {
     return this.#finished;
+  }
+
+  /** Whether the sender has gone: nothing is sent, and nothing need be kept for it. */
+  get isAbandoned(): boolean {
+    return this.#abandoned;
+  }
+  abandon(): void {
+    this.#abandoned = true;
   }
 
   /** The JSON payload; an absent one reads as an empty object. Throws EPROTO. */
@@ -96,7 +105,7 @@ export class IncomingRequest {
   }
 
   #mayRespond(): boolean {
-    if (!expectsResponse(this.message)) return false;
+    if (this.#abandoned || !expectsResponse(this.message)) return false;
     assert(!this.#finished, `second final response to ${this.topic}`);
     return true;
   }

@@ -217,3 +217,34 @@ test("open requests are found by sender and matchtag, or by sender alone, and fa
   ]);
   assert.equal(open.size, 0);
 });
+
+test("who is gone while its request is looked into is not waited for any more", async () => {
+  const open = new RequestSet<null>();
+  const gone: number[] = [];
+  let look: () => void = () => {};
+  const bench = new Bench({
+    watch: {
+      streaming: true,
+      handler: async (request) => {
+        await new Promise<void>((resolve) => (look = resolve));
+        open.add(request, null);
+        request.respond({ item: 1 });
+        return undefined;
+      },
+    },
+    disconnect: (request) => void gone.push(open.takeDisconnected(request).length),
+  });
+  bench.request("svc.watch", { flags: MessageFlag.Streaming });
+  bench.request("svc.disconnect", { flags: MessageFlag.NoResponse, route: ["other"] });
+  look();
+  await turn();
+  assert.equal(open.size, 1, "another one left");
+  assert.deepEqual(bench.take(), [[0, { item: 1 }]]);
+  bench.request("svc.watch", { flags: MessageFlag.Streaming, route: ["second"] });
+  bench.request("svc.disconnect", { flags: MessageFlag.NoResponse, route: ["second"] });
+  look();
+  await turn();
+  assert.equal(open.size, 1);
+  assert.deepEqual(bench.take(), []);
+  assert.deepEqual([gone, bench.fatal], [[0, 0], []]);
+});

@@ -60,6 +60,8 @@ export interface ServerIdentity {
 export class Server {
   readonly #services = new Map<string, Map<string, Method>>();
   readonly #identity: ServerIdentity;
+  /** Requests whose handlers have not come back yet. */
+  readonly #underWay = new Set<IncomingRequest>();
   /** Bits set through `SERVICE.debug`; tests of the reference use them to make faults. */
   readonly debugFlags: Map<string, number> = new Map();
 
@@ -90,13 +92,29 @@ export class Server {
     }
     try {
       this.#check(found, request);
+      if (this.#underWay.size > 0 && request.topic.endsWith(".disconnect")) this.#abandon(request.sender);
       const answer = found.handler(request);
-      if (answer instanceof Promise)
-        answer.then((value) => finish(request, value)).catch((error) => this.#fail(request, error));
+      if (answer instanceof Promise) void this.#await(request, answer);
       else finish(request, answer);
     } catch (error) {
       this.#fail(request, error);
     }
+  }
+
+  async #await(request: IncomingRequest, answer: Promise<Answer>): Promise<void> {
+    this.#underWay.add(request);
+    try {
+      finish(request, await answer);
+    } catch (error) {
+      this.#fail(request, error);
+    } finally {
+      this.#underWay.delete(request);
+    }
+  }
+
+  /** A sender is gone: what is looked into for it comes to nothing. */
+  #abandon(sender: string): void {
+    for (const request of this.#underWay) if (request.sender === sender) request.abandon();
   }
 
   #find(topic: string): Method | null {

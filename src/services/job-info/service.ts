@@ -188,6 +188,7 @@ class JobInfoService implements RunningModule {
   async #watchEventlog(request: IncomingRequest): Promise<undefined> {
     const watch = parseWatch(request);
     const found = await this.#find(request, watch.id);
+    if (request.isAbandoned) return;
     if (watch.path === "eventlog") this.#watchMain(request, watch, found);
     else this.#watchGuest(request, watch, found);
   }
@@ -241,6 +242,7 @@ class JobInfoService implements RunningModule {
   async #watchUpdates(request: IncomingRequest): Promise<undefined> {
     const { id, key } = parseUpdate(request, "update-watch");
     const found = await this.#find(request, id);
+    if (request.isAbandoned) return;
     const update = new UpdateWatch(key, () => this.#text(id, key, `${key}: key not found`), request);
     if (found.active === null) {
       await update.take(found.events);

@@ -19,6 +19,7 @@ import {
   type Message,
   type Transit,
 } from "../protocol/message.ts";
+import { Turns } from "../sdk/turns.ts";
 import { Outbox } from "./outbox.ts";
 import type { Credentials, Port } from "./port.ts";
 import type { Router } from "./router.ts";
@@ -79,14 +80,14 @@ export function admit(peer: PeerCredentials | null, ownerUserid: number, access:
 export class LocalConnector {
   readonly #options: LocalConnectorOptions;
   readonly #clients = new Set<Client>();
-  readonly #turns: ReadTurns;
+  readonly #turns: Turns;
   #listener: Listener | null = null;
   #emptied: () => void = () => {};
   #connects = 0;
 
   constructor(options: LocalConnectorOptions) {
     this.#options = options;
-    this.#turns = new ReadTurns(options.clock);
+    this.#turns = new Turns(options.clock, BULK_CLIENTS_PER_TURN);
   }
 
   async listen(path: string): Promise<void> {
@@ -142,29 +143,9 @@ export class LocalConnector {
   }
 }
 
-/** Gives clients that send much their turns, one after the other. */
-class ReadTurns {
-  readonly #clock: Clock;
-  #waiting: (() => void)[] = [];
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  wait(proceed: () => void): void {
-    this.#waiting.push(proceed);
-    if (this.#waiting.length === 1) this.#clock.defer(() => this.#next());
-  }
-
-  #next(): void {
-    for (const proceed of this.#waiting.splice(0, BULK_CLIENTS_PER_TURN)) proceed();
-    if (this.#waiting.length > 0) this.#clock.defer(() => this.#next());
-  }
-}
-
 class Client implements Transit {
   readonly #options: LocalConnectorOptions;
-  readonly #turns: ReadTurns;
+  readonly #turns: Turns;
   readonly #stream: ByteStream;
   readonly #port: Port;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
@@ -187,7 +168,7 @@ class Client implements Transit {
 
   constructor(
     options: LocalConnectorOptions,
-    turns: ReadTurns,
+    turns: Turns,
     stream: ByteStream,
     credentials: Credentials,
     gone: (client: Client) => void,

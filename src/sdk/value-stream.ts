@@ -22,7 +22,7 @@ const WINDOW = 6;
 export type ValueSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /** Chunks gathered to a piece, not joined. */
-class Gathering implements PieceSource {
+export class Gathering implements PieceSource {
   readonly chunks: Uint8Array[] = [];
   byteLength = 0;
 
@@ -57,7 +57,7 @@ export async function storeValue(handle: Handle, source: ValueSource): Promise<T
 }
 
 /** The blobs of one value, on their way into the store. */
-class ValueStore {
+export class ValueStore {
   readonly #handle: Handle;
   readonly #refs: string[] = [];
   readonly #underWay = new Set<Promise<void>>();

@@ -19,7 +19,8 @@ import {
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { Reader } from "./reader.ts";
-import { requireNamespace } from "./protocol.ts";
+import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
+import { checkOperations, parseCommit, requireNamespace } from "./protocol.ts";
 import { serviceStatistics } from "./statistics.ts";
 import type { NamespaceRoot } from "./version.ts";
 
@@ -30,6 +31,7 @@ export class FollowerService implements RunningModule {
   readonly #index: BlobIndex;
   readonly #loader: BlobLoader;
   readonly #reader: Reader;
+  readonly #arrivals: HugeCommits;
   readonly #roots = new Map<string, NamespaceRoot>();
   readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
   /** What was announced of a namespace while its root was asked for, in order: it may be newer than the answer. */
@@ -45,6 +47,7 @@ export class FollowerService implements RunningModule {
     this.#context = context;
     this.#index = index;
     this.#loader = loader;
+    this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
     this.#reader = new Reader(index, loader, {
       find: (namespace) => this.#roots.get(namespace) ?? null,
       fetch: (namespace) => this.#fetchRoot(namespace),
@@ -75,7 +78,7 @@ export class FollowerService implements RunningModule {
     const pass = (request: IncomingRequest): Promise<Answer> => this.#passOn(request);
     this.#context.server.add(this.#context.name, {
       ...this.#reader.methods,
-      commit: { roles: ANY_USER, handler: (request) => this.#commit(request) },
+      commit: { roles: ANY_USER, handler: (request) => this.#arrivals.take(request) },
       "namespace-create": pass,
       "namespace-remove": pass,
       "namespace-list": () => ({
@@ -130,15 +133,22 @@ export class FollowerService implements RunningModule {
     return this.#context.handle.call(topic, payload, { nodeid: LEADER_RANK, userid, rolemask });
   }
 
-  async #commit(request: IncomingRequest): Promise<Answer> {
-    const namespace = requireNamespace(request.json);
-    const { payload, userid, rolemask } = request.message;
-    const options = { nodeid: LEADER_RANK, userid, rolemask };
-    const answer = await this.#context.handle.rpc<CommitAnswer>(`${this.#context.name}.commit`, payload, options);
+  async #commit({ request, caller, json, cut }: ArrivedCommit): Promise<void> {
+    const namespace = requireNamespace(json);
+    const { handle, name } = this.#context;
+    let sent: Promise<CommitAnswer>;
+    if (cut.size === 0) {
+      const options = { nodeid: LEADER_RANK, ...caller };
+      sent = handle.rpc(`${name}.commit`, request.message.payload, options);
+    } else {
+      checkOperations(caller, parseCommit(json).operations, cut);
+      sent = handle.rpc(`${name}.commit-cut`, { ...json, caller: { ...caller } }, { nodeid: LEADER_RANK });
+    }
+    const answer = await sent;
     const known = this.#roots.get(namespace);
     // A namespace that was never read here is asked for when it is; the leader answers with this version or a later one.
     if (known !== undefined) this.#advance({ ...known, rootref: answer.rootref, rootseq: answer.rootseq });
-    return answer;
+    request.respond(answer);
   }
 
   /** Hears what the leader announces of a namespace. */

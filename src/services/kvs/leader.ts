@@ -29,7 +29,15 @@ import { Checkpointer } from "./checkpointer.ts";
 import { Leader, type ForeignBlobs, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
-import { callerOf, checkAccess, checkGuestOperations, isOwner, LOG_SYNC_PERIOD_MS, parseCommit } from "./protocol.ts";
+import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
+import {
+  checkAccess,
+  checkOperations,
+  LOG_SYNC_PERIOD_MS,
+  parseCommit,
+  type Caller,
+  type CommitRequest,
+} from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
@@ -47,6 +55,7 @@ export class LeaderService implements RunningModule {
   readonly #reader: Reader;
   readonly #checkpointer: Checkpointer;
   readonly #held = new HeldRoots();
+  readonly #arrivals: HugeCommits;
   #settings: Settings;
   #turnIsDue = false;
   #transactionCount = 0;
@@ -70,6 +79,7 @@ export class LeaderService implements RunningModule {
     const ended = (): void => this.#scheduleTurn();
     this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, savedNumber, ended });
     this.#settings = parseSettings(context.config());
+    this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
     this.#reader = new Reader(leader.index, loader, {
       find: (namespace) => leader.root(namespace),
       fetch: async (namespace) => leader.root(namespace),
@@ -130,7 +140,8 @@ export class LeaderService implements RunningModule {
   #serve(): void {
     this.#context.server.add(this.#context.name, {
       ...this.#reader.methods,
-      commit: { roles: ANY_USER, handler: (request) => this.#commit(request) },
+      commit: { roles: ANY_USER, handler: (request) => this.#arrivals.take(request) },
+      "commit-cut": (request) => this.#commitCut(request),
       "namespace-create": (request) => this.#createNamespace(request),
       "namespace-remove": (request) => this.#removeNamespace(request),
       "namespace-list": () => ({ namespaces: this.#leader.roots.map(listed) }),
@@ -204,26 +215,35 @@ export class LeaderService implements RunningModule {
     return null;
   }
 
-  #commit(request: IncomingRequest): Answer {
-    const { json } = request;
+  /** A commit of which a follower has cut long values into blobs; it has checked the operations. */
+  #commitCut(request: IncomingRequest): Answer {
+    const { caller, ...json } = request.json;
+    this.#carryOut(request, caller as unknown as Caller, parseCommit(json), Payload.json(json));
+    return undefined;
+  }
+
+  #commit({ request, caller, json, cut }: ArrivedCommit): void {
     const commit = parseCommit(json);
-    const caller = callerOf(request);
+    checkOperations(caller, commit.operations, cut);
+    const { payload } = request.message;
+    this.#carryOut(request, caller, commit, cut.size > 0 || payload === null ? Payload.json(json) : payload);
+  }
+
+  #carryOut(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void {
     checkAccess(caller, this.#leader.root(commit.namespace).owner);
-    if (!isOwner(caller)) checkGuestOperations(commit.operations);
     this.#operationCounts.add(commit.operations.length);
     const isSync = (commit.flags & CommitFlag.Sync) !== 0;
     if (isSync && commit.namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
     this.#submit({
       request: commit,
-      payload: request.message.payload ?? Payload.json(json),
+      payload,
       settle: (outcome) => {
         if (outcome instanceof FluxError) request.respondError(outcome);
         else if (isSync) void this.#answerOnceSaved(request, outcome);
         else request.respond(outcome);
       },
     });
-    return undefined;
   }
 
   #submit(commit: PendingCommit): void {

@@ -11,6 +11,7 @@
  * | namespace-list            | owner |                                       | {namespaces: [{namespace, owner, flags}]} |
  * | setroot-pause, -unpause   | owner | {namespace}                           | empty: for tests, holds a follower back |
  * | dropcache, stats-get      | owner, user |                                 | empty; sizes and counts             |
+ * | commit-cut                | owner | {namespace, flags, ops, caller}       | as commit: from a follower that cut huge values |
  * | load-blob                 | owner | raw digest                            | blob; on rank 0, for `content`      |
  * | forget                    | owner | raw digests                           | empty; likewise: the store drops them |
  * | hold                      | owner | {purpose, rootref or null}            | empty; on rank 0, for followers     |
@@ -32,6 +33,7 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
 import {
   guestKey,
+  OPERATION_APPEND,
   PRIMARY_NAMESPACE,
   type LookupRequest,
   type Operation,
@@ -134,11 +136,17 @@ function isLongValue(value: JsonValue): value is Val {
   );
 }
 
-/** Refuses what a guest must not store. Throws EPERM. */
-export function checkGuestOperations(operations: readonly Operation[]): void {
-  for (const { dirent } of operations)
-    if (dirent !== null && dirent.type !== "val" && !isEmptyDirectory(dirent))
+/**
+ * Refuses what a caller must not store: guests no references, nobody one to be appended. The operations at the places in
+ * `cut` were plain values. Throws EPERM, EPROTO.
+ */
+export function checkOperations(caller: Caller, operations: readonly Operation[], cut: ReadonlySet<number>): void {
+  for (const [place, { dirent, flags }] of operations.entries()) {
+    if (dirent === null || dirent.type === "val" || cut.has(place)) continue;
+    if ((flags & OPERATION_APPEND) !== 0) throw new FluxError("EPROTO", "only a value can be appended");
+    if (!isOwner(caller) && !isEmptyDirectory(dirent))
       throw new FluxError("EPERM", `guests may not store a tree object of type ${dirent.type}`);
+  }
 }
 
 function isEmptyDirectory(object: TreeObject): boolean {

@@ -7,6 +7,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { splitKey, OPERATION_APPEND, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import type { Val, Valref } from "../../formats/treeobj.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
@@ -72,28 +73,27 @@ export class Draft {
       if (directory.get(name, this.#index) !== undefined) this.#set(directory, name, undefined);
       return;
     }
-    if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val")
+    if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val" && dirent.type !== "valref")
       throw new FluxError("EPROTO", "only a value can be appended");
     const before = directory.get(name, this.#index);
     const isAppend = (flags & OPERATION_APPEND) !== 0 && before !== undefined;
     this.#set(
       directory,
       name,
-      isAppend ? this.#appended(before, (dirent as { data: string }).data) : entryOf(dirent, this.#addValue),
+      isAppend ? this.#appended(before, dirent as Val | Valref) : entryOf(dirent, this.#addValue),
     );
   }
 
   readonly #addValue = (base64: string): string => this.#index.addValue(base64);
 
-  /** A value with bytes added: blobs one after the other, in the order of the appends. */
-  #appended(before: Entry, base64: string): Entry {
+  /** A value with bytes added: blobs one after the other, in the order of the appends. A long one comes as references. */
+  #appended(before: Entry, added: Val | Valref): Entry {
+    const refs = (): readonly string[] => (added.type === "valref" ? added.data : [this.#index.addValue(added.data)]);
     switch (before.kind) {
-      case "val": {
-        const refs = [this.#index.addValue(before.data), this.#index.addValue(base64)];
-        return { kind: "valref", refs, text: null };
-      }
+      case "val":
+        return { kind: "valref", refs: [this.#index.addValue(before.data), ...refs()], text: null };
       case "valref":
-        return { kind: "valref", refs: [...before.refs, this.#index.addValue(base64)], text: null };
+        return { kind: "valref", refs: [...before.refs, ...refs()], text: null };
       case "symlink":
         throw new FluxError("ENOTSUP");
       default:

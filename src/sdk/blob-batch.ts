@@ -5,6 +5,7 @@
  * Many digests in one payload, one behind the other: `content.touch`, `.adopt` and `.forget`.
  */
 import { FluxError } from "../base/errors.ts";
+import type { Payload } from "../protocol/message.ts";
 
 const LENGTH_BYTES = 4;
 
@@ -20,6 +21,31 @@ export function encodeBlobs(blobs: readonly Uint8Array[]): Uint8Array {
     offset += LENGTH_BYTES + blob.byteLength;
   }
   return bytes;
+}
+
+/** The same of blobs that came as payloads, which may be in pieces: they are joined here, once. */
+export function encodePayloads(payloads: readonly (Payload | null)[]): Uint8Array {
+  let length = 0;
+  for (const payload of payloads) length += LENGTH_BYTES + (payload?.byteLength ?? 0);
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  let offset = 0;
+  for (const payload of payloads) {
+    view.setUint32(offset, payload?.byteLength ?? 0);
+    offset += LENGTH_BYTES;
+    if (payload !== null)
+      for (const piece of piecesOf(payload)) {
+        bytes.set(piece, offset);
+        offset += piece.byteLength;
+      }
+  }
+  return bytes;
+}
+
+function* piecesOf(payload: Payload): Generator<Uint8Array> {
+  if (payload.source === null) return yield payload.bytes;
+  const pieces = payload.source.pieces();
+  for (let next = pieces.next(); next.done !== true; next = pieces.next()) yield next.value;
 }
 
 /** The blobs of a payload, as views of it. Throws EPROTO where it is cut short. */

@@ -10,7 +10,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import type { BlobDatabase, HashAlgorithm, KeepReason } from "../../base/ports.ts";
 import { formatSize } from "../../formats/size.ts";
-import { encodeBlobs } from "../../sdk/blob-batch.ts";
+import { encodePayloads } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
@@ -27,11 +27,6 @@ import {
 } from "./protocol.ts";
 import { digestOf } from "./references.ts";
 
-interface PendingStore {
-  readonly data: Uint8Array;
-  readonly request: IncomingRequest;
-}
-
 class SqliteService implements RunningModule {
   readonly #context: ModuleContext;
   readonly #options: StoreOptions;
@@ -42,7 +37,7 @@ class SqliteService implements RunningModule {
   #isNearLimit = false;
   #loadTimes = new CallTimes();
   #storeTimes = new CallTimes();
-  #pending: PendingStore[] = [];
+  #pending: IncomingRequest[] = [];
   /** The database is made when it is first written to: instances that never do start sooner. */
   readonly #isLazy: boolean;
   #sizeLimitBytes: number | null;
@@ -161,7 +156,7 @@ class SqliteService implements RunningModule {
   }
 
   #store(request: IncomingRequest): Answer {
-    this.#pending.push({ data: request.bytes ?? EMPTY_BYTES, request });
+    this.#pending.push(request);
     if (this.#pending.length === 1) this.#context.ports.clock.defer(() => this.#storePending());
     return undefined;
   }
@@ -170,16 +165,16 @@ class SqliteService implements RunningModule {
     const stores = this.#pending;
     if (stores.length === 0) return;
     this.#pending = [];
-    const batch = encodeBlobs(stores.map(({ data }) => data));
+    const batch = encodePayloads(stores.map(({ message }) => message.payload));
     this.#timed(this.#storeTimes, stores.length, this.#database.store(batch, true)).then(
       (digests) => {
-        for (const [index, { request }] of stores.entries())
+        for (const [index, request] of stores.entries())
           request.respond(digests.slice(index * this.#digestLength, (index + 1) * this.#digestLength));
         this.#checkLimit();
       },
       (error) => {
         if (!(error instanceof FluxError)) return this.#context.fatal(error);
-        for (const { request } of stores) request.respondError(error);
+        for (const request of stores) request.respondError(error);
       },
     );
   }

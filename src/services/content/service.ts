@@ -12,6 +12,7 @@ import type { JsonObject } from "../../base/json.ts";
 import type { HashAlgorithm, TimerHandle } from "../../base/ports.ts";
 import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/wide-directory.ts";
 import { splitDigests } from "../../sdk/blob-batch.ts";
+import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireObject, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -26,6 +27,9 @@ import {
 } from "./protocol.ts";
 
 const BACKING = "content-backing";
+const EMPTY_PAYLOAD: Payload = Payload.raw(EMPTY_BYTES);
+/** A longer blob is not kept in memory once the backing store has it, in bytes. */
+const CACHED_BLOB_BYTES_MAX: number = 256 * 1024;
 
 class ContentService implements RunningModule {
   readonly #context: ModuleContext;
@@ -95,28 +99,29 @@ class ContentService implements RunningModule {
   }
 
   async #store(request: IncomingRequest): Promise<Answer> {
-    const data = request.bytes ?? EMPTY_BYTES;
-    if (data.byteLength > this.#options.blobBytesMax) throw new FluxError("EFBIG");
-    if (!this.#isLeader) return this.#storeUpstream(data);
+    const payload = request.message.payload ?? EMPTY_PAYLOAD;
+    if (payload.byteLength > this.#options.blobBytesMax) throw new FluxError("EFBIG");
+    if (!this.#isLeader) return this.#storeUpstream(payload);
     if (this.#backing.isActive) {
       try {
-        return await this.#storeBehind(data);
+        return await this.#storeBehind(payload);
       } catch (error) {
         // It was unloaded meanwhile.
         if (!isFluxError(error, "ENOSYS") || this.#backing.isActive) throw error;
       }
     }
+    const data = payload.bytes;
     const digest = this.#context.ports.codec.digest(this.#algorithm, data);
     this.#cache.add(hexEncode(digest), data, true, this.#nowMs);
     return digest;
   }
 
   /** Who hears the digest can rely on the backing store to have the blob. */
-  async #storeBehind(data: Uint8Array): Promise<Uint8Array> {
-    const answer = await this.#context.handle.call(`${BACKING}.store`, data);
+  async #storeBehind(payload: Payload): Promise<Uint8Array> {
+    const answer = await this.#context.handle.call(`${BACKING}.store`, payload);
     const key = hexEncode(answer!.bytes);
     this.#cache.markClean(key);
-    this.#keep(key, data);
+    if (isCacheable(payload)) this.#keep(key, payload.bytes);
     return answer!.bytes;
   }
 
@@ -127,19 +132,19 @@ class ContentService implements RunningModule {
     return null;
   }
 
-  async #storeUpstream(data: Uint8Array): Promise<Answer> {
+  async #storeUpstream(payload: Payload): Promise<Answer> {
     const { handle, name, rank, ports } = this.#context;
     const upstream = { upstream: true, nodeid: rank };
-    if (data.byteLength >= TOUCHED_BYTES_MIN && data.byteLength <= TOUCHED_BYTES_MAX) {
-      const digest = ports.codec.digest(this.#algorithm, data);
+    if (payload.byteLength >= TOUCHED_BYTES_MIN && payload.byteLength <= TOUCHED_BYTES_MAX) {
+      const digest = ports.codec.digest(this.#algorithm, payload.bytes);
       // What was there once may have been removed since.
       if (this.#cache.get(hexEncode(digest), this.#nowMs) !== undefined) {
         const missing = await handle.call(`${name}.touch`, digest, upstream);
         if (missing === null || missing.bytes.byteLength === 0) return digest;
       }
     }
-    const answer = await handle.call(`${name}.store`, data, upstream);
-    this.#keep(hexEncode(answer!.bytes), data);
+    const answer = await handle.call(`${name}.store`, payload, upstream);
+    if (isCacheable(payload)) this.#keep(hexEncode(answer!.bytes), payload.bytes);
     return answer!.bytes;
   }
 
@@ -224,7 +229,7 @@ class ContentService implements RunningModule {
       ? await handle.call(`${BACKING}.load-stored`, digest)
       : await handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank });
     const data = payload?.bytes ?? EMPTY_BYTES;
-    this.#keep(key, data);
+    if (isCacheable(data)) this.#keep(key, data);
     return data;
   }
 
@@ -379,6 +384,11 @@ class ContentService implements RunningModule {
       return {};
     }
   }
+}
+
+/** Pieces of long values pass by: they would only drive out what is needed again. */
+function isCacheable({ byteLength }: { readonly byteLength: number }): boolean {
+  return byteLength <= CACHED_BLOB_BYTES_MAX;
 }
 
 /** The empty blob travels as no payload. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -224,4 +224,17 @@ test("a file that is no database, a directory that is not there, a mode that is 
     () => openBlobFile(at("mode"), { journalMode: "x" }),
     (error) => isFluxError(error, "EINVAL"),
   );
+});
+
+test("a safe mark writes, even where nothing is to be marked: SQLite synchronises nothing without", () => {
+  const database = openBlobFile(at("safe"));
+  const { hash, data } = blob(noise(100, 3));
+  database.store([{ hash, data }], 0);
+  const written = (): number => statSync(`${at("safe")}-wal`).size;
+  const before = written();
+  database.mark([hash], 0);
+  assert.equal(written(), before);
+  database.mark([hash], 0, true);
+  assert.ok(written() > before);
+  database.close();
 });

@@ -14,22 +14,26 @@ const STORES: ReadonlySet<string> = new Set(["content", "content-sqlite", "conte
 /** Runs a command to its end; resolves with its exit code. */
 export type RunCommand = (words: readonly string[]) => Promise<number>;
 
-/** Whether the content store is what has to be there for this service to start: then a dump is restored before it. */
+/** Whether a dump is restored before this service starts. */
 export function comesAfterRestore(service: string): boolean {
   return service === "kvs";
 }
 
-/** Whether a dump has to be made before this service goes. */
+/** Whether a dump is made before this service goes. */
 export function comesAfterDump(service: string): boolean {
   return STORES.has(service);
 }
 
 /** Restores what `content.restore` names, if anything. Resolves with 0, or the exit code of what failed. */
 export async function restoreSnapshot(core: Core, run: RunCommand): Promise<number> {
-  const source = core.options.attributes.get("content.restore") ?? "";
+  const { attributes, ports } = core.options;
+  const source = attributes.get("content.restore") ?? "";
   if (source === "") return 0;
-  const command = [core.options.ports.host.fluxPath, "restore", "--checkpoint", "--quiet", "--sd-notify"];
-  return run(source === AUTOMATIC ? [...command, `--latest-in=${directoryOf(core)}`] : [...command, source]);
+  const command = [ports.host.fluxPath, "restore", "--checkpoint", "--quiet", "--sd-notify"];
+  const exitCode = await run([...command, source === AUTOMATIC ? `--latest-in=${directoryOf(core)}` : source]);
+  // A dump of what is there instead must not take the place of the one that could not be restored.
+  if (exitCode !== 0 && attributes.get("content.dump") !== null) attributes.set("content.dump", "");
+  return exitCode;
 }
 
 /** Makes the dump that `content.dump` asks for, if any. Resolves with whether nothing went wrong. */
@@ -38,9 +42,7 @@ export async function dumpSnapshot(core: Core, run: RunCommand): Promise<boolean
   const target = attributes.get("content.dump") ?? "";
   if (target === "") return true;
   const command = [ports.host.fluxPath, "dump", "--checkpoint", "--quiet", "--sd-notify"];
-  const exitCode = await run(
-    target === AUTOMATIC ? [...command, `--latest-in=${directoryOf(core)}`] : [...command, target],
-  );
+  const exitCode = await run([...command, target === AUTOMATIC ? `--latest-in=${directoryOf(core)}` : target]);
   if (exitCode === 0) return true;
   // What was to be saved in the dump is saved here instead.
   const statedir = attributes.get("statedir");

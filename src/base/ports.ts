@@ -33,6 +33,8 @@ export type HashAlgorithm = "sha1" | "sha256";
 /** Synchronous cryptography and compression: the same functions in production and simulation. */
 export interface Codec {
   digest(algorithm: HashAlgorithm, data: Uint8Array): Uint8Array;
+  /** The digest in hexadecimal; text is taken as its UTF-8. */
+  digestHex(algorithm: HashAlgorithm, data: Uint8Array | string): string;
   compress(data: Uint8Array): Uint8Array;
   decompress(data: Uint8Array): Uint8Array;
   /** A fresh X25519 key pair, as raw 32-byte keys. */

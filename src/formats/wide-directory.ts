@@ -20,7 +20,7 @@ import { isJsonObject, parseJson, type JsonValue } from "../base/json.ts";
 import { isBlobref, type Blobref } from "./blobref.ts";
 
 /** A directory with more entries than this is stored in pieces. */
-export const PLAIN_ENTRIES_MAX = 1024;
+export const PLAIN_ENTRIES_MAX = 512;
 
 /** A piece: the first name in it, and its blob. */
 export interface PieceReference {

@@ -44,6 +44,10 @@ class NodeCodec implements Codec {
     return new Uint8Array(hash(algorithm, data, "buffer"));
   }
 
+  digestHex(algorithm: HashAlgorithm, data: Uint8Array | string): string {
+    return hash(algorithm, data, "hex");
+  }
+
   compress(data: Uint8Array): Uint8Array {
     return zstdCompress(data);
   }

@@ -16,6 +16,9 @@ export class SimulatedCodec implements Codec {
   digest(algorithm: HashAlgorithm, data: Uint8Array): Uint8Array {
     return real.digest(algorithm, data);
   }
+  digestHex(algorithm: HashAlgorithm, data: Uint8Array | string): string {
+    return real.digestHex(algorithm, data);
+  }
   compress(data: Uint8Array): Uint8Array {
     return real.compress(data);
   }

@@ -4,14 +4,17 @@
  * A node made here is *dirty*: the store may lack it. A checkpoint takes the dirty nodes, writes those that a root still
  * reaches, and moves them to *clean*, a cache; the others go to *history*, a bounded memory of superseded versions that
  * never reach the disk but can still be read for a while (by a follower that is behind, or through a snapshot
- * reference). Dirty, being flushed and history together are *unsaved*.
+ * reference). A dirty directory goes there at once when its next version has its hash, if it is known to be in one place
+ * only. Dirty, being flushed and history together are *unsaved*.
  *
  * Invariants:
  * 1. A node that a current root reaches was in the store when the last checkpoint began, and is reached by it; or was
  *    adopted by the store since; or is in `dirty` or `flushing`, where nothing is evicted; or it is a directory that has no
  *    hash yet, and is held by the root itself.
  * 2. What is made is dirty, also where `clean` has the same: the store may be about to drop what no checkpoint reaches.
- * 3. `clean` holds only what the content store could give when it was put there.
+ * 3. A dirty node that may be in more than one place, because it was made more than once or is reached by what was
+ *    `revived`, is in `pinned`: it stays dirty until the next checkpoint.
+ * 4. `clean` holds only what the content store could give when it was put there.
  *
  * It does not know which roots there are, nor how blobs travel.
  */
@@ -54,6 +57,8 @@ export class BlobIndex implements PieceSource {
   readonly #isFollower: boolean;
   #dirty = new Map<string, Node>();
   #flushing = new Map<string, Node>();
+  #pinned = new Set<string>();
+  #revived = new Set<string>();
   #dirtyBytes = 0;
 
   constructor(codec: Codec, algorithm: HashAlgorithm, limits: BlobIndexLimits) {
@@ -83,12 +88,12 @@ export class BlobIndex implements PieceSource {
     yield* this.#history.values();
   }
 
-  blobrefOf(bytes: Uint8Array): string {
-    return this.#refOf(this.#codec.digest(this.#algorithm, bytes));
-  }
-
   #refOf(digest: Uint8Array): string {
     return `${this.#algorithm}-${hexEncode(digest)}`;
+  }
+
+  #refOfData(data: Uint8Array | string): string {
+    return `${this.#algorithm}-${this.#codec.digestHex(this.#algorithm, data)}`;
   }
 
   find(ref: string): Node | undefined {
@@ -167,12 +172,23 @@ export class BlobIndex implements PieceSource {
   }
 
   #name(directory: Directory, memberCount: number): string {
-    const bytes = utf8Encode(directoryText(directory));
-    const ref = this.blobrefOf(bytes);
+    const text = directoryText(directory);
+    const ref = this.#refOfData(text);
     directory.ref = ref;
-    directory.textLength = bytes.byteLength;
+    directory.textLength = text.length;
     this.#addDirty(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * memberCount);
+    if (directory.base !== null) this.#supersede(directory.base);
+    directory.base = null;
     return ref;
+  }
+
+  #supersede(directory: Directory): void {
+    const ref = directory.ref!;
+    if (this.#dirty.get(ref) !== directory || this.#pinned.has(ref)) return;
+    this.#dirty.delete(ref);
+    const members = directory.pieces?.length ?? directory.names.length;
+    this.#dirtyBytes -= NODE_OVERHEAD_BYTES + MEMBER_BYTES * members;
+    this.#history.add(ref, directory);
   }
 
   /** Something was written to directories that are not hashed yet: they take memory, too. */
@@ -188,26 +204,28 @@ export class BlobIndex implements PieceSource {
 
   /** Keeps the bytes of a value; returns their blobref. */
   addBytes(bytes: Uint8Array): string {
-    const ref = this.blobrefOf(bytes);
+    const ref = this.#refOfData(bytes);
     this.#addDirty(ref, bytes, NODE_OVERHEAD_BYTES + bytes.byteLength);
     return ref;
   }
 
   /**
-   * Blobs that a transaction refers to and which were not made for the current version: they, and what they reach, are
-   * dirty again as far as they are unsaved. Returns those of them that only the store can have.
+   * Blobs to which a transaction or a reader refers: they, and what they reach, are dirty again as far as they are unsaved,
+   * and stay so until the next checkpoint. Returns those of them that only the store can have.
    */
   revive(refs: Iterable<string>): Set<string> {
     const foreign = new Set<string>();
     const stack = [...refs];
     for (let ref = stack.pop(); ref !== undefined; ref = stack.pop()) {
-      if (this.#dirty.has(ref)) continue;
-      const node = this.#flushing.get(ref) ?? this.#history.take(ref);
+      if (this.#revived.has(ref)) continue;
+      const node = this.#dirty.get(ref) ?? this.#flushing.get(ref) ?? this.#history.take(ref);
       if (node === undefined) {
         foreign.add(ref);
         continue;
       }
       this.#addDirty(ref, node, nodeBytes(node));
+      this.#pinned.add(ref);
+      this.#revived.add(ref);
       if (node instanceof Directory) for (const child of referencesOf(node)) stack.push(child);
     }
     return foreign;
@@ -215,7 +233,7 @@ export class BlobIndex implements PieceSource {
 
   #addDirty(ref: string, node: Node, costBytes: number): void {
     if (this.#isFollower) return this.#clean.add(ref, node);
-    if (this.#dirty.has(ref)) return;
+    if (this.#dirty.has(ref)) return void this.#pinned.add(ref);
     this.#clean.take(ref);
     this.#history.take(ref);
     this.#dirty.set(ref, node);
@@ -230,6 +248,8 @@ export class BlobIndex implements PieceSource {
     assert(this.#flushing.size === 0, "one checkpoint at a time");
     this.#flushing = this.#dirty;
     this.#dirty = new Map();
+    this.#pinned = new Set();
+    this.#revived = new Set();
     this.#dirtyBytes = 0;
     const reached = new Map<string, Node>();
     for (const root of roots) this.#collect(root, reached);
@@ -269,6 +289,8 @@ export class BlobIndex implements PieceSource {
     this.#dirty = this.#flushing;
     this.#flushing = new Map();
     for (const [ref, node] of newer) this.#dirty.set(ref, node);
+    // Where they were made, and how often, is not known any more.
+    for (const ref of this.#dirty.keys()) this.#pinned.add(ref);
     this.#dirtyBytes = 0;
     for (const node of this.#dirty.values()) this.#dirtyBytes += nodeBytes(node);
   }

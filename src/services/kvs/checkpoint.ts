@@ -37,7 +37,8 @@ export async function readCheckpoint(
   const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
   const { primary, number, directory } = parseCheckpoint(value, ownerUserid);
   const others = directory === null ? [] : await loader.complete(() => readNamespaces(index, directory));
-  return { number, namespaces: [primary, ...others], directory };
+  const timestamp = isJsonObject(value) && typeof value["timestamp"] === "number" ? value["timestamp"] : null;
+  return { number, namespaces: [primary, ...others], directory, timestamp };
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */

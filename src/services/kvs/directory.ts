@@ -50,6 +50,8 @@ export class Directory {
   readonly owner: object | null;
   /** Length of the text in characters, once it has been made. */
   textLength = 0;
+  /** Of a draft: the version from which it was made, if that has a hash. */
+  base: Directory | null = null;
 
   constructor(names: string[] = [], entries: Entry[] = [], owner: object | null = null) {
     this.names = names;
@@ -84,8 +86,12 @@ export class Directory {
 
   /** A draft with the same entries. */
   draft(owner: object): Directory {
-    if (this.pieces !== null) return Directory.ofPieces(this.pieces.slice(), this.size, owner);
-    return new Directory(this.names.slice(), this.entries.slice(), owner);
+    const draft =
+      this.pieces === null
+        ? new Directory(this.names.slice(), this.entries.slice(), owner)
+        : Directory.ofPieces(this.pieces.slice(), this.size, owner);
+    draft.base = this.ref === null ? this.base : this;
+    return draft;
   }
 
   /** The whole directory as plain ones, in order. Throws MissingBlob. */

@@ -83,7 +83,7 @@ export class LeaderService implements RunningModule {
     this.#reader = new Reader(leader.index, loader, {
       find: (namespace) => leader.root(namespace),
       fetch: async (namespace) => leader.root(namespace),
-      hold: (sender, root) => held.hold(sender, root.name, root.rootref, this.#nowMs),
+      hold: (sender, root) => this.#holdRoot(sender, root.name, root.rootref),
     });
   }
 
@@ -99,6 +99,8 @@ export class LeaderService implements RunningModule {
     const saved = await readCheckpoint(handle, ownerUserid, index, loader);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
     leader.mergesCommits = mergesCommits;
+    if (saved !== null && saved.timestamp !== null)
+      context.log(LogLevel.info, `restored KVS from checkpoint on ${new Date(saved.timestamp * 1000).toISOString()}`);
     const directory = context.attribute("statedir") ?? context.attribute("rundir");
     let log: LogStore | null = null;
     if (directory !== null) {
@@ -195,8 +197,13 @@ export class LeaderService implements RunningModule {
   #hold(request: IncomingRequest): Answer {
     const { json } = request;
     const ref = json["rootref"] === null ? null : requireString(json, "rootref");
-    this.#held.hold(request.sender, requireString(json, "purpose"), ref, this.#nowMs);
+    this.#holdRoot(request.sender, requireString(json, "purpose"), ref);
     return null;
+  }
+
+  #holdRoot(sender: string, purpose: string, rootref: string | null): void {
+    this.#held.hold(sender, purpose, rootref, this.#nowMs);
+    if (rootref !== null) this.#index.revive([rootref]);
   }
 
   #disconnect(request: IncomingRequest): Answer {

@@ -29,6 +29,7 @@ test("RFC 31: operators, alone and together", () => {
     [{ and: [{ properties: ["xx"] }, { properties: ["yy"] }] }, "2"],
     [{ hostlist: ["host[0-1]"] }, "0-1"],
     [{ hostlist: ["host0", "host[2-3]"] }, "0,2-3"],
+    [{ hostlist: ["host[2-999999]", "other[0-999999]"] }, "2-3"],
     [{ not: [{ hostlist: ["host[0-1]"] }] }, "2-3"],
     [{ and: [{ hostlist: ["host[1-2]"] }, { properties: ["xx"] }] }, "2"],
     [{ ranks: ["0"] }, "0"],

@@ -90,10 +90,16 @@ function compileProperties(names: readonly string[]): ConstraintMatcher {
     wanted.every((name) => target.hasProperty(name)) && !unwanted.some((name) => target.hasProperty(name));
 }
 
+/** Hosts that are counted out; a short text may stand for millions. */
+const HOSTS_NAMED_MAX = 4096;
+
 function compileHosts(texts: readonly string[]): ConstraintMatcher {
   if (texts.length === 0) return matchAll;
-  const hosts = new Set<string>();
-  for (const item of texts) for (const host of parsed(() => Hostlist.parse(item))) hosts.add(host);
+  const lists = texts.map((item) => parsed(() => Hostlist.parse(item)));
+  const count = lists.reduce((sum, list) => sum + list.count, 0);
+  if (count > HOSTS_NAMED_MAX)
+    return ({ host }) => host !== undefined && lists.some((list) => list.has(host));
+  const hosts = new Set(lists.flatMap((list) => [...list]));
   return (target) => target.host !== undefined && hosts.has(target.host);
 }
 

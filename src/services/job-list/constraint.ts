@@ -134,11 +134,14 @@ function maskOf(
 
 function compileHosts(values: readonly JsonValue[]): JobMatcher {
   const wanted = new Set<string>();
+  let count = 0;
   for (const value of values) {
     if (typeof value !== "string") throw invalid("host value must be a string");
-    for (const host of parseHosts(value)) wanted.add(host);
+    const hosts = parseHosts(value);
+    // Before they are counted out: a short text may stand for millions.
+    if ((count += hosts.count) > TARGETS_MAX) throw invalid("too many hosts specified");
+    for (const host of hosts) wanted.add(host);
   }
-  if (wanted.size > TARGETS_MAX) throw invalid(`too many hosts specified`);
   return ({ nodelist }) => {
     if (nodelist === null) return false;
     for (const host of Hostlist.parse(nodelist)) if (wanted.has(host)) return true;

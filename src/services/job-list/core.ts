@@ -12,7 +12,7 @@ import { Statistics } from "./statistics.ts";
 export class JobList {
   readonly #active = new Map<Integer, JobRecord>();
   readonly #inactive = new Map<Integer, JobRecord>();
-  /** Inactive jobs, the latest to end last; null where it has to be sorted again. */
+  /** Inactive jobs, the latest to end last where it is sorted. */
   #ended: JobRecord[] = [];
   #isEndedSorted = true;
   readonly statistics: Statistics = new Statistics();

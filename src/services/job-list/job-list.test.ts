@@ -223,3 +223,10 @@ test("constraints know all times of a job's life", () => {
     assert.ok(!compileConstraint({ [name]: [">200"] })(record), name);
   }
 });
+
+test("a short text that stands for millions of hosts is refused before they are counted out", () => {
+  const hosts = Array.from({ length: 1000 }, (_, index) => `h${index}x[0-999999]`).join();
+  const started = performance.now();
+  assert.throws(() => compileConstraint({ hostlist: [hosts] }), /too many hosts specified/);
+  assert.ok(performance.now() - started < 1000, "they would take minutes");
+});

@@ -54,7 +54,7 @@ export interface JobRecord {
   dependencies: readonly string[] | null;
   /** While the job is active: updates of the jobspec are applied to it. */
   jobspec: Jobspec | null;
-  /** Set while a consumer of the record (stats, order) has to be told. */
+  /** How it ended; 0 while it is active. */
   result: JobResult | 0;
 }
 

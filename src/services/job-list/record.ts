@@ -12,6 +12,7 @@ import { jobspecCounts, taskCount } from "../../formats/jobspec-counts.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { FluxError } from "../../base/errors.ts";
+import { mergeAnnotations } from "../../sdk/job-annotations.ts";
 import { jobResult, JobResult, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 
 export interface JobRecord {
@@ -215,7 +216,7 @@ function applyOther(record: JobRecord, name: string, timestamp: number, context:
       record.annotations = isJsonObject(context["annotations"]) ? context["annotations"] : null;
       return;
     case "memo":
-      record.annotations = mergeDictionaries(record.annotations, { user: context });
+      record.annotations = mergeAnnotations(record.annotations, { user: context });
       return;
     case "dependency-add":
       record.dependencies = [...(record.dependencies ?? []), context["description"] as string];
@@ -259,17 +260,6 @@ function applyClean(record: JobRecord, timestamp: number): void {
   record.result = jobResult(record.waitStatus, record.exception?.severity === 0 ? { ...record.exception } : null);
   record.jobspec = null;
   enter(record, JobState.Inactive);
-}
-
-function mergeDictionaries(current: JsonObject | null, update: JsonObject): JsonObject | null {
-  const merged: Record<string, JsonValue | undefined> = { ...current };
-  for (const [key, value] of Object.entries(update)) {
-    const old = merged[key];
-    const next = isJsonObject(value) ? mergeDictionaries(isJsonObject(old) ? old : null, value) : value;
-    if (next === null || next === undefined) delete merged[key];
-    else merged[key] = next;
-  }
-  return Object.keys(merged).length === 0 ? null : merged;
 }
 
 type Reader = (record: JobRecord) => JsonValue | undefined;

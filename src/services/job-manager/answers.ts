@@ -4,7 +4,7 @@
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
-import { mergeAnnotations, withoutScheduler } from "./annotations.ts";
+import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
 import type { JobManager } from "./core.ts";
 import { parseExecutionAnswer, type ExecutionAnswer } from "./execution.ts";
 import type { Job } from "./job.ts";

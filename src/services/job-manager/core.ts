@@ -17,7 +17,7 @@ import type { Clock } from "../../base/ports.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LogLevel } from "../../sdk/module.ts";
-import { mergeAnnotations } from "./annotations.ts";
+import { mergeAnnotations } from "../../sdk/job-annotations.ts";
 import { dropSchedulerAnnotations } from "./answers.ts";
 import { Dependencies } from "./dependencies.ts";
 import { ExecutionLink, type ExecutionOutput } from "./execution.ts";

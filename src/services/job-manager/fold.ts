@@ -22,7 +22,7 @@ import {
   type JobEvent,
   type JobException,
 } from "../../sdk/job-protocol.ts";
-import { mergeAnnotations } from "./annotations.ts";
+import { mergeAnnotations } from "../../sdk/job-annotations.ts";
 import { newFolded, type Folded } from "./job.ts";
 
 const { New, Depend, Priority, Sched, Run, Cleanup, Inactive } = JobState;

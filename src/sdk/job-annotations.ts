@@ -1,7 +1,7 @@
 /**
- * Annotations of jobs (RFC 27): a dictionary that the scheduler (key `sched`) and users (key `user`) write to.
+ * Annotations of jobs (RFC 27): a dictionary that the scheduler (key `sched`) and users (key `user`) write to. Pure.
  */
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 
 /**
  * The dictionary after an update: dictionaries merge, other values replace, null removes; what became empty goes.

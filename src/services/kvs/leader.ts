@@ -130,13 +130,22 @@ export class LeaderService implements RunningModule {
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
-      if (this.#checkpointer.isUnsaved) await this.#checkpointer.saveAll();
+      if (this.#endsWithItsDirectory) isSaved = !this.#checkpointer.isUnsaved;
+      else if (this.#checkpointer.isUnsaved) await this.#checkpointer.saveAll();
     } catch (error) {
       isSaved = false;
       this.#context.log(LogLevel.err, `the last checkpoint failed, the redo log stays: ${errorText(error)}`);
     }
     this.#reader.stop();
     this.#log?.close(isSaved, (text) => this.#context.log(LogLevel.warning, text));
+  }
+
+  /**
+   * Whether log and content store are removed together when the broker ends. Where it goes on, the log says what a
+   * checkpoint would.
+   */
+  get #endsWithItsDirectory(): boolean {
+    return this.#log !== null && this.#context.attribute("statedir-cleanup") === "1";
   }
 
   #serve(): void {

@@ -33,6 +33,7 @@ export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [
 export const BUILTIN_MODULES: ModuleRegistry = {
   heartbeat: async () => (await import("../services/heartbeat/service.ts")).heartbeatModule,
   content: async () => (await import("../services/content/service.ts")).contentModule,
+  "content-files": async () => (await import("../services/content-files/service.ts")).contentFilesModule,
   "content-sqlite": async () => (await import("../services/content-sqlite/service.ts")).contentSqliteModule,
   kvs: async () => (await import("../services/kvs/service.ts")).kvsModule,
   "kvs-watch": async () => (await import("../services/kvs-watch/service.ts")).kvsWatchModule,

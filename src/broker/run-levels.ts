@@ -33,10 +33,13 @@ export interface RunLevelOptions {
   failed(exitCode: number): void;
 }
 
-/** The entries of a personality that a rank loads. */
+/** The entries of a personality that a rank loads; which backing store the content service gets is an attribute. */
 function entriesFor(options: RunLevelOptions): readonly PersonalityEntry[] {
-  const isLeader = options.core.options.rank === 0;
-  return options.personality.filter(({ name, where }) => (isLeader || where === "all") && name in options.registry);
+  const { rank, attributes } = options.core.options;
+  const backing = attributes.get("content.backing-module");
+  return options.personality
+    .map((entry) => (entry.name === "content-sqlite" && backing !== null ? { ...entry, name: backing } : entry))
+    .filter(({ name, where }) => (rank === 0 || where === "all") && name in options.registry);
 }
 
 /** Starts fetching the code of the services, so that it is there when they are loaded. */

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { hexEncode, utf8Encode } from "../../base/bytes.ts";
 import { wideDirectoryText } from "../../formats/wide-directory.ts";
 import { MemoryBlobFile } from "../../testkit/blob-file.ts";

@@ -253,7 +253,7 @@ class ContentService implements RunningModule {
     if (this.#cache.bytes <= this.#options.cacheBytesMax) return;
     this.#cache.shrink(this.#options.cacheBytesMax, this.#nowMs - this.#options.cacheAgeMinMs);
     // Under pressure age does not protect: the cache is a bounded memory.
-    this.#cache.shrink(4 * this.#options.cacheBytesMax, Infinity);
+    this.#cache.shrink(Math.max(4 * this.#options.cacheBytesMax, PRESSURE_BYTES_MIN), Infinity);
     const hasClean = this.#cache.count > this.#cache.dirtyCount;
     if (this.#cache.bytes <= this.#options.cacheBytesMax || !hasClean) return;
     this.#purgeTimer ??= this.#context.ports.clock.after(

@@ -1,0 +1,86 @@
+/** Blobs in files: names and contents that other tools read, on a real disk. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { nodeDisk } from "../../host/disk.ts";
+import { encodeBlobs } from "../../sdk/blob-batch.ts";
+import { contentModule } from "../content/service.ts";
+import { kvsModule } from "../kvs/service.ts";
+import { makeBrokers, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { contentFilesModule } from "./service.ts";
+
+const root = mkdtempSync(join(tmpdir(), "flux-files-"));
+after(() => rmSync(root, { recursive: true, force: true }));
+const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
+
+async function start(name: string, args: readonly string[] = []): Promise<Broker> {
+  const directory = mkdtempSync(join(root, name));
+  return restart(directory, args);
+}
+
+async function restart(directory: string, args: readonly string[] = []): Promise<Broker> {
+  const [broker] = makeBrokers({ realDisk: { port: nodeDisk(), directory } });
+  await broker!.load(contentModule);
+  await broker!.load(contentFilesModule, args);
+  return broker!;
+}
+
+test("each blob is a file named by its blobref, the checkpoint is one more", async (t) => {
+  const directory = mkdtempSync(join(root, "names"));
+  const broker = await restart(directory);
+  t.after(() => stopStorage([broker]));
+  const handle = broker.connect();
+  await handle.call("content.store", new Uint8Array(Buffer.from("some data")));
+  await handle.call("content.store-batch", encodeBlobs([Buffer.from("more"), Buffer.from("some data")]));
+  await assert.rejects(handle.rpc("content.checkpoint-get"), fails("ENOENT"));
+  for (const rootref of ["bar", "baz"]) await handle.rpc("content.checkpoint-put", { value: { version: 1, rootref } });
+  assert.deepEqual(await handle.rpc("content.checkpoint-get"), { value: [{ version: 1, rootref: "baz" }] });
+  assert.deepEqual(
+    readdirSync(join(directory, "content.files")),
+    [
+      "kvs-primary",
+      "sha1-e7c95b4c28243c79cd41d964c2c889a4d29d25da",
+      "sha1-baf34551fecb48acc3da868eb85e1b6dac9de356",
+    ].toSorted(),
+  );
+  const blob = readFileSync(join(directory, "content.files/sha1-baf34551fecb48acc3da868eb85e1b6dac9de356"), "utf8");
+  assert.equal(blob, "some data");
+  assert.deepEqual(await handle.rpc("content-files.stats-get"), { object_count: 2 });
+  await assert.rejects(handle.rpc("content-backing.gc-info", {}), /Unknown service method/);
+});
+
+test("the key-value store lives on it over a restart; truncate begins with nothing", async () => {
+  const directory = mkdtempSync(join(root, "restart"));
+  const first = await restart(directory);
+  await first.load(kvsModule);
+  const put = { key: "a", flags: 0, dirent: { ver: 1, type: "val", data: "IjEi" } };
+  await first.connect().rpc("kvs.commit", { namespace: "primary", flags: 0, ops: [put] });
+  await stopStorage([first]);
+  const second = await restart(directory);
+  await second.load(kvsModule);
+  const lookup = { key: "a", namespace: "primary", flags: 0 };
+  assert.deepEqual(await second.connect().rpc("kvs.lookup", lookup), { val: put.dirent });
+  await stopStorage([second]);
+  const third = await restart(directory, ["truncate"]);
+  assert.deepEqual(await third.connect().rpc("content-files.stats-get"), { object_count: 0 });
+  await stopStorage([third]);
+});
+
+test("what is missing, damaged or unknown", async (t) => {
+  const broker = await start("bad");
+  t.after(() => stopStorage([broker]));
+  const handle = broker.connect();
+  await assert.rejects(handle.call("content.load", new Uint8Array(20)), fails("ENOENT"));
+  await assert.rejects(handle.call("content-backing.load", new Uint8Array(3)), fails("EPROTO"));
+  await assert.rejects(handle.call("content-backing.validate", new Uint8Array(20)), fails("ENOENT"));
+  assert.equal((await handle.call("content.touch", new Uint8Array(40)))!.bytes.byteLength, 40);
+  await assert.rejects(start("option", ["foo=1"]), fails("EINVAL"));
+  const directory = mkdtempSync(join(root, "damaged"));
+  const other = await restart(directory);
+  writeFileSync(join(directory, "content.files/kvs-primary"), "{");
+  await assert.rejects(other.connect().rpc("content.checkpoint-get"), fails("EPROTO"));
+  await stopStorage([other]);
+});

@@ -29,7 +29,7 @@ const BLOB_BYTES_MAX: number = 1024 * 1024 * 1024;
 /** Memory for blobs that can be had again, in bytes. */
 const CACHE_BYTES_MAX: number = 16 * 1024 * 1024;
 /** Below this many bytes, age protects blobs, however little memory the cache is to take. */
-export const PRESSURE_BYTES_MIN = CACHE_BYTES_MAX;
+export const PRESSURE_BYTES_MIN: number = CACHE_BYTES_MAX;
 /** A blob that was not used for this time goes when the cache is over its size. */
 const CACHE_AGE_MIN_MS = 10_000;
 /** A blob of this size that a rank has is not sent upstream once more: it asks whether the store still has it. */

@@ -21,6 +21,7 @@ import {
   FLUSH_RETRY_MS,
   parseOptions,
   PIECE_WINDOW,
+  PRESSURE_BYTES_MIN,
   TOUCHED_BYTES_MAX,
   TOUCHED_BYTES_MIN,
   type ContentOptions,

@@ -75,7 +75,11 @@ async function frontPage(exitCode: number): Promise<number> {
 async function run(name: string, words: readonly string[], options: GlobalOptions): Promise<number> {
   if (options.parents > 0 || options.root) {
     const { enterAncestor } = await import("./framework/ancestor.ts");
-    await enterAncestor(options.root ? Infinity : options.parents);
+    const complaint = await enterAncestor(options.root ? Infinity : options.parents);
+    if (complaint !== null) {
+      process.stderr.write(`flux: ${complaint}\n`);
+      return 1;
+    }
   }
   if (options.verbose) {
     const { environmentText } = await import("./framework/front-page.ts");

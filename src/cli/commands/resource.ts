@@ -102,7 +102,10 @@ async function formatOf(
     return null;
   }
   const format = await findFormat("flux-resource", given, formats, env);
-  return guarded(context, () => new OutputFormat(format, (name) => headings[name] ?? null));
+  return guarded(
+    context,
+    () => new OutputFormat(format, (name) => (Object.hasOwn(headings, name) ? headings[name]! : null)),
+  );
 }
 
 /** Ends the command with the sentence of an operating error. */

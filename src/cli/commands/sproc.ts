@@ -61,7 +61,7 @@ const ps: Command = {
   run: async (context) => {
     const { service, where } = addressOf(context);
     const { keys, format } = splitSort(context.options.text("format") ?? FORMAT_DEFAULT);
-    const output = new OutputFormat(format, (field) => HEADINGS[field] ?? null);
+    const output = new OutputFormat(format, (field) => (Object.hasOwn(HEADINGS, field) ? HEADINGS[field]! : null));
     const handle = await context.open();
     const { rank, procs } = await handle
       .rpc<Listed>(`${service}.list`, {}, where)
@@ -71,7 +71,7 @@ const ps: Command = {
       const fields: Readonly<Record<string, string | number>> = { pid, state, label, rank, cmd: words.join(" ") };
       return (field) => fields[field];
     });
-    const { header, lines } = output.table(sortRows(rows, keys, (name) => name in HEADINGS));
+    const { header, lines } = output.table(sortRows(rows, keys, (name) => Object.hasOwn(HEADINGS, name)));
     if (!context.options.has("no-header")) context.out(`${header}\n`);
     for (const line of lines) if (line !== null) context.out(`${line}\n`);
   },

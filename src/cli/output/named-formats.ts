@@ -18,8 +18,8 @@ type Environment = Readonly<Record<string, string>>;
 export async function findFormat(file: string, requested: string, known: Formats, env: Environment): Promise<string> {
   if (requested.includes("{")) return requested;
   if (Object.hasOwn(known, requested)) return known[requested]!.format;
-  const own = (await configuredFormats(file, known, env))[requested];
-  if (own !== undefined) return own.format;
+  const own = await configuredFormats(file, known, env);
+  if (Object.hasOwn(own, requested)) return own[requested]!.format;
   throw new FluxError("EINVAL", `--format: No such format ${requested} (Did you mean '{${requested}}'?)`);
 }
 
@@ -39,7 +39,7 @@ export async function formatHelp(
     const lines = Object.entries(all).map(([each, { description }]) => `  ${each.padEnd(width)} ${description}\n`);
     return `\nConfigured ${program} output formats:\n\n${lines.join("")}\n`;
   }
-  const format = all[name];
+  const format = Object.hasOwn(all, name) ? all[name] : undefined;
   if (format === undefined) throw new FluxError("EINVAL", `--format: No such format ${name}`);
   const text = (value: string): string => JSON.stringify(value);
   return `[formats.${name}]\ndescription = ${text(format.description)}\nformat = ${text(format.format)}\n`;

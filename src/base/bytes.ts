@@ -37,6 +37,11 @@ export function latin1Decode(bytes: Uint8Array, start = 0, end: number = bytes.b
   return view(bytes).toString("latin1", start, end);
 }
 
+/** Encodes text in which every character is one byte (Latin-1). */
+export function latin1Encode(text: string): Uint8Array {
+  return copyOf(Buffer.from(text, "latin1"));
+}
+
 /** Encodes bytes as base64 with padding (RFC 4648 section 4). */
 export function base64Encode(bytes: Uint8Array): string {
   return view(bytes).toString("base64");

@@ -34,8 +34,8 @@ export const PRESSURE_BYTES_MIN: number = CACHE_BYTES_MAX;
 const CACHE_AGE_MIN_MS = 10_000;
 /** A blob of this size that a rank has is not sent upstream once more: it asks whether the store still has it. */
 export const TOUCHED_BYTES_MIN = 1024;
-/** Larger ones are sent without that: their digest takes too long here. */
-export const TOUCHED_BYTES_MAX: number = 1024 * 1024;
+/** Larger ones, pieces of long values, pass by: they would only drive out what is needed again. */
+export const CACHED_BLOB_BYTES_MAX: number = 256 * 1024;
 /** Stores to the backing service under way at once. */
 const FLUSH_WINDOW = 256;
 /** Pieces of a directory under way at once. */

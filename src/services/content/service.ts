@@ -19,18 +19,16 @@ import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule
 import { BackingRegister, BlobCache } from "./core.ts";
 import {
   FLUSH_RETRY_MS,
+  CACHED_BLOB_BYTES_MAX,
   parseOptions,
   PIECE_WINDOW,
   PRESSURE_BYTES_MIN,
-  TOUCHED_BYTES_MAX,
   TOUCHED_BYTES_MIN,
   type ContentOptions,
 } from "./protocol.ts";
 
 const BACKING = "content-backing";
 const EMPTY_PAYLOAD: Payload = Payload.raw(EMPTY_BYTES);
-/** A longer blob is not kept in memory once the backing store has it, in bytes. */
-const CACHED_BLOB_BYTES_MAX: number = 256 * 1024;
 
 class ContentService implements RunningModule {
   readonly #context: ModuleContext;
@@ -136,7 +134,7 @@ class ContentService implements RunningModule {
   async #storeUpstream(payload: Payload): Promise<Answer> {
     const { handle, name, rank, ports } = this.#context;
     const upstream = { upstream: true, nodeid: rank };
-    if (payload.byteLength >= TOUCHED_BYTES_MIN && payload.byteLength <= TOUCHED_BYTES_MAX) {
+    if (payload.byteLength >= TOUCHED_BYTES_MIN && payload.byteLength <= CACHED_BLOB_BYTES_MAX) {
       const digest = ports.codec.digest(this.#algorithm, payload.bytes);
       // What was there once may have been removed since.
       if (this.#cache.get(hexEncode(digest), this.#nowMs) !== undefined) {
@@ -387,7 +385,6 @@ class ContentService implements RunningModule {
   }
 }
 
-/** Pieces of long values pass by: they would only drive out what is needed again. */
 function isCacheable({ byteLength }: { readonly byteLength: number }): boolean {
   return byteLength <= CACHED_BLOB_BYTES_MAX;
 }

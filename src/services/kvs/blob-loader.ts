@@ -7,7 +7,7 @@ import { assert } from "../../base/assert.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
-import { LOAD_ROUNDS_MAX, LOAD_WINDOW } from "./protocol.ts";
+import { KEPT_VALUE_BYTES, LOAD_ROUNDS_MAX, LOAD_WINDOW, VALUE_LOAD_WINDOW } from "./protocol.ts";
 
 export class BlobLoader {
   readonly #handle: Handle;
@@ -32,11 +32,14 @@ export class BlobLoader {
   /** Fetches blobs; resolves with their bytes. Rejects with LostBlob where one does not exist, EIO where one is no directory. */
   async load(missing: MissingBlob): Promise<Map<string, Uint8Array>> {
     const loaded = new Map<string, Uint8Array>();
-    for (let start = 0; start < missing.refs.length; start += LOAD_WINDOW) {
-      const refs = missing.refs.slice(start, start + LOAD_WINDOW);
+    const window = missing.isDirectory ? LOAD_WINDOW : VALUE_LOAD_WINDOW;
+    for (let start = 0; start < missing.refs.length; start += window) {
+      const refs = missing.refs.slice(start, start + window);
       const blobs = await Promise.all(refs.map((ref) => this.#fetch(ref)));
       for (const [position, ref] of refs.entries()) {
-        this.#index.addLoaded(ref, blobs[position]!, missing.isDirectory);
+        // Long values are read once: they would drive out what is needed again.
+        if (missing.isDirectory || blobs[position]!.byteLength <= KEPT_VALUE_BYTES)
+          this.#index.addLoaded(ref, blobs[position]!, missing.isDirectory);
         loaded.set(ref, blobs[position]!);
       }
     }

@@ -143,11 +143,11 @@ class LongValues implements LongStringSink {
 
   constructor(handle: Handle) {
     this.#handle = handle;
-    this.#store = new ValueStore(handle);
+    this.#store = new ValueStore(handle, true);
   }
 
   begin(): void {
-    this.#store = new ValueStore(this.#handle);
+    this.#store = new ValueStore(this.#handle, true);
     this.#gathering = new Gathering();
     this.#pending = EMPTY_BYTES;
     this.#hasPadding = false;

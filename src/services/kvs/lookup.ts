@@ -3,8 +3,8 @@
  *
  * Pure: what is not in memory is told by MissingBlob; the caller loads it and asks again.
  */
-import { base64Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
+import { valOfPieces } from "../../sdk/huge-value.ts";
 import { LookupFlag, splitKey, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { Directory, Entry, StoredEntry } from "./directory.ts";
@@ -95,5 +95,5 @@ function findEntry(
 
 function valueOf(context: LookupContext, entry: StoredEntry): TreeObject {
   if (entry.kind !== "valref") return treeObjectOf(entry);
-  return { ver: 1, type: "val", data: base64Encode(concatBytes(context.index.values(entry.refs, context.held))) };
+  return valOfPieces(context.index.values(entry.refs, context.held));
 }

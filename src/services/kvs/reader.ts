@@ -8,6 +8,7 @@
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
+import { lookupAnswer } from "../../sdk/huge-value.ts";
 import { ANY_USER, requireInteger, type Answer, type Methods } from "../../sdk/service.ts";
 import type { LookupRequest, RootAnswer, TreeObject } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
@@ -107,7 +108,7 @@ export class Reader {
   #lookup(request: IncomingRequest): Answer | Promise<Answer> {
     const answer = ({ value }: Found): Answer => {
       if (value === null) throw new FluxError("ENOENT");
-      return { val: value };
+      return lookupAnswer(value);
     };
     const found = this.#find(request);
     return found instanceof Promise ? found.then(answer) : answer(found);

@@ -411,6 +411,7 @@ export class Broker {
       this.#overlay?.destroy();
       this.#core?.connector.destroy();
     }
+    this.#core?.dismissGuard();
     this.#removeDirectories();
     this.#resolve(exitCode);
   }

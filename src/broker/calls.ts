@@ -11,6 +11,12 @@ import {
   type RequestMessage,
 } from "../protocol/message.ts";
 
+/**
+ * Services that are remembered of one party; beyond, the one called first is not told of its end. Who talks to the shells
+ * of ever new jobs does not grow for ever.
+ */
+export const CALLED_MAX = 1024;
+
 /** The calls of one party: a disconnect notice for each service and way to it. */
 export class Calls {
   readonly #notices = new Map<string, RequestMessage>();
@@ -24,10 +30,12 @@ export class Calls {
   note(request: RequestMessage): void {
     const isPlain = request.nodeid === NODEID_ANY && !hasFlag(request, MessageFlag.Upstream);
     if (isPlain && this.#plainTopics.has(request.topic)) return;
+    if (this.#plainTopics.size >= CALLED_MAX) this.#plainTopics.clear();
     if (isPlain) this.#plainTopics.add(request.topic);
     const topic = disconnectTopic(request.topic);
     const key = keyOf(topic, request);
     if (this.#notices.has(key)) return;
+    if (this.#notices.size >= CALLED_MAX) this.#notices.delete(this.#notices.keys().next().value!);
     const flags = (request.flags & MessageFlag.Upstream) | MessageFlag.NoResponse;
     this.#notices.set(key, { ...request, topic, flags, payload: null, matchtag: MATCHTAG_NONE, transit: undefined });
   }

@@ -6,6 +6,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Role } from "../protocol/message.ts";
+import { Guard } from "../sdk/guard.ts";
 import { Handle } from "../sdk/handle.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
@@ -63,6 +64,7 @@ export class Core {
   readonly groups: Groups;
   readonly states: StateService;
   readonly rexec: RexecServer;
+  readonly #guard: Guard;
   readonly connector: LocalConnector;
   readonly server: Server;
   /** Modules that clients have loaded. */
@@ -111,9 +113,11 @@ export class Core {
       sendUp: (update) => this.handle.send("groups.update", update, { nodeid: rank, upstream: true }),
       changed: (name) => name === "broker.online" && events.online(),
     });
+    this.#guard = new Guard(ports.exec, "programs");
     this.rexec = new RexecServer({
       rank,
       exec: ports.exec,
+      guard: () => this.postGuard(),
       hasGuests: () => accessOf(this.config).allowGuestUser,
       isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
       cwd: ports.host.cwd,
@@ -133,6 +137,16 @@ export class Core {
     attributes.set("broker.uuid", uuid);
     for (const name of OWN_SERVICES) this.router.addService(port, name);
     this.#serveOwn();
+  }
+
+  /** Programs of users are started from now on: they are not to outlive this broker, though it be killed. */
+  postGuard(): void {
+    const { attributes, environment } = this.options;
+    this.#guard.post(attributes.require("local-uri"), environment["PATH"] ?? "");
+  }
+
+  dismissGuard(): void {
+    this.#guard.dismiss();
   }
 
   #serveOwn(): void {

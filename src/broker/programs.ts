@@ -5,7 +5,7 @@
  * It knows how a command becomes a process and how its end reads in the log, not when to run what.
  */
 import { errorText, FluxError } from "../base/errors.ts";
-import { exitCodeOfStatus, signalOfStatus, SIGNALS, signalSentence } from "../base/signals.ts";
+import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
 
 /** A command that cannot be started ends as in a shell. */
@@ -59,7 +59,6 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
     for (const text of lines) line?.(stream, text);
   };
   let child: ChildProcess | null = null;
-  let guard: ChildProcess | null = null;
   const ended = new Promise<ProgramEnd>((resolve) => {
     try {
       child = exec.spawn(
@@ -75,37 +74,15 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
         },
         {
           output,
-          exit: (status) => {
-            guard?.kill(SIGNALS["SIGKILL"]!);
-            resolve({ exitCode: exitCodeOfStatus(status), text: endText(status) });
-          },
+          exit: (status) => resolve({ exitCode: exitCodeOfStatus(status), text: endText(status) }),
         },
       );
-      if (ownGroup) guard = startGuard(exec, options, child.pid);
     } catch (error) {
       const exitCode = error instanceof FluxError && error.is("ENOENT") ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE;
       resolve({ exitCode, text: `error launching process: ${errorText(error)} (rc=${exitCode})` });
     }
   });
   return { ended, kill: (signum) => void child?.kill(signum, { group: ownGroup }) };
-}
-
-/**
- * A process that outlives the broker by an instant: when its standard input ends, because the broker died, it kills what
- * is left of a program's process group. Null where the machine has no shell to do it.
- */
-function startGuard(exec: Exec, { env, cwd }: ProgramOptions, group: number): ChildProcess | null {
-  const script = `read -r _; kill -s KILL -- -${group} 2>/dev/null`;
-  const argv = ["/bin/sh", "-c", script];
-  try {
-    return exec.spawn(
-      { argv, env, cwd, stdin: "pipe", stdout: "null", stderr: "null", newProcessGroup: true },
-      { output: () => {}, exit: () => {} },
-    );
-  } catch (error) {
-    if (error instanceof FluxError) return null;
-    throw error;
-  }
 }
 
 /** Cuts output into lines. */

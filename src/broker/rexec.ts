@@ -43,6 +43,8 @@ interface Process {
 export interface RexecSurroundings {
   readonly rank: number;
   readonly exec: Exec;
+  /** Called before a program is started. */
+  guard(): void;
   /** Whether other users may connect. */
   hasGuests(): boolean;
   /** Whether a directory is there to start a program in. */
@@ -115,6 +117,7 @@ export class RexecServer {
       throw new FluxError("EINVAL", "the waitable flag is only supported in background mode");
     const isLost = !this.#surroundings.isDirectory(command.cwd);
     let process: Process | null = null;
+    this.#surroundings.guard();
     const child = this.#surroundings.exec.spawn(
       {
         argv: command.argv,

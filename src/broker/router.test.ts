@@ -6,6 +6,7 @@ import { Handle } from "../sdk/handle.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import { ANY_USER, Server, type Methods } from "../sdk/service.ts";
+import { CALLED_MAX } from "./calls.ts";
 import type { Credentials, Port } from "./port.ts";
 import { Router, type Peer } from "./router.ts";
 
@@ -253,6 +254,20 @@ test("when a broker is lost, the services that clients behind it called are told
   tree.breakLink(1, 2);
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(gone.toSorted(), ["far 1", "near 1"], "not for those who said goodbye, or are still there");
+});
+
+test("a client that calls ever new services is remembered for the last ones only", async () => {
+  const tree = new Tree([]);
+  const client = tree.client(0);
+  const told: string[] = [];
+  for (const name of ["first", "last"]) tree.serve(0, name, { it: () => ({}), disconnect: () => void told.push(name) });
+  await client.rpc("first.it");
+  for (let job = 0; job < 2 * CALLED_MAX; job++)
+    await assert.rejects(client.rpc(`job-${job}.it`), rejectsWith("ENOSYS"));
+  await client.rpc("last.it");
+  client.close();
+  while (told.length === 0) await new Promise(setImmediate);
+  assert.deepEqual(told, ["last"]);
 });
 
 test("a stream is cancelled by its sender and matchtag, and ends without an error", async () => {

@@ -55,6 +55,7 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
   const { ports, environment, log, attributes } = core.options;
   const isInitialProgram = name === "rc2.0";
   const startedMs = ports.clock.monotonicMs();
+  if (isInitialProgram) core.postGuard();
   const program = startProgram(ports.exec, {
     words,
     env: environment,

@@ -133,7 +133,10 @@ function openLifeline(ports: Ports): ByteStream | null {
   return descriptor === undefined ? null : ports.net.openDescriptor(Number(descriptor));
 }
 
-/** Tells `flux start` of every process group that this broker starts: it ends them where the broker cannot any more. */
+/**
+ * Tells `flux start` of every process group that is to die with this broker: it ends them where the broker cannot any
+ * more. Shell hosts and guards see its end themselves, and have something to do then.
+ */
 function withReports(ports: Ports, lifeline: ByteStream | null): Ports {
   if (lifeline === null) return ports;
   const report = (mark: string, pid: number): void => void lifeline.write(utf8Encode(`${mark}${pid}\n`));
@@ -142,11 +145,11 @@ function withReports(ports: Ports, lifeline: ByteStream | null): Ports {
       ...events,
       output: (stream, chunk) => events.output(stream, chunk),
       exit: (status) => {
-        report("-", child.pid);
+        if (options.diesWithParent === true) report("-", child.pid);
         events.exit(status);
       },
     });
-    if (options.newProcessGroup !== false) report("+", child.pid);
+    if (options.newProcessGroup !== false && options.diesWithParent === true) report("+", child.pid);
     return child;
   };
   return { ...ports, exec: { spawn, kill: (pid, signum, options) => ports.exec.kill(pid, signum, options) } };

@@ -21,6 +21,10 @@ import type { Integer, JsonObject } from "../base/json.ts";
 
 export const SHELL_HOST_SERVICE = "shell-host";
 export const SHELL_AGENT_SERVICE = "shell-agent";
+/**
+ * The variable in which a shell host finds the address of its broker. Not FLUX_URI: by that the programs of users are known.
+ */
+export const SHELL_HOST_URI = "FLUX_SHELL_HOST_URI";
 
 /** A job to start. */
 export interface ShellStart {

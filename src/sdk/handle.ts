@@ -9,6 +9,7 @@
  *
  * It does not know which services exist, nor how the bytes travel.
  */
+import { base64Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import {
@@ -28,7 +29,6 @@ import {
   type ResponseMessage,
 } from "../protocol/message.ts";
 import type { MessageChannel } from "./channel.ts";
-import { publishPayload } from "./publish.ts";
 import { IncomingRequest } from "./request.ts";
 import { ResponseStream } from "./stream.ts";
 
@@ -187,8 +187,9 @@ export class Handle {
   async publish(topic: string, payload?: PayloadLike, options: EventOptions = {}): Promise<number> {
     const body = payloadOf(payload);
     const flags = options.isPrivate === true ? MessageFlag.Private : 0;
-    const answer = await this.rpc<{ seq: number }>("event.publish", publishPayload(topic, flags, body), { nodeid: 0 });
-    return answer.seq;
+    // The event's own payload travels in base64.
+    const request = body === null ? { topic, flags } : { topic, flags, payload: base64Encode(body.bytes) };
+    return (await this.rpc<{ seq: number }>("event.publish", request, { nodeid: 0 })).seq;
   }
 
   /** Publishes an event without waiting for it to be taken. */

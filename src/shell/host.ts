@@ -12,7 +12,14 @@ import type { Integer, JsonObject } from "../base/json.ts";
 import type { Ports, TimerHandle, WaitStatus } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import type { EventMessage } from "../protocol/message.ts";
-import { SHELL_AGENT_SERVICE, SHELL_HOST_SERVICE, type HostEvent, type ShellStart } from "../protocol/shell-host.ts";
+import {
+  SHELL_AGENT_SERVICE,
+  SHELL_HOST_SERVICE,
+  SHELL_HOST_URI,
+  type HostEvent,
+  type ShellStart,
+} from "../protocol/shell-host.ts";
+import { Guard } from "../sdk/guard.ts";
 import type { Handle } from "../sdk/handle.ts";
 import { KvsBatch } from "../sdk/kvs-batch.ts";
 import { RequestSet } from "../sdk/request-set.ts";
@@ -76,7 +83,7 @@ async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<Ho
     directories: new TemporaryDirectories(ports.disk, ports.clock, options.complain),
     rank: Number(rank),
     rundir: rundir ?? ports.host.temporaryDirectory,
-    uri: uri ?? ports.host.env["FLUX_URI"] ?? "",
+    uri: uri ?? ports.host.env[SHELL_HOST_URI] ?? "",
     instanceLevel: Number(level ?? 0),
     jobId: jobId ?? null,
     jobIdPath: jobIdPath ?? null,
@@ -97,6 +104,7 @@ class ShellHost {
   readonly #leaders = new Map<Integer, Shell>();
   #isFlushScheduled = false;
   #logTimer: TimerHandle | null = null;
+  readonly #guard: Guard;
   readonly closed: Promise<void>;
 
   constructor(options: ShellHostOptions, facts: HostFacts) {
@@ -105,6 +113,7 @@ class ShellHost {
     const { handle } = options;
     this.#server = new Server(handle, { rank: facts.rank, fatal: (error) => this.#fatal(error) });
     this.#server.add(SHELL_HOST_SERVICE, this.#methods());
+    this.#guard = new Guard(facts.ports.exec, "jobs");
     this.closed = new Promise((resolve) => {
       handle.onClose(() => {
         this.#killAll();
@@ -115,7 +124,8 @@ class ShellHost {
   }
 
   async begin(): Promise<void> {
-    const { handle } = this.#facts;
+    const { handle, uri, ports } = this.#facts;
+    this.#guard.post(uri, ports.host.env["PATH"] ?? "");
     await handle.rpc("service.add", { service: SHELL_HOST_SERVICE });
     // One name for the services of all jobs: a job has its service before it is heard of.
     await handle.rpc("service.add", { service: `${this.#facts.ports.host.uid}-shell-*` });
@@ -126,6 +136,7 @@ class ShellHost {
 
   /** Ends every job and the connection. */
   stop(): void {
+    this.#guard.dismiss();
     this.#killAll();
     this.#facts.handle.close();
   }

@@ -7,6 +7,7 @@ import type { Ports } from "../base/ports.ts";
 import { Broker } from "../broker/broker.ts";
 import type { BootClient } from "../broker/bootstrap.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
+import { SHELL_HOST_URI } from "../protocol/shell-host.ts";
 import { Handle } from "../sdk/handle.ts";
 import { connectLocal } from "../sdk/local-connector.ts";
 import { startShellHost } from "../shell/host.ts";
@@ -209,7 +210,7 @@ export class SimulatedInstance {
     if (process.argv[1] !== "shell-host") return process.exit(1);
     const ports = this.#world.portsOf(process);
     const run = async (): Promise<number> => {
-      const handle = new Handle(await connectLocal(ports, process.env["FLUX_URI"] ?? ""));
+      const handle = new Handle(await connectLocal(ports, process.env[SHELL_HOST_URI] ?? ""));
       const host = await startShellHost({ handle, ports, complain: (text) => void this.stderr.push(`${text}\n`) });
       await host.closed;
       return 0;

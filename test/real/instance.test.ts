@@ -66,6 +66,38 @@ test("kill -9 of an instance of one broker leaves nothing of its initial program
   await run.gone(GONE_MS);
 });
 
+test("kill -9 of a broker leaves nothing that its initial program started, in whatever group, on a terminal too", async () => {
+  const program = "bash -c 'sleep 1000 & setsid sleep 1000 & echo PID $(flux getattr broker.pid) READY; cat'";
+  await using run = new Run(["script", "-qec", `${flux} start ${program}`, "/dev/null"], { input: "" });
+  const [, pid] = await run.seen(/PID (\d+) READY/);
+  process.kill(Number(pid), "SIGKILL");
+  await run.finished;
+  await run.gone(GONE_MS);
+});
+
+test("kill -9 of a shell host fails its jobs, leaves none of their processes, and the next job gets another", async () => {
+  const { run, flux: command } = await startInstance("-s1");
+  await using _ = run;
+  const id = command("submit", "bash", "-c", "sleep 1001 & setsid sleep 1002 & wait").stdout.trim();
+  command("job", "wait-event", "-p", "guest.exec.eventlog", id, "shell.start");
+  const host = run.processes().find(({ command: line }) => line.endsWith(" shell-host"))!;
+  process.kill(host.pid, "SIGKILL");
+  assert.match(command("job", "wait-event", "-t", "30", id, "exception").stdout, /node-failure.*shell host ended/);
+  assert.equal(command("job", "wait-event", "-t", "30", id, "clean").code, 0);
+  await run.gone(GONE_MS, /^sleep 100/);
+  assert.equal(command("run", "true").code, 0);
+});
+
+test("kill -9 of a broker ends what flux exec started there", async () => {
+  const { run, flux: command } = await startInstance("-s2");
+  await using _ = run;
+  const pid = Number(command("exec", "-r", "1", flux, "getattr", "broker.pid").stdout);
+  command("exec", "--bg", "-r", "1", "bash", "-c", "sleep 1003 & setsid sleep 1004 & $0 kvs put ready=1; wait", flux);
+  assert.equal(command("kvs", "get", "--waitcreate", "ready").stdout, "1\n");
+  process.kill(pid, "SIGKILL");
+  await run.gone(GONE_MS, /^sleep 100/);
+});
+
 test("kill -9 of a leaf broker costs only the jobs on it", async () => {
   const { run, flux: command } = await startInstance("-s4", "-Stbon.topo=kary:2");
   await using _ = run;

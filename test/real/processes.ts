@@ -81,8 +81,10 @@ export class Run implements AsyncDisposable {
     for (const name of readdirSync("/proc")) {
       if (!/^\d+$/.test(name)) continue;
       try {
-        if (!readFileSync(`/proc/${name}/environ`, "utf8").includes(`${MARK}=${this.mark}\0`)) continue;
         const command = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+        // A guard has no environment to be known by, only the address that it guards.
+        const isGuard = command.includes(` flux-guard local://${this.directory}/`);
+        if (!isGuard && !readFileSync(`/proc/${name}/environ`, "utf8").includes(`${MARK}=${this.mark}\0`)) continue;
         if (command !== "") found.push({ pid: Number(name), command });
       } catch (error) {
         // The process ended while we looked.
@@ -93,11 +95,11 @@ export class Run implements AsyncDisposable {
     return found;
   }
 
-  /** Resolves when no process is left; rejects with their names after a bound. */
-  async gone(withinMs: number): Promise<void> {
+  /** Resolves when no process is left, or none of those that match; rejects with their names after a bound. */
+  async gone(withinMs: number, pattern = /^/): Promise<void> {
     const deadline = Date.now() + withinMs;
     for (;;) {
-      const left = this.processes();
+      const left = this.processes().filter(({ command }) => pattern.test(command));
       if (left.length === 0) return;
       if (Date.now() > deadline) throw new Error(`left behind: ${left.map(({ command }) => command).join("; ")}`);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -133,7 +135,7 @@ export async function startInstance(
     uri: uri!,
     flux: (...argv) => {
       const child = spawnSync(flux, argv, {
-        env: { ...process.env, FLUX_URI: uri! },
+        env: { ...process.env, FLUX_URI: uri!, [MARK]: run.mark },
         encoding: "utf8",
         timeout: 60_000,
       });

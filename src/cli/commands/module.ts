@@ -1,6 +1,6 @@
 /** `flux module`: the services of a broker (flux-module(1)). */
 import { resolve } from "node:path";
-import { errorText, isFluxError } from "../../base/errors.ts";
+import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { moduleNameOf } from "../../broker/module-service.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
@@ -161,7 +161,7 @@ const stats: Command = {
       optionalArgument: true,
       help: "Request rusage data instead of stats",
     },
-    { names: ["clear"], short: "c", help: "Clear stats on target rank" },
+    { names: ["clear"], short: "C", help: "Clear stats on target rank" },
     { names: ["clear-all"], short: "C", help: "Clear stats on all ranks" },
   ],
   operands: [{ name: "name", arity: "1" }],
@@ -211,10 +211,10 @@ const debug: Command = {
   summary: "Get/set module debug flags",
   usage: "[OPTIONS] name",
   options: [
-    { names: ["clear"], short: "c", help: "Set debug flags to 0" },
+    { names: ["clear"], short: "C", help: "Set debug flags to 0" },
     { names: ["set"], short: "S", argument: "MASK", help: "Set debug flags to MASK" },
     { names: ["setbit"], short: "s", argument: "MASK", help: "Set one debug flag to 1" },
-    { names: ["clearbit"], short: "C", argument: "MASK", help: "Set one debug flag to 0" },
+    { names: ["clearbit"], short: "c", argument: "MASK", help: "Set one debug flag to 0" },
   ],
   operands: [{ name: "name", arity: "1" }],
   run: async (context) => {
@@ -233,7 +233,9 @@ const debug: Command = {
     const handle = await context.open();
     const answer = await handle
       .rpc<{ flags: number }>(`${target}.debug`, { op, flags })
-      .catch((error: unknown) => context.fail(`${target}.debug: ${errorText(error)}`));
+      .catch((error: unknown) =>
+        context.fail(`${target}.debug: ${isFluxError(error) ? errnoSentence(error.errnum) : errorText(error)}`),
+      );
     if (option === "") context.out(`0x${answer.flags.toString(16)}\n`);
   },
 };

@@ -3,6 +3,7 @@
  * agent, not by people; it ends with its broker, or on SIGTERM.
  */
 import { errorText } from "../../base/errors.ts";
+import { SHELL_HOST_URI } from "../../protocol/shell-host.ts";
 import { startShellHost } from "../../shell/host.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
@@ -12,7 +13,7 @@ export const command: Command = defineCommand({
   summary: "Run the job shells of one broker (started by the broker)",
   hidden: true,
   async run(context) {
-    const [ports, handle] = await Promise.all([context.ports(), context.open()]);
+    const [ports, handle] = await Promise.all([context.ports(), context.open(context.host.env[SHELL_HOST_URI])]);
     const shellHost = await startShellHost({ handle, ports, complain: (text) => context.complain(text) });
     for (const name of ["SIGTERM", "SIGINT"]) context.onSignal(name, () => shellHost.stop());
     try {

@@ -14,7 +14,7 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { ChildProcess, WaitStatus } from "../../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
-import { SHELL_AGENT_SERVICE } from "../../protocol/shell-host.ts";
+import { SHELL_AGENT_SERVICE, SHELL_HOST_URI } from "../../protocol/shell-host.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -75,7 +75,7 @@ class ShellAgent implements RunningModule {
       this.#host = exec.spawn(
         {
           argv: [host.fluxPath, "shell-host"],
-          env: { ...host.env, ...(uri === null ? {} : { FLUX_URI: uri }) },
+          env: { ...host.env, ...(uri === null ? {} : { [SHELL_HOST_URI]: uri }) },
           cwd: this.#context.attribute("rundir") ?? host.cwd,
           stdin: "null",
           stdout: "pipe",

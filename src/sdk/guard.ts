@@ -1,0 +1,70 @@
+/**
+ * A guard outside a process: when the process dies, however it dies, the guard kills what it has started and what that
+ * has started in turn, in whatever process groups. Programs of Flux are known by their environment: the URI of their
+ * broker, and a job id where they belong to a job.
+ *
+ * Invariants: the guard is a process that waits; it costs nothing until the end. Where it is dismissed it kills nothing.
+ */
+import { isFluxError } from "../base/errors.ts";
+import { SIGNALS } from "../base/signals.ts";
+import type { ChildProcess, Exec } from "../base/ports.ts";
+
+/**
+ * Arguments: the URI, `jobs` or `programs`. Its standard input ends when the process that it guards has died. A process may
+ * fork while it is being killed: hence the rounds.
+ */
+const SCRIPT = `
+read -r _
+round=0
+while [ $round -lt 20 ]; do
+  found=
+  for file in $(grep -lszxF -- "FLUX_URI=$1" /proc/[0-9]*/environ); do
+    if grep -qsz '^FLUX_JOB_ID=' "$file"; then of=jobs; else of=programs; fi
+    [ $of = "$2" ] || continue
+    pid=\${file#/proc/}
+    kill -s KILL "\${pid%/environ}" 2>/dev/null && found=1
+  done
+  [ -n "$found" ] || exit 0
+  round=$((round + 1))
+  sleep 0.1
+done`;
+
+export class Guard {
+  readonly #exec: Exec;
+  readonly #of: "jobs" | "programs";
+  #process: ChildProcess | null = null;
+
+  /** `programs`: what has a broker's URI and no job id; `jobs`: what has both. */
+  constructor(exec: Exec, of: "jobs" | "programs") {
+    this.#exec = exec;
+    this.#of = of;
+  }
+
+  /** Has the guard there from now on. Does without where the machine has no shell. */
+  post(uri: string, path: string): void {
+    if (this.#process !== null) return;
+    try {
+      this.#process = this.#exec.spawn(
+        {
+          argv: ["/bin/sh", "-c", SCRIPT, "flux-guard", uri, this.#of],
+          // Not that of those whom it kills.
+          env: { PATH: path },
+          cwd: "/",
+          stdin: "pipe",
+          stdout: "null",
+          stderr: "null",
+          newProcessGroup: true,
+        },
+        { output: () => {}, exit: () => {} },
+      );
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+    }
+  }
+
+  /** All is well: nothing is to be killed. */
+  dismiss(): void {
+    this.#process?.kill(SIGNALS["SIGKILL"]!);
+    this.#process = null;
+  }
+}

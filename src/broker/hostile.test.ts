@@ -99,6 +99,7 @@ test("who waits for the end of a process when the subprocess server ends hears s
   const child = { pid: 7, kill: () => true } as unknown as ChildProcess;
   const server = new RexecServer({
     rank: 0,
+    guard: () => {},
     exec: { spawn: (_options, told) => (events.push(told), child), kill: () => true },
     hasGuests: () => false,
     isDirectory: () => true,

@@ -132,8 +132,9 @@ async function take(dump: Dump, event: TreeEvent<Fetched>): Promise<void> {
   const { path, object } = event;
   const place = placeOf(path);
   if (event.kind === "fault") {
-    if (event.fault === "missing") return unreadable(dump, `${place}: could not load content`, event.error);
-    return unreadable(dump, `${place}: ${faultText(event.fault)}`, null);
+    const { fault, error } = event;
+    const text = faultText(fault, error, `could not load content: ${error.message}`);
+    return unreadable(dump, `${place}: ${text}`, error);
   }
   if (event.kind === "value") return takeValue(dump, path, event.object, event.fetched);
   if (object.type === "symlink") return writeMember(dump, path, "symlink", { target: targetOf(object) });
@@ -146,7 +147,11 @@ async function take(dump: Dump, event: TreeEvent<Fetched>): Promise<void> {
 
 async function takeValue(dump: Dump, path: TreePath, object: Valref, fetched: Fetched): Promise<void> {
   if ("missing" in fetched)
-    return unreadable(dump, `${placeOf(path)}: missing blobref ${fetched.missing}`, fetched.error);
+    return unreadable(
+      dump,
+      `${placeOf(path)}: missing blobref ${fetched.missing}: ${fetched.error.message}`,
+      fetched.error,
+    );
   const { output, store, held } = dump;
   const { sizeBytes } = fetched;
   await writeMember(dump, path, "file", { sizeBytes });
@@ -157,9 +162,8 @@ async function takeValue(dump: Dump, path: TreePath, object: Valref, fetched: Fe
 }
 
 /** A key that cannot be read: a warning where that was asked for, else the end. */
-function unreadable({ context, progress }: Dump, what: string, error: FluxError | null): void {
-  const text = error === null ? what : `${what}: ${error.message}`;
-  if (!context.options.has("ignore-failed-read")) throw new FluxError(error?.errnum ?? "EPROTO", text);
+function unreadable({ context, progress }: Dump, text: string, error: FluxError): void {
+  if (!context.options.has("ignore-failed-read")) throw new FluxError(error.errnum, text, { cause: error });
   progress.say(text);
 }
 

@@ -97,9 +97,7 @@ async function checkTree(
         if (context.options.has("verbose")) context.complain(nameOf(path));
       } else if (event.kind === "fault") {
         check.errors++;
-        context.complain(
-          `${nameOf(path)}: ${event.fault === "missing" ? "missing dirref blobref" : faultText(event.fault)}`,
-        );
+        context.complain(`${nameOf(path)}: ${faultText(event.fault, event.error, "missing dirref blobref")}`);
         if (path.length > 0) await repair?.directory(path, event.object);
       } else if (event.fetched.length > 0) {
         check.errors++;

@@ -150,8 +150,8 @@ async function markTree(collection: Collection, rootref: Blobref): Promise<void>
     for await (const event of walkTree(rootref, options)) {
       const { object } = event;
       if (event.kind === "fault") {
-        const text =
-          event.fault === "missing" ? `could not load content: ${event.error.message}` : faultText(event.fault);
+        const { fault, error } = event;
+        const text = faultText(fault, error, `could not load content: ${error.message}`);
         context.fail(`${event.path.join(".")}: ${text}`);
       }
       if (event.kind === "entry" && (object.type === "dirref" || object.type === "valref"))

@@ -21,8 +21,8 @@ import { begun } from "./window.ts";
 /** Names from the root on; none for the root itself. */
 export type TreePath = readonly string[];
 
-/** What is wrong with a directory: it is not there, it is no tree object, it is one of another kind. */
-export type DirectoryFault = "missing" | "malformed" | "no-directory";
+/** What is wrong with a directory: it, or a part of it, is not there, it is no tree object, it is one of another kind. */
+export type DirectoryFault = "missing" | "incomplete" | "malformed" | "no-directory";
 
 export type TreeEvent<Fetched> =
   /** An entry of a directory, before all that is under it. */
@@ -47,8 +47,10 @@ export interface WalkOptions<Fetched> {
   isWanted?(ref: Blobref): boolean;
 }
 
-/** What is wrong with a directory that is there, in words. */
-export function faultText(fault: Exclude<DirectoryFault, "missing">): string {
+/** What is wrong with a directory, in words; `missing` says it of one that is not there. */
+export function faultText(fault: DirectoryFault, error: FluxError, missing: string): string {
+  if (fault === "missing") return missing;
+  if (fault === "incomplete") return `error retrieving dirref blobref: ${error.message}`;
   return fault === "malformed" ? "could not decode tree object" : "dirref references non-directory";
 }
 
@@ -146,6 +148,7 @@ async function readDirectory(directory: Promise<Uint8Array>): Promise<{ entries:
     bytes = await directory;
   } catch (error) {
     if (isFluxError(error, "ENOENT")) return { fault: "missing", error };
+    if (isFluxError(error, "EIO")) return { fault: "incomplete", error };
     if (isFluxError(error, "EPROTO")) return { fault: "malformed", error };
     throw error;
   }

@@ -5,7 +5,7 @@
  * Pure but for the file it is given: time and the hash function come from outside, and `step` is called when `delayMs`
  * says so. A step of the collector takes about a millisecond.
  */
-import { concatBytes } from "../../base/bytes.ts";
+import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type {
   BlobCheckpoint,
@@ -20,9 +20,10 @@ import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/w
 import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
 import type { BlobFile, NewBlob } from "./blob-file.ts";
 import { Collector, COLLECTOR_LIMITS, type CollectorLimits, type CycleReport } from "./collector.ts";
+import { Fingerprints } from "./fingerprints.ts";
 import { CollectorPace, type Urgency } from "./pace.ts";
 import { Leases } from "./leases.ts";
-import { digestOf, referencesOf } from "./references.ts";
+import { digestOf, referencesOf, rootsOf } from "./references.ts";
 
 /** How long a slice of the collector's work takes. */
 const SLICE_MS = 1;
@@ -169,12 +170,38 @@ export class BlobEngine {
   }
 
   sweep({ epoch, after, through, deleteMax, window }: EpochSweep): SweepResult {
+    if (after === 0) this.#markFurtherRoots(epoch);
     const end = Math.min(through, after + window);
     const rows = this.#file.rowsBefore(epoch, after, end, deleteMax);
     const removed = rows.filter(({ hash }) => !this.#leases.isHeld(hash));
     this.#file.removeRows(removed.map(({ rowid }) => rowid));
     const cursor = rows.length === deleteMax ? rows.at(-1)!.rowid : end;
     return { digests: concatBytes(removed.map(({ hash }) => hash)), cursor };
+  }
+
+  /** Marks what checkpoints reach besides their first root: who marks from outside does not know of it. */
+  #markFurtherRoots(epoch: number): void {
+    const { digestLength } = this.#options;
+    const seen = new Fingerprints();
+    let pending: Uint8Array[] = [];
+    const add = (digests: Uint8Array): Uint8Array[] => {
+      const fresh = splitDigests(digests, digestLength).filter((digest) => seen.add(digest));
+      this.#file.mark(fresh, epoch);
+      return fresh;
+    };
+    for (const { text } of this.#file.checkpoints())
+      pending.push(...add(rootsOf(text, digestLength)?.subarray(digestLength) ?? EMPTY_BYTES));
+    while (pending.length > 0) {
+      const directories = pending;
+      pending = [];
+      for (const digest of directories) {
+        const blob = this.#file.loadObject(digest);
+        const references = blob === null ? null : referencesOf(blob, digestLength);
+        if (references === null) continue;
+        add(references.values);
+        pending.push(...add(references.directories));
+      }
+    }
   }
 
   stats(): BlobDatabaseStats {

@@ -1,4 +1,4 @@
-/* What the two files of the addon share. All functions run on the thread of Node's main loop. */
+/* What the files of the addon share. All functions run on the thread of Node's main loop. */
 #ifndef FLUX_NATIVE_H
 #define FLUX_NATIVE_H
 
@@ -21,5 +21,8 @@ napi_value flux_stream_shutdown(napi_env env, napi_callback_info info);
 napi_value flux_stream_close(napi_env env, napi_callback_info info);
 napi_value flux_on_exit(napi_env env, napi_callback_info info);
 napi_value flux_peer_credentials(napi_env env, napi_callback_info info);
+
+/* files.c: sparse files */
+napi_value flux_data_region(napi_env env, napi_callback_info info);
 
 #endif

@@ -271,6 +271,7 @@ NAPI_MODULE_INIT() {
       METHOD("streamClose", flux_stream_close),
       METHOD("peerCredentials", flux_peer_credentials),
       METHOD("affinity", flux_affinity),
+      METHOD("dataRegion", flux_data_region),
   };
   napi_value works;
   napi_define_properties(env, exports, sizeof(methods) / sizeof(methods[0]), methods);

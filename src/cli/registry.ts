@@ -23,7 +23,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
   },
   {
     title: "share data and messages between jobs",
-    names: ["kvs", "event", "ping", "exec"],
+    names: ["kvs", "archive", "event", "ping", "exec"],
   },
   {
     title: "other useful commands",
@@ -36,6 +36,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   R: { file: "R" },
   admin: { file: "admin" },
   alloc: { file: "alloc", summary: "allocate a new Flux instance for interactive use" },
+  archive: { file: "archive", summary: "create/extract KVS file archives" },
   batch: { file: "batch", summary: "submit a batch script to Flux" },
   broker: { file: "broker" },
   bulksubmit: { file: "bulksubmit", summary: "submit jobs in bulk to a Flux instance" },

@@ -6,6 +6,7 @@
  */
 import { FluxError } from "../base/errors.ts";
 import type { Integer } from "../base/json.ts";
+import { globExpression } from "./glob.ts";
 
 /** The limits of Linux by name, with their numbers. `ofile` is BSD's name of `nofile`. */
 export const RLIMITS: Readonly<Record<string, number>> = {
@@ -76,17 +77,6 @@ function matching(pattern: string): string[] {
   }
   const expression = globExpression(name);
   return Object.keys(RLIMITS).filter((candidate) => expression.test(candidate));
-}
-
-/** A regular expression for a shell pattern. */
-export function globExpression(pattern: string): RegExp {
-  const source = pattern.replace(/\[!?[^\]]+\]|[\s\S]/g, (part) => {
-    if (part === "*") return "[\\s\\S]*";
-    if (part === "?") return "[\\s\\S]";
-    if (part.length > 1) return `[${part.slice(1, -1).replace(/^!/, "^").replaceAll("\\", "\\\\")}]`;
-    return part.replace(/[\\^$.*+?()[\]{}|/]/, "\\$&");
-  });
-  return new RegExp(`^${source}$`);
 }
 
 function limitValue(name: string, text: string): Integer {

@@ -4,7 +4,8 @@ import * as fc from "fast-check";
 import { isFluxError } from "../base/errors.ts";
 import { parseDirectives } from "./directives.ts";
 import { jobTagLookup, mustacheTags, renderMustache, templateScope } from "./mustache.ts";
-import { applyRlimitRules, globExpression, RLIM_INFINITY } from "./rlimit.ts";
+import { globExpression } from "./glob.ts";
+import { applyRlimitRules, RLIM_INFINITY } from "./rlimit.ts";
 import { splitShellWords } from "./shell-words.ts";
 import { mergeConfig, parseToml } from "./toml.ts";
 

@@ -57,6 +57,8 @@ export interface NativeAddon {
   streamClose(stream: NativeStream): void;
   peerCredentials(fd: number): { uid: number; pid: number } | null;
   affinity(): number[];
+  /** Start and end of the next stretch of a file that holds data, from an offset on; null where only a hole follows. */
+  dataRegion(fd: number, offset: number): [start: number, end: number] | null;
 }
 
 let loaded: NativeAddon | null | undefined;

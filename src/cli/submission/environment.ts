@@ -6,7 +6,7 @@
  * Pure: the process's environment and files come as arguments.
  */
 import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
-import { globExpression } from "../../formats/rlimit.ts";
+import { globExpression } from "../../formats/glob.ts";
 
 export type Environment = Readonly<Record<string, string>>;
 

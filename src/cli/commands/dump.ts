@@ -7,7 +7,7 @@ import { valBytes, type Treeobj, type Valref } from "../../formats/treeobj.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { ArchiveOutput } from "../snapshots/archive-output.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
-import { KEY_RECORD } from "../snapshots/key-record.ts";
+import { keyRecords } from "../snapshots/key-record.ts";
 import { latestOption, linkDump, nextDump } from "../snapshots/latest.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { Progress, progressOptions } from "../snapshots/progress.ts";
@@ -174,7 +174,7 @@ async function writeMember(
   values: Partial<TarMember>,
 ): Promise<void> {
   const place = placeOf(path);
-  const records = new Map(path.some((name) => name.includes("/")) ? [[KEY_RECORD, path.join(".")]] : []);
+  const records = keyRecords(path);
   await dump.output.write(encodeTarHeader(plainMember(kind, place, { ...dump.common, ...values, records })));
   dump.progress.add(place);
 }

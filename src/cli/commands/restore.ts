@@ -12,7 +12,7 @@ import { BlobStore, isKvsLoaded } from "../snapshots/blobs.ts";
 import { dumpToRestore, latestOption, unlinkDump } from "../snapshots/latest.ts";
 import { maxRequests, maxRequestsOption, sizeOption } from "../snapshots/options.ts";
 import { Progress, progressOptions } from "../snapshots/progress.ts";
-import { KEY_RECORD } from "../snapshots/key-record.ts";
+import { recordedKey } from "../snapshots/key-record.ts";
 import { inlineValue, isInline, TreeBuilder } from "../snapshots/tree-builder.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
@@ -96,7 +96,7 @@ function takeMember(restore: Restore, member: TarMember): Value | null {
     progress.add(`${path} -> ${member.target}`);
     return null;
   }
-  const original = tree.find(namesOf({ ...member, path: member.target }));
+  const original = tree.find(namesOf({ ...member, path: member.target, records: new Map() }));
   if (original === null) return skip(progress, `${path} links to ${member.target}, which is not there, skipping`);
   tree.put(names, original);
   progress.add(path);
@@ -110,8 +110,8 @@ function skip(progress: Progress, text: string): null {
 
 /** The names of a key. Throws EINVAL where a path leads out of the archive, or nowhere. */
 function namesOf({ path, records }: TarMember): string[] {
-  const key = records.get(KEY_RECORD);
-  const parts = key === undefined ? path.split("/") : [key];
+  const key = recordedKey(records);
+  const parts = key === null ? path.split("/") : [key];
   if (parts.includes("..")) throw new FluxError("EINVAL", `${path}: a path with '..' is no key`);
   const names = parts.flatMap((part) => part.split(".")).filter((name) => name !== "");
   if (names.length === 0) throw new FluxError("EINVAL", `${path}: an empty path is no key`);

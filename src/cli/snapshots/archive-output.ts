@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import type { Duplex } from "node:stream";
 import { finished } from "node:stream/promises";
-import { errorText, FluxError } from "../../base/errors.ts";
+import { Errno, errnoSentence, errorText, FluxError, type ErrnoName } from "../../base/errors.ts";
 import { compressorFor } from "./compression.ts";
 
 export class ArchiveOutput {
@@ -101,6 +101,6 @@ export class ArchiveOutput {
 
 /** "No space left on device" of an error of the system. */
 function systemText(error: unknown): string {
-  const text = errorText(error);
-  return /^[A-Z0-9]+: ([^,]*)/.exec(text)?.[1] ?? text;
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  return Object.hasOwn(Errno, code) ? errnoSentence(Errno[code as ErrnoName]) : errorText(error);
 }

@@ -68,10 +68,15 @@ export class Instance implements AsyncDisposable {
     this.#end = end;
   }
 
-  static async start(flux: string, size: number, env: Record<string, string> = {}): Promise<Instance> {
+  static async start(
+    flux: string,
+    size: number,
+    env: Record<string, string> = {},
+    options: readonly string[] = [],
+  ): Promise<Instance> {
     const child = spawn(
       flux,
-      ["start", ...(size > 1 ? [`-s${size}`] : []), "sh", "-c", "echo $FLUX_URI; cat >/dev/null"],
+      ["start", ...(size > 1 ? [`-s${size}`] : []), ...options, "sh", "-c", "echo $FLUX_URI; cat >/dev/null"],
       {
         env: cleanEnvironment(env),
         stdio: ["pipe", "pipe", "inherit"],

@@ -6,6 +6,8 @@
  * synchronous functions do not block longer than a write to the page cache.
  */
 
+import type { FileTree } from "./file-tree.ts";
+
 export interface TimerHandle {
   cancel(): void;
 }
@@ -376,6 +378,7 @@ export interface Ports {
   readonly codec: Codec;
   readonly net: Net;
   readonly disk: Disk;
+  readonly files: FileTree;
   readonly exec: Exec;
   readonly trace: Trace;
   readonly host: HostInfo;

@@ -3,6 +3,7 @@ import type { Exec, Ports } from "../base/ports.ts";
 import { nodeClock } from "./clock.ts";
 import { nodeCodec } from "./codec.ts";
 import { nodeDisk } from "./disk.ts";
+import { nodeFileTree } from "./file-tree.ts";
 import { nodeHostInfo } from "./info.ts";
 import { nodeExec } from "./exec.ts";
 import { nodeNet } from "./net.ts";
@@ -26,6 +27,7 @@ export function nodePorts(options: NodePortsOptions = {}): Ports {
     codec: nodeCodec(),
     net: nodeNet(),
     disk: nodeDisk(),
+    files: nodeFileTree(),
     exec: options.exec ?? nodeExec(),
     trace: nodeTrace({ debug: options.debug ?? process.env["FLUX_DEBUG"] }),
     host: nodeHostInfo(),

@@ -9,12 +9,14 @@ import { outputPlugin } from "./plugins/output.ts";
 import { pmiPlugin } from "./plugins/pmi.ts";
 import { proctablePlugin } from "./plugins/proctable.ts";
 import { ptyPlugin } from "./plugins/pty.ts";
+import { stageInPlugin } from "./plugins/stage-in.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
 import type { PluginFactory } from "./plugin.ts";
 
 export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   environmentPlugin,
   filesPlugin,
+  stageInPlugin,
   cpuAffinityPlugin,
   gpuAffinityPlugin,
   limitsPlugin,

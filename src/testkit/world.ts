@@ -12,6 +12,7 @@ import { SimulatedDisk } from "./disk.ts";
 import { Storage } from "./storage.ts";
 import { ProcessTable, SimulatedExec, type SimulatedProcess } from "./exec.ts";
 import { Network, SimulatedNet, type NetParty } from "./net.ts";
+import { SimulatedFileTree } from "./file-tree.ts";
 import { STANDARD_PROGRAMS, type Program } from "./programs.ts";
 import { SimulatedRandom } from "./random.ts";
 import { Seeded } from "./seeded.ts";
@@ -96,6 +97,7 @@ export class World {
       codec: new SimulatedCodec(dice.fork("keys")),
       net: new SimulatedNet(this.network, party),
       disk,
+      files: new SimulatedFileTree(),
       exec: new SimulatedExec(this.processes, party, disk),
       trace: this.#traceOf(process),
       host: {

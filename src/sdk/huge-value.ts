@@ -15,8 +15,8 @@ const STEP_BYTES: number = 96 * 1024;
 
 /** A value in pieces. Its members are those of a plain one, but for the pieces, which do not travel. */
 class HugeVal {
-  readonly ver: 1 = 1;
-  readonly type: "val" = "val";
+  readonly ver = 1 as const;
+  readonly type = "val" as const;
   declare readonly data: string;
   readonly #pieces: readonly Uint8Array[];
 
@@ -42,10 +42,7 @@ export function lookupAnswer(value: Treeobj, others: JsonObject = {}): object | 
   const before = `{${Object.entries(others)
     .map(([name, other]) => `${JSON.stringify(name)}:${JSON.stringify(other)},`)
     .join("")}"val":{"ver":1,"type":"val","data":"`;
-  return Payload.pieces(
-    new EncodedValue(latin1Encode(before), value.pieces, latin1Encode('"}}\0')),
-    answer as JsonObject,
-  );
+  return Payload.pieces(encodedValue(latin1Encode(before), value.pieces, latin1Encode('"}}\0')), answer as JsonObject);
 }
 
 function lengthOf(pieces: readonly Uint8Array[]): number {
@@ -55,33 +52,27 @@ function lengthOf(pieces: readonly Uint8Array[]): number {
 }
 
 /** JSON around the base64 of some pieces. */
-class EncodedValue implements PieceSource {
-  readonly byteLength: number;
-  readonly isLazy = true;
-  readonly #before: Uint8Array;
-  readonly #pieces: readonly Uint8Array[];
-  readonly #after: Uint8Array;
+function encodedValue(before: Uint8Array, pieces: readonly Uint8Array[], after: Uint8Array): PieceSource {
+  const byteLength = before.byteLength + Math.ceil(lengthOf(pieces) / 3) * 4 + after.byteLength;
+  return { byteLength, isLazy: true, pieces: () => encodedPieces(before, pieces, after) };
+}
 
-  constructor(before: Uint8Array, pieces: readonly Uint8Array[], after: Uint8Array) {
-    this.#before = before;
-    this.#pieces = pieces;
-    this.#after = after;
-    this.byteLength = before.byteLength + Math.ceil(lengthOf(pieces) / 3) * 4 + after.byteLength;
-  }
-
-  *pieces(): Generator<Uint8Array> {
-    yield this.#before;
-    // What is left of a piece whose length is no multiple of three begins the next one's text.
-    let rest: Uint8Array = EMPTY_BYTES;
-    for (const piece of this.#pieces)
-      for (let start = 0; start < piece.byteLength; start += STEP_BYTES) {
-        const step = piece.subarray(start, start + STEP_BYTES);
-        const bytes = rest.byteLength === 0 ? step : concatBytes([rest, step]);
-        const length = bytes.byteLength - (bytes.byteLength % 3);
-        rest = bytes.subarray(length);
-        if (length > 0) yield latin1Encode(base64Encode(bytes.subarray(0, length)));
-      }
-    if (rest.byteLength > 0) yield latin1Encode(base64Encode(rest));
-    yield this.#after;
-  }
+function* encodedPieces(
+  before: Uint8Array,
+  pieces: readonly Uint8Array[],
+  after: Uint8Array,
+): Generator<Uint8Array, void> {
+  yield before;
+  // What is left of a piece whose length is no multiple of three begins the next one's text.
+  let rest: Uint8Array = EMPTY_BYTES;
+  for (const piece of pieces)
+    for (let start = 0; start < piece.byteLength; start += STEP_BYTES) {
+      const step = piece.subarray(start, start + STEP_BYTES);
+      const bytes = rest.byteLength === 0 ? step : concatBytes([rest, step]);
+      const length = bytes.byteLength - (bytes.byteLength % 3);
+      rest = bytes.subarray(length);
+      if (length > 0) yield latin1Encode(base64Encode(bytes.subarray(0, length)));
+    }
+  if (rest.byteLength > 0) yield latin1Encode(base64Encode(rest));
+  yield after;
 }

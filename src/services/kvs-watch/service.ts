@@ -47,12 +47,18 @@ interface Watcher extends Watched {
 
 interface Namespace {
   readonly watchers: WatchIndex<Watcher>;
-  latest: (Version & { readonly owner: number }) | null;
+  latest: { readonly rootseq: number; readonly owner: number; readonly event: JsonObject } | null;
+}
+
+/** A version's reference is made when somebody asks for it: not before a watcher must look at it. */
+function versionOf({ rootseq, event }: NonNullable<Namespace["latest"]>): Version {
+  return { rootseq, rootref: String(event["rootref"]) };
 }
 
 class WatchService implements RunningModule {
   readonly #context: ModuleContext;
   readonly #namespaces = new Map<string, Namespace>();
+  readonly #bySender = new Map<string, Set<Watcher>>();
   /** The number of the last event heard. */
   #eventSequence = 0;
 
@@ -106,6 +112,9 @@ class WatchService implements RunningModule {
     if (namespace === undefined)
       this.#namespaces.set(watch.namespace, (namespace = { watchers: new WatchIndex(), latest: null }));
     namespace.watchers.add(watcher);
+    const others = this.#bySender.get(request.sender);
+    if (others === undefined) this.#bySender.set(request.sender, new Set([watcher]));
+    else others.add(watcher);
     void this.#work(watcher);
     return undefined;
   }
@@ -146,15 +155,17 @@ class WatchService implements RunningModule {
   }
 
   #hearVersion(namespace: Namespace, event: JsonObject): void {
-    const { rootref, rootseq, owner, keys } = event;
-    if (typeof rootref !== "string" || typeof rootseq !== "number" || typeof owner !== "number") return;
+    const { rootseq, owner, keys } = event;
+    if (typeof rootseq !== "number" || typeof owner !== "number") return;
     const before = namespace.latest;
     if (before !== null && rootseq <= before.rootseq) return;
-    namespace.latest = { rootref, rootseq, owner };
+    namespace.latest = { rootseq, owner, event };
     // After a gap it is not known which keys were written.
     const hasGap = before !== null && rootseq !== before.rootseq + 1;
     const concerned = hasGap || !isJsonObject(keys) ? [...namespace.watchers] : namespace.watchers.concernedBy(keys);
-    for (const watcher of concerned) this.#show(watcher, namespace.latest);
+    if (concerned instanceof Set ? concerned.size === 0 : concerned.length === 0) return;
+    const version = versionOf(namespace.latest);
+    for (const watcher of concerned) this.#show(watcher, version);
   }
 
   #show(watcher: Watcher, version: Version | null): void {
@@ -258,19 +269,22 @@ class WatchService implements RunningModule {
     const namespace = this.#namespaces.get(watcher.watch.namespace);
     namespace?.watchers.delete(watcher);
     if (namespace?.watchers.size === 0) this.#namespaces.delete(watcher.watch.namespace);
+    const { sender } = watcher.request;
+    const others = this.#bySender.get(sender);
+    others?.delete(watcher);
+    if (others?.size === 0) this.#bySender.delete(sender);
     return true;
   }
 
   #cancel(request: IncomingRequest): Answer {
     const { matchtag } = request.json;
-    for (const watcher of this.#all())
-      if (watcher.request.matchtag === matchtag && watcher.request.sender === request.sender)
-        this.#end(watcher, new FluxError("ENODATA"));
+    for (const watcher of this.#bySender.get(request.sender) ?? [])
+      if (watcher.request.matchtag === matchtag) this.#end(watcher, new FluxError("ENODATA"));
     return undefined;
   }
 
   #disconnect(request: IncomingRequest): Answer {
-    for (const watcher of this.#all()) if (watcher.request.sender === request.sender) this.#forget(watcher);
+    for (const watcher of this.#bySender.get(request.sender) ?? []) this.#forget(watcher);
     return undefined;
   }
 
@@ -283,7 +297,8 @@ class WatchService implements RunningModule {
     let count = 0;
     for (const [name, { watchers, latest }] of this.#namespaces) {
       count += watchers.size;
-      const { owner, rootseq, rootref } = latest ?? { owner: this.#context.ownerUserid, rootseq: 0, rootref: "" };
+      const owner = latest?.owner ?? this.#context.ownerUserid;
+      const { rootseq, rootref } = latest === null ? { rootseq: 0, rootref: "" } : versionOf(latest);
       namespaces[name] = { owner, rootseq, rootref, watchers: watchers.size };
     }
     return { watchers: count, "namespace-count": this.#namespaces.size, namespaces };

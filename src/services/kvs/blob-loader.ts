@@ -67,15 +67,15 @@ export class BlobLoader {
   }
 
   /**
-   * Tells the content store that blobs are referred to from now on. Those that it lacks stay missing: who reads them is
-   * told. Never rejects with an operating error.
+   * Tells the content store that blobs are referred to from now on: it keeps those that it has. Those that it lacks stay
+   * missing, and who reads them is told. Rejects where it cannot promise that (EIO, ENOSPC).
    */
   async adopt(refs: Iterable<string>): Promise<void> {
     try {
       await this.#handle.call("content.adopt", concatBytes(Array.from(refs, digestOf)));
     } catch (error) {
       // A store that does not collect keeps everything.
-      if (!(error instanceof FluxError)) throw error;
+      if (!isFluxError(error, "ENOSYS")) throw error;
     }
   }
 

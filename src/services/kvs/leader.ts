@@ -106,7 +106,7 @@ export class LeaderService implements RunningModule {
     if (directory !== null) {
       const opened = LogStore.open(ports, directory, saved?.number ?? 0, warn);
       log = opened.log;
-      await replay(leader, loader, opened.records);
+      await replay(leader, loader, opened.records, warn);
     }
     const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
     service.#serve();
@@ -332,9 +332,15 @@ export class LeaderService implements RunningModule {
 
   /** The content store keeps what commits refer to before they happen. */
   async #adoptFor({ namespace, refs, commits }: ForeignBlobs): Promise<void> {
-    await this.#loader.adopt(refs);
-    for (const commit of commits) commit.isAdopted = true;
-    this.#leader.unblock(namespace, null);
+    let failure: FluxError | null = null;
+    try {
+      await this.#loader.adopt(refs);
+      for (const commit of commits) commit.isAdopted = true;
+    } catch (error) {
+      if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      failure = error;
+    }
+    this.#leader.unblock(namespace, failure)?.settle(failure!);
     this.#scheduleTurn();
   }
 

@@ -106,6 +106,8 @@ export class LocalCarrier implements BlobCarrier {
   #schedule(): void {
     this.#timer?.cancel();
     this.#timer = null;
+    // What the step before took is over.
+    this.#looks = 0;
     const delayMs = this.#isClosed ? null : this.#engine.delayMs();
     if (delayMs === null) return;
     this.#timer = this.#surroundings.after(delayMs, () => this.#step(), { background: true });

@@ -15,6 +15,8 @@
  * | checkpoint-get, -put       | none; {value}           | {value}; empty. From the backing store                  |
  * | register-, unregister-backing | {name}; none         | empty: NAME serves `content-backing`                    |
  * | register-volatile          | {name}                  | empty: NAME holds blobs that no store has yet           |
+ * | mmap-add                   | {path, chunksize, tag}  | empty: the file's data can be loaded; on rank 0; EINVAL |
+ * | mmap-remove                | {tag}                   | empty: the files of this tag are let go                 |
  * | stats-get                  |                         | {count, valid, dirty, size, flush-batch-count, mmap}, on|
  * |                            |                         | rank 0 also {store: {size, live, free, limit}} in bytes |
  *

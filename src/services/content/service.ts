@@ -14,9 +14,10 @@ import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/w
 import { splitDigests } from "../../sdk/blob-batch.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { requireObject, requireString, type Answer } from "../../sdk/service.ts";
+import { requireInteger, requireObject, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
+import { MappedFiles } from "./mapped-files.ts";
 import {
   FLUSH_RETRY_MS,
   CACHED_BLOB_BYTES_MAX,
@@ -37,6 +38,7 @@ class ContentService implements RunningModule {
   readonly #digestLength: number;
   readonly #cache = new BlobCache();
   readonly #backing = new BackingRegister();
+  readonly #mapped: MappedFiles;
   readonly #loading = new Map<string, Promise<Uint8Array>>();
   readonly #storing = new Set<string>();
   #flushWaiters: { resolve(): void; reject(error: FluxError): void }[] = [];
@@ -51,6 +53,7 @@ class ContentService implements RunningModule {
     this.#options = parseOptions(context.args);
     this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
     this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
+    this.#mapped = new MappedFiles(context.ports, this.#algorithm);
     this.#serve();
   }
 
@@ -87,6 +90,11 @@ class ContentService implements RunningModule {
       "unregister-backing": () => this.#unregisterBacking(),
       "register-volatile": (request) => {
         this.#volatile = { name: requireString(request.json, "name"), sender: request.sender };
+        return null;
+      },
+      "mmap-add": (request) => this.#map(request),
+      "mmap-remove": (request) => {
+        this.#mapped.remove(requireString(request.json, "tag"));
         return null;
       },
       "stats-get": () => this.#statistics(),
@@ -217,7 +225,26 @@ class ContentService implements RunningModule {
     return null;
   }
 
+  async #map({ json }: IncomingRequest): Promise<Answer> {
+    if (!this.#isLeader) throw new FluxError("EINVAL", "files are mapped on rank 0 only");
+    await this.#mapped.add(requireString(json, "path"), requireInteger(json, "chunksize"), requireString(json, "tag"));
+    return null;
+  }
+
+  /** A file that gives no blob any more does not matter where the blob is stored besides. */
   async #fetch(key: string, digest: Uint8Array, askVolatile: boolean): Promise<Uint8Array> {
+    const mapped = this.#mapped.load(digest);
+    if (mapped === null) return this.#fetchStored(key, digest, askVolatile);
+    if (mapped instanceof Uint8Array) return mapped;
+    try {
+      return await this.#fetchStored(key, digest, askVolatile);
+    } catch (error) {
+      if (isFluxError(error, "ENOENT")) throw mapped;
+      throw error;
+    }
+  }
+
+  async #fetchStored(key: string, digest: Uint8Array, askVolatile: boolean): Promise<Uint8Array> {
     const { handle, name, rank } = this.#context;
     if (this.#isLeader) {
       const unsaved = askVolatile ? await this.#fetchVolatile(digest) : null;
@@ -365,7 +392,7 @@ class ContentService implements RunningModule {
       dirty: this.#cache.dirtyCount,
       size: this.#cache.bytes,
       "flush-batch-count": this.#storing.size,
-      mmap: { tags: {}, blobs: 0 },
+      mmap: this.#mapped.statistics,
       ...(await this.#storeSizes()),
     };
   }

@@ -36,6 +36,7 @@ export const CRASH_MARKS: readonly string[] = [
   "power loss: none kept",
   "power loss: a part kept",
   "a checkpoint was under way",
+  "the collector was removing blobs",
   "a damaged log was cut",
   "an unacknowledged change survived",
   "a crash in a recovery",
@@ -162,6 +163,9 @@ export class CrashSweep {
     try {
       this.#mark(name);
       if (image.names.has("/state/kvs.log.old")) this.#mark("a checkpoint was under way");
+      for (const { database } of image.names.values())
+        if (database?.pending.some(({ removed }) => removed !== undefined))
+          this.#mark("the collector was removing blobs");
       const { found, rootseqs, logs } = await this.#recover(image, model.namespaces);
       if (logs.some((line) => /kvs\.log.*(dropped|cut)/.test(line))) this.#mark("a damaged log was cut");
       const verdict = model.judge(found, rootseqs, moment, (acknowledged) => this.#isSafe(crash, acknowledged));

@@ -19,6 +19,11 @@ const KEYS = ["a", "b", "d.a", "d.b", "d.e.a", "d.e.b", "f"] as const;
 /** Lengths of values: in the directory, and as blobs of their own. */
 const LENGTHS = [0, 3, 40, 100, 700] as const;
 const PIECE_CHARACTERS = 600;
+const BALLAST = "ballast";
+const BALLAST_PIECES = 5;
+const BALLAST_PIECE_BYTES = 900_000;
+/** Less than what the log takes to be synchronised, a checkpoint, the collector to begin, and a lease to end. */
+const PAUSES_MS = [1, 300, 2500, 15_000, 700_000] as const;
 
 export class CrashWorkload {
   readonly changes: Change[] = [];
@@ -36,6 +41,7 @@ export class CrashWorkload {
 
   /** Works until the disk has seen so many operations. */
   async run(operations: number): Promise<void> {
+    await this.#placeBallast();
     while (this.#recorder.points.length < operations) await this.#step();
   }
 
@@ -48,7 +54,15 @@ export class CrashWorkload {
     else if (kind < 16) await this.#commit(PRIMARY_NAMESPACE, { sync: true });
     else if (kind < 17) await this.#node.handle.rpc("kvs.dropcache");
     else if (kind < 18) await this.#storeGarbage();
-    else await this.#wait(this.#dice.pick([1, 300, 2500]));
+    else await this.#wait(this.#dice.pick(PAUSES_MS));
+  }
+
+  /** The collector leaves small stores alone: a large value, which nobody looks at, makes this one worth its while. */
+  async #placeBallast(): Promise<void> {
+    await new Kvs(this.#node.handle).createNamespace(BALLAST);
+    const kvs = new Kvs(this.#node.handle, BALLAST);
+    for (let piece = 0; piece < BALLAST_PIECES; piece++)
+      await kvs.putBytes(`ballast${piece}`, new Uint8Array(BALLAST_PIECE_BYTES).fill(piece));
   }
 
   #wait(ms: number): Promise<void> {

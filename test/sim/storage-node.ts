@@ -20,7 +20,7 @@ const MACHINE = "node0";
 export const STATE_DIRECTORY = "/state";
 const KILL = 9;
 /** Virtual time that anything may take. */
-const PATIENCE_MS = 600_000;
+const PATIENCE_MS = 1e9;
 
 const MODULES: readonly ModuleDefinition[] = [contentModule, contentSqliteModule, kvsModule];
 

@@ -82,6 +82,7 @@ function prepared(database: DatabaseSync) {
     has: statement("SELECT 1 FROM objects WHERE hash = ?"),
     insert: statement("INSERT INTO objects(rowid, hash, size, object, epoch) VALUES (?, ?, ?, ?, ?)"),
     mark: statement("UPDATE objects SET epoch = ?1 WHERE hash = ?2 AND ifnull(epoch, 0) < ?1"),
+    rewrite: statement("UPDATE objects SET epoch = epoch WHERE hash = ?"),
     lastRowid: statement("SELECT max(rowid) AS last FROM objects"),
     rowsBelow: statement(`SELECT ${ROW_COLUMNS} FROM objects WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`),
     rowsBefore: statement(
@@ -203,6 +204,8 @@ class SqliteBlobFile implements BlobFile {
     const markAll = (): void => {
       for (const hash of hashes) {
         if (this.#statements.has.get(hash) === undefined) continue;
+        // A transaction that changes nothing makes nothing safe that came before it.
+        if (isSafe && count === 0) this.#statements.rewrite.run(hash);
         this.#statements.mark.run(epoch, hash);
         count += 1;
       }

@@ -53,7 +53,7 @@ export interface CycleReport {
   liveBytes: number;
   /** What only older checkpoints reach. */
   olderBytes: number;
-  /** What is held by leases and commits besides. */
+  /** What is held by leases and commits besides, or came after the newest checkpoint. */
   heldBytes: number;
   removedCount: number;
   removedBytes: number;
@@ -120,7 +120,6 @@ export class Collector {
     const roots = rootsOf(newest.text, this.#digestLength);
     if (roots === null || !this.#marks.isDirectory(roots.subarray(0, this.#digestLength))) return false;
     this.#phase = "mark";
-    this.#cursor = throughRowid + 1;
     this.#throughRowid = throughRowid;
     this.#report = { ...NOTHING };
     this.#marks.addRoots(roots);
@@ -171,9 +170,14 @@ export class Collector {
   }
 
   #work(): void {
-    if (this.#phase === "mark") this.#phase = "sweep";
+    if (this.#phase === "mark") this.#beginSweep();
     else if (this.#phase === "sweep") this.#sweep();
     else if (this.#phase === "shrink") this.#shrink();
+  }
+
+  #beginSweep(): void {
+    this.#phase = "sweep";
+    this.#cursor = this.#file.lastRowid + 1;
   }
 
   #sweep(): void {
@@ -184,7 +188,7 @@ export class Collector {
     let bytes = 0;
     for (const row of rows) {
       this.#cursor = row.rowid;
-      if (this.#isKept(row)) continue;
+      if (this.#isKept(row) || this.#isNewer(row)) continue;
       candidates.push(row);
       bytes += row.storedBytes;
       if (bytes >= REMOVED_BYTES_PER_SLICE) break;
@@ -201,6 +205,13 @@ export class Collector {
     else if (this.#leases.isHeld(hash) || this.#marks.isHeld(hash)) this.#report.heldBytes += storedBytes;
     else if (this.#marks.isOlder(hash)) this.#report.olderBytes += storedBytes;
     else return false;
+    return true;
+  }
+
+  /** Whether a row came after the newest checkpoint, which cannot reach it; counts it if so. */
+  #isNewer({ rowid, storedBytes }: BlobRow): boolean {
+    if (rowid <= this.#throughRowid) return false;
+    this.#report.heldBytes += storedBytes;
     return true;
   }
 
@@ -223,8 +234,8 @@ export class Collector {
     this.#file.settle();
     this.#phase = "idle";
     const { fileBytes } = this.#file.sizes();
-    const { liveBytes, olderBytes } = this.#report;
-    if (olderBytes > 0 && fileBytes > DROP_FACTOR * liveBytes + this.#limits.dropBytes) this.#dropOlder();
+    const { liveBytes, olderBytes, heldBytes } = this.#report;
+    if (olderBytes > 0 && fileBytes > DROP_FACTOR * (liveBytes + heldBytes) + this.#limits.dropBytes) this.#dropOlder();
   }
 
   /** Older checkpoints hold so much that it is better to do without them. */

@@ -254,6 +254,7 @@ export class BlobEngine {
       if (this.#leases.expire(startMs)) this.#pace.changed(startMs);
       if (this.#collector.isRunning) this.#collector.step(() => nowMs() - startMs >= SLICE_MS);
       else this.#startCycle(startMs);
+      this.#pace.worked(nowMs() - startMs);
       if (!this.#collector.isRunning) this.#endCycle(nowMs());
     } catch (error) {
       if (!isFluxError(error)) throw error;
@@ -266,7 +267,7 @@ export class BlobEngine {
   #startCycle(nowMs: number): void {
     const dueMs = this.#dueAtMs();
     if (dueMs === null || dueMs > nowMs) return;
-    if (this.#collector.start(this.#checkpointRowid!)) this.#pace.began(nowMs);
+    if (this.#collector.start(this.#checkpointRowid!)) this.#pace.began();
     else this.#pace.failed(nowMs);
   }
 

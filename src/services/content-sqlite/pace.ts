@@ -8,7 +8,7 @@
  */
 import type { CycleReport } from "./collector.ts";
 
-/** After a cycle the collector rests for this many times as long as it took. */
+/** After a cycle the collector rests for this many times as long as it worked. */
 const REST_FACTOR = 5;
 const REST_MIN_MS = 500;
 const REST_MAX_MS = 300_000;
@@ -16,7 +16,7 @@ const REST_MAX_MS = 300_000;
 const LONG_REST_FACTOR = 50;
 const LONG_REST_MIN_MS = 10_000;
 const LONG_REST_MAX_MS = 3_600_000;
-/** No change for this time is quiet. */
+/** No change for this time is quiet; then it rests for as long as it worked, not longer. */
 const QUIET_MS = 3000;
 /** A cycle that failed is tried again after this time. */
 const RETRY_MS = 30_000;
@@ -32,14 +32,15 @@ export class CollectorPace {
   #notBeforeMs = 0;
   #longNotBeforeMs = 0;
   #endedMs = 0;
-  #begunMs: number | null = null;
+  #isInCycle = false;
+  #workedMs = 0;
   #cycleCount = 0;
   #removedCount = 0;
   #removedBytes = 0;
   #lastCycleMs = 0;
 
   get isInCycle(): boolean {
-    return this.#begunMs !== null;
+    return this.#isInCycle;
   }
   get cycleCount(): number {
     return this.#cycleCount;
@@ -63,7 +64,8 @@ export class CollectorPace {
     if (this.#changedMs === null) return leaseEndMs;
     if (urgency === "tight") return this.#endedMs + REST_MIN_MS;
     if (urgency === "grown") return this.#notBeforeMs;
-    return Math.max(this.#notBeforeMs, Math.min(this.#changedMs + QUIET_MS, this.#longNotBeforeMs));
+    const quietMs = Math.max(this.#changedMs + QUIET_MS, this.#endedMs + this.#lastCycleMs);
+    return Math.min(quietMs, this.#longNotBeforeMs);
   }
 
   /** How long to wait before the next slice. */
@@ -71,14 +73,20 @@ export class CollectorPace {
     return urgency === "tight" ? 0 : BETWEEN_SLICES_MS;
   }
 
-  began(nowMs: number): void {
-    this.#begunMs = nowMs;
+  began(): void {
+    this.#isInCycle = true;
+    this.#workedMs = 0;
     this.#changedMs = null;
   }
 
+  /** A slice of a cycle took this long. */
+  worked(elapsedMs: number): void {
+    this.#workedMs += elapsedMs;
+  }
+
   ended(nowMs: number, report: CycleReport): void {
-    this.#lastCycleMs = nowMs - (this.#begunMs ?? nowMs);
-    this.#begunMs = null;
+    this.#lastCycleMs = this.#workedMs;
+    this.#isInCycle = false;
     this.#cycleCount += 1;
     this.#removedCount += report.removedCount;
     this.#removedBytes += report.removedBytes;
@@ -88,7 +96,7 @@ export class CollectorPace {
   }
 
   failed(nowMs: number): void {
-    this.#begunMs = null;
+    this.#isInCycle = false;
     this.#changedMs = nowMs;
     this.#endedMs = nowMs;
     this.#notBeforeMs = nowMs + RETRY_MS;

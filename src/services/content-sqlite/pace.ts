@@ -63,9 +63,8 @@ export class CollectorPace {
   dueAtMs(urgency: Urgency, leaseEndMs: number | null): number | null {
     if (this.#changedMs === null) return leaseEndMs;
     if (urgency === "tight") return this.#endedMs + REST_MIN_MS;
-    if (urgency === "grown") return this.#notBeforeMs;
     const quietMs = Math.max(this.#changedMs + QUIET_MS, this.#endedMs + this.#lastCycleMs);
-    return Math.min(quietMs, this.#longNotBeforeMs);
+    return Math.min(quietMs, urgency === "grown" ? this.#notBeforeMs : this.#longNotBeforeMs);
   }
 
   /** How long to wait before the next slice. */
@@ -100,6 +99,8 @@ export class CollectorPace {
     this.#changedMs = nowMs;
     this.#endedMs = nowMs;
     this.#notBeforeMs = nowMs + RETRY_MS;
+    this.#longNotBeforeMs = nowMs + RETRY_MS;
+    this.#lastCycleMs = RETRY_MS;
   }
 }
 

@@ -71,8 +71,11 @@ interface LoopLine {
   readonly command: string;
   readonly p99Ms: number;
   readonly maxMs: number;
+  readonly turnP99Ms: number;
+  readonly turnMaxMs: number;
   readonly busy: number;
   readonly rss: number;
+  readonly arrayBuffers: number;
 }
 
 /** What the brokers' loops did since a time (milliseconds since the epoch). */
@@ -83,11 +86,13 @@ function loopsSince(sinceMs: number): string {
     const lines = readFileSync(join(scratch, file), "utf8").trim().split("\n");
     const all = lines.map((line) => JSON.parse(line) as LoopLine).filter(({ atMs }) => atMs > sinceMs + 1000);
     if (all.length === 0 || !all[0]!.command.startsWith("broker")) continue;
-    const most = (of: (line: LoopLine) => number): number => Math.max(...all.map(of));
+    const most = (of: (line: LoopLine) => number, digits: number): string => Math.max(...all.map(of)).toFixed(digits);
     const busy = all.reduce((sum, line) => sum + line.busy, 0) / all.length;
     text.push(
-      `      broker ${file}: loop p99 ${most((line) => line.p99Ms).toFixed(1)} max ${most((line) => line.maxMs).toFixed(1)} ms, ` +
-        `busy ${(busy * 100).toFixed(0)} %, rss ${(most((line) => line.rss) / 2 ** 20).toFixed(0)} MiB`,
+      `      broker ${file}: loop p99 ${most((line) => line.p99Ms, 1)} max ${most((line) => line.maxMs, 1)} ms, ` +
+        `turns p99 ${most((line) => line.turnP99Ms, 1)} max ${most((line) => line.turnMaxMs, 1)} ms of CPU, ` +
+        `busy ${(busy * 100).toFixed(0)} %, rss ${most((line) => line.rss / 2 ** 20, 0)} MiB, ` +
+        `buffers ${most((line) => line.arrayBuffers / 2 ** 20, 0)} MiB`,
     );
   }
   return text.join("\n");

@@ -5,10 +5,19 @@ import { FluxError, isFluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Net, Ports } from "../base/ports.ts";
 import { encodeFrame } from "../protocol/codec.ts";
 import { FrameReader } from "../protocol/frame-reader.ts";
-import { MessageType, NODEID_ANY, Payload, Role, USERID_UNKNOWN, type Message } from "../protocol/message.ts";
+import {
+  MessageType,
+  NODEID_ANY,
+  Payload,
+  Role,
+  settleTransit,
+  USERID_UNKNOWN,
+  type Message,
+} from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
+import { Kvs } from "../sdk/kvs.ts";
 import { connectLocal } from "../sdk/local-connector.ts";
-import { Router } from "./router.ts";
+import { Router, type Peer } from "./router.ts";
 import { SimulatedInstance } from "../testkit/instance.ts";
 import { World } from "../testkit/world.ts";
 import { admit, LocalConnector } from "./connector-local.ts";
@@ -102,7 +111,10 @@ test("a request may come one byte at a time, and many in one piece", () =>
   }));
 
 /** A connector whose sockets are in the hand of the test; deferred work waits for `turn`. */
-function fakeConnector(): { connect(): { send(bytes: Uint8Array): void; isPaused(): boolean }; turn(): Promise<void> } {
+function fakeConnector(parent: Peer | null = null): {
+  connect(): { send(bytes: Uint8Array): void; isPaused(): boolean };
+  turn(): Promise<void>;
+} {
   const deferred: (() => void)[] = [];
   const defer = (callback: () => void): void => void deferred.push(callback);
   let accept: (stream: ByteStream) => void = () => {};
@@ -111,10 +123,18 @@ function fakeConnector(): { connect(): { send(bytes: Uint8Array): void; isPaused
     return Promise.resolve({ close: () => Promise.resolve() });
   };
   let uuid = 0;
-  const routes = { parent: null, children: [], nextHop: () => null };
-  const router = new Router({ rank: 0, size: 1, ownerUserid: 1, routes, newUuid: () => `u${uuid++}`, defer });
+  const routes = { parent, children: [], nextHop: () => null };
+  const router = new Router({
+    rank: parent === null ? 0 : 1,
+    size: 2,
+    ownerUserid: 1,
+    routes,
+    newUuid: () => `u${uuid++}`,
+    defer,
+  });
   const service = router.attach({ userid: 1, rolemask: Role.Owner });
   router.addService(service, "order");
+  if (parent !== null) router.addPeer(parent);
   service.start(
     (message) => message.type === MessageType.Request && order.push(String(message.payload?.value["from"])),
     () => {},
@@ -170,6 +190,75 @@ test("a storm of requests in one piece is taken in turns, and in order; others h
     Array.from({ length: 200 }, (_, index) => `s${index}`),
   );
 });
+
+test("of who sends bulk one chunk is taken at a time, turn about; who sends little is not stopped", async () => {
+  order.length = 0;
+  const { connect, turn } = fakeConnector();
+  const bulk = ["a", "b", "c", "d"].map((from) => ({ from, client: connect() }));
+  const chunk = (from: string): Uint8Array =>
+    encodeFrame(request("order.take", { from, pad: "x".repeat(60_000) })).slice();
+  for (const { from, client } of bulk) client.send(chunk(from));
+  assert.ok(bulk.every(({ client }) => client.isPaused()));
+  const small = connect();
+  small.send(encodeFrame(request("order.take", { from: "small" })));
+  assert.equal(small.isPaused(), false);
+  await turn();
+  assert.deepEqual(
+    bulk.map(({ client }) => client.isPaused()),
+    [false, false, true, true],
+  );
+  for (const { from, client } of bulk.slice(0, 2)) client.send(chunk(from));
+  await turn();
+  assert.deepEqual(
+    bulk.map(({ client }) => client.isPaused()),
+    [true, true, false, false],
+  );
+  assert.equal(order.filter((from) => from === "small").length, 1);
+});
+
+test("a client whose messages cannot be passed on is not read from, until they can; others are", async () => {
+  const queued: Message[] = [];
+  const { connect, turn } = fakeConnector({ uuid: "parent", send: (message) => void queued.push(message) });
+  const bulk = connect();
+  const other = connect();
+  const frame = encodeFrame(request("content.store", { pad: "x".repeat(700_000) }));
+  const chunks: Uint8Array[] = [];
+  for (let start = 0; start < frame.byteLength; start += 65_536) chunks.push(frame.slice(start, start + 65_536));
+  for (let count = 0; count < 2; count++)
+    for (const chunk of chunks) {
+      bulk.send(chunk);
+      await turn();
+      await turn();
+    }
+  assert.equal(queued.length, 2);
+  assert.equal(bulk.isPaused(), true);
+  other.send(encodeFrame(request("broker.ping", {})));
+  await turn();
+  assert.equal(other.isPaused(), false);
+  assert.equal(queued.length, 3);
+  for (const message of queued) settleTransit(message);
+  assert.equal(bulk.isPaused(), false);
+});
+
+test("a huge message may come in small chunks beside others; its client may die in the middle of it", () =>
+  atSocket(async (ports, uri, handle) => {
+    const value = Buffer.alloc(2_000_000, "0123456789abcdef");
+    const dirent = { ver: 1, type: "val", data: value.toString("base64") };
+    const frame = encodeFrame(
+      request("kvs.commit", { namespace: "primary", flags: 0, ops: [{ key: "huge", flags: 0, dirent }] }),
+    );
+    const [whole, dying] = [await rawClient(ports, uri), await rawClient(ports, uri)];
+    for (let start = 0; start < frame.byteLength; start += 9999) {
+      whole.stream.write(frame.subarray(start, start + 9999));
+      if (start < frame.byteLength / 2) dying.stream.write(frame.subarray(start, start + 9999));
+      if (start % 7 === 0) await handle.rpc("broker.ping");
+    }
+    dying.stream.destroy();
+    const answer = await whole.next();
+    assert.equal(answer.type === MessageType.Response && answer.errnum, 0);
+    assert.equal(value.compare(await new Kvs(handle).getLongBytes("huge")), 0);
+    whole.stream.destroy();
+  }));
 
 test("a client that leaves in the middle of its storm harms nobody", () =>
   atSocket(async (ports, uri, handle) => {

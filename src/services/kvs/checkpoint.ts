@@ -38,7 +38,8 @@ export async function readCheckpoint(
   const { primary, number, directory } = parseCheckpoint(value, ownerUserid);
   const others = directory === null ? [] : await loader.complete(() => readNamespaces(index, directory));
   const timestamp = isJsonObject(value) && typeof value["timestamp"] === "number" ? value["timestamp"] : null;
-  return { number, namespaces: [primary, ...others], directory, timestamp };
+  const isForeign = !isJsonObject(value) || !isJsonObject(value["log"]);
+  return { number, isForeign, namespaces: [primary, ...others], directory, timestamp };
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */

@@ -74,6 +74,8 @@ interface Step {
 /** What a checkpoint holds of the leader: enough to go on from there. */
 export interface SavedState {
   readonly number: number;
+  /** Somebody else made the checkpoint: no redo log follows it. */
+  readonly isForeign: boolean;
   readonly namespaces: readonly NamespaceRoot[];
   /** The directory that holds the namespaces besides the primary one; null where there is none. */
   readonly directory: string | null;

@@ -104,11 +104,13 @@ export class LeaderService implements RunningModule {
     const directory = context.attribute("statedir") ?? context.attribute("rundir");
     let log: LogStore | null = null;
     if (directory !== null) {
-      const opened = LogStore.open(ports, directory, saved?.number ?? 0, warn);
+      const opened = LogStore.open(ports, directory, saved?.isForeign === true ? null : (saved?.number ?? 0), warn);
       log = opened.log;
       await replay(leader, loader, opened.records, warn);
     }
     const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
+    // From here on there is a log that follows, which must be told from one that does not.
+    if (saved?.isForeign === true) await service.#checkpointer.saveAll();
     service.#serve();
     await service.#offerBlobs();
     if (service.#checkpointer.isUnsaved) service.#checkpointer.arm(0);
@@ -130,8 +132,8 @@ export class LeaderService implements RunningModule {
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
-      if (this.#endsWithItsDirectory) isSaved = !this.#checkpointer.isUnsaved;
-      else if (this.#checkpointer.isUnsaved) await this.#checkpointer.saveAll();
+      if (this.#checkpointer.isUnsaved) isSaved = !(await this.#endsWithItsDirectory());
+      if (this.#checkpointer.isUnsaved && isSaved) await this.#checkpointer.saveAll();
     } catch (error) {
       isSaved = false;
       this.#context.log(LogLevel.err, `the last checkpoint failed, the redo log stays: ${errorText(error)}`);
@@ -141,11 +143,20 @@ export class LeaderService implements RunningModule {
   }
 
   /**
-   * Whether log and content store are removed together when the broker ends. Where it goes on, the log says what a
-   * checkpoint would.
+   * Whether the broker is about to end, and removes log and content store together then, with nobody left to read them: no
+   * dump is made of them, no script of the user's comes after. Where the broker goes on, others may want the checkpoint.
    */
-  get #endsWithItsDirectory(): boolean {
-    return this.#log !== null && this.#context.attribute("statedir-cleanup") === "1";
+  async #endsWithItsDirectory(): Promise<boolean> {
+    const { handle } = this.#context;
+    const attribute = (name: string): string => this.#context.attribute(name) ?? "";
+    if (this.#log === null || attribute("statedir-cleanup") !== "1") return false;
+    if (attribute("content.dump") !== "" || attribute("broker.rc3_path") !== "") return false;
+    try {
+      return (await handle.rpc<{ state: string }>("state-machine.get")).state === "finalize";
+    } catch (error) {
+      if (isFluxError(error)) return false;
+      throw error;
+    }
   }
 
   #serve(): void {

@@ -35,26 +35,30 @@ export class LogStore {
 
   /**
    * Opens the log of a directory. Returns what it holds beyond a checkpoint, without gaps; what is damaged or does not
-   * follow is cut off and told through `warn`.
+   * follow is cut off and told through `warn`. `savedNumber`: the last record in the checkpoint; null where somebody else
+   * made that, so that nothing here follows it.
    */
   static open(
     ports: Ports,
     directory: string,
-    savedNumber: number,
+    savedNumber: number | null,
     warn: (text: string) => void,
   ): { log: LogStore; records: NumberedRecord[] } {
     const path = `${directory}/kvs.log`;
     const hasOld = ports.disk.info(`${path}.old`) !== null;
     const records: NumberedRecord[] = [];
-    let number = savedNumber;
-    let isCut = false;
+    let number = savedNumber ?? 0;
+    let isCut = savedNumber === null;
     for (const each of hasOld ? [`${path}.old`, path] : [path]) {
       if (ports.disk.info(each) === null) continue;
       const content = readRecords(ports, each, warn);
       const first = content[0];
       const last = content.at(-1);
       if (isCut || (first !== undefined && first.number > number + 1)) {
-        if (first !== undefined) warn(`${each}: record ${first.number} does not follow ${number}; the file is dropped`);
+        if (first !== undefined)
+          warn(
+            `${each}: record ${first.number} does not follow ${savedNumber === null ? "this checkpoint" : number}; the file is dropped`,
+          );
         isCut = true;
         cut(ports, each, 0);
       } else if (last !== undefined && last.number <= number && each === path) cut(ports, each, 0);

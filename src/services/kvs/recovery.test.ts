@@ -79,6 +79,23 @@ test("a log that does not continue the checkpoint is other data, and is dropped"
   await stopStorage(brokers);
 });
 
+test("a checkpoint that somebody else made begins anew: the log before it is dropped, what comes then survives", async () => {
+  const disk = new MemoryDisk();
+  const first = await restart(disk);
+  const { rootref } = await first.kvs.put("restored", 1);
+  await first.kvs.commit(new KvsTransaction(), { sync: true });
+  await first.kvs.put("late", 1);
+  const value = { version: 1, rootref, sequence: 0, timestamp: 1 };
+  await first.brokers[0]!.connect().rpc("content.checkpoint-put", { value });
+  const second = await restart(disk);
+  assert.equal(await second.kvs.get("restored"), 1);
+  await assert.rejects(second.kvs.get("late"), { message: "No such file or directory" });
+  await second.kvs.put("new", 2);
+  const third = await restart(disk);
+  assert.equal(await third.kvs.get("new"), 2);
+  await stopStorage(third.brokers);
+});
+
 test("rewriting one key many times leaves a few versions on the disk, not all", async () => {
   const disk = new MemoryDisk();
   const { brokers, kvs } = await restart(disk);

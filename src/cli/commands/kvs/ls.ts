@@ -29,21 +29,25 @@ export async function ls(context: CommandContext): Promise<number> {
   const singles: Named[] = [];
   const directories: string[] = [];
   let exitCode = 0;
-  for (const key of keys) {
+  const telling = async (key: string, action: () => Promise<void>): Promise<void> => {
     try {
-      const found = await find(context, kvs, key);
-      if (found === null) directories.push(normalizeKey(key));
-      else singles.push(found);
+      await action();
     } catch (error) {
       if (!isFluxError(error)) throw error;
       context.err(`${key}: ${error.message}\n`);
       exitCode = 1;
     }
-  }
+  };
+  for (const key of keys)
+    await telling(key, async () => {
+      const found = await find(context, kvs, key);
+      if (found === null) directories.push(normalizeKey(key));
+      else singles.push(found);
+    });
   const hasTitles = keys.length > 1 || options.has("recursive");
   const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
   print(context, singles);
-  for (const key of directories.sort()) await listDirectory(listing, key);
+  for (const key of directories.sort()) await telling(key, () => listDirectory(listing, key));
   return exitCode;
 }
 

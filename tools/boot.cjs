@@ -34,6 +34,7 @@ function compiledIn(path) {
 /** Keeps what this run compiles, for the runs to come. */
 function train(script, cache) {
   const v8 = require("node:v8");
+  if (script.cachedDataRejected === true) console.error(`V8 does not take ${cache}`);
   v8.setFlagsFromString("--no-flush-bytecode");
   process.on("exit", () => {
     // V8 takes compiled code only under the flags that it was compiled with.

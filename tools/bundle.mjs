@@ -45,6 +45,19 @@ async function main() {
     fs.rmSync(work, { recursive: true, force: true });
   }
   train();
+  checkCompiledCode();
+}
+
+/** V8 refuses code that was compiled under other flags, and says nothing: then all of this was for nothing. */
+function checkCompiledCode() {
+  const refused = fs.readdirSync(folder).filter((file) => {
+    const [, name] = /^(.*)\.[0-9a-f]+\.cache$/.exec(file) ?? [];
+    if (name === undefined) return false;
+    const source = fs.readFileSync(join(folder, `${name}.js`), "latin1");
+    return new Script(source, { cachedData: fs.readFileSync(join(folder, file)) }).cachedDataRejected;
+  });
+  if (refused.length > 0)
+    throw new Error(`V8 does not take what it has compiled (does something set flags of V8 at run time?): ${refused}`);
 }
 
 /** Waits until files written now are newer than all that was compiled. Returns the time for the bundles, in seconds. */

@@ -187,10 +187,16 @@ function compiledAt() {
   return String(Math.max(0, ...names.map((name) => fs.statSync(join(dist, name)).mtimeMs)));
 }
 
+/** The flags with which `bin/flux` starts the checkout's Node. */
+function flagsOfFlux() {
+  const [, flags] = /^flags="(.*)"$/m.exec(fs.readFileSync(at("bin/flux"), "utf8"));
+  return nodeCommand().startsWith(at("node_modules")) ? flags.split(" ") : ["--disable-warning=ExperimentalWarning"];
+}
+
 /** Bundles the commands. Where that fails, what was compiled does the work: that is no failure. */
 function makeBundles(print) {
   try {
-    run("bundling", nodeCommand(), ["--disable-warning=ExperimentalWarning", at("tools/bundle.mjs")]);
+    run("bundling", nodeCommand(), [...flagsOfFlux(), at("tools/bundle.mjs")]);
     writeStamp("bundle", `built\n${print}`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;

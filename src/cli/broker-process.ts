@@ -11,7 +11,6 @@ import { Broker } from "../broker/broker.ts";
 import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
-import { expectBulkData } from "../host/memory.ts";
 import { keepDirectory, markDirectory, removeStaleDirectories } from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
 
@@ -30,7 +29,6 @@ export interface BrokerCommandLine {
 
 /** Runs a broker in this process. Resolves with its exit code. */
 export async function runBrokerProcess(context: CommandContext, line: BrokerCommandLine): Promise<number> {
-  expectBulkData();
   const lifeline = openLifeline(await context.ports());
   const ports = withReports(await context.ports(), lifeline);
   const stderr = (text: string): void => context.err(text);

@@ -7,8 +7,7 @@
  * in this process namespace are looked at; a process counts as gone when no process has its number, or that one began
  * at another time; a directory that a user has chosen to keep (`.keep`) stays for ever.
  */
-import { lstat, readdir, readFile, rm } from "node:fs/promises";
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdir, readdirSync, readFileSync, readlinkSync, rm, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
@@ -72,41 +71,64 @@ export async function removeStaleDirectories(parents: readonly string[]): Promis
   for (const parent of new Set(parents))
     for (const name of await namesIn(parent)) {
       const path = join(parent, name);
-      if (!OUR_DIRECTORY.test(name) || !(await isStale(path, own))) continue;
-      await rm(path, { recursive: true, force: true });
+      if (!OUR_DIRECTORY.test(name)) continue;
+      // Others may want this process meanwhile.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (!isStale(path, own)) continue;
+      await remove(path);
       removed.push(path);
     }
   return removed;
 }
 
-async function namesIn(path: string): Promise<string[]> {
+// By callbacks: each start does this, and `fs/promises` takes longer to load than all of it takes to run.
+
+function namesIn(path: string): Promise<string[]> {
   // What may not be read is not ours.
-  return readdir(path).catch(() => []);
+  return new Promise((resolve) => readdir(path, (error, names) => resolve(error === null ? names : [])));
 }
 
-async function isStale(path: string, own: ProcessIdentity): Promise<boolean> {
-  const info = await lstat(path).catch(() => null);
-  if (info === null || !info.isDirectory() || info.uid !== process.getuid?.()) return false;
-  const names = await namesIn(path);
+function remove(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    rm(path, { recursive: true, force: true }, (error) => (error === null ? resolve() : reject(error)));
+  });
+}
+
+function isStale(path: string, own: ProcessIdentity): boolean {
+  const info = lstatSync(path, { throwIfNoEntry: false });
+  if (info === undefined || !info.isDirectory() || info.uid !== process.getuid?.()) return false;
+  const names = readNames(path);
   const marks = names.filter((name) => MARK.test(name));
   if (names.includes(KEEP) || !marks.some((name) => name.startsWith(".owner-"))) return false;
-  for (const name of marks) if (!(await isGone(join(path, name), own))) return false;
-  return true;
+  return marks.every((name) => isGone(join(path, name), own));
+}
+
+function readNames(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    // It has gone meanwhile.
+    return [];
+  }
 }
 
 /** Whether the process of a mark is certainly gone. */
-async function isGone(mark: string, own: ProcessIdentity): Promise<boolean> {
-  const identity = await readIdentity(mark);
+function isGone(mark: string, own: ProcessIdentity): boolean {
+  const identity = readIdentity(mark);
   if (identity === null || identity.host !== own.host) return false;
   if (identity.boot !== own.boot) return true;
   if (identity.namespace !== own.namespace) return false;
-  const stat = await readFile(`/proc/${identity.pid}/stat`, "utf8").catch(() => null);
-  return stat === null ? !existsSync(`/proc/${identity.pid}`) : startOf(stat) !== identity.start;
+  try {
+    return startOf(readFileSync(`/proc/${identity.pid}/stat`, "utf8")) !== identity.start;
+  } catch {
+    // No process has this number, or what it has cannot be read.
+    return !existsSync(`/proc/${identity.pid}`);
+  }
 }
 
-async function readIdentity(mark: string): Promise<ProcessIdentity | null> {
+function readIdentity(mark: string): ProcessIdentity | null {
   try {
-    const value = JSON.parse(await readFile(mark, "utf8")) as Partial<ProcessIdentity>;
+    const value = JSON.parse(readFileSync(mark, "utf8")) as Partial<ProcessIdentity>;
     const { pid, start, boot, namespace, host } = value;
     const isWhole =
       Number.isSafeInteger(pid) && [start, boot, namespace, host].every((text) => typeof text === "string");

@@ -5,7 +5,7 @@
  * Invariant: calls are done in their order, each is answered once; a thread that dies fails those that are open.
  */
 import { existsSync, rmSync } from "node:fs";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { errorText, FluxError } from "../base/errors.ts";
 import type { BlobDatabase, BlobDatabaseEvents, BlobDatabaseOptions } from "../base/ports.ts";
 import type { BlobCall } from "../services/content-sqlite/calls.ts";
@@ -66,7 +66,8 @@ class ThreadCarrier implements BlobCarrier {
     this.#opened = Promise.withResolvers();
     // Who did not ask whether it is ready hears of it from the calls.
     this.#opened.promise.catch(() => {});
-    const worker = new Worker(WORKER_URL, { workerData: this.#data, name: "content-sqlite" });
+    const threads = process.getBuiltinModule("node:worker_threads");
+    const worker = new threads.Worker(WORKER_URL, { workerData: this.#data, name: "content-sqlite" });
     this.#worker = worker;
     worker.on("message", (answers: readonly WorkerAnswer[]) => {
       for (const answer of answers) this.#receive(answer);

@@ -3,7 +3,7 @@
  *
  * Modules of Node that not every process needs are loaded at their first use.
  */
-import { hash } from "node:crypto";
+import type * as NodeCrypto from "node:crypto";
 import { FluxError } from "../base/errors.ts";
 import type { Codec, HashAlgorithm, KeyPair } from "../base/ports.ts";
 
@@ -15,6 +15,13 @@ const PUBLIC_PREFIX: Buffer = Buffer.from("302a300506032b656e032100", "hex");
 const COMPRESSION_LEVEL = 1;
 /** Decompression stops here: a small input must not fill the memory. */
 const MAX_DECOMPRESSED_BYTES: number = 1024 * 1024 * 1024;
+
+let loaded: typeof NodeCrypto | undefined;
+
+/** Loaded when it is first needed: that takes a tenth of what a whole command does. */
+function cryptography(): typeof NodeCrypto {
+  return (loaded ??= process.getBuiltinModule("node:crypto"));
+}
 
 /** An array that does not keep a much larger buffer alive. */
 function compact(bytes: Uint8Array): Uint8Array {
@@ -41,11 +48,11 @@ export function zstdDecompress(data: Uint8Array, maxBytes: number = MAX_DECOMPRE
 
 class NodeCodec implements Codec {
   digest(algorithm: HashAlgorithm, data: Uint8Array): Uint8Array {
-    return new Uint8Array(hash(algorithm, data, "buffer"));
+    return new Uint8Array(cryptography().hash(algorithm, data, "buffer"));
   }
 
   digestHex(algorithm: HashAlgorithm, data: Uint8Array | string): string {
-    return hash(algorithm, data, "hex");
+    return cryptography().hash(algorithm, data, "hex");
   }
 
   compress(data: Uint8Array): Uint8Array {
@@ -57,8 +64,7 @@ class NodeCodec implements Codec {
   }
 
   generateKeyPair(): KeyPair {
-    const crypto = process.getBuiltinModule("node:crypto");
-    const pair = crypto.generateKeyPairSync("x25519");
+    const pair = cryptography().generateKeyPairSync("x25519");
     const publicKey = pair.publicKey.export({ format: "der", type: "spki" });
     const privateKey = pair.privateKey.export({ format: "der", type: "pkcs8" });
     return {
@@ -71,15 +77,14 @@ class NodeCodec implements Codec {
     if (privateKey.byteLength !== KEY_BYTES || peerPublicKey.byteLength !== KEY_BYTES) {
       throw new FluxError("EINVAL", `an X25519 key has ${KEY_BYTES} bytes`);
     }
-    const crypto = process.getBuiltinModule("node:crypto");
     try {
-      const secret = crypto.diffieHellman({
-        privateKey: crypto.createPrivateKey({
+      const secret = cryptography().diffieHellman({
+        privateKey: cryptography().createPrivateKey({
           key: Buffer.concat([PRIVATE_PREFIX, privateKey]),
           format: "der",
           type: "pkcs8",
         }),
-        publicKey: crypto.createPublicKey({
+        publicKey: cryptography().createPublicKey({
           key: Buffer.concat([PUBLIC_PREFIX, peerPublicKey]),
           format: "der",
           type: "spki",

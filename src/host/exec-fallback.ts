@@ -5,7 +5,7 @@
  * `script` (all of util-linux). Without a helper such a request is refused with ENOSYS. Differences: a new process group
  * is a new session; pipes are sockets; a terminal cannot be resized; a core dump does not show in the wait status.
  */
-import { spawn, type ChildProcess as NodeChild, type StdioOptions } from "node:child_process";
+import type { ChildProcess as NodeChild, StdioOptions } from "node:child_process";
 import { accessSync, closeSync, constants, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Duplex, Readable, Writable } from "node:stream";
@@ -219,7 +219,7 @@ export class FallbackExec implements Exec {
     const mask = options.umask === undefined ? null : process.umask(options.umask);
     let child: NodeChild;
     try {
-      child = spawn(file!, args, settings);
+      child = process.getBuiltinModule("node:child_process").spawn(file!, args, settings);
     } catch (error) {
       throw programError(name, errnoOf(error, "ENOEXEC"));
     } finally {

@@ -21,16 +21,12 @@ class NodeRandom implements Random {
   }
 
   uuid(): string {
-    return crypto.randomUUID();
+    return process.getBuiltinModule("node:crypto").randomUUID();
   }
 }
 
-/** The Web API takes at most 64 KiB at a time. */
 function fill(target: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  for (let start = 0; start < target.byteLength; start += 65536) {
-    crypto.getRandomValues(target.subarray(start, start + 65536));
-  }
-  return target;
+  return process.getBuiltinModule("node:crypto").randomFillSync(target);
 }
 
 export function nodeRandom(): Random {

@@ -2,7 +2,6 @@
  * What a running command has, on a real machine: its streams, its connection, the ways it ends. Heavy parts of the
  * platform are loaded when a command first needs them.
  */
-import { isatty } from "node:tty";
 import type { Ports } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { fluxCommandPath } from "../../host/paths.ts";
@@ -12,6 +11,11 @@ import { DescriptorWriter } from "./writer.ts";
 
 const stdout: DescriptorWriter = new DescriptorWriter(1);
 const stderr: DescriptorWriter = new DescriptorWriter(2);
+
+/** Most commands do not ask, and Node loads much for the answer. */
+function isTerminal(descriptor: number): boolean {
+  return process.getBuiltinModule("node:tty").isatty(descriptor);
+}
 
 export class RunningCommand implements CommandContext {
   readonly path: CommandPath;
@@ -72,16 +76,16 @@ export class RunningCommand implements CommandContext {
   }
 
   get stdoutIsTerminal(): boolean {
-    return isatty(1);
+    return isTerminal(1);
   }
   get stderrIsTerminal(): boolean {
-    return isatty(2);
+    return isTerminal(2);
   }
   get stdinIsTerminal(): boolean {
-    return isatty(0);
+    return isTerminal(0);
   }
   get columns(): number | null {
-    return isatty(1) ? (process.stdout.columns ?? null) : null;
+    return isTerminal(1) ? (process.stdout.columns ?? null) : null;
   }
 
   async readInput(): Promise<Uint8Array> {

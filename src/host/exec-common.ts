@@ -5,11 +5,18 @@ import type { SpawnOptions } from "../base/ports.ts";
 import { RLIMITS } from "../formats/rlimit.ts";
 import { systemError } from "./errors.ts";
 
+const STANDARD_STREAMS: readonly string[] = ["stdin", "stdout", "stderr"];
+
 /** Refuses what no operating system could start. */
 export function checkSpawnOptions(options: SpawnOptions): void {
   if (options.argv.length === 0 || options.argv[0] === "") throw new FluxError("EINVAL", "the command is empty");
   for (const text of [...options.argv, options.cwd]) {
     if (text.includes("\0")) throw new FluxError("EINVAL", "a command and its directory cannot contain a zero byte");
+  }
+  const names = new Set(STANDARD_STREAMS);
+  for (const name of options.channels ?? []) {
+    if (names.has(name) || !/^[^=\0]+$/.test(name)) throw new FluxError("EINVAL", `invalid channel name '${name}'`);
+    names.add(name);
   }
 }
 

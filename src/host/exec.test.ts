@@ -229,6 +229,16 @@ function suite(exec: Exec, name: "native" | "fallback"): void {
     assert.deepEqual(child.ended.sort(), ["OTHER_FD", "PMI_FD", "stderr", "stdout"]);
   });
 
+  test("a channel has a name of its own, that a variable can have", () => {
+    const before = readdirSync("/proc/self/fd").length;
+    for (const channels of [["FD", "FD"], ["stdin"], ["stdout"], ["stderr"], [""], ["A=B"], ["A\0"]])
+      assert.throws(
+        () => run(["true"], { channels }),
+        (error) => isFluxError(error, "EINVAL"),
+      );
+    assert.equal(readdirSync("/proc/self/fd").length, before);
+  });
+
   test("closing a channel's input ends it for the program, which can still answer", async () => {
     const child = run(["bash", "-c", "cat <&$FD >/dev/null; echo bye >&$FD"], { channels: ["FD"] });
     child.child.write("FD", utf8Encode("all of it"));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFluxError } from "./errors.ts";
-import { canonicalInteger, parseJson, stringifyJson } from "./json.ts";
+import { canonicalInteger, memberAt, parseJson, stringifyJson } from "./json.ts";
 
 test("integers beyond 2^53 survive both ways, smaller ones are plain numbers", () => {
   const text = '{"id":12345678901234567890,"small":9007199254740991,"list":[9007199254740993,-9007199254740993]}';
@@ -49,6 +49,16 @@ test("text that is not JSON is EPROTO", () => {
       () => parseJson(text),
       (error) => isFluxError(error, "EPROTO"),
     );
+});
+
+test("a member is what the object itself has", () => {
+  const object = { a: { b: [1], "c.d": 2 }, n: null };
+  assert.deepEqual(memberAt(object, ["a", "b"]), [1]);
+  assert.equal(memberAt(object, ["a", "c.d"]), 2);
+  assert.equal(memberAt(object, ["n"]), null);
+  assert.equal(memberAt(object, []), object);
+  for (const path of [["x"], ["a", "b", "0"], ["n", "x"], ["constructor"], ["a", "toString", "name"]])
+    assert.equal(memberAt(object, path), undefined);
 });
 
 test("what is nested deeper than code can follow is refused; what only looks so is not", () => {

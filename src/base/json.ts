@@ -92,3 +92,12 @@ export function stringifyJson(value: unknown): string {
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** The member of a member of an object; undefined where the path leads nowhere, or through what is no object. */
+export function memberAt(value: JsonValue | undefined, path: readonly string[]): JsonValue | undefined {
+  for (const key of path) {
+    if (!isJsonObject(value) || !Object.hasOwn(value, key)) return undefined;
+    value = value[key];
+  }
+  return value;
+}

@@ -4,7 +4,7 @@
  * A jobspec is a value: setting makes a new one that shares what did not change.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
+import { isJsonObject, memberAt, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Jobspec } from "./jobspec.ts";
 
 /** The most parts of a dotted name: a hostile name must not nest without bound. */
@@ -52,12 +52,7 @@ export function setPath<T extends JsonObject>(object: T, path: string, value: Js
 
 /** The value by a dotted name from the top; undefined where a part of it is not there. */
 export function getPath(object: JsonObject, path: string): JsonValue | undefined {
-  let value: JsonValue | undefined = object;
-  for (const part of path.split(".")) {
-    if (!isJsonObject(value) || !Object.hasOwn(value, part)) return undefined;
-    value = value[part];
-  }
-  return value;
+  return memberAt(object, path.split("."));
 }
 
 function attributePath(key: string): string {

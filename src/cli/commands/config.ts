@@ -1,6 +1,6 @@
 /** `flux config`: the configuration of an instance (flux-config(1)). */
 import { errorText, FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { utf8Decode } from "../../base/bytes.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
@@ -31,7 +31,7 @@ const get: Command = {
     const type = options.text("type") ?? "any";
     if (type !== "any" && !TYPES.includes(type)) context.fail(`Unknown type: ${type}`);
     const [name] = operands;
-    const value = name === undefined ? await configOf(context) : memberOf(await configOf(context), name);
+    const value = name === undefined ? await configOf(context) : memberAt(await configOf(context), name.split("."));
     if (value === undefined) {
       const fallback = options.text("default");
       if (fallback !== null) {
@@ -52,12 +52,6 @@ async function configOf(context: CommandContext): Promise<JsonObject> {
   const { loadConfigPath } = await import("../../broker/configuration.ts");
   const { disk } = await context.ports();
   return loadConfigPath(disk, path);
-}
-
-function memberOf(config: JsonObject, name: string): JsonValue | undefined {
-  let value: JsonValue | undefined = config;
-  for (const key of name.split(".")) value = isJsonObject(value) ? value[key] : undefined;
-  return value;
 }
 
 function typeOf(value: JsonValue): string {
@@ -145,7 +139,7 @@ const set: Command = {
     if (name === undefined || text === undefined) return context.failUsage();
     const handle = await context.open();
     const config = await handle.rpc<JsonObject>("config.get");
-    const before = memberOf(config, name);
+    const before = memberAt(config, name.split("."));
     const type = context.options.text("type") ?? (before === undefined ? "any" : typeOf(before));
     await handle.rpc("config.load", withMember(config, name.split("."), valueFrom(context, text, type)));
   },
@@ -182,7 +176,7 @@ const unset: Command = {
     if (name === undefined) return context.failUsage();
     const handle = await context.open();
     const config = await handle.rpc<JsonObject>("config.get");
-    if (memberOf(config, name) === undefined) context.fail(`${name} is not set`);
+    if (memberAt(config, name.split(".")) === undefined) context.fail(`${name} is not set`);
     await handle.rpc("config.load", withMember(config, name.split("."), undefined));
   },
 };

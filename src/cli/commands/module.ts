@@ -1,7 +1,7 @@
 /** `flux module`: the services of a broker (flux-module(1)). */
 import { resolve } from "node:path";
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { moduleNameOf } from "../../broker/module-service.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { pythonJson } from "../output/python-json.ts";
@@ -183,15 +183,9 @@ async function showStats(context: CommandContext): Promise<void> {
   if (!["self", "children", "thread"].includes(who)) context.fail(`invalid --rusage argument '${who}'`);
   const answer = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
   const path = options.text("parse");
-  const value = path === null ? answer : memberOf(answer, path);
+  const value = path === null ? answer : memberAt(answer, path.split("."));
   if (value === undefined) context.fail(`${path}: not found in the stats of ${target}`);
   context.out(`${statText(context, value)}\n`);
-}
-
-function memberOf(object: JsonValue, path: string): JsonValue | undefined {
-  let value: JsonValue | undefined = object;
-  for (const key of path.split(".")) value = isJsonObject(value) ? value[key] : undefined;
-  return value;
 }
 
 function statText(context: CommandContext, value: JsonValue): string {

@@ -133,7 +133,7 @@ function includedRanks(context: CommandContext, all: ResourceSet, config: JsonOb
   const queues = queuesOf(config);
   const wanted = new Idset();
   for (const name of queueNames.split(",")) {
-    const required = queues[name];
+    const required = queues.get(name);
     if (required === undefined) return context.fail(`queue ${name} is not configured`);
     for (const rank of all.ranks) if (required.every((property) => all.hasProperty(rank, property))) wanted.add(rank);
   }

@@ -1,6 +1,6 @@
 /** `flux update`: asks for changes of an active job (flux-update(1)). */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
+import { memberAt, parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import { formatFsd, tryParseFsd } from "../../formats/duration.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -12,7 +12,7 @@ import { pythonJson } from "../output/python-json.ts";
 const DURATION = "attributes.system.duration";
 /** Where jobspec begins (RFC 14): other keys are names of system attributes. */
 const TOP_LEVEL = /^(attributes|tasks|resources)\./;
-const ALIASES: Readonly<Record<string, string>> = { name: "attributes.system.job.name" };
+const ALIASES: ReadonlyMap<string, string> = new Map([["name", "attributes.system.job.name"]]);
 
 export const command: Command = defineCommand({
   name: "update",
@@ -56,7 +56,7 @@ async function updateOf(handle: Handle, id: Integer, pair: string): Promise<[str
   if (at <= 0) throw new FluxError("EINVAL", `KEY=VALUE expected, not '${pair}'`);
   const name = pair.slice(0, at);
   const text = pair.slice(at + 1);
-  const key = ALIASES[name] ?? (TOP_LEVEL.test(name) ? name : `attributes.system.${name}`);
+  const key = ALIASES.get(name) ?? (TOP_LEVEL.test(name) ? name : `attributes.system.${name}`);
   return [key, key === DURATION ? await durationOf(handle, id, text) : valueOf(text)];
 }
 
@@ -80,8 +80,7 @@ async function durationOf(handle: Handle, id: Integer, text: string): Promise<nu
 
 async function currentDuration(handle: Handle, id: Integer): Promise<number> {
   const { jobspec } = await handle.rpc("job-info.update-lookup", { id, key: "jobspec", flags: 0 });
-  let value: JsonValue | undefined = jobspec;
-  for (const part of DURATION.split(".")) value = isJsonObject(value) ? value[part] : undefined;
+  const value = memberAt(jobspec, DURATION.split("."));
   return typeof value === "number" ? value : 0;
 }
 

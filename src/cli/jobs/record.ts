@@ -5,7 +5,7 @@
  * Pure: the time now and names of users come as arguments.
  */
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
-import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { memberAt, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
 import { jobResultName, jobStateName } from "../../formats/job-states.ts";
@@ -121,9 +121,7 @@ export class JobRecord {
   }
 
   annotation(path: readonly string[]): JsonValue | undefined {
-    let value: JsonValue | undefined = this.attributes["annotations"];
-    for (const part of path) value = isJsonObject(value) ? value[part] : undefined;
-    return value;
+    return memberAt(this.attributes["annotations"], path);
   }
 
   get contextualTime(): number {

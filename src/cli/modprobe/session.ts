@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { errorText, FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { readCatalog } from "./catalog.ts";
@@ -157,9 +157,7 @@ export class Session {
   }
 
   #configured(key: string): JsonValue | undefined {
-    let value: JsonValue | undefined = this.#config;
-    for (const part of key.split(".")) value = isJsonObject(value) ? value[part] : undefined;
-    return value;
+    return memberAt(this.#config, key.split("."));
   }
 
   /** The variables that conditions of tasks and modules speak of, as the broker has them. */

@@ -4,7 +4,7 @@
  *
  * Pure. Does not know: the state of queues.
  */
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 
 export const RESOURCE_KINDS = ["nnodes", "ncores", "ngpus"] as const;
@@ -27,7 +27,7 @@ export class QueuePolicy {
     const { parent } = this.#queue;
     this.parent = typeof parent === "string" ? parent : "";
     this.#parent = this.parent === "" ? {} : tableAt(config, ["queues", this.parent]);
-    const standard = valueAt(config, ["policy", "jobspec", "defaults", "system", "queue"]);
+    const standard = memberAt(config, ["policy", "jobspec", "defaults", "system", "queue"]);
     this.isDefault = name !== "" && standard === name;
   }
 
@@ -69,20 +69,14 @@ export class QueuePolicy {
 
   #effective(path: readonly string[]): JsonValue | undefined {
     for (const table of [this.#queue, this.#parent, this.#config]) {
-      const value = valueAt(table, ["policy", ...path]);
+      const value = memberAt(table, ["policy", ...path]);
       if (value !== undefined) return value;
     }
     return undefined;
   }
 }
 
-function valueAt(object: JsonObject, path: readonly string[]): JsonValue | undefined {
-  let value: JsonValue | undefined = object;
-  for (const key of path) value = isJsonObject(value) ? value[key] : undefined;
-  return value;
-}
-
 function tableAt(object: JsonObject, path: readonly string[]): JsonObject {
-  const value = valueAt(object, path);
+  const value = memberAt(object, path);
   return isJsonObject(value) ? value : {};
 }

@@ -5,6 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { QueuePolicy } from "../queues/policy.ts";
 
 /** What a line shows, by field. */
 export type FieldValues = Readonly<Record<string, string | number>>;
@@ -66,7 +67,7 @@ export function listRows(
   view: SchedulerView,
   states: readonly string[],
   include: Idset | null,
-  options: { readonly fields: readonly string[]; readonly queues: Readonly<Record<string, readonly string[]>> },
+  options: { readonly fields: readonly string[]; readonly queues: QueueProperties },
 ): FieldValues[] {
   const rows: FieldValues[] = [];
   for (const state of states) {
@@ -104,13 +105,10 @@ function listRow(state: string, resources: ResourceSet, labels: FieldValues): Fi
 function labelsOf(
   rank: number,
   all: ResourceSet,
-  {
-    fields,
-    queues,
-  }: { readonly fields: readonly string[]; readonly queues: Readonly<Record<string, readonly string[]>> },
+  { fields, queues }: { readonly fields: readonly string[]; readonly queues: QueueProperties },
 ): FieldValues {
   const properties = [...all.properties.keys()].filter((name) => all.hasProperty(rank, name));
-  const queueNames = Object.entries(queues)
+  const queueNames = [...queues]
     .filter(([, required]) => required.every((name) => properties.includes(name)))
     .map(([name]) => name);
   const show = (field: string, value: string): string => (fields.includes(field) ? value : "");
@@ -121,13 +119,10 @@ function labelsOf(
   };
 }
 
-/** The properties that each configured queue requires. */
-export function queuesOf(config: JsonObject): Record<string, readonly string[]> {
+/** The properties that each configured queue requires; a virtual queue has those of its parent. */
+export type QueueProperties = ReadonlyMap<string, readonly string[]>;
+
+export function queuesOf(config: JsonObject): QueueProperties {
   const queues = isJsonObject(config["queues"]) ? config["queues"] : {};
-  return Object.fromEntries(
-    Object.entries(queues).map(([name, queue]) => {
-      const requires = isJsonObject(queue) && Array.isArray(queue["requires"]) ? (queue["requires"] as string[]) : [];
-      return [name, requires];
-    }),
-  );
+  return new Map(Object.keys(queues).map((name) => [name, new QueuePolicy(config, name).requires]));
 }

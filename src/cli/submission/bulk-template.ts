@@ -49,7 +49,8 @@ function combine(sources: readonly Source[]): string[][] {
   for (const { values, linked } of sources) {
     const before = groups.at(-1);
     if (linked && before !== undefined && values.length > 0) {
-      const length = Math.max(before.length, values.length);
+      // The shorter list starts again; one that is empty has nothing to start again with.
+      const length = before.length === 0 ? 0 : Math.max(before.length, values.length);
       groups[groups.length - 1] = Array.from({ length }, (_, index) => [
         ...before[index % before.length]!,
         values[index % values.length]!,

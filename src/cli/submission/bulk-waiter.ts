@@ -37,12 +37,12 @@ export class JobWaiter implements BulkWaiter {
     this.#followers = new JobFollowers(handle, options.verbosity > 0 ? null : names);
   }
 
-  async waitFor(id: Integer, log: BulkLog): Promise<number> {
+  async waitFor(id: Integer, log: BulkLog, started: () => void): Promise<number> {
     const { watch, label, waitEvent } = this.#options;
     const output = watch ? watchOutput(log, this.#handle, id, label) : null;
     const code = await (waitEvent.startsWith("exec.")
-      ? this.#waitForExec(id, waitEvent.slice("exec.".length), log)
-      : this.#waitForEvent(id, log));
+      ? this.#waitForExec(id, waitEvent.slice("exec.".length), log, started)
+      : this.#waitForEvent(id, log, started));
     await output;
     return code;
   }
@@ -51,7 +51,7 @@ export class JobWaiter implements BulkWaiter {
     this.#followers.close();
   }
 
-  #waitForEvent(id: Integer, log: BulkLog): Promise<number> {
+  #waitForEvent(id: Integer, log: BulkLog, started: () => void): Promise<number> {
     const { waitEvent, verbosity } = this.#options;
     const outcome = new JobOutcome();
     const teller = new EventTeller(log, id, verbosity);
@@ -66,6 +66,7 @@ export class JobWaiter implements BulkWaiter {
           if (done) return;
           outcome.apply(event);
           teller.tell(event);
+          if (event.name === "start") started();
           if (event.name === waitEvent) settle();
         },
         end: (error) => {
@@ -77,7 +78,7 @@ export class JobWaiter implements BulkWaiter {
   }
 
   /** Waits for an event of the execution's log, or for the job's end. */
-  #waitForExec(id: Integer, name: string, log: BulkLog): Promise<number> {
+  #waitForExec(id: Integer, name: string, log: BulkLog, started: () => void): Promise<number> {
     const outcome = new JobOutcome();
     return new Promise((resolve) => {
       const stream = watchEventlog(
@@ -97,6 +98,7 @@ export class JobWaiter implements BulkWaiter {
       this.#followers.follow(id, {
         event: (event) => {
           outcome.apply(event);
+          if (event.name === "start") started();
           if (event.name === "exception") log.err(exceptionText(event));
         },
         end: () => resolve(outcome.exitCode()),

@@ -23,9 +23,9 @@ export interface BulkOptions {
 /** Where the messages about one job go. */
 export type BulkLog = WatchLog;
 
-/** Waits for a job that was submitted; resolves with its exit code. */
+/** Waits for a job that was submitted; resolves with its exit code. `started` is told once it runs. */
 export interface BulkWaiter {
-  waitFor(id: Integer, log: BulkLog): Promise<number>;
+  waitFor(id: Integer, log: BulkLog, started: () => void): Promise<number>;
   close(): void;
 }
 
@@ -72,9 +72,16 @@ export class BulkSubmitter {
     const id = await this.#submitOne(submission, log, name);
     if (id === null) return;
     if (!this.#options.quiet) log.out(`${jobIdText(id)}\n`);
-    const code = (await this.#options.waiter?.waitFor(id, log)) ?? 0;
+    const { waiter, progress } = this.#options;
+    let ran = false;
+    const started = (): void => {
+      if (ran) return;
+      ran = true;
+      progress?.started();
+    };
+    const code = (await waiter?.waitFor(id, log, started)) ?? 0;
     this.#note(code);
-    this.#options.progress?.done(code);
+    progress?.done(code, ran);
   }
 
   async #submitOne(submission: Submission, log: BulkLog, name: string): Promise<Integer | null> {

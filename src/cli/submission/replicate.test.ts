@@ -75,6 +75,7 @@ describe("inputs of bulksubmit", () => {
       ["b", "2"],
       ["c", "1"],
     ]));
+  test("linked to nothing", () => assert.deepEqual(split("x", ":::", ":::+", "1", "2"), []));
   test("from files", () => assert.deepEqual(split("x", "::::", "file", "-"), [["f1"], ["in 1"], ["in 2"]]));
 
   const cases: readonly [string, string][] = [

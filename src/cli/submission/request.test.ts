@@ -163,6 +163,11 @@ describe("attributes", () => {
     ["-t=-1", "duration must not be negative"],
     ["-t inf", "duration must be a normal, finite value"],
     ["--begin-time=nonsense", 'Invalid datetime: "nonsense"'],
+    ["--begin-time=2031-02-30", 'Invalid datetime: "2031-02-30"'],
+    ["--begin-time='2031-13-01 10:00'", 'Invalid datetime: "2031-13-01 10:00"'],
+    ["--begin-time=25:00", 'Invalid datetime: "25:00"'],
+    ["--begin-time=10:60", 'Invalid datetime: "10:60"'],
+    ["--begin-time=13pm", 'Invalid datetime: "13pm"'],
     ["-S ^j=nofile", "No such file or directory: 'nofile'"],
     ["--add-file=nofile", "--add-file=nofile: [Errno 2] No such file or directory: 'nofile'"],
   ];
@@ -256,6 +261,7 @@ describe("urgency and flags", () => {
   test("refused", () => {
     assert.throws(() => flags("--flags=foo"), new FluxError("EINVAL", "--flags: Unknown flag foo"));
     assert.throws(() => urgency("--urgency=foo"), /invalid urgency 'foo'/);
+    assert.throws(() => urgency("--urgency=constructor"), /invalid urgency 'constructor'/);
   });
 });
 

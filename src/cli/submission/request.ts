@@ -260,14 +260,15 @@ export function submissionUrgency(options: ParsedOptions): number {
   return text === null ? URGENCY_DEFAULT : parseUrgency(text);
 }
 
+const URGENCY_NAMES: ReadonlyMap<string, number> = new Map([
+  ["hold", URGENCY_HOLD],
+  ["default", URGENCY_DEFAULT],
+  ["expedite", URGENCY_EXPEDITE],
+]);
+
 /** An urgency by number or name. Throws FluxError EINVAL. */
 export function parseUrgency(text: string): number {
-  const names: Readonly<Record<string, number>> = {
-    hold: URGENCY_HOLD,
-    default: URGENCY_DEFAULT,
-    expedite: URGENCY_EXPEDITE,
-  };
-  const named = names[text.toLowerCase()];
+  const named = URGENCY_NAMES.get(text.toLowerCase());
   if (named !== undefined) return named;
   const value = parseInteger(text);
   if (value === null)

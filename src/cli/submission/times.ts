@@ -61,12 +61,19 @@ function dateAndTime(text: string, now: number): number | null {
   if (match === null || text === "") return null;
   const [, word, year, month, day, slashMonth, slashDay, slashYear, hours, minutes, seconds, half] = match;
   const date = new Date(now * 1000);
+  const setDay = (year: number, month: number, day: number): boolean => {
+    date.setFullYear(year, month - 1, day);
+    return date.getMonth() === month - 1 && date.getDate() === day;
+  };
   if (word !== undefined) date.setDate(date.getDate() + WORDS[word.toLowerCase()]!);
-  else if (year !== undefined) date.setFullYear(Number(year), Number(month) - 1, Number(day));
-  else if (slashMonth !== undefined)
-    date.setFullYear(Number(slashYear ?? date.getFullYear()), Number(slashMonth) - 1, Number(slashDay));
-  else if (minutes === undefined && half === undefined) return null;
+  else if (year !== undefined) {
+    if (!setDay(Number(year), Number(month), Number(day))) return null;
+  } else if (slashMonth !== undefined) {
+    if (!setDay(Number(slashYear ?? date.getFullYear()), Number(slashMonth), Number(slashDay))) return null;
+  } else if (minutes === undefined && half === undefined) return null;
   if (hours !== undefined) {
+    if (Number(hours) > (half === undefined ? 23 : 12) || Number(minutes ?? 0) > 59 || Number(seconds ?? 0) >= 60)
+      return null;
     const hour = half === undefined ? Number(hours) : (Number(hours) % 12) + (half.toLowerCase() === "pm" ? 12 : 0);
     date.setHours(hour, Number(minutes ?? 0), Number(seconds ?? 0), 0);
     const timeOnly = word === undefined && year === undefined && slashMonth === undefined;

@@ -4,7 +4,7 @@
  * (`queues.NAME.requires`).
  */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { joinConstraints } from "../../sdk/job-constraints.ts";
 
@@ -37,8 +37,7 @@ export function defaultsOf(config: JsonObject): Defaults {
 }
 
 function systemDefaults(table: JsonObject, prefix: string): JsonObject {
-  let value: JsonValue | undefined = table;
-  for (const key of ["policy", "jobspec", "defaults", "system"]) value = isJsonObject(value) ? value[key] : undefined;
+  const value = memberAt(table, ["policy", "jobspec", "defaults", "system"]);
   if (!isJsonObject(value)) return {};
   const { duration } = value;
   if (typeof duration !== "string") return value;

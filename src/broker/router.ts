@@ -142,7 +142,7 @@ export class Router {
 
   /** Takes a message from a local party. */
   sendFrom(port: Port, message: Message): void {
-    if (!this.#ports.has(port.uuid)) return;
+    if (!this.#ports.has(port.uuid)) return settleTransit(message);
     switch (message.type) {
       case MessageType.Request:
         return this.#enqueue(() => this.#requestFromPort(port, message));
@@ -302,7 +302,7 @@ export class Router {
 
   #routeResponse(response: ResponseMessage): void {
     const hop = response.route[0];
-    if (hop === undefined) return;
+    if (hop === undefined) return settleTransit(response);
     const rest = response.route.length === 1 ? NO_ROUTE : response.route.slice(1);
     const port = this.#ports.get(hop);
     if (port !== undefined) return port.take({ ...response, route: rest });

@@ -22,6 +22,7 @@ import {
   NODEID_ANY,
   Payload,
   Role,
+  settleTransit,
   USERID_UNKNOWN,
   type EventMessage,
   type Message,
@@ -247,6 +248,7 @@ export class Handle {
   /** Sends a response; `IncomingRequest` is what handlers use. */
   respond(response: ResponseMessage): void {
     if (this.#closed === null) this.#channel.send(response);
+    else settleTransit(response);
   }
 
   /** Whether the channel is gone. */

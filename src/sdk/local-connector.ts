@@ -11,7 +11,7 @@ import { FluxError, isFluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Net } from "../base/ports.ts";
 import { encodeFramePieces } from "../protocol/codec.ts";
 import { FrameReader } from "../protocol/frame-reader.ts";
-import type { Message } from "../protocol/message.ts";
+import { settleTransit, type Message } from "../protocol/message.ts";
 import type { MessageChannel } from "./channel.ts";
 
 const FRAME_BYTES_MAX = 2 ** 31 - 1;
@@ -117,10 +117,11 @@ class LocalChannel implements MessageChannel {
   }
 
   send(message: Message): void {
-    if (this.#over !== null) return;
+    if (this.#over !== null) return settleTransit(message);
     const bytes = encodeFramePieces(message);
     if (bytes instanceof Uint8Array) this.#stream.write(bytes);
     else for (let piece = bytes.next(); piece !== null; piece = bytes.next()) this.#stream.write(piece);
+    settleTransit(message);
   }
 
   close(): void {

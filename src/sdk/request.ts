@@ -17,6 +17,7 @@ import {
   responseTo,
   type RequestMessage,
   type ResponseMessage,
+  type Transit,
 } from "../protocol/message.ts";
 
 /** What sends the responses: the Handle that received the request. */
@@ -81,7 +82,21 @@ export class IncomingRequest {
 
   /** Answers: a JSON object, bytes, or nothing. On a streaming request this is one item. */
   respond(payload: object | Uint8Array | Payload | null = null): void {
-    if (!this.#mayRespond()) return;
+    this.#respond(payload, undefined);
+  }
+
+  /**
+   * The same; resolves when nothing of the answer waits in this process any more. Whoever streams much is held back so by
+   * who reads slowly.
+   */
+  respondInTurn(payload: object | Uint8Array | Payload | null): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.#respond(payload, { left: () => resolve() })) resolve();
+    });
+  }
+
+  #respond(payload: object | Uint8Array | Payload | null, transit: Transit | undefined): boolean {
+    if (!this.#mayRespond()) return false;
     if (!this.isStreaming) this.#finished = true;
     const body =
       payload === null || payload instanceof Payload
@@ -89,7 +104,9 @@ export class IncomingRequest {
         : payload instanceof Uint8Array
           ? Payload.raw(payload)
           : Payload.json(payload);
-    this.#responder.respond(responseTo(this.message, 0, body));
+    const response = responseTo(this.message, 0, body);
+    this.#responder.respond(transit === undefined ? response : { ...response, transit });
+    return true;
   }
 
   /** Answers with an error; this is the final response of a streaming request too. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
+import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
 import { LookupFlag } from "../../sdk/kvs-protocol.ts";
 import { startStorage, stopStorage, type Broker } from "../kvs/world.test.ts";
 import { WatchState } from "./core.ts";
@@ -134,6 +135,39 @@ test("a stream gives a value in its pieces and ends", async (t) => {
   assert.deepEqual(await pieces("log"), ["1", "2"]);
   assert.deepEqual(await pieces("empty"), [""]);
   await assert.rejects(pieces("dir"), fails("EISDIR"));
+});
+
+test("of a huge value who reads slowly is not sent more than it takes", async (t) => {
+  const { brokers, kvs } = await start(t);
+  const value = Buffer.alloc(8_000_000, "0123456789a");
+  await kvs.putBytes("huge", value);
+  const slow = brokers[0]!.router.attach({ userid: 1000, rolemask: 1 });
+  const unread: Message[] = [];
+  const got: Uint8Array[] = [];
+  let wake = (): void => {};
+  slow.settlesTransit = true;
+  slow.start(
+    (message) => {
+      unread.push(message);
+      wake();
+    },
+    () => {},
+  );
+  const payload = Payload.json({ key: "huge", namespace: "primary", flags: LookupFlag.Stream });
+  const common = { type: MessageType.Request, userid: 1000, rolemask: 1, route: [], nodeid: 0xffffffff } as const;
+  slow.send({ ...common, topic: "kvs-watch.lookup", payload, flags: MessageFlag.Streaming, matchtag: 1 });
+  for (let isOver = false; !isOver;) {
+    while (unread.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    // Whatever is fetched ahead meanwhile, it is not sent.
+    await kvs.get(".", undefined).catch(() => {});
+    assert.equal(unread.length, 1);
+    const message = unread.shift()!;
+    isOver = message.type !== MessageType.Response || message.errnum !== 0;
+    if (!isOver) got.push(Buffer.from((message.payload!.value["val"] as { data: string }).data, "base64"));
+    settleTransit(message);
+  }
+  assert.equal(Buffer.concat(got).compare(value), 0);
+  assert.ok(got.length > 5);
 });
 
 test("a guest watches what it may read, and nothing else", async (t) => {

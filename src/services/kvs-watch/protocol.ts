@@ -12,7 +12,7 @@ import { guestKey, LookupFlag, normalizeKey, PRIMARY_NAMESPACE } from "../../sdk
 /** Versions that wait to be looked at for one watcher; when there are more, the oldest are skipped. */
 export const VERSIONS_QUEUED_MAX = 4096;
 /** Blobs of one value under way at once. */
-export const BLOB_WINDOW = 64;
+export const BLOB_WINDOW = 8;
 
 /** Flags that only mean something together with WATCH. */
 const WATCH_KINDS: number = LookupFlag.WatchFull | LookupFlag.WatchUniq | LookupFlag.WatchAppend;

@@ -9,6 +9,8 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
 import { isFromOwner } from "../../protocol/message.ts";
+import { Payload } from "../../protocol/message.ts";
+import { lookupAnswer, valOfPieces } from "../../sdk/huge-value.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -16,7 +18,6 @@ import {
   directoryReference,
   LookupFlag,
   NAMESPACE_EVENT_PREFIX,
-  valueObject,
   type LookupPlusAnswer,
   type RootAnswer,
   type TreeObject,
@@ -238,14 +239,16 @@ class WatchService implements RunningModule {
     else this.#end(watcher, end);
   }
 
-  /** Sends pieces in order; blobs are fetched some at a time. */
+  /** Sends pieces in order; blobs are fetched some ahead. Who reads slowly is not sent more than it takes. */
   async #send(watcher: Watcher, pieces: readonly Piece[]): Promise<void> {
-    for (let start = 0; start < pieces.length && !watcher.isOver; start += BLOB_WINDOW) {
-      const values = await Promise.all(pieces.slice(start, start + BLOB_WINDOW).map((piece) => this.#valueOf(piece)));
-      for (const value of values) {
-        if (watcher.isOver) return;
-        watcher.request.respond(value === null ? null : { val: value });
-      }
+    const ahead: Promise<TreeObject | null>[] = [];
+    for (let next = 0; (next < pieces.length || ahead.length > 0) && !watcher.isOver;) {
+      while (next < pieces.length && ahead.length < BLOB_WINDOW) ahead.push(heard(this.#valueOf(pieces[next++]!)));
+      const value = await ahead.shift()!;
+      if (watcher.isOver) return;
+      const answer = value === null ? null : lookupAnswer(value);
+      if (answer instanceof Payload) await watcher.request.respondInTurn(answer);
+      else watcher.request.respond(answer);
     }
   }
 
@@ -253,7 +256,7 @@ class WatchService implements RunningModule {
     if (piece.kind === "value") return piece.value;
     if (piece.kind === "sentinel") return null;
     const payload = await this.#context.handle.call("content.load", blobrefDigest(piece.ref));
-    return valueObject(payload?.bytes ?? EMPTY_BYTES);
+    return valOfPieces([payload?.bytes ?? EMPTY_BYTES]);
   }
 
   /** Ends a watch: with an error, or normally. */
@@ -303,6 +306,12 @@ class WatchService implements RunningModule {
     }
     return { watchers: count, "namespace-count": this.#namespaces.size, namespaces };
   }
+}
+
+/** A promise whose failure is the business of who takes it later. */
+function heard<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }
 
 function attentionOf(watch: WatchRequest, state: WatchState, followed: boolean): Attention {

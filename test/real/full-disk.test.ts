@@ -1,0 +1,135 @@
+/** A state directory on a file system of 16 MiB that gets full, and has room again. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { createCipheriv, createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type FluxError, isFluxError, Kvs, openFlux } from "../../src/host/sdk.ts";
+import { startInstance } from "./processes.ts";
+
+const SIZE = "16m";
+const BALLAST_BYTES = 3 * 1024 * 1024;
+const VALUE_BYTES = 300_000;
+/** More values than the file system can hold. */
+const VALUES_MAX = 200;
+const RESUME_MS = 30_000;
+const GONE_MS = 10_000;
+
+const mount = spawnSync("mount", ["--version"]).status === 0 && process.getuid?.() === 0;
+const skip = mount && canMount() ? false : "needs the right to mount a tmpfs";
+
+function canMount(): boolean {
+  const directory = mkdtempSync(join(tmpdir(), "flux-mount-"));
+  const isMounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", directory]).status === 0;
+  if (isMounted) spawnSync("umount", [directory]);
+  rmSync(directory, { recursive: true });
+  return isMounted;
+}
+
+/** Bytes that do not compress, the same for the same seed. */
+function noise(seed: string, length = VALUE_BYTES): Uint8Array {
+  const key = createHash("sha256").update(seed).digest();
+  return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(length));
+}
+
+/** Writes values until one is refused. Returns how many were acknowledged, and the refusal. */
+async function fill(kvs: Kvs, prefix: string, length: number): Promise<{ count: number; refusal: FluxError }> {
+  for (let count = 0; count < VALUES_MAX; count++) {
+    try {
+      await kvs.putBytes(`${prefix}.v${count}`, noise(`${prefix} ${count}`, length));
+    } catch (error) {
+      if (isFluxError(error)) return { count, refusal: error };
+      throw error;
+    }
+  }
+  throw new Error("the disk does not get full");
+}
+
+async function check(kvs: Kvs, prefix: string, count: number, length: number): Promise<void> {
+  for (let index = 0; index < count; index++)
+    assert.deepEqual(
+      Buffer.from(await kvs.getBytes(`${prefix}.v${index}`)),
+      Buffer.from(noise(`${prefix} ${index}`, length)),
+      `${prefix}.v${index}`,
+    );
+}
+
+/** Writes a value as soon as that is possible again. */
+async function resumed(kvs: Kvs): Promise<void> {
+  const deadline = performance.now() + RESUME_MS;
+  for (;;) {
+    try {
+      await kvs.put("resumed", true);
+      return;
+    } catch (error) {
+      if (!isFluxError(error, "ENOSPC") || performance.now() > deadline) throw error;
+    }
+  }
+}
+
+test(
+  "a full disk refuses writers with a sentence, readers go on, nothing is lost, work resumes",
+  { skip, timeout: 120_000 },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), "flux-full-"));
+    assert.equal(spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", directory]).status, 0);
+    const ballast = join(directory, "ballast");
+    const placeBallast = (): void => writeFileSync(ballast, Buffer.alloc(BALLAST_BYTES));
+    try {
+      placeBallast();
+      const { run, uri, flux } = await startInstance("-s2", `-Sstatedir=${join(directory, "state")}`);
+      await using _ = run;
+      const handle = await openFlux(uri);
+      const leaf = await openFlux(
+        String((await handle.rpc("attr.get", { name: "local-uri" }, { nodeid: 1 }))["value"]),
+      );
+      const kvs = new Kvs(handle);
+      const onLeaf = new Kvs(leaf);
+
+      const big = await fill(kvs, "big", VALUE_BYTES);
+      assert.ok(big.count > 10, `${big.count} values`);
+      assert.ok(big.refusal.is("ENOSPC"), String(big.refusal));
+      assert.match(big.refusal.message, /\w+ \w+/);
+      const small = await fill(onLeaf, "small", 20_000);
+      assert.ok(small.refusal.is("ENOSPC"), String(small.refusal));
+
+      for (const reader of [kvs, onLeaf]) {
+        await check(reader, "big", big.count, VALUE_BYTES);
+        await check(reader, "small", small.count, 20_000);
+      }
+      const typed = flux("kvs", "put", "--raw", `typed=${"x".repeat(100_000)}`);
+      assert.notEqual(typed.code, 0);
+      assert.match(typed.stderr, /No space left on device/);
+
+      rmSync(ballast);
+      await resumed(kvs);
+      assert.equal(await onLeaf.get("resumed"), true);
+      const more = await fill(onLeaf, "more", VALUE_BYTES);
+      assert.ok(more.refusal.is("ENOSPC"), String(more.refusal));
+
+      // Full again, and now everything dies at once.
+      for (const { pid } of run.processes()) process.kill(pid, "SIGKILL");
+      await run.finished;
+      await run.gone(GONE_MS);
+      handle.close();
+      leaf.close();
+
+      // It starts where it is full, too.
+      const again = await startInstance("-s1", `-Sstatedir=${join(directory, "state")}`);
+      await using __ = again.run;
+      const last = await openFlux(again.uri);
+      await check(new Kvs(last), "big", big.count, VALUE_BYTES);
+      await check(new Kvs(last), "small", small.count, 20_000);
+      await check(new Kvs(last), "more", more.count, VALUE_BYTES);
+      assert.equal(await new Kvs(last).get("resumed"), true);
+      last.close();
+      again.run.child.stdin?.end();
+      assert.equal((await again.run.finished).code, 0, again.run.stderr);
+    } finally {
+      spawnSync("umount", ["-l", directory]);
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);

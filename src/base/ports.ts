@@ -211,7 +211,7 @@ export interface BlobCheckpoint {
 
 export interface BlobDatabaseStats {
   readonly objectCount: number;
-  /** Size on the disk, and what of it is free. */
+  /** Size on the disk when it is at rest, and what of it is free. */
   readonly fileBytes: number;
   readonly freeBytes: number;
   /** What the newest checkpoint reached when it was last looked at, as it is stored. */

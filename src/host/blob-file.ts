@@ -10,69 +10,18 @@
 import { closeSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { FluxError, errorText, type ErrnoName } from "../base/errors.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/content-sqlite/blob-file.ts";
+import { databaseError, modesOf, prepareDatabase, type BlobFileOptions } from "./blob-schema.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
 const MIN_COMPRESSED_BYTES = 512;
-/** The write-ahead log is cut back to this length once its content is in the database. */
-const JOURNAL_LIMIT_BYTES: number = 2 * 1024 * 1024;
-/** The write-ahead log is carried over into the database when it has this many pages. */
-const JOURNAL_PAGES = 256;
 /** What a row takes besides its blob: number, hash, sizes, and the hash once more in the index; roughly. */
 const ROW_OVERHEAD_BYTES = 64;
 /** How long a call waits for another process that holds the database. */
 const BUSY_TIMEOUT_MS = 1000;
-const JOURNAL_MODES: readonly string[] = ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"];
-const SYNCHRONOUS_MODES: readonly string[] = ["EXTRA", "FULL", "NORMAL", "OFF"];
-
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT);
-CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT);
-`;
-/** A database of before there were epochs. */
-const ADD_EPOCH = "ALTER TABLE objects ADD COLUMN epoch INT DEFAULT 0";
-/** What the tables must have for us to use them. */
-const COLUMNS: Readonly<Record<string, readonly string[]>> = {
-  objects: ["hash", "size", "object", "epoch"],
-  checkpt_v2: ["id", "value"],
-};
 const ROW_COLUMNS = "rowid, hash, size, length(object) AS length";
-
-/** The table of checkpoints before there were several: one for each name, the one of the KVS under this one. */
-const OLD_CHECKPOINTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checkpt'";
-const TAKE_OLD_CHECKPOINT = `
-INSERT INTO checkpt_v2(value) SELECT value FROM checkpt
-WHERE key = 'kvs-primary' AND NOT EXISTS (SELECT 1 FROM checkpt_v2);
-`;
-
-/** Primary result codes of SQLite that have an errno of their own. */
-const ERRNO_OF_RESULT: Readonly<Record<number, ErrnoName>> = {
-  3: "EPERM",
-  5: "EBUSY",
-  6: "EBUSY",
-  7: "ENOMEM",
-  8: "EROFS",
-  10: "EIO",
-  11: "EIO",
-  13: "ENOSPC",
-  14: "ENOENT",
-  26: "EIO",
-};
-
-function databaseError(path: string, error: unknown): FluxError {
-  if (error instanceof FluxError) return error;
-  const result = (error as { errcode?: number }).errcode ?? 0;
-  const errno = ERRNO_OF_RESULT[result & 0xff] ?? "EIO";
-  return new FluxError(errno, `database ${path}: ${errorText(error)}`, { cause: error });
-}
-
-function chosenMode(name: string, value: string, allowed: readonly string[]): string {
-  const mode = value.toUpperCase();
-  if (allowed.includes(mode)) return mode;
-  throw new FluxError("EINVAL", `${name} is one of ${allowed.join(", ")}, not '${value}'`);
-}
 
 function prepared(database: DatabaseSync) {
   const statement = (text: string): StatementSync => database.prepare(text);
@@ -132,8 +81,19 @@ class SqliteBlobFile implements BlobFile {
     }
   }
 
-  /** Runs an action as one transaction: all of it happens, or nothing. */
+  /** Runs an action as one transaction: all of it happens, or nothing. It may run twice. */
   #transaction<T>(action: () => T): T {
+    try {
+      return this.#tryTransaction(action);
+    } catch (error) {
+      if (!isFluxError(error, "ENOSPC")) throw error;
+      // The write-ahead log may take the room that is missing.
+      this.settle();
+      return this.#tryTransaction(action);
+    }
+  }
+
+  #tryTransaction<T>(action: () => T): T {
     return this.#attempt(() => {
       this.#database.exec("BEGIN IMMEDIATE");
       try {
@@ -179,7 +139,10 @@ class SqliteBlobFile implements BlobFile {
   store(blobs: readonly NewBlob[], epoch: number): boolean[] {
     const first = this.#lastRowid;
     try {
-      const areNew = this.#transaction(() => blobs.map((blob) => this.#storeOne(blob, epoch)));
+      const areNew = this.#transaction(() => {
+        this.#lastRowid = first;
+        return blobs.map((blob) => this.#storeOne(blob, epoch));
+      });
       if (this.#objectCount !== null) this.#objectCount += this.#lastRowid - first;
       return areNew;
     } catch (error) {
@@ -202,6 +165,7 @@ class SqliteBlobFile implements BlobFile {
   mark(hashes: readonly Uint8Array[], epoch: number, isSafe = false): number {
     let count = 0;
     const markAll = (): void => {
+      count = 0;
       for (const hash of hashes) {
         if (this.#statements.has.get(hash) === undefined) continue;
         // A transaction that changes nothing makes nothing safe that came before it.
@@ -233,6 +197,7 @@ class SqliteBlobFile implements BlobFile {
   removeRows(rowids: readonly number[]): void {
     let removed = 0;
     this.#transaction(() => {
+      removed = 0;
       for (const rowid of rowids) removed += Number(this.#statements.remove.run(rowid).changes);
     });
     if (this.#objectCount !== null) this.#objectCount -= removed;
@@ -296,7 +261,7 @@ class SqliteBlobFile implements BlobFile {
       const pages = Number(this.#statements.pageCount.get()?.["page_count"] ?? 0);
       return {
         objectCount: this.#objectCount,
-        fileBytes: pages * this.#pageBytes + lengthOf(`${this.#path}-wal`),
+        fileBytes: pages * this.#pageBytes,
         freeBytes: this.#freePages() * this.#pageBytes,
       };
     });
@@ -330,21 +295,6 @@ function lengthOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-export interface BlobFileOptions {
-  /** Start with an empty database. */
-  readonly truncate?: boolean | undefined;
-  readonly journalMode?: string | undefined;
-  readonly synchronous?: string | undefined;
-}
-
-/** Checks the modes. Throws EINVAL for one that is unknown. */
-function modesOf({ journalMode = "WAL", synchronous = "NORMAL" }: BlobFileOptions): [string, string] {
-  return [
-    chosenMode("journal_mode", journalMode, JOURNAL_MODES),
-    chosenMode("synchronous", synchronous, SYNCHRONOUS_MODES),
-  ];
-}
-
 /**
  * Opens or creates the database at a path. Throws EINVAL for an unknown mode or a database of another version, EIO for a
  * file that is no database.
@@ -370,38 +320,10 @@ export function openBlobFile(path: string, options: BlobFileOptions = {}): BlobF
 /** Makes a connection's database a blob file. The connection belongs to the result, and is closed on failure. */
 export function blobFileOn(path: string, connection: DatabaseSync, options: BlobFileOptions = {}): BlobFile {
   try {
-    const [journalMode, synchronous] = modesOf(options);
-    // The vacuum mode takes effect in an empty database only, and must come first.
-    connection.exec("PRAGMA auto_vacuum=INCREMENTAL");
-    connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
-    connection.exec(`PRAGMA synchronous=${synchronous}`);
-    connection.exec(`PRAGMA journal_size_limit=${JOURNAL_LIMIT_BYTES}`);
-    connection.exec(`PRAGMA wal_autocheckpoint=${JOURNAL_PAGES}`);
-    connection.exec(SCHEMA);
-    checkTables(path, connection);
-    if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
-    return new SqliteBlobFile(path, connection, synchronous);
+    return new SqliteBlobFile(path, connection, prepareDatabase(path, connection, options));
   } catch (error) {
     connection.close();
     throw databaseError(path, error);
-  }
-}
-
-/** Whether the tables are ours; brings those of older versions up to date. Throws EINVAL. */
-function checkTables(path: string, connection: DatabaseSync): void {
-  for (const [table, columns] of Object.entries(COLUMNS)) {
-    const rows = connection.prepare(`PRAGMA table_info(${table})`).all();
-    const names = new Set(rows.map((row) => row["name"]));
-    if (table === "objects" && !names.has("epoch")) {
-      connection.exec(ADD_EPOCH);
-      names.add("epoch");
-    }
-    const missing = columns.find((column) => !names.has(column));
-    if (missing !== undefined)
-      throw new FluxError(
-        "EINVAL",
-        `database ${path} is of another version: its table ${table} has no column ${missing}`,
-      );
   }
 }
 

@@ -72,7 +72,8 @@ class BlobThread {
   /** From now on calls are taken. */
   start(): void {
     this.#port.on("message", (calls: readonly NumberedCall[]) => this.#receive(calls));
-    this.#port.postMessage([[0, "opened"]] satisfies WorkerAnswer[]);
+    this.#say([0, "opened"]);
+    this.#flush();
   }
 
   #receive(calls: readonly NumberedCall[]): void {

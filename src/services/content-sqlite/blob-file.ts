@@ -25,7 +25,7 @@ export interface NewBlob {
 
 export interface BlobFileSizes {
   readonly objectCount: number;
-  /** Length of the file, and of what belongs to it. */
+  /** Length of the file when it is at rest. */
   readonly fileBytes: number;
   /** What could be given back to the file system. */
   readonly freeBytes: number;
@@ -66,7 +66,7 @@ export interface BlobFile {
   keepCheckpoints(count: number): void;
   /** Gives free space back to the file system, at most this many bytes. False when there is nothing to give back. */
   shrink(maxBytes: number): boolean;
-  /** What was given back is gone from the file system. */
+  /** Brings the file to rest: it is as short as it can be, nothing is kept beside it. */
   settle(): void;
   sizes(): BlobFileSizes;
   close(): void;

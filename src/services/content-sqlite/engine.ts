@@ -33,6 +33,11 @@ const START_FACTOR = 1.5;
 /** From this part of the limit on, every checkpoint is followed by a cycle. */
 const TIGHT_FRACTION = 0.8;
 
+/** The file is brought to rest when nothing was written for this time. */
+const SETTLE_MS = 3000;
+/** What failed is tried again after this time. */
+const SETTLE_RETRY_MS = 30_000;
+
 export interface EngineOptions {
   readonly digest: (data: Uint8Array) => Uint8Array;
   readonly digestLength: number;
@@ -47,7 +52,7 @@ export interface EngineOptions {
 export interface EngineEvents {
   /** Those who cache blobs have to forget these; then `forgotten` is called. */
   forget(digests: Uint8Array): void;
-  /** The collector failed: why. It goes on later by itself. */
+  /** Space cannot be given back: why. It is tried again later. */
   trouble(error: FluxError): void;
 }
 
@@ -64,6 +69,8 @@ export class BlobEngine {
   /** Rows up to this one were there when the newest checkpoint was put; null: none was put since the file was opened. */
   #checkpointRowid: number | null = null;
   #lastReport: CycleReport | null = null;
+  /** When the file is to be brought to rest; null: it is at rest. */
+  #settleAtMs: number | null = null;
 
   constructor(file: BlobFile, options: EngineOptions, events: EngineEvents) {
     this.#file = file;
@@ -97,6 +104,7 @@ export class BlobEngine {
     this.#checkRoom(batch.byteLength);
     const areNew = this.#file.store(blobs, this.#epoch);
     const nowMs = this.#options.nowMs();
+    this.#settleAtMs = nowMs + SETTLE_MS;
     for (const [index, { hash }] of blobs.entries()) {
       if (isLeased) this.#leases.lease(hash, nowMs);
       if (areNew[index]!) continue;
@@ -145,7 +153,9 @@ export class BlobEngine {
     this.#checkpointRowid = this.#file.lastRowid;
     this.#leases.checkpointPut();
     this.#collector.checkpointPut(text);
-    this.#pace.changed(this.#options.nowMs());
+    const nowMs = this.#options.nowMs();
+    this.#pace.changed(nowMs);
+    this.#settleAtMs = nowMs + SETTLE_MS;
   }
 
   epochInfo(countBefore: number | null): EpochInfo {
@@ -235,8 +245,8 @@ export class BlobEngine {
   /** In how many milliseconds a step is due; null: not before something is asked of the engine. */
   delayMs(): number | null {
     if (this.#collector.isRunning) return this.#collector.isWaiting ? null : this.#pace.restMs(this.#urgency());
-    const dueMs = this.#dueAtMs();
-    return dueMs === null ? null : Math.max(0, dueMs - this.#options.nowMs());
+    const dueMs = Math.min(this.#dueAtMs() ?? Infinity, this.#settleAtMs ?? Infinity);
+    return dueMs === Infinity ? null : Math.max(0, dueMs - this.#options.nowMs());
   }
 
   /** When the next cycle begins; null: when something changes. */
@@ -256,6 +266,7 @@ export class BlobEngine {
       else this.#startCycle(startMs);
       this.#pace.worked(nowMs() - startMs);
       if (!this.#collector.isRunning) this.#endCycle(nowMs());
+      if (!this.#collector.isRunning) this.#settle(startMs);
     } catch (error) {
       if (!isFluxError(error)) throw error;
       this.#collector.stop();
@@ -275,6 +286,13 @@ export class BlobEngine {
     if (!this.#pace.isInCycle) return;
     this.#lastReport = { ...this.#collector.report };
     this.#pace.ended(nowMs, this.#lastReport);
+  }
+
+  #settle(nowMs: number): void {
+    if (this.#settleAtMs === null || nowMs < this.#settleAtMs) return;
+    this.#settleAtMs = nowMs + SETTLE_RETRY_MS;
+    this.#file.settle();
+    this.#settleAtMs = null;
   }
 
   #urgency(): Urgency {

@@ -60,7 +60,7 @@ class SqliteService implements RunningModule {
       { ...this.#options, hash, isExclusive: isPersistent, sizeLimitBytes: this.#sizeLimitBytes },
       {
         forget: (digests) => this.#forget(digests),
-        trouble: (error) => this.#trouble.met(`blobs that are not needed cannot be removed: ${error.message}`),
+        trouble: (error) => this.#trouble.met(`the content store cannot give space back: ${error.message}`),
         fatal: (error) => context.fatal(error),
       },
     );

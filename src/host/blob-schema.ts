@@ -1,0 +1,118 @@
+/**
+ * What makes an SQLite database a blob file: its modes, its tables, and those of older versions brought up to date. And
+ * what an error of SQLite is here.
+ */
+import { statfsSync } from "node:fs";
+import { dirname } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { errorText, FluxError, type ErrnoName } from "../base/errors.ts";
+
+/** The write-ahead log is carried over into the database when it is this long, on small file systems sooner. */
+const JOURNAL_BYTES_MIN: number = 1024 * 1024;
+const JOURNAL_BYTES_MAX: number = 16 * 1024 * 1024;
+/** It takes at most this part of the room that there is. */
+const JOURNAL_ROOM_PART = 16;
+const JOURNAL_MODES: readonly string[] = ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"];
+const SYNCHRONOUS_MODES: readonly string[] = ["EXTRA", "FULL", "NORMAL", "OFF"];
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT);
+CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT);
+`;
+/** A database of before there were epochs. */
+const ADD_EPOCH = "ALTER TABLE objects ADD COLUMN epoch INT DEFAULT 0";
+/** What the tables must have for us to use them. */
+const COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  objects: ["hash", "size", "object", "epoch"],
+  checkpt_v2: ["id", "value"],
+};
+/** The table of checkpoints before there were several: one for each name, the one of the KVS under this one. */
+const OLD_CHECKPOINTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checkpt'";
+const TAKE_OLD_CHECKPOINT = `
+INSERT INTO checkpt_v2(value) SELECT value FROM checkpt
+WHERE key = 'kvs-primary' AND NOT EXISTS (SELECT 1 FROM checkpt_v2);
+`;
+
+/** Primary result codes of SQLite that have an errno of their own. */
+const ERRNO_OF_RESULT: Readonly<Record<number, ErrnoName>> = {
+  3: "EPERM",
+  5: "EBUSY",
+  6: "EBUSY",
+  7: "ENOMEM",
+  8: "EROFS",
+  10: "EIO",
+  11: "EIO",
+  13: "ENOSPC",
+  14: "ENOENT",
+  26: "EIO",
+};
+
+/** An error of a call on the database at a path, as FluxError. */
+export function databaseError(path: string, error: unknown): FluxError {
+  if (error instanceof FluxError) return error;
+  const result = (error as { errcode?: number }).errcode ?? 0;
+  const errno = ERRNO_OF_RESULT[result & 0xff] ?? "EIO";
+  return new FluxError(errno, `database ${path}: ${errorText(error)}`, { cause: error });
+}
+
+function chosenMode(name: string, value: string, allowed: readonly string[]): string {
+  const mode = value.toUpperCase();
+  if (allowed.includes(mode)) return mode;
+  throw new FluxError("EINVAL", `${name} is one of ${allowed.join(", ")}, not '${value}'`);
+}
+
+export interface BlobFileOptions {
+  /** Start with an empty database. */
+  readonly truncate?: boolean | undefined;
+  readonly journalMode?: string | undefined;
+  readonly synchronous?: string | undefined;
+}
+
+/** Checks the modes. Throws EINVAL for one that is unknown. */
+export function modesOf({ journalMode = "WAL", synchronous = "NORMAL" }: BlobFileOptions): [string, string] {
+  return [
+    chosenMode("journal_mode", journalMode, JOURNAL_MODES),
+    chosenMode("synchronous", synchronous, SYNCHRONOUS_MODES),
+  ];
+}
+
+/** Sets the modes of a connection and makes the tables. Returns how careful it is (`synchronous`). */
+export function prepareDatabase(path: string, connection: DatabaseSync, options: BlobFileOptions): string {
+  const [journalMode, synchronous] = modesOf(options);
+  // The vacuum mode takes effect in an empty database only, and must come first.
+  connection.exec("PRAGMA auto_vacuum=INCREMENTAL");
+  connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
+  connection.exec(`PRAGMA synchronous=${synchronous}`);
+  limitJournal(path, connection);
+  connection.exec(SCHEMA);
+  checkTables(path, connection);
+  if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
+  return synchronous;
+}
+
+function limitJournal(path: string, connection: DatabaseSync): void {
+  const { bavail, bsize } = statfsSync(dirname(path));
+  const room = Math.floor((bavail * bsize) / JOURNAL_ROOM_PART);
+  const bytes = Math.max(JOURNAL_BYTES_MIN, Math.min(room, JOURNAL_BYTES_MAX));
+  const pageBytes = Number(connection.prepare("PRAGMA page_size").get()?.["page_size"]);
+  connection.exec(`PRAGMA journal_size_limit=${bytes}`);
+  connection.exec(`PRAGMA wal_autocheckpoint=${Math.floor(bytes / pageBytes)}`);
+}
+
+/** Whether the tables are ours; brings those of older versions up to date. Throws EINVAL. */
+function checkTables(path: string, connection: DatabaseSync): void {
+  for (const [table, columns] of Object.entries(COLUMNS)) {
+    const rows = connection.prepare(`PRAGMA table_info(${table})`).all();
+    const names = new Set(rows.map((row) => row["name"]));
+    if (table === "objects" && !names.has("epoch")) {
+      connection.exec(ADD_EPOCH);
+      names.add("epoch");
+    }
+    const missing = columns.find((column) => !names.has(column));
+    if (missing !== undefined)
+      throw new FluxError(
+        "EINVAL",
+        `database ${path} is of another version: its table ${table} has no column ${missing}`,
+      );
+  }
+}

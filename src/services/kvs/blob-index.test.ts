@@ -54,7 +54,10 @@ class World {
   begin(): void {
     if (this.#flush !== null) return;
     const roots = [this.leader.snapshot().primary.rootref, ...this.held];
-    this.#flush = { nodes: this.index.beginFlush(roots), roots };
+    this.index.beginFlush();
+    const nodes = new Map<string, Node>();
+    for (const _ of this.index.reach(roots, nodes)) assert.fail("one slice is enough");
+    this.#flush = { nodes, roots };
     for (const [ref, node] of this.#flush.nodes) this.store.set(ref, bytesOf(node));
   }
 
@@ -63,7 +66,7 @@ class World {
     const { nodes, roots } = this.#flush;
     this.#flush = null;
     if (!succeeds) return this.index.cancelFlush();
-    this.index.endFlush(nodes);
+    for (const _ of this.index.endFlush(nodes)) assert.fail("one slice is enough");
     this.#savedRoots = roots;
     this.#adopted = new Set();
   }

@@ -29,6 +29,9 @@ import { directoryText, parseDirectory, referencesOf } from "./tree.ts";
 /** What one member costs in the arrays of a version of a directory, in bytes. */
 const MEMBER_BYTES = 16;
 
+/** Nodes, or entries of directories, that are looked at in one turn. */
+const FLUSH_SLICE = 4096;
+
 /** Thrown where blobs are needed that are not in memory: load them and try again. */
 export class MissingBlob extends Error {
   readonly refs: readonly string[];
@@ -240,47 +243,50 @@ export class BlobIndex implements PieceSource {
     this.#dirtyBytes += costBytes;
   }
 
-  /**
-   * Begins a checkpoint: everything dirty becomes what is being flushed. Returns the nodes that the roots reach and the
-   * store may lack, children before the directories that refer to them.
-   */
-  beginFlush(roots: Iterable<string>): Map<string, Node> {
+  /** Begins a checkpoint: everything dirty becomes what is being flushed. */
+  beginFlush(): void {
     assert(this.#flushing.size === 0, "one checkpoint at a time");
     this.#flushing = this.#dirty;
     this.#dirty = new Map();
     this.#pinned = new Set();
     this.#revived = new Set();
     this.#dirtyBytes = 0;
-    const reached = new Map<string, Node>();
-    for (const root of roots) this.#collect(root, reached);
-    return reached;
   }
 
-  /** A directory is looked at twice: its references first, then itself. A reference to what is above it ends there. */
-  #collect(root: string, reached: Map<string, Node>): void {
+  /**
+   * Finds the nodes that roots reach and the store may lack, children before the directories that refer to them; a slice
+   * between one yield and the next. The roots are those of the moment when the checkpoint began.
+   */
+  *reach(roots: Iterable<string>, reached: Map<string, Node>): Generator<void> {
+    // A directory is looked at twice: its references first, then itself.
     const entered = new Set<string>();
-    const stack = [root];
+    const stack = [...roots];
+    let steps = 0;
     for (let ref = stack.at(-1); ref !== undefined; ref = stack.at(-1)) {
-      const node = reached.has(ref) ? undefined : (this.#flushing.get(ref) ?? this.#history.get(ref));
+      const node = reached.has(ref) ? undefined : this.#flushing.get(ref);
       if (node === undefined || !(node instanceof Directory) || entered.has(ref)) {
         if (node !== undefined) reached.set(ref, node);
         stack.pop();
-        continue;
+      } else {
+        entered.add(ref);
+        for (const child of referencesOf(node)) stack.push(child);
+        steps += node.entries.length;
       }
-      entered.add(ref);
-      for (const child of referencesOf(node)) stack.push(child);
+      if (++steps < FLUSH_SLICE) continue;
+      steps = 0;
+      yield;
     }
   }
 
-  /** The checkpoint is in the store: what it wrote is clean now, what it left out history. */
-  endFlush(written: ReadonlyMap<string, Node>): void {
-    const flushed = this.#flushing;
-    this.#flushing = new Map();
-    for (const [ref, node] of written) {
-      this.#history.take(ref);
-      if (!this.#dirty.has(ref)) this.#clean.add(ref, node);
+  /** The checkpoint is in the store: what it wrote becomes clean, what it left out history; in slices. */
+  *endFlush(written: ReadonlyMap<string, Node>): Generator<void> {
+    let steps = 0;
+    for (const [ref, node] of this.#flushing) {
+      const cache = written.has(ref) ? this.#clean : this.#history;
+      if (!this.#dirty.has(ref)) cache.add(ref, node);
+      this.#flushing.delete(ref);
+      if (++steps % FLUSH_SLICE === 0) yield;
     }
-    for (const [ref, node] of flushed) if (!written.has(ref) && !this.#dirty.has(ref)) this.#history.add(ref, node);
   }
 
   /** The checkpoint failed: what it was to write is dirty still. */

@@ -17,7 +17,7 @@ import type { BlobLoader } from "./blob-loader.ts";
 import type { LeaderSnapshot, SavedState } from "./core.ts";
 import { readNamespaces } from "./namespace-directory.ts";
 import type { Node } from "./node-cache.ts";
-import { STORE_BATCH_BYTES, STORE_BATCH_COUNT } from "./protocol.ts";
+import { STORE_BATCH_BYTES, STORE_BATCH_COUNT, STORE_TURN_BYTES } from "./protocol.ts";
 import type { NamespaceRoot } from "./version.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
@@ -76,18 +76,29 @@ function checkpointObject(
   };
 }
 
-/** Stores blobs in the content service, some at a time, referred-to ones first. */
-export async function storeBlobs(handle: Handle, nodes: ReadonlyMap<string, Node>): Promise<void> {
+/** Stores blobs in the content service, some at a time, referred-to ones first; others may go on in between. */
+export async function storeBlobs(
+  handle: Handle,
+  nodes: ReadonlyMap<string, Node>,
+  nextTurn: () => Promise<void>,
+): Promise<void> {
   let blobs: Uint8Array[] = [];
   let length = 0;
+  let turnLength = 0;
   for (const node of nodes.values()) {
     const bytes = bytesOf(node);
     blobs.push(bytes);
     length += bytes.byteLength;
-    if (blobs.length < STORE_BATCH_COUNT && length < STORE_BATCH_BYTES) continue;
-    await storeBatch(handle, blobs);
-    blobs = [];
-    length = 0;
+    turnLength += bytes.byteLength;
+    if (blobs.length >= STORE_BATCH_COUNT || length >= STORE_BATCH_BYTES) {
+      await storeBatch(handle, blobs);
+      blobs = [];
+      length = 0;
+      turnLength = 0;
+    } else if (turnLength >= STORE_TURN_BYTES) {
+      await nextTurn();
+      turnLength = 0;
+    }
   }
   if (blobs.length > 0) await storeBatch(handle, blobs);
 }

@@ -119,10 +119,13 @@ export class Checkpointer {
     const { handle, ports } = this.#context;
     const { index } = this.#leader;
     try {
-      const { snapshot, held, nodes } = await this.#loader.complete(() => this.#begin());
-      await storeBlobs(handle, nodes);
+      while (await this.#loader.complete(() => this.#leader.prepareSnapshot())) await this.#nextTurn();
+      const { snapshot, held, roots } = await this.#loader.complete(() => this.#begin());
+      const nodes = new Map<string, Node>();
+      await this.#inTurns(index.reach(roots, nodes));
+      await storeBlobs(handle, nodes, () => this.#nextTurn());
       const isKept = await writeCheckpoint(handle, snapshot, held, ports.clock.now());
-      index.endFlush(nodes);
+      await this.#inTurns(index.endFlush(nodes));
       // Without a store nothing could be restored, with or without a log.
       this.#log?.discardOld();
       if (isKept) this.#savedNumber = snapshot.number;
@@ -136,11 +139,21 @@ export class Checkpointer {
   }
 
   /** Fixes what the checkpoint contains; what comes from now on is not in it. Throws MissingBlob; then nothing has begun. */
-  #begin(): { snapshot: LeaderSnapshot; held: string[]; nodes: Map<string, Node> } {
+  #begin(): { snapshot: LeaderSnapshot; held: string[]; roots: string[] } {
     const snapshot = this.#leader.snapshot();
     const held = [...this.#held.refs(this.#context.ports.clock.monotonicMs())];
     const roots = [snapshot.primary.rootref, ...(snapshot.directory === null ? [] : [snapshot.directory]), ...held];
     this.#log?.rotate();
-    return { snapshot, held, nodes: this.#leader.index.beginFlush(roots) };
+    this.#leader.index.beginFlush();
+    return { snapshot, held, roots };
+  }
+
+  #nextTurn(): Promise<void> {
+    return new Promise((resolve) => this.#context.ports.clock.defer(resolve));
+  }
+
+  /** Lets others go on between the slices of some work. */
+  async #inTurns(slices: Generator<void>): Promise<void> {
+    while (slices.next().done !== true) await this.#nextTurn();
   }
 }

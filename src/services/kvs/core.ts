@@ -17,7 +17,7 @@ import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory } from "./directory.ts";
 import { NamespaceDirectory } from "./namespace-directory.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
-import { ADOPT_WINDOW, parseCommit, type CommitRequest } from "./protocol.ts";
+import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE, type CommitRequest } from "./protocol.ts";
 import { Draft, referencesIn } from "./transaction.ts";
 import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 
@@ -126,6 +126,13 @@ export class Leader {
   /** The number of the last record. */
   get number(): number {
     return this.#number;
+  }
+
+  /** Does a part of what a snapshot takes. Returns whether there is so much more that it should be done in parts. Throws MissingBlob: then try again. */
+  prepareSnapshot(): boolean {
+    if (this.#directory.changeCount <= SNAPSHOT_SLICE) return false;
+    this.#directory.advance(this.index, (name) => this.#namespaces.get(name)?.root, SNAPSHOT_SLICE);
+    return true;
   }
 
   /** Throws MissingBlob: then try again. */

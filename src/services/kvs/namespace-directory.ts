@@ -16,8 +16,15 @@ import type { NamespaceRoot } from "./version.ts";
 const META = "meta";
 const ROOTS = "roots";
 
+/** What is being written. */
+interface Drafts {
+  readonly roots: Directory;
+  readonly meta: Directory;
+}
+
 export class NamespaceDirectory {
   #ref: string | null;
+  #drafts: Drafts | null = null;
   readonly #changed = new Set<string>();
 
   /** `ref`: the directory of the checkpoint that was restored. */
@@ -30,23 +37,40 @@ export class NamespaceDirectory {
     this.#changed.add(name);
   }
 
-  /** Brings the directory up to date; returns its blobref, null where there are no namespaces. Throws MissingBlob; then try again. */
-  write(index: BlobIndex, find: (name: string) => NamespaceRoot | undefined): string | null {
-    if (this.#changed.size === 0) return this.#ref;
+  /** How many changes are not in the directory yet. */
+  get changeCount(): number {
+    return this.#changed.size;
+  }
+
+  /** Takes some changes into the directory. Throws MissingBlob: then try again, what has been done is kept. */
+  advance(index: BlobIndex, find: (name: string) => NamespaceRoot | undefined, limit: number): void {
     const owner = {};
-    const roots = subdirectory(index, this.#ref, ROOTS).draft(owner);
-    const meta = subdirectory(index, this.#ref, META).draft(owner);
+    this.#drafts ??= {
+      roots: subdirectory(index, this.#ref, ROOTS).draft(owner),
+      meta: subdirectory(index, this.#ref, META).draft(owner),
+    };
+    const { roots, meta } = this.#drafts;
+    let left = limit;
     for (const name of this.#changed) {
+      if (left-- === 0) return;
       const root = find(name);
       roots.set(name, root && { kind: "dirref", ref: root.rootref, text: null }, index);
       meta.set(name, root && metaEntry(root), index);
+      this.#changed.delete(name);
     }
+  }
+
+  /** Brings the directory up to date; returns its blobref, null where there are no namespaces. Throws MissingBlob: then try again. */
+  write(index: BlobIndex, find: (name: string) => NamespaceRoot | undefined): string | null {
+    if (this.#changed.size > 0) this.advance(index, find, Infinity);
+    if (this.#drafts === null) return this.#ref;
+    const { roots, meta } = this.#drafts;
     const entries: Entry[] = [
       { kind: "draft", directory: meta },
       { kind: "draft", directory: roots },
     ];
     this.#ref = roots.size === 0 ? null : index.freeze(new Directory([META, ROOTS], entries));
-    this.#changed.clear();
+    this.#drafts = null;
     return this.#ref;
   }
 }

@@ -59,6 +59,8 @@ export const LOG_SYNC_PERIOD_MS = 1000;
 /** Blobs of a checkpoint that go to the content store in one message: so many, or so many bytes and one blob more. */
 export const STORE_BATCH_COUNT = 256;
 export const STORE_BATCH_BYTES: number = 1024 * 1024;
+/** Text of directories that is made in one turn for it, in bytes. */
+export const STORE_TURN_BYTES: number = 128 * 1024;
 /** Blobs that are asked for at once. */
 export const LOAD_WINDOW = 256;
 /** Pieces of a value that are asked for at once, and the length up to which they are kept in memory, in bytes. */
@@ -77,6 +79,9 @@ export const HELD_ROOTS_MAX = 1024;
 export const HELD_GRACE_MS = 60_000;
 /** References of waiting commits about which the content store is asked at once. */
 export const ADOPT_WINDOW = 4096;
+
+/** Namespaces that a checkpoint looks at in one turn. */
+export const SNAPSHOT_SLICE = 256;
 
 export interface CommitRequest {
   readonly namespace: string;

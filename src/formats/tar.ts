@@ -114,27 +114,32 @@ function headerBlock(
   putText(block, "target", names.target);
   putText(block, "flag", flag);
   putText(block, "magic", MAGIC_USTAR);
-  block.set(utf8Encode("00"), FIELDS.magic[0] + FIELDS.magic[1]);
+  putAscii(block, FIELDS.magic[0] + FIELDS.magic[1], "00");
   putNumber(block, "mode", member.mode);
   putNumber(block, "uid", member.uid);
   putNumber(block, "gid", member.gid);
   putNumber(block, "size", member.sizeBytes);
   putNumber(block, "mtime", member.mtime);
   const [offset, length] = FIELDS.checksum;
-  block.set(utf8Encode(`${octal(checksums(block).unsigned, length - 2)}\0 `), offset);
+  putAscii(block, offset, `${octal(checksums(block).unsigned, length - 2)}\0 `);
   return block;
 }
 
 function putText(block: Uint8Array, field: Field, text: string): void {
   const [offset, length] = FIELDS[field];
-  block.set(utf8Encode(text).subarray(0, length), offset);
+  if (text.length <= length && isAscii(text)) putAscii(block, offset, text);
+  else block.set(utf8Encode(text).subarray(0, length), offset);
+}
+
+function putAscii(block: Uint8Array, offset: number, text: string): void {
+  for (let index = 0; index < text.length; index++) block[offset + index] = text.charCodeAt(index);
 }
 
 /** A number too big for its field is also in a pax record: what stands in the field is then for older readers. */
 function putNumber(block: Uint8Array, field: Field, value: number): void {
   const [offset, length] = FIELDS[field];
   const text = octal(value, length - 1);
-  if (value >= 0 && text.length === length - 1) return block.set(utf8Encode(text), offset);
+  if (value >= 0 && text.length === length - 1) return putAscii(block, offset, text);
   let rest = BigInt(value);
   for (let index = length - 1; index > 0; index--) {
     block[offset + index] = Number(BigInt.asUintN(8, rest));

@@ -17,6 +17,9 @@ import { finished } from "node:stream/promises";
 import { Errno, errnoSentence, errorText, FluxError, type ErrnoName } from "../../base/errors.ts";
 import { compressorFor } from "./compression.ts";
 
+/** What is written at once, at least, in bytes. */
+const WRITE_BYTES = 256 * 1024;
+
 export class ArchiveOutput {
   readonly #path: string;
   /** Where the bytes go until they are complete; null where they go to their place at once. */
@@ -25,6 +28,8 @@ export class ArchiveOutput {
   readonly #entrance: Duplex | WriteStream;
   readonly #done: Promise<void>;
   #error: Error | null = null;
+  #gathered: Uint8Array[] = [];
+  #gatheredBytes = 0;
 
   private constructor(path: string, partialPath: string | null, descriptor: number, compressor: Duplex | null) {
     this.#path = path;
@@ -59,6 +64,16 @@ export class ArchiveOutput {
   /** Resolves when more may be written. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#error !== null) throw this.#error;
+    this.#gathered.push(bytes);
+    this.#gatheredBytes += bytes.byteLength;
+    if (this.#gatheredBytes >= WRITE_BYTES) await this.#pass();
+  }
+
+  /** Writes what has gathered: members are short, writes are not. */
+  async #pass(): Promise<void> {
+    const bytes = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
     if (bytes.byteLength === 0 || this.#entrance.write(bytes)) return;
     await new Promise<void>((resolve) => {
       const go = (): void => {
@@ -75,6 +90,7 @@ export class ArchiveOutput {
   /** Completes the archive. */
   async end(): Promise<void> {
     if (this.#error !== null) throw this.#error;
+    await this.#pass();
     this.#entrance.end();
     await this.#done.catch((error: unknown) => {
       throw this.#error ?? error;

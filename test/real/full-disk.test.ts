@@ -118,15 +118,15 @@ test(
 
       // It starts where it is full, too.
       const again = await startInstance("-s1", `-Sstatedir=${join(directory, "state")}`);
-      await using __ = again.run;
-      const last = await openFlux(again.uri);
-      await check(new Kvs(last), "big", big.count, VALUE_BYTES);
-      await check(new Kvs(last), "small", small.count, 20_000);
-      await check(new Kvs(last), "more", more.count, VALUE_BYTES);
-      assert.equal(await new Kvs(last).get("resumed"), true);
-      last.close();
-      again.run.child.stdin?.end();
-      assert.equal((await again.run.finished).code, 0, again.run.stderr);
+      await using last = again.run;
+      const revived = await openFlux(again.uri);
+      await check(new Kvs(revived), "big", big.count, VALUE_BYTES);
+      await check(new Kvs(revived), "small", small.count, 20_000);
+      await check(new Kvs(revived), "more", more.count, VALUE_BYTES);
+      assert.equal(await new Kvs(revived).get("resumed"), true);
+      revived.close();
+      last.child.stdin?.end();
+      assert.equal((await last.finished).code, 0, last.stderr);
     } finally {
       spawnSync("umount", ["-l", directory]);
       rmSync(directory, { recursive: true, force: true });

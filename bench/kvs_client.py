@@ -1,11 +1,16 @@
 """Times KVS calls and pings through the reference's Python bindings: the same client against any broker (FLUX_URI)."""
 
 import json
+import os
+import statistics
 import sys
 import time
 
 import flux
 import flux.kvs
+
+BIG_BYTES = 8 * 1024 * 1024
+BIG_ROUNDS = 3
 
 count = int(sys.argv[1])
 handle = flux.Flux()
@@ -18,17 +23,34 @@ def rate(body):
     return count / (time.perf_counter() - begin)
 
 
+def seconds(body):
+    times = []
+    for index in range(BIG_ROUNDS):
+        begin = time.perf_counter()
+        body(index)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
 def put(index):
     flux.kvs.put(handle, "bench.key%d" % (index % 100), index)
     flux.kvs.commit(handle)
 
 
+def put_big(index):
+    flux.kvs.put(handle, "bench.big%d" % index, values[index])
+    flux.kvs.commit(handle)
+
+
+values = [os.urandom(BIG_BYTES) for _ in range(BIG_ROUNDS)]
 print(
     json.dumps(
         {
             "put": rate(put),
             "get": rate(lambda index: flux.kvs.get(handle, "bench.key%d" % (index % 100))),
             "ping": rate(lambda index: handle.rpc("kvs.ping", {"seq": index}).get()),
+            "put8": seconds(put_big),
+            "get8": seconds(lambda index: flux.kvs.get(handle, "bench.big%d" % index)),
         }
     )
 )

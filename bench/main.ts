@@ -51,7 +51,7 @@ function commandTime(argv: readonly string[]): (side: Side) => Promise<number> {
     });
 }
 
-function kvsRate(name: "put" | "get" | "ping"): (side: Side) => Promise<number> {
+function kvsRate(name: "put" | "get" | "ping" | "put8" | "get8"): (side: Side) => Promise<number> {
   return (side) =>
     inInstance(side, (env) => {
       const { output } = run([options.python!, join(folder, "kvs_client.py"), "2000"], { env });
@@ -84,6 +84,8 @@ if (options.python !== undefined)
     { name: "KVS put+commit, same client", unit: "/s", target: 6, measure: kvsRate("put") },
     { name: "KVS get, same client", unit: "/s", target: 1, measure: kvsRate("get") },
     { name: "ping, same client", unit: "/s", target: 1, measure: kvsRate("ping") },
+    { name: "8 MiB put+commit, same client", unit: "s", target: 0.3, measure: kvsRate("put8") },
+    { name: "8 MiB get, same client", unit: "s", target: 0.3, measure: kvsRate("get8") },
   );
 
 const sides: Side[] = [{ name: "flux-ts", flux: join(folder, "..", "bin", "flux") }];

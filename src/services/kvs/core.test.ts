@@ -5,7 +5,8 @@ import { Payload } from "../../protocol/message.ts";
 import { valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
 import { utf8Encode } from "../../base/bytes.ts";
 import { BlobIndex } from "./blob-index.ts";
-import { Leader, type NamespaceRoot } from "./core.ts";
+import { Leader } from "./core.ts";
+import type { NamespaceRoot } from "./version.ts";
 
 function leaderOfTest(): Leader {
   const limits = { cleanBytes: 2 ** 20, historyBytes: 2 ** 20 };

@@ -9,7 +9,7 @@ import { Directory } from "./directory.ts";
 export type Node = Directory | Uint8Array;
 
 /** What a node costs in memory besides its text, in bytes. */
-export const NODE_OVERHEAD_BYTES = 200;
+export const NODE_OVERHEAD_BYTES = 600;
 
 /** Bytes that a node in memory takes, roughly: entries are counted with the text that they share. */
 export function nodeBytes(node: Node): number {

@@ -1,0 +1,159 @@
+/** Keys that are deep, wide or odd, values that are empty or binary, many namespaces: what users may expect of each. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { blobrefDigest } from "../../formats/blobref.ts";
+import { makeDirref, parseTreeobj } from "../../formats/treeobj.ts";
+import { PLAIN_ENTRIES_MAX } from "../../formats/wide-directory.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+
+const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
+type Cleanup = { after(action: () => Promise<void>): void };
+
+async function start(t: Cleanup, size = 1, disk = new MemoryDisk()): Promise<{ brokers: Broker[]; kvs: Kvs[] }> {
+  const brokers = await startStorage({ size, disk });
+  t.after(() => stopStorage(brokers));
+  return { brokers, kvs: brokers.map((broker) => new Kvs(broker.connect())) };
+}
+
+const sync = (kvs: Kvs): Promise<unknown> => kvs.commit(new KvsTransaction().put("synced", 1), { sync: true });
+
+test("a key of 60 parts, on the leader and on a follower, in memory and from the store", async (t) => {
+  const { kvs } = await start(t, 2);
+  const key = Array.from({ length: 60 }, (_, depth) => `part${depth}`).join(".");
+  const { rootseq } = await kvs[0]!.put(key, "deep");
+  await kvs[1]!.waitVersion(rootseq);
+  assert.equal(await kvs[1]!.get(key), "deep");
+  await sync(kvs[0]!);
+  for (const each of kvs) {
+    await each.handle.rpc("kvs.dropcache");
+    await each.handle.rpc("content.dropcache");
+    assert.equal(await each.get(key), "deep");
+  }
+  await assert.rejects(kvs[0]!.put(`x${".x".repeat(5000)}`, 1), fails("EINVAL"));
+  assert.equal(await kvs[0]!.get(key), "deep");
+});
+
+test("links may follow each other ten times, in lookups and in commits; loops are ELOOP", async (t) => {
+  const { kvs } = await start(t);
+  const chain = new KvsTransaction().mkdir("dir0");
+  for (let number = 1; number <= 12; number++) chain.symlink(`dir${number}`, `dir${number - 1}`);
+  await kvs[0]!.commit(chain.symlink("a", "b").symlink("b", "a"));
+  await kvs[0]!.put("dir10.key", "through ten links");
+  assert.equal(await kvs[0]!.get("dir10.key"), "through ten links");
+  await assert.rejects(kvs[0]!.get("dir11.key"), fails("ELOOP"));
+  await assert.rejects(kvs[0]!.put("dir11.key", 1), fails("ELOOP"));
+  await assert.rejects(kvs[0]!.put("a.key", 1), fails("ELOOP"));
+  await assert.rejects(kvs[0]!.get("a"), fails("ELOOP"));
+});
+
+test("values of no bytes and of every byte, keys in any script", async (t) => {
+  const { kvs } = await start(t, 2);
+  const every = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+  const keys = ["plain", "größe", "鍵.値", "😀.ﷺ", " space ", 'quo"te', "back\\slash", "tab\t", "~", "__proto__"];
+  const transaction = new KvsTransaction();
+  for (const key of keys) transaction.putBytes(`${key}.empty`, new Uint8Array()).putBytes(`${key}.every`, every);
+  const { rootseq } = await kvs[1]!.commit(transaction);
+  await kvs[0]!.waitVersion(rootseq);
+  await sync(kvs[0]!);
+  for (const each of kvs) {
+    await each.handle.rpc("kvs.dropcache");
+    for (const key of keys) {
+      assert.equal((await each.getBytes(`${key}.empty`)).byteLength, 0, key);
+      assert.deepEqual(Buffer.from(await each.getBytes(`${key}.every`)), Buffer.from(every), key);
+    }
+  }
+});
+
+test("a wide directory is one directory to everybody: listed, loaded by its blobref, and after a restart", async (t) => {
+  const disk = new MemoryDisk();
+  const first = await startStorage({ size: 2, disk });
+  const [leader, follower] = first.map((broker) => new Kvs(broker.connect()));
+  const size = 3 * PLAIN_ENTRIES_MAX;
+  const transaction = new KvsTransaction();
+  for (let number = 0; number < size; number++) transaction.put(`wide.key${number}`, number);
+  const { rootseq } = await leader!.commit(transaction);
+  await follower!.waitVersion(rootseq);
+  for (const kvs of [leader!, follower!]) {
+    assert.equal(Object.keys(await kvs.getDirectory("wide")).length, size);
+    const object = await kvs.getTreeObject("wide");
+    assert.equal(object.type, "dirref");
+    const blob = await kvs.handle.call("content.load", blobrefDigest(object.data[0] as string));
+    const loaded = parseTreeobj(Buffer.from(blob!.bytes).toString());
+    assert.equal(loaded.type === "dir" && Object.keys(loaded.data).length, size);
+  }
+  assert.equal(await follower!.get("wide.key777"), 777);
+  await leader!.commit(new KvsTransaction().put("wide.key777", "changed").unlink("wide.key0"));
+  const { rootref } = await leader!.getRoot();
+  await stopStorage(first);
+  const { kvs } = await start(t, 1, disk);
+  assert.equal((await kvs[0]!.getRoot()).rootref, rootref);
+  assert.equal(await kvs[0]!.get("wide.key777"), "changed");
+  assert.equal(Object.keys(await kvs[0]!.getDirectory("wide")).length, size - 1);
+});
+
+test("many namespaces come and go; a restart finds those that are there, with owner, version and content", async (t) => {
+  const disk = new MemoryDisk();
+  const first = await startStorage({ disk });
+  const kvs = new Kvs(first[0]!.connect());
+  const names = Array.from({ length: 1500 }, (_, number) => `ns-${number}`);
+  await Promise.all(names.map((name, number) => kvs.createNamespace(name, { owner: 2000 + number })));
+  await Promise.all(names.map((name, number) => kvs.in(name).put("number", number)));
+  await sync(kvs);
+  await Promise.all(names.filter((_, number) => number % 3 !== 0).map((name) => kvs.removeNamespace(name)));
+  await sync(kvs);
+  await kvs.createNamespace("late");
+  disk.crash();
+  const { kvs: again } = await start(t, 1, disk);
+  const left = names.filter((_, number) => number % 3 === 0);
+  const listed = (await again[0]!.listNamespaces()).map(({ namespace }) => namespace);
+  assert.deepEqual(new Set(listed), new Set(["primary", "late", ...left]));
+  for (const name of left) assert.equal(`ns-${String(await again[0]!.in(name).get("number"))}`, name);
+  const { owner, rootseq } = await again[0]!.in("ns-300").getRoot();
+  assert.deepEqual([owner, rootseq], [2300, 1]);
+});
+
+test("a namespace begins with the root that is asked for", async (t) => {
+  const { kvs } = await start(t);
+  const { rootref } = await kvs[0]!.put("dir.key", "value");
+  await kvs[0]!.createNamespace("copy", { rootref });
+  await kvs[0]!.commit(new KvsTransaction().unlink("dir"));
+  assert.equal(await kvs[0]!.in("copy").get("dir.key"), "value");
+  await kvs[0]!.in("copy").put("dir.key", "other");
+  await assert.rejects(kvs[0]!.get("dir.key"), fails("ENOENT"));
+});
+
+test("who asked for the root reads that version, whatever was committed and stored since, on every rank", async (t) => {
+  const { kvs } = await start(t, 2);
+  await kvs[0]!.put("dir.long", "x".repeat(200));
+  for (const reader of kvs) {
+    await reader.waitVersion(await kvs[0]!.version());
+    const { rootref } = await reader.getRoot();
+    const expected = await reader.get("dir.long");
+    for (let number = 0; number < 3; number++) {
+      await kvs[0]!.put("dir.long", `${number}`.repeat(200));
+      await sync(kvs[0]!);
+    }
+    for (const each of kvs) await each.handle.rpc("kvs.dropcache");
+    const { value } = await reader.handle.rpc<{ value: { log: { held: string[] } }[] }>("content.checkpoint-get");
+    assert.ok(value[0]!.log.held.includes(rootref), "the collector is told of it");
+    assert.equal(await reader.get("dir.long", { at: makeDirref(rootref) }), expected);
+  }
+});
+
+test("a blob that is nowhere is an error that names it, and the rest can be read", async (t) => {
+  const { kvs } = await start(t);
+  const missing = `sha1-${"ab".repeat(20)}`;
+  await kvs[0]!.commit(
+    new KvsTransaction()
+      .putTreeObject("dir", makeDirref(missing))
+      .putTreeObject("value", { ver: 1, type: "valref", data: [missing] })
+      .put("whole", 1),
+  );
+  for (const key of ["dir.key", "value"])
+    await assert.rejects(kvs[0]!.get(key), (error) => fails("EIO")(error) && String(error).includes(missing));
+  await assert.rejects(kvs[0]!.put("dir.key", 1), fails("EIO"));
+  assert.equal(await kvs[0]!.get("whole"), 1);
+  await assert.rejects(kvs[0]!.get("whole", { at: makeDirref(missing) }), fails("EIO"));
+});

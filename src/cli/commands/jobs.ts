@@ -137,12 +137,12 @@ export const command: Command = defineCommand({
 async function run(context: CommandContext): Promise<number> {
   const { options } = context;
   const requested = options.text("format") ?? context.host.env["FLUX_JOBS_FORMAT_DEFAULT"] ?? "default";
-  const special = await formatHelp("flux-jobs", "flux-jobs", requested, FORMATS, context.host.env);
+  const special = await formatHelp("flux-jobs", { file: "flux-jobs" }, requested, FORMATS, context.host.env);
   if (special !== null) {
     context.out(special);
     return 0;
   }
-  const format = await findFormat("flux-jobs", requested, FORMATS, context.host.env);
+  const format = await findFormat({ file: "flux-jobs" }, requested, FORMATS, context.host.env);
   const listing = new Listing(context, format);
   const handle = await context.open();
   if (options.has("stats-only")) return printStats(context, handle);

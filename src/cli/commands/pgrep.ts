@@ -96,12 +96,12 @@ const pgrep: Command = defineCommand({
   async run(context): Promise<number> {
     const { options, host } = context;
     const requested = options.text("format") ?? host.env["FLUX_PGREP_FORMAT_DEFAULT"] ?? "default";
-    const special = await formatHelp("flux-jobs", "flux-jobs", requested, FORMATS, host.env);
+    const special = await formatHelp("flux-jobs", { file: "flux-jobs" }, requested, FORMATS, host.env);
     if (special !== null) {
       context.out(special);
       return 0;
     }
-    const format = userFormat(splitSort(await findFormat("flux-jobs", requested, FORMATS, host.env)).format);
+    const format = userFormat(splitSort(await findFormat({ file: "flux-jobs" }, requested, FORMATS, host.env)).format);
     const { jobs } = await matching(context, attributesOfFields(format.fields));
     const { header, lines } = format.table(jobs.map((job) => (name: string) => jobField(job, name)));
     if (requested !== "default" && !options.has("no-header")) context.out(`${header}\n`);

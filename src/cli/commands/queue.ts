@@ -17,6 +17,8 @@ import {
 } from "../queues/listing.ts";
 import { QueuePolicy } from "../queues/policy.ts";
 
+const QUEUE_FORMAT_SOURCE = { file: "flux-queue", section: "list" } as const;
+
 const REASON_DEFAULT = "disabled by administrator";
 
 const all: OptionSpec = { names: ["all"], short: "a", help: "Force command to apply to all queues if none specified" };
@@ -172,9 +174,9 @@ const list: Command = {
 async function listQueues(context: CommandContext): Promise<void> {
   const { options, host } = context;
   const requested = options.text("format") ?? host.env["FLUX_QUEUE_LIST_FORMAT_DEFAULT"] ?? "default";
-  const special = await formatHelp("flux-queue", "flux-queue", requested, QUEUE_FORMATS, host.env);
+  const special = await formatHelp("flux-queue", QUEUE_FORMAT_SOURCE, requested, QUEUE_FORMATS, host.env);
   if (special !== null) return context.out(special.replace(/^\[formats\./, "[list.formats."));
-  const { keys, format } = splitSort(await findFormat("flux-queue", requested, QUEUE_FORMATS, host.env));
+  const { keys, format } = splitSort(await findFormat(QUEUE_FORMAT_SOURCE, requested, QUEUE_FORMATS, host.env));
   const output = new OutputFormat(format, queueFieldHeading);
   const handle = await context.open();
   const fields = [...output.fields, ...keys.map((key) => key.replace(/^-/, ""))];

@@ -14,25 +14,26 @@ import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
 import { OutputFormat } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
+import { Queues } from "../resource/queues.ts";
+import { CONFIG_FILE, FROM_STDIN, hiddenQueues, resourceSource } from "../resource/source.ts";
 import { parseStates, STATUS_HEADINGS, systemView } from "../resource/status.ts";
 import {
   LIST_HEADINGS,
   listRows,
-  queuesOf,
   ranksOf,
   resourcesIn,
-  schedulerView,
   type FieldValues,
 } from "../resource/view.ts";
 
 const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
   default: {
     description: "Default flux-resource list format string",
-    format: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} {ngpus:>5} {nodelist}",
+    format:
+      "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ?+:{ngpus:>5} {nodelist}",
   },
   rlist: {
     description: "Format including resource list details",
-    format: "{state:>10} ?:{queue:<8.8+} ?:{properties:<10.10+} {nnodes:>6} {ncores:>6} {ngpus:>5} {rlist}",
+    format: "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ?+:{ngpus:>5} {rlist}",
   },
 };
 const STATUS_FORMATS: Readonly<Record<string, NamedFormat>> = {
@@ -88,20 +89,23 @@ const FORCE: OptionSpec = {
 };
 const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, and leave what is known of them" };
 
-/** The format that `-o` names or is; null after the list of formats was printed. */
+/** The format that `-o` names or is, or the environment for the subcommand; null after the list of formats was printed. */
 async function formatOf(
   context: CommandContext,
+  section: "list" | "status" | "drain",
   formats: Readonly<Record<string, NamedFormat>>,
   headings: Readonly<Record<string, string>>,
 ): Promise<OutputFormat | null> {
   const { env } = context.host;
-  const given = context.options.text("format") ?? "default";
-  const help = await formatHelp(context.program, "flux-resource", given, formats, env);
+  const preferred = env[`FLUX_RESOURCE_${section.toUpperCase()}_FORMAT_DEFAULT`];
+  const given = context.options.text("format") ?? preferred ?? "default";
+  const source = { file: "flux-resource", section };
+  const help = await formatHelp("flux-resource", source, given, formats, env);
   if (help !== null) {
     context.out(help);
     return null;
   }
-  const format = await findFormat("flux-resource", given, formats, env);
+  const format = await findFormat(source, given, formats, env);
   return guarded(
     context,
     () => new OutputFormat(format, (name) => (Object.hasOwn(headings, name) ? headings[name]! : null)),
@@ -125,31 +129,31 @@ function print(context: CommandContext, format: OutputFormat, rows: readonly Fie
 }
 
 /** What `-q` and `-i` leave; null = everything. */
-function includedRanks(context: CommandContext, all: ResourceSet, config: JsonObject): Idset | null {
+function includedRanks(context: CommandContext, all: ResourceSet, queues: Queues): Idset | null {
   const targets = context.options.text("include");
-  const queueNames = context.options.text("queue");
-  let ranks = targets === null ? null : guarded(context, () => ranksOf(targets, all));
-  if (queueNames === null) return ranks;
-  const queues = queuesOf(config);
-  const wanted = new Idset();
-  for (const name of queueNames.split(",")) {
-    const required = queues.get(name);
-    if (required === undefined) return context.fail(`queue ${name} is not configured`);
-    for (const rank of all.ranks) if (required.every((property) => all.hasProperty(rank, property))) wanted.add(rank);
-  }
-  ranks = ranks === null ? wanted : ranks.intersect(wanted);
-  return ranks;
+  const names = namedQueues(context);
+  const ranks = targets === null ? null : guarded(context, () => ranksOf(targets, all));
+  if (names === null) return ranks;
+  const wanted = guarded(context, () =>
+    names.map((name) => queues.ranks(name, all)).reduce((left, right) => left.union(right)),
+  );
+  return ranks === null ? wanted : ranks.intersect(wanted);
+}
+
+function namedQueues({ options }: CommandContext): readonly string[] | null {
+  return options.text("queue")?.split(",") ?? null;
 }
 
 async function list(context: CommandContext): Promise<void> {
   const { options } = context;
-  const format = await formatOf(context, LIST_FORMATS, LIST_HEADINGS);
+  const format = await formatOf(context, "list", LIST_FORMATS, LIST_HEADINGS);
   if (format === null) return;
-  const handle = await context.open();
-  const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
-  const include = includedRanks(context, view.all, config);
+  const hidden = await hiddenQueues(context);
+  const { view, queues } = await resourceSource(context);
+  const include = includedRanks(context, view.all, queues);
   const states = (options.text("states") ?? "free,allocated,down").split(",");
-  const settings = { fields: format.fields, queues: queuesOf(config) };
+  const shownQueues = namedQueues(context) ?? queues.names.filter((name) => !hidden.includes(name));
+  const settings = { fields: format.fields, queues, shownQueues };
   const rows = guarded(context, () => listRows(view, states, include, settings));
   const skips = options.has("skip-empty") || (options.has("include") && !options.has("no-skip-empty"));
   const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
@@ -158,12 +162,11 @@ async function list(context: CommandContext): Promise<void> {
 
 /** The union of the states asked for. */
 async function selected(context: CommandContext): Promise<ResourceSet> {
-  const handle = await context.open();
-  const [view, config] = await Promise.all([schedulerView(handle), handle.rpc("config.get")]);
+  const { view, queues } = await resourceSource(context);
   const states = (context.options.text("states") ?? "all").split(",");
   const sets = guarded(context, () => states.map((state) => resourcesIn(view, state)));
   const whole = sets.reduce((left, right) => left.union(right));
-  const include = includedRanks(context, view.all, config);
+  const include = includedRanks(context, view.all, queues);
   return include === null ? whole : whole.keepRanks(include);
 }
 
@@ -174,22 +177,22 @@ async function info(context: CommandContext): Promise<void> {
 }
 
 async function status(context: CommandContext): Promise<void> {
-  const format = await formatOf(context, STATUS_FORMATS, STATUS_HEADINGS);
+  const format = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
   if (format === null) return;
   const states = guarded(context, () => parseStates(context.options.text("states")));
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
-  const include = includedRanks(context, view.resources, config);
+  const include = includedRanks(context, view.resources, new Queues(config));
   const showsEmpty = context.options.has("states") && !context.options.has("skip-empty");
   print(context, format, view.statusRows(states, { include, fields: format.fields, showsEmpty }));
 }
 
 async function listDrained(context: CommandContext): Promise<void> {
-  const format = await formatOf(context, DRAIN_FORMATS, STATUS_HEADINGS);
+  const format = await formatOf(context, "drain", DRAIN_FORMATS, STATUS_HEADINGS);
   if (format === null) return;
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
-  const include = includedRanks(context, view.resources, config);
+  const include = includedRanks(context, view.resources, new Queues(config));
   print(context, format, view.drainRows({ include, fields: format.fields, showsEmpty: false }));
 }
 
@@ -295,14 +298,14 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "list",
     dialect: "argparse",
     summary: "List scheduler view of resources",
-    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY],
+    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY, FROM_STDIN, CONFIG_FILE],
     run: list,
   },
   {
     name: "info",
     dialect: "argparse",
     summary: "Print brief, one-line summary of scheduler view of resources",
-    options: [STATES, QUEUE, INCLUDE],
+    options: [STATES, QUEUE, INCLUDE, ...SKIP_EMPTY, FROM_STDIN, CONFIG_FILE],
     run: info,
   },
   {
@@ -320,7 +323,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "R",
     dialect: "argparse",
     summary: "Emit an RFC 20 R of the scheduler view of resources",
-    options: [STATES, QUEUE, INCLUDE],
+    options: [STATES, QUEUE, INCLUDE, FROM_STDIN, CONFIG_FILE],
     async run(context) {
       context.out(`${resourceSetText(await selected(context))}\n`);
     },

@@ -26,7 +26,18 @@ async function connectTo(uri: string): Promise<Handle> {
     throw new FluxError("ENOENT", `Unable to find connector name '${scheme?.[1] ?? uri}'`);
   const retries = process.env["FLUX_LOCAL_CONNECTOR_RETRY_COUNT"];
   const options = retries === undefined ? {} : { retries: Number(retries) };
-  return new Handle(withCredentials(await connectLocal({ net: nodeNet(), clock: nodeClock() }, uri, options)));
+  const channel = await connectLocal({ net: nodeNet(), clock: nodeClock() }, uri, options);
+  return new Handle(withCredentials(process.env["FLUX_HANDLE_TRACE"] === undefined ? channel : await traced(channel)));
+}
+
+async function traced(channel: MessageChannel): Promise<MessageChannel> {
+  const { tracedChannel } = await import("./trace-channel.ts");
+  const clock = nodeClock();
+  return tracedChannel(
+    channel,
+    () => clock.monotonicMs() / 1000,
+    (text) => void process.stderr.write(text),
+  );
 }
 
 /** Speaks for somebody else where the environment says so; a broker believes that of the instance owner only. */

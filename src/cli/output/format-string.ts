@@ -59,7 +59,7 @@ interface Spec {
 const SPEC = /^(?:(.)?([<>^]))?([ +-])?(0)?(\d+)?(,)?(?:\.(\d+))?([bcdeEfFgGnosxX%])?(h)?(\+)?$/su;
 const CONVERSIONS = ["D", "d", "F", "H", "P", "s", "r", "a"];
 /** What counts as empty for `h` and `?:`. */
-const EMPTY_TEXTS: ReadonlySet<string> = new Set(["", "0", "0s", "0.0", "0:00:00", "1970-01-01T00:00:00"]);
+const EMPTY_TEXTS: ReadonlySet<string> = new Set(["", "0s", "0.0", "0:00:00", "1970-01-01T00:00:00"]);
 
 /** A percentage fits in five characters. */
 const PERCENT_DIGITS = 3;

@@ -11,14 +11,20 @@ export interface NamedFormat {
   readonly format: string;
 }
 
+/** Where formats of a command are configured: `FILE.toml`, under `formats` or `SECTION.formats`. */
+export interface FormatSource {
+  readonly file: string;
+  readonly section?: string;
+}
+
 type Formats = Readonly<Record<string, NamedFormat>>;
 type Environment = Readonly<Record<string, string>>;
 
 /** The format that was asked for by its name or in full. Throws FluxError EINVAL. */
-export async function findFormat(file: string, requested: string, known: Formats, env: Environment): Promise<string> {
+export async function findFormat(source: FormatSource, requested: string, known: Formats, env: Environment): Promise<string> {
   if (requested.includes("{")) return requested;
   if (Object.hasOwn(known, requested)) return known[requested]!.format;
-  const own = await configuredFormats(file, known, env);
+  const own = await configuredFormats(source, known, env);
   if (Object.hasOwn(own, requested)) return own[requested]!.format;
   throw new FluxError("EINVAL", `--format: No such format ${requested} (Did you mean '{${requested}}'?)`);
 }
@@ -26,14 +32,14 @@ export async function findFormat(file: string, requested: string, known: Formats
 /** The answer to `--format=help` and `--format=get-config=NAME`; null for other formats. */
 export async function formatHelp(
   program: string,
-  file: string,
+  source: FormatSource,
   requested: string,
   known: Formats,
   env: Environment,
 ): Promise<string | null> {
   const name = /^get-config=(.*)$/.exec(requested)?.[1];
   if (name === undefined && requested !== "help") return null;
-  const all = { ...(await configuredFormats(file, known, env)), ...known };
+  const all = { ...known, ...(await configuredFormats(source, known, env)) };
   if (name === undefined) {
     const width = Math.max(...Object.keys(all).map((each) => each.length)) + 3;
     const lines = Object.entries(all).map(([each, { description }]) => `  ${each.padEnd(width)} ${description}\n`);
@@ -42,26 +48,37 @@ export async function formatHelp(
   const format = Object.hasOwn(all, name) ? all[name] : undefined;
   if (format === undefined) throw new FluxError("EINVAL", `--format: No such format ${name}`);
   const text = (value: string): string => JSON.stringify(value);
-  return `[formats.${name}]\ndescription = ${text(format.description)}\nformat = ${text(format.format)}\n`;
+  const prefix = source.section === undefined ? "" : `${source.section}.`;
+  return `[${prefix}formats.${name}]\ndescription = ${text(format.description)}\nformat = ${text(format.format)}\n`;
 }
 
-async function configuredFormats(file: string, known: Formats, env: Environment): Promise<Formats> {
+async function configuredFormats(source: FormatSource, known: Formats, env: Environment): Promise<Formats> {
+  const formats: Record<string, NamedFormat> = {};
+  for (const { path, config } of await readConfigs(source.file, env)) {
+    const section = source.section === undefined ? config : config[source.section];
+    for (const [name, value] of Object.entries((isJsonObject(section) ? section["formats"] : null) ?? {})) {
+      if (Object.hasOwn(known, name))
+        throw new FluxError("EINVAL", `${path}: override of builtin format '${name}' not permitted`);
+      if (!isJsonObject(value) || typeof value["format"] !== "string")
+        throw new FluxError("EINVAL", `${path}: formats.${name}: required key 'format' missing`);
+      formats[name] = { description: String(value["description"] ?? ""), format: value["format"] };
+    }
+  }
+  return formats;
+}
+
+/** The configuration files of a command, those that count more last. */
+export async function readConfigs(file: string, env: Environment): Promise<{ path: string; config: JsonObject }[]> {
   const home = env["XDG_CONFIG_HOME"] || `${env["HOME"] ?? ""}/.config`;
   const directories = [home, ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].reverse();
-  const formats: Record<string, NamedFormat> = {};
+  const configs: { path: string; config: JsonObject }[] = [];
   for (const directory of directories)
     for (const ending of ["json", "toml"]) {
       const path = `${directory}/flux/${file}.${ending}`;
       const config = await readConfig(path);
-      for (const [name, value] of Object.entries((config?.["formats"] as JsonObject | undefined) ?? {})) {
-        if (Object.hasOwn(known, name))
-          throw new FluxError("EINVAL", `${path}: override of internal format ${name} not permitted`);
-        if (!isJsonObject(value) || typeof value["format"] !== "string")
-          throw new FluxError("EINVAL", `${path}: format '${name}' has no format string`);
-        formats[name] = { description: String(value["description"] ?? ""), format: value["format"] };
-      }
+      if (config !== null) configs.push({ path, config });
     }
-  return formats;
+  return configs;
 }
 
 async function readConfig(path: string): Promise<JsonObject | null> {

@@ -17,10 +17,14 @@ export function resourceSetText(resources: ResourceSet): string {
     `"starttime": ${real(starttime)}`,
     `"expiration": ${real(expiration)}`,
     ...(hosts === undefined ? [] : [`"nodelist": ${pythonJson(hosts)}`]),
-    ...(properties === undefined ? [] : [`"properties": ${pythonJson(properties)}`]),
+    ...(properties === undefined ? [] : [`"properties": ${pythonJson(sortedByName(properties))}`]),
   ];
   const opaque = scheduling === undefined ? "" : `, "scheduling": ${pythonJson(scheduling)}`;
   return `{"version": 1, "execution": {${members.join(", ")}}${opaque}}`;
+}
+
+function sortedByName(properties: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(properties).toSorted(([left], [right]) => (left < right ? -1 : 1)));
 }
 
 function ids(core: string | undefined, gpu: string | undefined): Record<string, string> {

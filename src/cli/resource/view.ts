@@ -1,11 +1,11 @@
 /** What the commands of `flux resource` show: the scheduler's view (`list`, `info`, `R`) and the system's (`status`, `drain`). */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { QueuePolicy } from "../queues/policy.ts";
+import type { Queues } from "./queues.ts";
 
 /** What a line shows, by field. */
 export type FieldValues = Readonly<Record<string, string | number>>;
@@ -17,9 +17,21 @@ export interface SchedulerView {
   readonly allocated: ResourceSet;
 }
 
-export async function schedulerView(handle: Handle): Promise<SchedulerView> {
-  const { all, down, allocated } = await handle.rpc("resource.sched-status", null, { nodeid: 0 });
-  return { all: ResourceSet.parse(all), down: ResourceSet.parse(down), allocated: ResourceSet.parse(allocated) };
+/** The view as a service tells it. Throws FluxError for what is none. */
+export function parseView({ all, down, allocated }: JsonObject): SchedulerView {
+  const setOf = (value: JsonValue | undefined): ResourceSet =>
+    value === undefined || value === null ? ResourceSet.EMPTY : ResourceSet.parse(value);
+  return { all: setOf(all), down: setOf(down), allocated: setOf(allocated) };
+}
+
+/** Asks `topic`; the scheduler itself where that does not exist. */
+export async function schedulerView(handle: Handle, topic = "resource.sched-status"): Promise<SchedulerView> {
+  try {
+    return parseView(await handle.rpc(topic, null, { nodeid: 0 }));
+  } catch (error) {
+    if (!isFluxError(error, "ENOSYS")) throw error;
+    return parseView(await handle.rpc("sched.resource-status", null, { nodeid: 0 }));
+  }
 }
 
 /** Throws FluxError EINVAL for a state that there is none of. */
@@ -62,35 +74,69 @@ export const LIST_HEADINGS: Readonly<Record<string, string>> = {
   rlist: "LIST",
 };
 
-/** Rows of `list`: one per state, or several where a queue or property of the format tells nodes apart. */
+export interface ListOptions {
+  /** The fields that the format shows. */
+  readonly fields: readonly string[];
+  /** Every queue, hidden ones included. */
+  readonly queues: Queues;
+  /** The queues to show, in this order. */
+  readonly shownQueues: readonly string[];
+}
+
+/** Rows of `list`: one for each state, queue and set of properties, as far as the format tells them apart. */
 export function listRows(
   view: SchedulerView,
   states: readonly string[],
   include: Idset | null,
-  options: { readonly fields: readonly string[]; readonly queues: QueueProperties },
+  options: ListOptions,
 ): FieldValues[] {
-  const rows: FieldValues[] = [];
+  const groups = new Map<string, { resources: ResourceSet; labels: FieldValues }>();
   for (const state of states) {
     const whole = resourcesIn(view, state);
     const resources = include === null ? whole : whole.keepRanks(include);
-    const groups = new Map<string, { ranks: Idset; labels: FieldValues }>();
-    for (const [rank] of resources.nodes()) {
-      const labels = labelsOf(rank, view.all, options);
-      const key = JSON.stringify(labels);
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, { ranks: Idset.of(rank), labels });
-      else group.ranks.add(rank);
+    for (const [part, labels] of partsOf(resources, view.all, options)) {
+      const key = stringifyJson({ ...labels, state: options.fields.includes("state") ? state : "" });
+      const known = groups.get(key)?.resources;
+      groups.set(key, {
+        resources: known === undefined ? part : known.union(part),
+        labels: groups.get(key)?.labels ?? { ...labels, state },
+      });
     }
-    if (groups.size === 0)
-      groups.set("", { ranks: new Idset(), labels: { queue: "", properties: "", propertiesx: "" } });
-    for (const { ranks, labels } of groups.values()) rows.push(listRow(state, resources.keepRanks(ranks), labels));
   }
-  return rows;
+  if (options.fields.every((field) => field.startsWith("properties")))
+    return [mergedLabels([...groups.values()].map(({ labels }) => labels))];
+  return [...groups.values()].map(({ resources, labels }) => listRow(resources, labels));
 }
 
-function listRow(state: string, resources: ResourceSet, labels: FieldValues): FieldValues {
+/** The nodes of one state, apart by what the format shows of them. */
+function partsOf(resources: ResourceSet, all: ResourceSet, options: ListOptions): [ResourceSet, FieldValues][] {
+  const groups = new Map<string, { ranks: Idset; labels: FieldValues }>();
+  for (const [rank] of resources.nodes()) {
+    const labels = labelsOf(rank, all, options);
+    const key = stringifyJson(labels);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { ranks: Idset.of(rank), labels });
+    else group.ranks.add(rank);
+  }
+  if (groups.size === 0) return labelsOfNone(options).map((labels) => [resources, labels]);
+  return [...groups.values()].map(({ ranks, labels }) => [resources.keepRanks(ranks), labels]);
+}
+
+/** Of a format that shows properties only, people want to know which there are. */
+function mergedLabels(parts: readonly FieldValues[]): FieldValues {
+  const merged = (field: string): string =>
+    [...new Set(parts.flatMap((labels) => String(labels[field]).split(",")))].filter((name) => name !== "").join(",");
+  return { properties: merged("properties"), propertiesx: merged("propertiesx") };
+}
+
+/** Where a state has no nodes, each queue says so for itself. */
+function labelsOfNone({ fields, shownQueues }: ListOptions): FieldValues[] {
+  const names = fields.includes("queue") && shownQueues.length > 0 ? shownQueues : [""];
+  return names.map((queue) => ({ queue, properties: "", propertiesx: "" }));
+}
+
+function listRow(resources: ResourceSet, labels: FieldValues): FieldValues {
   return {
-    state,
     ...labels,
     nnodes: resources.nnodes,
     ncores: resources.ncores,
@@ -102,27 +148,15 @@ function listRow(state: string, resources: ResourceSet, labels: FieldValues): Fi
 }
 
 /** The queues and properties of a rank, as far as the format shows them. */
-function labelsOf(
-  rank: number,
-  all: ResourceSet,
-  { fields, queues }: { readonly fields: readonly string[]; readonly queues: QueueProperties },
-): FieldValues {
+function labelsOf(rank: number, all: ResourceSet, { fields, queues, shownQueues }: ListOptions): FieldValues {
   const properties = [...all.properties.keys()].filter((name) => all.hasProperty(rank, name));
-  const queueNames = [...queues]
-    .filter(([, required]) => required.every((name) => properties.includes(name)))
-    .map(([name]) => name);
+  const queueNames = shownQueues.filter((name) =>
+    queues.requirements(name).every((property) => properties.includes(property)),
+  );
   const show = (field: string, value: string): string => (fields.includes(field) ? value : "");
   return {
     queue: show("queue", queueNames.join(",")),
     properties: show("properties", properties.join(",")),
-    propertiesx: show("propertiesx", properties.filter((name) => !queueNames.includes(name)).join(",")),
+    propertiesx: show("propertiesx", properties.filter((name) => !queues.has(name)).join(",")),
   };
-}
-
-/** The properties that each configured queue requires; a virtual queue has those of its parent. */
-export type QueueProperties = ReadonlyMap<string, readonly string[]>;
-
-export function queuesOf(config: JsonObject): QueueProperties {
-  const queues = isJsonObject(config["queues"]) ? config["queues"] : {};
-  return new Map(Object.keys(queues).map((name) => [name, new QueuePolicy(config, name).requires]));
 }

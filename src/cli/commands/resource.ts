@@ -11,25 +11,18 @@ import {
   type OptionSpec,
 } from "../framework/command.ts";
 import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
-import { OutputFormat } from "../output/format-string.ts";
+import { OutputFormat, splitSort } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
 import { Queues } from "../resource/queues.ts";
 import { CONFIG_FILE, FROM_STDIN, hiddenQueues, resourceSource } from "../resource/source.ts";
 import { parseStates, STATUS_HEADINGS, systemView } from "../resource/status.ts";
-import {
-  LIST_HEADINGS,
-  listRows,
-  ranksOf,
-  resourcesIn,
-  type FieldValues,
-} from "../resource/view.ts";
+import { LIST_HEADINGS, listRows, ranksOf, resourcesIn, type FieldValues } from "../resource/view.ts";
 
 const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
   default: {
     description: "Default flux-resource list format string",
-    format:
-      "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ?+:{ngpus:>5} {nodelist}",
+    format: "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ?+:{ngpus:>5} {nodelist}",
   },
   rlist: {
     description: "Format including resource list details",
@@ -89,13 +82,19 @@ const FORCE: OptionSpec = {
 };
 const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, and leave what is known of them" };
 
+interface ChosenFormat {
+  readonly format: OutputFormat;
+  /** Fields to sort by; with a minus sign in descending order. */
+  readonly sortKeys: readonly string[];
+}
+
 /** The format that `-o` names or is, or the environment for the subcommand; null after the list of formats was printed. */
 async function formatOf(
   context: CommandContext,
   section: "list" | "status" | "drain",
   formats: Readonly<Record<string, NamedFormat>>,
   headings: Readonly<Record<string, string>>,
-): Promise<OutputFormat | null> {
+): Promise<ChosenFormat | null> {
   const { env } = context.host;
   const preferred = env[`FLUX_RESOURCE_${section.toUpperCase()}_FORMAT_DEFAULT`];
   const given = context.options.text("format") ?? preferred ?? "default";
@@ -105,11 +104,11 @@ async function formatOf(
     context.out(help);
     return null;
   }
-  const format = await findFormat(source, given, formats, env);
-  return guarded(
-    context,
-    () => new OutputFormat(format, (name) => (Object.hasOwn(headings, name) ? headings[name]! : null)),
-  );
+  const { keys, format } = splitSort(await findFormat(source, given, formats, env));
+  const heading = (name: string): string | null => (Object.hasOwn(headings, name) ? headings[name]! : null);
+  const unknown = keys.map((key) => key.replace(/^-/, "")).find((key) => heading(key) === null);
+  if (unknown !== undefined) context.fail(`Invalid sort key: ${unknown}`);
+  return { format: guarded(context, () => new OutputFormat(format, heading)), sortKeys: keys };
 }
 
 /** Ends the command with the sentence of an operating error. */
@@ -122,8 +121,18 @@ function guarded<T>(context: CommandContext, action: () => T): T {
   }
 }
 
-function print(context: CommandContext, format: OutputFormat, rows: readonly FieldValues[]): void {
-  const { header, lines } = format.table(rows.map((row) => (field) => row[field]));
+function compareRows(keys: readonly string[], left: FieldValues, right: FieldValues): number {
+  for (const key of keys) {
+    const name = key.replace(/^-/, "");
+    const [a, b] = [left[name] ?? "", right[name] ?? ""];
+    if (a !== b) return a < b === (name === key) ? -1 : 1;
+  }
+  return 0;
+}
+
+function print(context: CommandContext, { format, sortKeys }: ChosenFormat, rows: readonly FieldValues[]): void {
+  const sorted = rows.toSorted((left, right) => compareRows(sortKeys, left, right));
+  const { header, lines } = format.table(sorted.map((row) => (field) => row[field]));
   if (!context.options.has("no-header")) context.out(`${header}\n`);
   for (const line of lines) if (line !== null) context.out(`${line}\n`);
 }
@@ -146,18 +155,18 @@ function namedQueues({ options }: CommandContext): readonly string[] | null {
 
 async function list(context: CommandContext): Promise<void> {
   const { options } = context;
-  const format = await formatOf(context, "list", LIST_FORMATS, LIST_HEADINGS);
-  if (format === null) return;
+  const chosen = await formatOf(context, "list", LIST_FORMATS, LIST_HEADINGS);
+  if (chosen === null) return;
   const hidden = await hiddenQueues(context);
   const { view, queues } = await resourceSource(context);
   const include = includedRanks(context, view.all, queues);
   const states = (options.text("states") ?? "free,allocated,down").split(",");
   const shownQueues = namedQueues(context) ?? queues.names.filter((name) => !hidden.includes(name));
-  const settings = { fields: format.fields, queues, shownQueues };
+  const settings = { fields: chosen.format.fields, queues, shownQueues };
   const rows = guarded(context, () => listRows(view, states, include, settings));
   const skips = options.has("skip-empty") || (options.has("include") && !options.has("no-skip-empty"));
   const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
-  print(context, format, shown);
+  print(context, chosen, shown);
 }
 
 /** The union of the states asked for. */
@@ -177,34 +186,38 @@ async function info(context: CommandContext): Promise<void> {
 }
 
 async function status(context: CommandContext): Promise<void> {
-  const format = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
-  if (format === null) return;
+  const chosen = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
+  if (chosen === null) return;
   const states = guarded(context, () => parseStates(context.options.text("states")));
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
   const include = includedRanks(context, view.resources, new Queues(config));
   const showsEmpty = context.options.has("states") && !context.options.has("skip-empty");
-  print(context, format, view.statusRows(states, { include, fields: format.fields, showsEmpty }));
+  print(context, chosen, view.statusRows(states, { include, fields: chosen.format.fields, showsEmpty }));
 }
 
 async function listDrained(context: CommandContext): Promise<void> {
-  const format = await formatOf(context, "drain", DRAIN_FORMATS, STATUS_HEADINGS);
-  if (format === null) return;
+  const chosen = await formatOf(context, "drain", DRAIN_FORMATS, STATUS_HEADINGS);
+  if (chosen === null) return;
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
   const include = includedRanks(context, view.resources, new Queues(config));
-  print(context, format, view.drainRows({ include, fields: format.fields, showsEmpty: false }));
+  print(context, chosen, view.drainRows({ include, fields: chosen.format.fields, showsEmpty: false }));
+}
+
+function modeOf({ options }: CommandContext): { mode?: string } {
+  if (options.has("update")) return { mode: "update" };
+  const forced = options.count("force");
+  return forced === 0 ? {} : { mode: forced > 1 ? "force-overwrite" : "overwrite" };
 }
 
 async function drain(context: CommandContext): Promise<void> {
-  const { options, operands } = context;
+  const { operands } = context;
   const [targets, ...words] = operands;
   if (targets === undefined) return listDrained(context);
-  const forced = options.count("force");
-  const mode = options.has("update") ? "update" : forced > 1 ? "force-overwrite" : forced === 1 ? "overwrite" : null;
   const reason = words.length === 0 ? {} : { reason: words.join(" ") };
   const handle = await context.open();
-  const request = { targets, ...reason, ...(mode === null ? {} : { mode }) };
+  const request = { targets, ...reason, ...modeOf(context) };
   await handle.rpc("resource.drain", request, { nodeid: 0 }).catch((error: FluxError) => {
     context.complain(`[Errno ${error.errnum}] ${error.message}`);
     if (error.is("EEXIST")) context.err("flux-resource: INFO: Use --force to overwrite existing drain reason\n");
@@ -214,11 +227,10 @@ async function drain(context: CommandContext): Promise<void> {
 
 async function undrain(context: CommandContext): Promise<void> {
   const [targets, ...words] = context.operands;
-  const mode = context.options.has("force") || context.options.has("update") ? { mode: "force" } : {};
   const reason = words.length === 0 ? {} : { reason: words.join(" ") };
   const handle = await context.open();
   await handle
-    .rpc("resource.undrain", { targets, ...reason, ...mode }, { nodeid: 0 })
+    .rpc("resource.undrain", { targets, ...reason, ...modeOf(context) }, { nodeid: 0 })
     .catch((error: FluxError) => context.fail(error.message));
 }
 

@@ -66,8 +66,7 @@ function headerText(message: Exclude<Message, { type: typeof MessageType.Control
   const roles = ROLE_NAMES.filter(([bit]) => (message.rolemask & bit) !== 0).map(([, name]) => name);
   const common = `flags=${flagsOf(message)} userid=${user} rolemask=${roles.join(",") || "none"}`;
   if (message.type === MessageType.Event) return `${common} seq=${message.sequence}`;
-  if (message.type === MessageType.Response)
-    return `${common} errnum=${message.errnum} matchtag=${message.matchtag}`;
+  if (message.type === MessageType.Response) return `${common} errnum=${message.errnum} matchtag=${message.matchtag}`;
   const nodeid = message.nodeid === NODEID_ANY ? "any" : message.nodeid;
   return `${common} nodeid=${nodeid} matchtag=${message.matchtag}`;
 }

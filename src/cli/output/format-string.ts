@@ -64,9 +64,9 @@ const EMPTY_TEXTS: ReadonlySet<string> = new Set(["", "0s", "0.0", "0:00:00", "1
 /** A percentage fits in five characters. */
 const PERCENT_DIGITS = 3;
 
-/** The keys and the format of `sort:k1,k2 FORMAT`. */
+/** The keys and the format of `sort:k1,k2 FORMAT`. One space between them belongs to neither. */
 export function splitSort(format: string): { keys: readonly string[]; format: string } {
-  const match = /^sort:(\S+)\s+(.*)$/s.exec(format);
+  const match = /^sort:([^\s{]*?),?(?: |(?=[\s{]))(.*)$/s.exec(format);
   return match === null ? { keys: [], format } : { keys: match[1]!.split(","), format: match[2]! };
 }
 

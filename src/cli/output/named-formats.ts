@@ -21,7 +21,12 @@ type Formats = Readonly<Record<string, NamedFormat>>;
 type Environment = Readonly<Record<string, string>>;
 
 /** The format that was asked for by its name or in full. Throws FluxError EINVAL. */
-export async function findFormat(source: FormatSource, requested: string, known: Formats, env: Environment): Promise<string> {
+export async function findFormat(
+  source: FormatSource,
+  requested: string,
+  known: Formats,
+  env: Environment,
+): Promise<string> {
   if (requested.includes("{")) return requested;
   if (Object.hasOwn(known, requested)) return known[requested]!.format;
   const own = await configuredFormats(source, known, env);

@@ -10,7 +10,11 @@ import { readConfigs } from "../output/named-formats.ts";
 import { Queues } from "./queues.ts";
 import { parseView, schedulerView, type SchedulerView } from "./view.ts";
 
-export const FROM_STDIN: OptionSpec = { names: ["from-stdin"], hidden: true, help: "Read the view from standard input" };
+export const FROM_STDIN: OptionSpec = {
+  names: ["from-stdin"],
+  hidden: true,
+  help: "Read the view from standard input",
+};
 export const CONFIG_FILE: OptionSpec = {
   names: ["config-file"],
   argument: "FILE",
@@ -27,7 +31,8 @@ export interface ResourceSource {
 export async function resourceSource(context: CommandContext): Promise<ResourceSource> {
   const { options, host } = context;
   const path = options.text("config-file");
-  const given = path === null ? null : objectOf(utf8Decode((await context.ports()).disk.readFile(absolute(context, path))));
+  const given =
+    path === null ? null : objectOf(utf8Decode((await context.ports()).disk.readFile(absolute(context, path))));
   if (options.has("from-stdin"))
     return { view: parseView(objectOf(utf8Decode(await context.readInput()))), queues: new Queues(given ?? {}) };
   const handle = await context.open();

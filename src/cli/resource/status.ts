@@ -1,6 +1,6 @@
 /** The system's view of resources: which nodes are available, excluded, drained, and why. */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject } from "../../base/json.ts";
+import { isJsonObject, stringifyJson } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -9,7 +9,19 @@ import { schedulerView, type FieldValues } from "./view.ts";
 
 /** In the order in which `status` lists them. */
 const STATES: readonly string[] = ["avail", "exclude", "allocated", "torpid", "housekeeping", "draining", "drained"];
-const DEFAULT_STATES: readonly string[] = ["avail", "exclude", "draining", "drained", "torpid", "housekeeping"];
+const DEFAULT_STATES: readonly string[] = STATES.filter((state) => state !== "allocated");
+const VALID_STATES = "all,online,avail,offline,exclude,drain,draining,drained,torpid,allocated,housekeeping";
+/** States of which there is no offline row without nodes. */
+const DRAIN_STATES: readonly string[] = ["draining", "drained"];
+
+/** What rows `status` shows. */
+export interface StateChoice {
+  readonly states: readonly string[];
+  readonly online: boolean;
+  readonly offline: boolean;
+  /** Rows of nodes that are offline are shown though there are none. */
+  readonly asksOffline: boolean;
+}
 
 export const STATUS_HEADINGS: Readonly<Record<string, string>> = {
   state: "STATE",
@@ -41,21 +53,26 @@ export class SystemView {
     this.#groups = groups;
   }
 
-  /** Rows for `status`. `isExplicit`: the states were asked for, so that empty ones show. */
-  statusRows(states: readonly string[], options: RowOptions): FieldValues[] {
-    return states.flatMap((state) => {
-      const groups = this.#groups.filter((group) => group.state === state);
-      const merged = mergeGroups(groups, options);
-      if (merged.length === 0 && options.showsEmpty)
-        return [this.#row({ state, isOnline: true, timestamp: 0, reason: "", ranks: new Idset() })];
-      return merged.map((group) => this.#row(group));
-    });
+  /** Rows for `status`. */
+  statusRows(choice: StateChoice, options: RowOptions): FieldValues[] {
+    const rows: NodeGroup[] = [];
+    for (const state of choice.states)
+      for (const isOnline of [true, false]) {
+        if (!(isOnline ? choice.online : choice.offline)) continue;
+        const groups = this.#groups.filter((group) => group.state === state && group.isOnline === isOnline);
+        const included = groupsWithin(groups, options.include);
+        rows.push(...included);
+        const mayBeEmpty = isOnline || (choice.asksOffline && !DRAIN_STATES.includes(state));
+        if (included.length === 0 && options.showsEmpty && mayBeEmpty)
+          rows.push({ state, isOnline, timestamp: 0, reason: "", ranks: new Idset() });
+      }
+    return mergeGroups(rows, options.fields).map((group) => this.#row(group));
   }
 
   /** Rows for `drain`: newest first. */
   drainRows(options: RowOptions): FieldValues[] {
     const groups = this.#groups.filter(({ state }) => state === "drained" || state === "draining");
-    return mergeGroups(groups, options)
+    return mergeGroups(groupsWithin(groups, options.include), options.fields)
       .toSorted((left, right) => right.timestamp - left.timestamp)
       .map((group) => this.#row(group));
   }
@@ -84,14 +101,25 @@ export interface RowOptions {
 }
 
 /** The states that a list of names means. Throws FluxError EINVAL. */
-export function parseStates(text: string | null): readonly string[] {
-  if (text === null) return DEFAULT_STATES;
-  return text.split(",").flatMap((name) => {
+export function parseStates(text: string | null): StateChoice {
+  if (text === null) return { states: DEFAULT_STATES, online: true, offline: true, asksOffline: false };
+  const wanted = text.split(",").flatMap((name) => {
     if (name === "all") return STATES;
-    if (name === "drain") return ["draining", "drained"];
+    if (name === "drain") return DRAIN_STATES;
     if (name === "online" || name === "offline" || STATES.includes(name)) return [name];
-    throw new FluxError("EINVAL", `Invalid resource state ${name} specified`);
+    const hint = `flux-resource: INFO: valid states: ${VALID_STATES}`;
+    throw new FluxError("EINVAL", `Invalid resource state ${name} specified\n${hint}`);
   });
+  const online = wanted.includes("online");
+  const offline = wanted.includes("offline");
+  const isFilter = online || offline;
+  const named = STATES.filter((state) => wanted.includes(state));
+  return {
+    states: named.length === 0 ? DEFAULT_STATES : named,
+    online: online || !isFilter,
+    offline: offline || !isFilter,
+    asksOffline: offline,
+  };
 }
 
 export async function systemView(handle: Handle): Promise<SystemView> {
@@ -123,22 +151,29 @@ export async function systemView(handle: Handle): Promise<SystemView> {
   add("exclude", exclude);
   add("torpid", torpid);
   add("allocated", allocated);
-  add("online", resources.ranks.intersect(online));
-  add("offline", resources.ranks.subtract(online));
   return new SystemView(resources, groups);
 }
 
-function mergeGroups(groups: readonly NodeGroup[], { include, fields }: RowOptions): NodeGroup[] {
+function groupsWithin(groups: readonly NodeGroup[], include: Idset | null): NodeGroup[] {
+  if (include === null) return [...groups];
+  return groups
+    .map((group) => ({ ...group, ranks: group.ranks.intersect(include) }))
+    .filter(({ ranks }) => !ranks.isEmpty);
+}
+
+/** Makes one of groups that the format does not tell apart. */
+function mergeGroups(groups: readonly NodeGroup[], fields: readonly string[]): NodeGroup[] {
+  const shows = (...names: readonly string[]): boolean => names.some((name) => fields.includes(name));
   const merged = new Map<string, NodeGroup>();
   for (const group of groups) {
-    const ranks = include === null ? group.ranks : group.ranks.intersect(include);
-    if (ranks.isEmpty) continue;
-    const timestamp = fields.includes("timestamp") ? group.timestamp : 0;
-    const reason = fields.includes("reason") ? group.reason : "";
-    const key = `${group.state} ${group.isOnline} ${timestamp} ${reason}`;
+    const timestamp = shows("timestamp") ? group.timestamp : 0;
+    const reason = shows("reason") ? group.reason : "";
+    const state = shows("state", "statex") ? group.state : "";
+    const isOnline = shows("state", "status", "up", "up.ascii") ? group.isOnline : true;
+    const key = stringifyJson({ state, isOnline, timestamp, reason });
     const known = merged.get(key);
-    if (known === undefined) merged.set(key, { ...group, timestamp, reason, ranks: ranks.copy() });
-    else known.ranks.addAll(ranks);
+    if (known === undefined) merged.set(key, { ...group, timestamp, reason, ranks: group.ranks.copy() });
+    else known.ranks.addAll(group.ranks);
   }
   return [...merged.values()];
 }

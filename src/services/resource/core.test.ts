@@ -24,9 +24,8 @@ function drain(
   state.apply(state.planDrain(targets, reason, mode, time));
 }
 
-function undrain(state: ResourceState, targets: string, mode: string | null = null): void {
-  const event = state.planUndrain(targets, null, mode, 20);
-  if (event !== null) state.apply(event);
+function undrain(state: ResourceState, targets: string, mode: DrainMode = "default"): void {
+  state.apply(state.planUndrain(targets, null, mode, 20));
 }
 
 test("who comes and goes is told in events, and only who is online is up", () => {
@@ -67,9 +66,16 @@ for (const [targets, mode, text, errnum] of refusals)
   test(`drain ${targets} (${mode}) is refused: ${text}`, () => {
     const state = stateOf(4);
     state.setExclude(Idset.of(3));
-    drain(state, "1", null);
+    drain(state, "1", "why");
     assert.throws(() => state.planDrain(targets, null, mode, 1), { message: text, errnum });
   });
+
+test("what is drained for no reason may get one", () => {
+  const state = stateOf(2);
+  drain(state, "0", null);
+  drain(state, "0", "why", "default", 11);
+  assert.deepEqual(state.drainTable(), { 0: { timestamp: 10, reason: "why" } });
+});
 
 test("draining again: update fills in, overwrite replaces the reason, force-overwrite the time too", () => {
   const state = stateOf(2);
@@ -88,8 +94,7 @@ test("undrain refuses what is not drained unless forced", () => {
   const state = stateOf(4);
   drain(state, "1", null);
   assert.throws(() => undrain(state, "1-2"), { message: "rank 2 not drained", errnum: 17 });
-  assert.throws(() => undrain(state, "1", "x"), { message: "invalid undrain mode 'x' specified", errnum: 22 });
-  undrain(state, "1-2", "force");
+  undrain(state, "1-2", "overwrite");
   assert.equal(state.drained.count, 0);
 });
 

@@ -100,10 +100,13 @@ export class ResourceState {
     return this.#ranksOfHosts(targets);
   }
 
-  /** Checks a drain and makes its event. Throws FluxError EEXIST, EINVAL. */
+  /**
+   * Checks a drain and makes its event. What is drained for a reason is not drained for another one unless the mode says
+   * so. Throws FluxError EEXIST, EINVAL.
+   */
   planDrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent {
     const ranks = this.parseTargets(targets);
-    const drained = ranks.intersect(this.drained);
+    const drained = Idset.from([...ranks].filter((rank) => (this.#drains.get(rank)?.reason ?? null) !== null));
     const excluded = ranks.intersect(this.exclude);
     const refused = mode === "default" ? drained.union(excluded) : excluded;
     if (!refused.isEmpty)
@@ -117,19 +120,16 @@ export class ResourceState {
     return { timestamp, name: "drain", context };
   }
 
-  /** Checks an undrain and makes its event; null where `mode` is "force" and nothing is to do. Throws FluxError. */
-  planUndrain(targets: string, reason: string | null, mode: string | null, timestamp: number): ResourceEvent | null {
-    if (mode !== null && mode !== "force") throw new FluxError("EINVAL", `invalid undrain mode '${mode}' specified`);
+  /** Checks an undrain and makes its event. Throws FluxError EEXIST, EINVAL. */
+  planUndrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent {
     const ranks = this.parseTargets(targets);
     const missing = ranks.subtract(this.drained);
-    if (!missing.isEmpty && mode === null) throw new FluxError("EEXIST", `${rankWords(missing)} not drained`);
-    const wanted = ranks.subtract(missing);
-    if (wanted.isEmpty) return null;
+    if (!missing.isEmpty && mode === "default") throw new FluxError("EEXIST", `${rankWords(missing)} not drained`);
     const context = {
-      idset: wanted.toString(),
-      nodelist: this.hostsOf(wanted),
+      idset: ranks.toString(),
+      nodelist: this.hostsOf(ranks),
       ...(reason === null ? {} : { reason }),
-      overwrite: Overwrite.None,
+      overwrite: overwriteOf(mode),
     };
     return { timestamp, name: "undrain", context };
   }

@@ -99,27 +99,30 @@ async function schedStatus(service: ResourceService): Promise<JsonObject> {
 }
 
 async function drain(service: ResourceService, request: IncomingRequest): Promise<null> {
-  const { targets, reason, mode } = targetsOf(request);
-  const modes: readonly string[] = ["default", "update", "overwrite", "force-overwrite"];
-  if (!modes.includes(mode ?? "default")) throw new FluxError("EINVAL", `invalid drain mode '${mode}' specified`);
-  const event = service.state.planDrain(targets, reason, (mode ?? "default") as DrainMode, now(service));
-  await service.change(event);
+  const { targets, reason } = targetsOf(request);
+  await service.change(service.state.planDrain(targets, reason, modeOf(request, "drain"), now(service)));
   return null;
 }
 
 async function undrain(service: ResourceService, request: IncomingRequest): Promise<null> {
-  const { targets, reason, mode } = targetsOf(request);
-  const event = service.state.planUndrain(targets, reason, mode, now(service));
-  if (event !== null) await service.change(event);
+  const { targets, reason } = targetsOf(request);
+  await service.change(service.state.planUndrain(targets, reason, modeOf(request, "undrain"), now(service)));
   return null;
 }
 
-function targetsOf(request: IncomingRequest): { targets: string; reason: string | null; mode: string | null } {
-  const { reason, mode } = request.json;
+function modeOf(request: IncomingRequest, what: string): DrainMode {
+  const modes: readonly DrainMode[] = ["default", "update", "overwrite", "force-overwrite"];
+  const given = request.json["mode"] ?? "default";
+  const mode = modes.find((each) => each === given);
+  if (mode === undefined) throw new FluxError("EINVAL", `invalid ${what} mode '${String(given)}' specified`);
+  return mode;
+}
+
+function targetsOf(request: IncomingRequest): { targets: string; reason: string | null } {
+  const { reason } = request.json;
   return {
     targets: requireString(request.json, "targets"),
     reason: typeof reason === "string" ? reason : null,
-    mode: typeof mode === "string" ? mode : null,
   };
 }
 

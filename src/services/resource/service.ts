@@ -7,7 +7,8 @@
  * KVS before the one who asked for them is answered.
  *
  * Module arguments: `noverify` (do not compare with the machine), `no-fallback` (an enclosing instance's allocation or
- * nothing), `monitor-force-up` (ranks count as online without a broker), `exclude=TARGETS`.
+ * nothing), `monitor-force-up` (ranks count as online without a broker), `exclude=TARGETS`, `notruncate` (the eventlog is
+ * never cut short).
  */
 import { errorText, FluxError } from "../../base/errors.ts";
 import { stringifyJson, type JsonObject } from "../../base/json.ts";
@@ -59,7 +60,7 @@ interface Arguments {
 
 /** Throws FluxError EINVAL. */
 function parseArguments(args: readonly string[]): Arguments {
-  const known = new Set(["noverify", "no-fallback", "monitor-force-up", "force-up", "norestrict"]);
+  const known = new Set(["noverify", "no-fallback", "monitor-force-up", "force-up", "norestrict", "notruncate"]);
   const unknown = args.find((arg) => !known.has(arg) && !arg.startsWith("exclude="));
   if (unknown !== undefined) throw new FluxError("EINVAL", `resource: unknown module option '${unknown}'`);
   return {
@@ -208,8 +209,16 @@ export class ResourceService implements RunningModule {
   /** Applies an event, shows it to the journal and the scheduler, and resolves when the KVS has it. */
   async change(event: ResourceEvent): Promise<void> {
     this.#post(event);
+    this.#logDrain(event);
     this.#batch.append(KEY_EVENTLOG, encodeEvent(event));
     await this.#batch.settle(KEY_EVENTLOG);
+  }
+
+  #logDrain({ name, context = {} }: ResourceEvent): void {
+    if (name !== "drain" && name !== "undrain") return;
+    const { idset, nodelist, overwrite, reason } = context as Record<string, string | number>;
+    const text = `${name} idset=${idset} nodelist=${nodelist} overwrite=${overwrite} reason=${reason ?? ""}`;
+    this.context.log(LogLevel.info, text);
   }
 
   /** Takes ranks offline, whatever the group says. */

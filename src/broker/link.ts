@@ -16,6 +16,8 @@ const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
 
 /** A link with more than this waiting takes no more large messages from elsewhere, in bytes. */
 const QUEUE_BYTES_MAX: number = 2 * 1024 * 1024;
+/** What is written in one turn, in bytes. */
+const TURN_BYTES_MAX: number = 128 * 1024;
 /** Large messages are acknowledged this many bytes at a time. */
 const ACKNOWLEDGED_BYTES: number = WINDOW_BYTES / 4;
 
@@ -42,6 +44,9 @@ export class Link {
   /** Bytes of large messages that came and are not acknowledged. */
   #owed = 0;
   #wasFull = false;
+  /** Bytes written since the last turn that was waited for. */
+  #turnBytes = 0;
+  #isDeferred = false;
   /** When something last came or went (milliseconds, monotonic). */
   receivedMs: number;
   sentMs: number;
@@ -139,21 +144,35 @@ export class Link {
     this.#pump();
   }
 
+  /** Writes what may go now; in one turn a bounded part of it, so that others get theirs. */
   #pump(): void {
-    while (this.#writable && this.#open) {
-      const bytes = this.#sender.next();
-      if (bytes === null) {
+    while (this.#writable && this.#open && !this.#isDeferred) {
+      const piece = this.#sender.next();
+      if (piece === null) {
         if (this.#ending && this.#sender.queuedBytes === 0) this.#stream.end();
         break;
       }
       this.sentMs = this.#clock.monotonicMs();
-      this.#writable = this.#stream.write(bytes);
+      for (const bytes of piece) {
+        this.#writable = this.#stream.write(bytes);
+        this.#turnBytes += bytes.byteLength;
+      }
+      if (this.#turnBytes >= TURN_BYTES_MAX) this.#defer();
     }
     if (this.isFull) this.#wasFull = true;
     else if (this.#wasFull) {
       this.#wasFull = false;
       this.#events?.relieved?.();
     }
+  }
+
+  #defer(): void {
+    this.#isDeferred = true;
+    this.#clock.defer(() => {
+      this.#isDeferred = false;
+      this.#turnBytes = 0;
+      this.#pump();
+    });
   }
 }
 

@@ -12,7 +12,7 @@ import type { ByteStream, PeerCredentials, StreamEvents } from "../base/ports.ts
 import { errnoOf } from "./errors.ts";
 
 /** Chunks of one turn that together are not longer than this are joined: one call costs more than copying them. */
-const JOINED_BYTES_MAX = 128 * 1024;
+const JOINED_BYTES_MAX = 32 * 1024;
 
 export interface StreamFacts {
   /** Asked once, when somebody wants to know: it may load the native addon. */

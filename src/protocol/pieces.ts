@@ -21,7 +21,7 @@ export const PIECE_BYTES_MAX: number = 64 * 1024;
 /** A longer message is large, in bytes. */
 export const SMALL_BYTES_MAX: number = 16 * 1024;
 /** Bytes of large messages under way and not acknowledged. */
-export const WINDOW_BYTES: number = 512 * 1024;
+export const WINDOW_BYTES: number = 256 * 1024;
 const HEADER_BYTES = 8;
 const LENGTH_BYTES = 4;
 const FLAG_FIRST = 1;
@@ -91,8 +91,8 @@ export class PieceSender {
     this.#unacknowledged -= byteLength;
   }
 
-  /** The next bytes to write, or null where nothing may go now. */
-  next(): Uint8Array | null {
+  /** The next bytes to write, header and body apart so that nothing is copied; null where nothing may go now. */
+  next(): readonly Uint8Array[] | null {
     if (this.#acknowledging > 0) {
       const bytes = piece(FLAG_ACKNOWLEDGE, this.#acknowledging, EMPTY_BYTES, null);
       this.#acknowledging = 0;
@@ -129,12 +129,12 @@ export class PieceSender {
     this.#bulk.push(flow);
   }
 
-  #whole(message: Uint8Array): Uint8Array {
+  #whole(message: Uint8Array): readonly Uint8Array[] {
     this.#queuedBytes -= message.byteLength;
     return piece(FLAG_FIRST | FLAG_LAST, 0, message, null);
   }
 
-  #pieceOf(flow: Flow): Uint8Array {
+  #pieceOf(flow: Flow): readonly Uint8Array[] {
     const { bytes: message } = flow.messages[0]!;
     const chunk = flow.chunk ?? (message instanceof Uint8Array ? message : message.next()!);
     const body = chunk.subarray(0, PIECE_BYTES_MAX);
@@ -170,22 +170,27 @@ function isSmall({ bytes }: Waiting): boolean {
   return bytes instanceof Uint8Array && bytes.byteLength <= SMALL_BYTES_MAX;
 }
 
-function piece(flags: number, flow: number, body: Uint8Array, total: number | null): Uint8Array {
-  const headerBytes = HEADER_BYTES + (total === null ? 0 : LENGTH_BYTES);
-  const bytes = new Uint8Array(headerBytes + body.byteLength);
-  const view = new DataView(bytes.buffer);
+function piece(flags: number, flow: number, body: Uint8Array, total: number | null): readonly Uint8Array[] {
+  const header = new Uint8Array(HEADER_BYTES + (total === null ? 0 : LENGTH_BYTES));
+  const view = new DataView(header.buffer);
   view.setUint32(0, body.byteLength, false);
-  bytes[0] = flags;
+  header[0] = flags;
   view.setUint32(4, flow, false);
   if (total !== null) view.setUint32(8, total, false);
-  bytes.set(body, headerBytes);
-  return bytes;
+  return body.byteLength === 0 ? [header] : [header, body];
 }
 
 interface Assembly {
   readonly chunks: Uint8Array[];
   readonly total: number;
   length: number;
+}
+
+/** A piece of a large message of which bytes are to come. */
+interface PieceUnderWay {
+  readonly flow: number;
+  readonly isLast: boolean;
+  left: number;
 }
 
 export interface PieceEvents {
@@ -195,15 +200,17 @@ export interface PieceEvents {
   acknowledged(byteLength: number): void;
 }
 
-/** Puts messages together again. */
+/** Puts messages together again. The bytes of large ones are never copied on the way. */
 export class PieceReader {
   readonly #maxMessageBytes: number;
   readonly #assemblies = new Map<number, Assembly>();
-  /** What came of pieces that are not complete. */
+  /** What came of a header or of a small message that is not complete. */
   #chunks: Uint8Array[] = [];
   #length = 0;
-  /** How many bytes the next piece takes, as far as is known. */
-  #wanted = HEADER_BYTES;
+  /** How many bytes are needed to go on with that. */
+  #wanted = 0;
+  /** The piece of a large message that is being received. */
+  #piece: PieceUnderWay | null = null;
   #bulkBytes = 0;
 
   constructor(maxMessageBytes: number) {
@@ -219,53 +226,79 @@ export class PieceReader {
 
   /** Takes bytes in pieces of any size. Throws FluxError EPROTO or EMSGSIZE; the link is then unusable. */
   feed(chunk: Uint8Array, events: PieceEvents): void {
-    this.#chunks.push(chunk);
-    this.#length += chunk.byteLength;
-    // Joined once per piece, however small the chunks.
-    if (this.#length < this.#wanted) return;
-    const bytes = concatBytes(this.#chunks);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    let offset = 0;
-    this.#wanted = HEADER_BYTES;
-    while (bytes.byteLength - offset >= HEADER_BYTES) {
-      const flags = bytes[offset]!;
-      const length = view.getUint32(offset, false) & 0xffffff;
-      if (length > PIECE_BYTES_MAX || flags > FLAG_ACKNOWLEDGE)
-        throw new FluxError("EPROTO", "malformed piece on a link between brokers");
-      const headerBytes = HEADER_BYTES + (flags === FLAG_FIRST ? LENGTH_BYTES : 0);
-      const end = offset + headerBytes + length;
-      if (end > bytes.byteLength) {
-        this.#wanted = end - offset;
-        break;
-      }
-      const body = bytes.subarray(offset + headerBytes, end);
-      this.#take(flags, view, offset, body, events);
+    let bytes = chunk;
+    if (this.#length > 0) {
+      this.#chunks.push(chunk);
+      this.#length += chunk.byteLength;
+      if (this.#length < this.#wanted) return;
+      bytes = concatBytes(this.#chunks);
+      this.#chunks = [];
+      this.#length = 0;
+    }
+    for (let offset = 0; offset < bytes.byteLength;) {
+      const end: number =
+        this.#piece === null ? this.#begin(bytes, offset, events) : this.#continue(this.#piece, bytes, offset, events);
+      if (end < 0) return;
       offset = end;
     }
-    const rest = bytes.subarray(offset);
-    this.#chunks = rest.byteLength === 0 ? [] : [rest];
-    this.#length = rest.byteLength;
   }
 
-  #take(flags: number, view: DataView, offset: number, body: Uint8Array, events: PieceEvents): void {
-    const flow = view.getUint32(offset + 4, false);
-    if (flags === FLAG_ACKNOWLEDGE) return events.acknowledged(flow);
-    if (flow !== 0) this.#bulkBytes += body.byteLength;
-    if (flags === (FLAG_FIRST | FLAG_LAST)) return events.message([body], body.byteLength);
-    if (flags === FLAG_FIRST) this.#begin(flow, view.getUint32(offset + HEADER_BYTES, false));
-    const assembly = this.#assemblies.get(flow);
+  /** Keeps what is not complete until so many bytes are there. */
+  #keep(bytes: Uint8Array, offset: number, wanted: number): -1 {
+    this.#chunks.push(bytes.subarray(offset));
+    this.#length = bytes.byteLength - offset;
+    this.#wanted = wanted;
+    return -1;
+  }
+
+  /** Reads what begins at an offset: a whole small message, or the header of a piece. Returns where it ends, or -1. */
+  #begin(bytes: Uint8Array, offset: number, events: PieceEvents): number {
+    const available = bytes.byteLength - offset;
+    if (available < HEADER_BYTES) return this.#keep(bytes, offset, HEADER_BYTES);
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, available);
+    const flags = bytes[offset]!;
+    const length = view.getUint32(0, false) & 0xffffff;
+    const flow = view.getUint32(4, false);
+    if (length > PIECE_BYTES_MAX || flags > FLAG_ACKNOWLEDGE)
+      throw new FluxError("EPROTO", "malformed piece on a link between brokers");
+    const headerBytes = HEADER_BYTES + (flags === FLAG_FIRST ? LENGTH_BYTES : 0);
+    const isSmall = flow === 0 || flags === FLAG_ACKNOWLEDGE;
+    const wanted = headerBytes + (isSmall ? length : 0);
+    if (available < wanted) return this.#keep(bytes, offset, wanted);
+    if (flags === FLAG_ACKNOWLEDGE) events.acknowledged(flow);
+    else if (isSmall) events.message([bytes.subarray(offset + headerBytes, offset + wanted)], length);
+    else {
+      const isFirst = (flags & FLAG_FIRST) !== 0;
+      if (isFirst) this.#expect(flow, flags === FLAG_FIRST ? view.getUint32(HEADER_BYTES, false) : length);
+      this.#piece = { flow, isLast: (flags & FLAG_LAST) !== 0, left: length };
+    }
+    return offset + wanted;
+  }
+
+  /** Takes bytes of the piece that is being received. Returns where they end. */
+  #continue(piece: PieceUnderWay, bytes: Uint8Array, offset: number, events: PieceEvents): number {
+    const body = bytes.subarray(offset, offset + piece.left);
+    const assembly = this.#assemblies.get(piece.flow);
     if (assembly === undefined || assembly.length + body.byteLength > assembly.total)
       throw new FluxError("EPROTO", "a piece on a link between brokers belongs to no message");
     assembly.chunks.push(body);
     assembly.length += body.byteLength;
-    if ((flags & FLAG_LAST) === 0) return;
+    this.#bulkBytes += body.byteLength;
+    piece.left -= body.byteLength;
+    if (piece.left === 0) this.#finish(piece, assembly, events);
+    return offset + body.byteLength;
+  }
+
+  #finish({ flow, isLast }: PieceUnderWay, assembly: Assembly, events: PieceEvents): void {
+    this.#piece = null;
+    if (!isLast) return;
     this.#assemblies.delete(flow);
     if (assembly.length !== assembly.total)
       throw new FluxError("EPROTO", "a message on a link between brokers is cut short");
     events.message(assembly.chunks, assembly.total);
   }
 
-  #begin(flow: number, total: number): void {
+  #expect(flow: number, total: number): void {
     if (total > this.#maxMessageBytes)
       throw new FluxError("EMSGSIZE", `message of ${total} bytes exceeds the limit of ${this.#maxMessageBytes}`);
     if (this.#assemblies.has(flow)) throw new FluxError("EPROTO", "two messages in one flow of a link");

@@ -2,7 +2,7 @@
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 
 type Run = (context: CommandContext) => Promise<number | void>;
-type Part = "attach" | "control" | "events" | "ids" | "results" | "tasks";
+type Part = "attach" | "control" | "events" | "explain" | "ids" | "results" | "tasks";
 
 /** Runs a function of one of the files beside this one. */
 function from(part: Part, name: string): Run {
@@ -20,6 +20,8 @@ function load(part: Part): Promise<unknown> {
       return import("./job/control.ts");
     case "events":
       return import("./job/events.ts");
+    case "explain":
+      return import("./job/explain.ts");
     case "ids":
       return import("./job/ids.ts");
     case "results":
@@ -296,6 +298,7 @@ const SUBCOMMANDS: readonly Command[] = [
       help: 'For key "jobspec" or "R", do not apply updates from eventlog',
     },
   ]),
+  subcommand("explain", "explain", "Say in words why a job waits, or how it ended", "id [id...]"),
   subcommand("stats", "results", "Get current job stats", "[OPTIONS]..."),
   subcommand("namespace", "ids", "Convert job ids to job guest kvs namespace names", "[id ...]"),
   subcommand("wait", "results", "Wait for job(s) to complete.", "[--all] [id]", [

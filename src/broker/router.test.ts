@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError, isFluxError } from "../base/errors.ts";
-import { MessageType, Role, type Message } from "../protocol/message.ts";
+import { MessageType, Payload, Role, type Message } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import { ANY_USER, Server, type Methods } from "../sdk/service.ts";
 import { CALLED_MAX } from "./calls.ts";
+import { remember, type Outstanding } from "./outstanding.ts";
 import type { Credentials, Port } from "./port.ts";
 import { Router, type Peer } from "./router.ts";
 
@@ -124,6 +125,22 @@ test("UPSTREAM skips the broker of the sender", async () => {
   tree.serve(1, "who", whoami(1));
   assert.deepEqual(await tree.client(1).rpc("who.rank", {}, { upstream: true, nodeid: 1 }), { rank: 0 });
   await assert.rejects(tree.client(0).rpc("who.rank", {}, { upstream: true, nodeid: 0 }), rejectsWith("ENOSYS"));
+});
+
+test("of a request under way its address is kept, not what it says", () => {
+  const outstanding: Outstanding = new Map();
+  const payload = Payload.raw(new Uint8Array(1000));
+  const common = {
+    type: MessageType.Request,
+    topic: "content.store",
+    flags: 0,
+    userid: 1,
+    rolemask: Role.Owner,
+  } as const;
+  remember(outstanding, { ...common, payload, route: ["hop", "sender"], nodeid: 0, matchtag: 7 });
+  const kept = outstanding.get("sender")!.get(7)!;
+  assert.equal(kept.payload, null);
+  assert.deepEqual(kept.route, ["hop", "sender"]);
 });
 
 test("when a peer on the way is lost, what was under way fails with EHOSTUNREACH, once", async () => {

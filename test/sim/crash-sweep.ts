@@ -49,6 +49,8 @@ export interface CrashSweepOptions {
   /** Operations of the workload. */
   readonly operations: number;
   readonly wrapPorts?: (ports: Ports) => Ports;
+  /** With a directory so wide that it is stored in pieces. */
+  readonly isWide?: boolean;
   /** Looks at every n-th point only. */
   readonly stride?: number;
 }
@@ -114,7 +116,7 @@ export class CrashSweep {
     const world = new World(`workload ${this.#options.seed}`);
     const recorder = new Recorder(storageOf(world));
     const node = await StorageNode.boot(world, this.#nodeOptions);
-    const workload = new CrashWorkload(node, recorder, world.dice.fork("workload"));
+    const workload = new CrashWorkload(node, recorder, world.dice.fork("workload"), this.#options.isWide === true);
     await drive(world, workload.run(this.#options.operations));
     await node.stop();
     recorder.stop();

@@ -19,6 +19,8 @@ const KEYS = ["a", "b", "d.a", "d.b", "d.e.a", "d.e.b", "f"] as const;
 /** Lengths of values: in the directory, and as blobs of their own. */
 const LENGTHS = [0, 3, 40, 100, 700] as const;
 const PIECE_CHARACTERS = 600;
+/** More than a directory holds in one blob. */
+const WIDE_ENTRIES = 1300;
 const BALLAST = "ballast";
 const BALLAST_PIECES = 5;
 const BALLAST_PIECE_BYTES = 900_000;
@@ -30,10 +32,13 @@ export class CrashWorkload {
   readonly #node: StorageNode;
   readonly #recorder: Recorder;
   readonly #dice: Seeded;
+  /** With a directory so wide that it is stored in pieces. */
+  readonly #isWide: boolean;
   readonly #present = new Set<string>([PRIMARY_NAMESPACE]);
   #count = 0;
 
-  constructor(node: StorageNode, recorder: Recorder, dice: Seeded) {
+  constructor(node: StorageNode, recorder: Recorder, dice: Seeded, isWide: boolean) {
+    this.#isWide = isWide;
     this.#node = node;
     this.#recorder = recorder;
     this.#dice = dice;
@@ -42,6 +47,7 @@ export class CrashWorkload {
   /** Works until the disk has seen so many operations. */
   async run(operations: number): Promise<void> {
     await this.#placeBallast();
+    if (this.#isWide) await this.#fillWide();
     while (this.#recorder.points.length < operations) await this.#step();
   }
 
@@ -65,6 +71,17 @@ export class CrashWorkload {
       await kvs.putBytes(`ballast${piece}`, new Uint8Array(BALLAST_PIECE_BYTES).fill(piece));
   }
 
+  async #fillWide(): Promise<void> {
+    const edits: Edit[] = Array.from({ length: WIDE_ENTRIES }, (_, index) => ({
+      kind: "put",
+      key: `wide.${index}`,
+      value: String(index),
+    }));
+    const transaction = new KvsTransaction();
+    for (const edit of edits) addEdit(transaction, edit);
+    await this.#send(PRIMARY_NAMESPACE, edits, transaction, { sync: true });
+  }
+
   #wait(ms: number): Promise<void> {
     return new Promise((resolve) => this.#node.world.timeline.after(ms, resolve));
   }
@@ -84,7 +101,8 @@ export class CrashWorkload {
   #edits(): Edit[] {
     const edits: Edit[] = [];
     for (let count = this.#dice.between(0, 2); count > 0; count--) {
-      const key = this.#dice.pick(KEYS);
+      const key =
+        this.#isWide && this.#dice.chance(0.4) ? `wide.${this.#dice.below(WIDE_ENTRIES)}` : this.#dice.pick(KEYS);
       if (this.#dice.chance(0.15)) edits.push({ kind: "unlink", key: this.#dice.pick([key, "d", "d.e"]) });
       else edits.push({ kind: "put", key, value: this.#text(this.#dice.pick(LENGTHS)) });
     }

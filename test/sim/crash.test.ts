@@ -23,6 +23,11 @@ for (const durability of ["process", "fsync"] as const)
     assert.equal(lost > 0, durability === "process", "power loss takes the last second, unless each commit is synced");
   });
 
+test("the same with a directory that is stored in pieces", async () => {
+  const { failures } = await sweepCrashes({ seed: "2", durability: "fsync", operations: 200, isWide: true, stride: 3 });
+  assert.deepEqual(failures, []);
+});
+
 /** Faults planted below the services: each must be found, or the sweep proves nothing. */
 const PLANTED: readonly {
   readonly fault: string;

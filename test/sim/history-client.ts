@@ -4,8 +4,10 @@
  */
 import { isFluxError } from "../../src/base/errors.ts";
 import type { DirEntries } from "../../src/formats/treeobj.ts";
-import { makeDirref } from "../../src/formats/treeobj.ts";
-import { utf8Decode } from "../../src/base/bytes.ts";
+import { makeDirref, makeValref } from "../../src/formats/treeobj.ts";
+import { blobrefFromDigest, type Blobref } from "../../src/formats/blobref.ts";
+import { PRIMARY_NAMESPACE, valueObject } from "../../src/sdk/kvs-protocol.ts";
+import { utf8Decode, utf8Encode } from "../../src/base/bytes.ts";
 import type { Handle } from "../../src/sdk/handle.ts";
 import { Kvs, KvsTransaction, valueBytes } from "../../src/sdk/kvs.ts";
 import type { Seeded } from "../../src/testkit/seeded.ts";
@@ -84,7 +86,7 @@ export class HistoryClient {
     const namespace = this.#dice.pick(this.#notes.namespaces);
     const kvs = new Kvs(handle, namespace);
     const before = this.#notes.events.length;
-    const kind = this.#dice.below(12);
+    const kind = this.#dice.below(13);
     if (kind < 4) await this.#commit(kvs);
     else if (kind < 5) await Promise.all([this.#commit(kvs), this.#commit(kvs), this.#commit(kvs)]);
     else if (kind < 6) this.#note(namespace, before, { kind: "journal", text: (await textAt(kvs, JOURNAL)) ?? "" });
@@ -97,7 +99,8 @@ export class HistoryClient {
       const rootseq = await kvs.version();
       this.#learn(namespace, rootseq);
       this.#note(namespace, before, { kind: "version", rootseq });
-    } else await this.#waitVersion(kvs, before);
+    } else if (kind < 12) await this.#waitVersion(kvs, before);
+    else await handle.rpc(this.#dice.pick(["kvs.dropcache", "content.dropcache"]));
   }
 
   #learn(namespace: string, rootseq: number): void {
@@ -110,15 +113,30 @@ export class HistoryClient {
     const writesPair = this.#dice.chance(0.3);
     const name = `${this.#name}.${this.#commits++}`;
     const transaction = new KvsTransaction().append(JOURNAL, `${name} `);
-    for (const key of keys) transaction.putText(key, name);
+    const isLong = this.#dice.chance(0.15);
+    const value = isLong ? await this.#storeBlobs(kvs.handle, name) : valueObject(utf8Encode(name));
+    for (const key of keys) transaction.putTreeObject(key, value);
     if (writesPair) transaction.putText(`${PAIR}.left`, name).putText(`${PAIR}.right`, name);
     const commit: CommitRecord = { name, namespace, keys, writesPair, rootseq: null };
     this.#notes.commits.push(commit);
     const before = this.#notes.events.length;
-    const { rootseq } = await kvs.commit(transaction, { noMerge: this.#dice.chance(0.1) });
+    const isSync = kvs.namespace === PRIMARY_NAMESPACE && this.#dice.chance(0.05);
+    const { rootseq } = await kvs.commit(transaction, { noMerge: this.#dice.chance(0.1), sync: isSync });
     commit.rootseq = rootseq;
     this.#learn(namespace, rootseq);
     this.#note(namespace, before, { kind: "acknowledged", commit });
+  }
+
+  /** A value as long ones are sent: blobs through the broker of this rank, then a commit that refers to them. */
+  async #storeBlobs(handle: Handle, text: string): Promise<Treeobj> {
+    const pieces = [text.slice(0, 2), text.slice(2)];
+    const refs: Blobref[] = [];
+    for (const piece of pieces) {
+      const answer = await handle.call("content.store", utf8Encode(piece));
+      refs.push(blobrefFromDigest("sha1", answer!.bytes));
+    }
+    this.#cluster.world.mark("a value of several blobs was written");
+    return makeValref(refs);
   }
 
   async #readPair(kvs: Kvs, before: number): Promise<void> {

@@ -28,6 +28,7 @@ export const HISTORY_MARKS: readonly string[] = [
   "a cable was cut",
   "a client waited for a version",
   "a client was refused",
+  "a value of several blobs was written",
   "a watcher lost its broker",
   "an unanswered commit had happened",
   "an unanswered commit had not happened",

@@ -78,12 +78,16 @@ async function reportHistories(count: number, from: number): Promise<boolean> {
 async function reportCrashes(seeds: readonly string[]): Promise<boolean> {
   let isGood = true;
   for (const seed of seeds)
-    for (const durability of ["process", "fsync"] as const) {
-      const result = await sweepCrashes({ seed, durability, operations: CRASH_OPERATIONS });
+    for (const [durability, isWide] of [
+      ["process", false],
+      ["fsync", false],
+      ["fsync", true],
+    ] as const) {
+      const result = await sweepCrashes({ seed, durability, operations: CRASH_OPERATIONS, isWide });
       const { failures, marks, operations, recoveries } = result;
       for (const failure of failures) console.log(`${failure}\n`);
       printMissing(CRASH_MARKS.filter((name) => !marks.has(name)));
-      const what = `crashes ${seed}, durability "${durability}"`;
+      const what = `crashes ${seed}, durability "${durability}"${isWide ? ", a wide directory" : ""}`;
       console.log(`${what}: ${operations} operations, ${recoveries} recoveries, ${failures.length} failed`);
       isGood &&= failures.length === 0;
     }

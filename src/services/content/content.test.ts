@@ -234,6 +234,17 @@ test("the cache evicts what was not used for longest, and never what is dirty", 
   assert.deepEqual([cache.count, cache.bytes, cache.dirtyBytes], [0, 0, 0]);
 });
 
+test("a cache that is to be small keeps what is young, while that is little", async (t) => {
+  const [broker] = makeBrokers();
+  t.after(() => stopStorage([broker!]));
+  await broker!.load(contentModule, ["purge-target-size=100", "purge-old-entry=1"]);
+  await broker!.load(contentSqliteModule);
+  const handle = broker!.connect();
+  for (let number = 0; number < 100; number++) await store(handle, `blob ${number}`.padEnd(100));
+  const { count } = await handle.rpc<{ count: number }>("content.stats-get");
+  assert.equal(count, 100);
+});
+
 test("one backing store at a time, and always the same", () => {
   const register = new BackingRegister();
   assert.throws(() => register.unregister(), /is not active/);

@@ -11,7 +11,7 @@ import {
   type OptionSpec,
 } from "../framework/command.ts";
 import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
-import { OutputFormat, splitSort } from "../output/format-string.ts";
+import { Float, OutputFormat, splitSort } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
 import { Queues } from "../resource/queues.ts";
@@ -42,11 +42,11 @@ const STATUS_FORMATS: Readonly<Record<string, NamedFormat>> = {
 const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
   long: {
     description: "Long flux-resource drain format string",
-    format: "{timestamp:<12} {state:<8.8} {ranks:<8.8+} {reason:<30.30+} {nodelist}",
+    format: "{timestamp!d:%b%d %R::<12} {state:<8.8} {ranks:<8.8+} +:{reason:<30.30} {nodelist}",
   },
   default: {
     description: "Default flux-resource drain format string",
-    format: "{timestamp:<12} {state:<8.8} {reason:<30.30+} {nodelist}",
+    format: "{timestamp!d:%b%d %R::<12} {state:<8.8} {reason:<30.30+} {nodelist}",
   },
 };
 
@@ -121,10 +121,14 @@ function guarded<T>(context: CommandContext, action: () => T): T {
   }
 }
 
+function comparable(value: FieldValues[string] | undefined): string | number {
+  return value instanceof Float ? value.value : (value ?? "");
+}
+
 function compareRows(keys: readonly string[], left: FieldValues, right: FieldValues): number {
   for (const key of keys) {
     const name = key.replace(/^-/, "");
-    const [a, b] = [left[name] ?? "", right[name] ?? ""];
+    const [a, b] = [comparable(left[name]), comparable(right[name])];
     if (a !== b) return a < b === (name === key) ? -1 : 1;
   }
   return 0;

@@ -5,6 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { Float } from "../output/format-string.ts";
 import { schedulerView, type FieldValues } from "./view.ts";
 
 /** In the order in which `status` lists them. */
@@ -87,7 +88,7 @@ export class SystemView {
       nnodes: ranks.count,
       ranks: ranks.toString(),
       nodelist: Hostlist.from([...ranks].map((rank) => this.resources.node(rank)?.host ?? "")).toString(),
-      timestamp: timestamp === 0 ? "" : shortTime(timestamp),
+      timestamp: timestamp === 0 ? "" : new Float(timestamp),
       reason,
     };
   }
@@ -176,12 +177,4 @@ function mergeGroups(groups: readonly NodeGroup[], fields: readonly string[]): N
     else known.ranks.addAll(group.ranks);
   }
   return [...merged.values()];
-}
-
-/** "Nov22 17:14", in the local time zone. */
-function shortTime(timestamp: number): string {
-  const date = new Date(timestamp * 1000);
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const month = date.toLocaleString("en-US", { month: "short" });
-  return `${month}${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }

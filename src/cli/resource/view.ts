@@ -5,10 +5,11 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import type { Float } from "../output/format-string.ts";
 import type { Queues } from "./queues.ts";
 
 /** What a line shows, by field. */
-export type FieldValues = Readonly<Record<string, string | number>>;
+export type FieldValues = Readonly<Record<string, string | number | Float>>;
 
 /** Resources by state, as the scheduler has them. */
 export interface SchedulerView {

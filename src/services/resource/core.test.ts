@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
-import { ResourceState } from "./core.ts";
+import { ResourceState, type ResourceEvent } from "./core.ts";
 import type { DrainMode } from "./protocol.ts";
 
 function stateOf(count: number): ResourceState {
@@ -105,4 +105,21 @@ test("an excluded node is withheld from the scheduler, and drained no more", () 
   assert.equal(state.drained.count, 0);
   assert.equal(state.schedulable.ranks.toString(), "0,2");
   assert.equal(state.up.toString(), "0,2");
+});
+
+test("drains of an earlier run follow their hosts to other ranks", () => {
+  const state = stateOf(4);
+  const event = (idset: string, nodelist: string): ResourceEvent => ({
+    timestamp: 3,
+    name: "drain",
+    context: { idset, nodelist, reason: "why", overwrite: 0 },
+  });
+  state.replay(event("0-1", "foo[2-3]"));
+  assert.equal(state.drained.toString(), "2-3");
+  state.replay(event("2-3", "gone[1-2]"));
+  assert.equal(state.drained.toString(), "2-3");
+  state.replay({ timestamp: 4, name: "undrain", context: { idset: "3" } });
+  assert.equal(state.drained.toString(), "2");
+  const message = "drain event: missing or invalid 'idset'";
+  assert.throws(() => state.replay({ timestamp: 5, name: "drain", context: {} }), { message, errnum: 22 });
 });

@@ -144,6 +144,27 @@ export class ResourceState {
     return events;
   }
 
+  /**
+   * Folds in an event of an earlier run: hosts may have other ranks now, or be gone. Throws FluxError EINVAL where a
+   * drain or undrain does not say whom.
+   */
+  replay(event: ResourceEvent): void {
+    if (event.name !== "drain" && event.name !== "undrain") return;
+    const { idset, nodelist } = event.context ?? {};
+    const ranks = typeof idset === "string" ? Idset.tryParse(idset) : null;
+    if (ranks === null) throw new FluxError("EINVAL", `${event.name} event: missing or invalid 'idset'`);
+    const hosts = typeof nodelist === "string" ? Hostlist.tryParse(nodelist) : null;
+    const now = hosts === null ? null : this.#ranksNow(hosts, ranks);
+    this.apply(now === null ? event : { ...event, context: { ...event.context, idset: now.toString() } });
+  }
+
+  /** The ranks that hosts have today; null where names do not tell them apart. */
+  #ranksNow(hosts: Hostlist, ranks: Idset): Idset | null {
+    const names = [...new Set(hosts)];
+    if (names.length !== ranks.count || new Set(this.#hosts).size !== this.#hosts.length) return null;
+    return Idset.from(names.map((name) => this.#hosts.indexOf(name)).filter((rank) => rank >= 0));
+  }
+
   /** Folds an event in. Events of other names change nothing. */
   apply(event: ResourceEvent): void {
     const context = event.context ?? {};

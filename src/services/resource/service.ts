@@ -126,8 +126,7 @@ export class ResourceService implements RunningModule {
   /** Brings back what an earlier run of the instance left in the KVS, and looks for an inventory. */
   async restore(): Promise<void> {
     const text = await this.#lookup(KEY_EVENTLOG);
-    for (const event of text === null ? [] : parseEventlog(text))
-      if (event.name === "drain" || event.name === "undrain") this.state.apply(event);
+    for (const event of text === null ? [] : parseEventlog(text)) this.state.replay(event);
     this.#post({
       timestamp: this.#now(),
       name: "restart",
@@ -195,7 +194,7 @@ export class ResourceService implements RunningModule {
   }
 
   async #define(resources: ResourceSet, method: DefineMethod): Promise<void> {
-    this.#exclude(resources);
+    const undrained = this.#exclude(resources);
     this.#batch.put(KEY_R, stringifyJson(resources.toJSON()));
     await this.#batch.settle(KEY_R);
     this.state.resources = resources;
@@ -203,6 +202,11 @@ export class ResourceService implements RunningModule {
     this.#exclude(resources);
     if (this.#args.forceUp || hasFakeResources(this.context.config())) this.#setOnline(resources.ranks);
     await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } });
+    // Who is excluded is drained no more, after a restart without the exclusion either.
+    if (!undrained.isEmpty) {
+      const context = { idset: undrained.toString(), nodelist: this.state.hostsOf(undrained), overwrite: 0 };
+      await this.change({ timestamp: this.#now(), name: "undrain", context });
+    }
     for (const resolve of this.#definedWaiters.splice(0)) resolve();
   }
 
@@ -256,14 +260,17 @@ export class ResourceService implements RunningModule {
     if (!went.isEmpty) this.#post({ timestamp, name: "lively", context: { idset: went.toString() } });
   }
 
-  #exclude(resources: ResourceSet): void {
+  /** Returns the ranks that were drained until now. */
+  #exclude(resources: ResourceSet): Idset {
     const configured = table(this.context.config(), "resource")["exclude"];
     const targets = this.#args.exclude ?? (typeof configured === "string" ? configured : "");
-    if (targets === "") return;
+    if (targets === "") return new Idset();
     const before = this.state.resources;
+    const { drained } = this.state;
     this.state.resources = resources;
     try {
       this.state.setExclude(this.state.parseTargets(targets));
+      return drained.intersect(this.state.exclude);
     } finally {
       this.state.resources = before;
     }

@@ -35,7 +35,7 @@ export interface ShellStart {
   readonly R: JsonObject;
 }
 
-/** First what the host runs already, then what happens, all of one turn together. */
+/** First the jobs that the host has, running or with an end that was not told yet; then what happens, all of one turn together. */
 export interface HostResponse {
   readonly jobs?: readonly Integer[];
   readonly events?: readonly HostEvent[];

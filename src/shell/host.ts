@@ -175,7 +175,9 @@ class ShellHost {
 
   #attach(request: IncomingRequest): undefined {
     this.#watchers.add(request, null);
-    request.respond({ jobs: [...this.#shells.keys()] });
+    // Those that ended while nobody listened are among the jobs: how they ended is told next.
+    const jobs = new Set([...this.#shells.keys(), ...this.#events.map(({ id }) => id)]);
+    request.respond({ jobs: [...jobs] });
     this.#scheduleFlush();
     return undefined;
   }

@@ -3,7 +3,7 @@
  * the current ones. Pure.
  *
  * Invariants: a job's events here are a prefix of its eventlog, and no shorter than what the journal has shown; a job
- * leaves with its `clean` event, or where a new journal does not know it.
+ * leaves with its `clean` event, or, where a new journal does not know it, with what is stored of it.
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
@@ -28,6 +28,12 @@ export interface ActiveJob {
   isOver: boolean;
 }
 
+/** Whether a job came to its end while somebody looked at what is stored of it. */
+export interface EndNotice {
+  readonly id: Integer;
+  isOver: boolean;
+}
+
 /** One message of `job-manager.events-journal`. */
 export interface JournalEntry {
   readonly id: Integer;
@@ -43,6 +49,7 @@ export class ActiveJobs {
   readonly #jobs = new Map<Integer, ActiveJob>();
   /** While the journal tells what happened so far: the known jobs it has not spoken of yet. Null after that. */
   #unseen: Set<Integer> | null = new Set();
+  readonly #notices = new Set<EndNotice>();
 
   get(id: Integer): ActiveJob | null {
     return this.#jobs.get(id) ?? null;
@@ -56,6 +63,7 @@ export class ActiveJobs {
     const events = this.#unseen === null ? [] : [...stored];
     const job: ActiveJob = { userid, events, followers: new Set(), isOver: false };
     this.#jobs.set(id, job);
+    this.#unseen?.add(id);
     return job;
   }
 
@@ -64,31 +72,51 @@ export class ActiveJobs {
     this.#unseen = new Set(this.#jobs.keys());
   }
 
-  /** The journal has told what happened so far: a job that it did not speak of is over. */
-  complete(): void {
+  /**
+   * The journal has told what happened so far. Returns the jobs that it did not speak of: they came to their end unseen,
+   * and are here until `finish` tells the rest of their events.
+   */
+  complete(): readonly Integer[] {
     const gone = this.#unseen;
     this.#unseen = null;
-    for (const id of gone ?? []) this.#end(id);
+    return [...(gone ?? [])];
+  }
+
+  /** A job is over, with these events in its record. */
+  finish(id: Integer, stored: readonly JobEvent[]): void {
+    const job = this.#jobs.get(id);
+    if (job === undefined) return;
+    const events = stored.slice(job.events.length);
+    if (events.length > 0) this.#add(id, events);
+    this.#end(id);
+  }
+
+  /** Notices whether the journal shows the end of a job until `close`. */
+  notice(id: Integer): EndNotice & { close(): void } {
+    const notice = { id, isOver: false, close: () => void this.#notices.delete(notice) };
+    this.#notices.add(notice);
+    return notice;
   }
 
   /** Takes a message of the journal. */
   take(entry: JournalEntry): void {
     let events = entry.events.filter(({ name }) => name !== VOLATILE);
-    if (this.#unseen !== null) {
-      this.#unseen.delete(entry.id);
-      events = events.slice(this.#jobs.get(entry.id)?.events.length ?? 0);
-    }
-    if (events.length === 0) return;
-    let job = this.#jobs.get(entry.id);
+    if (this.#unseen !== null) events = events.slice(this.#jobs.get(entry.id)?.events.length ?? 0);
+    if (events.length > 0) this.#add(entry.id, events);
+    this.#unseen?.delete(entry.id);
+  }
+
+  #add(id: Integer, events: readonly JobEvent[]): void {
+    let job = this.#jobs.get(id);
     if (job === undefined) {
       const userid = events[0]!.context?.["userid"];
       // Without a submit event the job is one that left already.
       if (events[0]!.name !== "submit" || typeof userid !== "number") return;
-      job = this.expect(entry.id, userid, []);
+      job = this.expect(id, userid, []);
     }
     job.events.push(...events);
     for (const follower of job.followers) follower.events(events);
-    if (isComplete(events)) this.#end(entry.id);
+    if (isComplete(events)) this.#end(id);
   }
 
   #end(id: Integer): void {
@@ -96,6 +124,7 @@ export class ActiveJobs {
     if (job === undefined) return;
     this.#jobs.delete(id);
     job.isOver = true;
+    for (const notice of this.#notices) if (notice.id === id) notice.isOver = true;
     for (const follower of job.followers) follower.ended();
   }
 }

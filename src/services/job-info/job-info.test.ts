@@ -136,9 +136,26 @@ test("a new journal goes on where the lost one ended, and ends what it does not 
   follow(3);
   jobs.take({ id: 1, events: [submit, restart] });
   jobs.take({ id: 3, events: [submit, restart] });
-  jobs.complete();
-  assert.deepEqual(heard, ["1 flux-restart", "3 flux-restart", "2 end"]);
+  jobs.expect(4, 5, [submit]);
+  follow(4);
+  assert.deepEqual(jobs.complete(), [2, 4]);
+  jobs.finish(2, [submit, restart, { timestamp: 3, name: "clean" }]);
+  jobs.finish(4, []);
+  assert.deepEqual(heard, ["1 flux-restart", "3 flux-restart", "2 flux-restart", "2 clean", "2 end", "4 end"]);
   assert.equal(jobs.get(2), null);
+});
+
+test("the end of a job is noticed that nobody follows", () => {
+  const jobs = new ActiveJobs();
+  jobs.complete();
+  const notices = [1, 2].map((id) => jobs.notice(id));
+  jobs.take({ id: 1, events: ["submit", "clean"].map((name) => ({ timestamp: 1, name, context: { userid: 5 } })) });
+  notices.forEach((notice) => notice.close());
+  jobs.take({ id: 2, events: ["submit", "clean"].map((name) => ({ timestamp: 1, name, context: { userid: 5 } })) });
+  assert.deepEqual(
+    notices.map(({ isOver }) => isOver),
+    [true, false],
+  );
 });
 
 test("what is written after the end of a job is no part of it", () => {

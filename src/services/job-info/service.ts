@@ -2,7 +2,7 @@
  * The job-info service: what is stored with jobs, for those who may see it. The eventlogs of active jobs are followed
  * through the job manager's journal, so a watch of one costs the KVS nothing.
  */
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import {
   isJsonObject,
   parseJson,
@@ -12,12 +12,12 @@ import {
   type JsonValue,
 } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { fluidKvsPath } from "../../formats/fluid.ts";
+import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
-import type { ModuleContext, ModuleDefinition, RunningModule } from "../../sdk/module.ts";
+import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
@@ -98,7 +98,7 @@ class JobInfoService implements RunningModule {
       const item = (payload: Payload | null): void => {
         const entry = (payload?.value ?? {}) as unknown as JournalEntry;
         if (entry.id !== -1) return this.#jobs.take(entry);
-        this.#jobs.complete();
+        for (const id of this.#jobs.complete()) this.#finishUnseen(id);
         resolve();
       };
       const end = (): void => {
@@ -110,6 +110,18 @@ class JobInfoService implements RunningModule {
       const cancelTopic = "job-manager.events-journal-cancel";
       this.#journal = this.#context.handle.open("job-manager.events-journal", {}, { item, end }, { cancelTopic });
     });
+  }
+
+  /** A job that ended while there was no journal: the rest of its events is in its record. */
+  #finishUnseen(id: Integer): void {
+    this.#storedEvents(id)
+      .catch((error: unknown) => {
+        // One that was purged has no record any more.
+        if (!isFluxError(error, "ENOENT"))
+          this.#context.log(LogLevel.err, `reading the events of ${formatFluid(id)}: ${errorText(error)}`);
+        return [];
+      })
+      .then((events) => this.#jobs.finish(id, events));
   }
 
   #methods(): Methods {
@@ -129,7 +141,15 @@ class JobInfoService implements RunningModule {
   async #find(request: IncomingRequest, id: Integer): Promise<FoundJob> {
     let active = this.#jobs.get(id);
     if (active === null) {
-      const events = await this.#storedEvents(id);
+      const notice = this.#jobs.notice(id);
+      let events: readonly JobEvent[];
+      try {
+        events = await this.#storedEvents(id);
+        // It was too short lived to be met in the journal.
+        if (notice.isOver && !isComplete(events)) events = await this.#storedEvents(id);
+      } finally {
+        notice.close();
+      }
       const userid = events[0]?.context?.["userid"];
       if (typeof userid !== "number") throw new FluxError("EPROTO", "the eventlog has no submit event");
       if (isComplete(events)) {

@@ -36,6 +36,9 @@ export interface PieceSource {
   directories(refs: readonly string[]): Directory[];
 }
 
+/** Members (entries, or pieces) whose texts are kept joined: a text is made anew from a few long strings, not from all. */
+export const RUN_MEMBERS = 16;
+
 export class Directory {
   /** Of a plain directory, or of a piece of one. */
   names: string[];
@@ -50,6 +53,8 @@ export class Directory {
   readonly owner: object | null;
   /** Length of the text in characters, once it has been made. */
   textLength = 0;
+  /** The texts of each RUN_MEMBERS members; null, or absent at the end, where they are not made. */
+  runs: (string | null)[] = [];
   /** Of a draft: the version from which it was made, if that has a hash. */
   base: Directory | null = null;
 
@@ -91,6 +96,7 @@ export class Directory {
         ? new Directory(this.names.slice(), this.entries.slice(), owner)
         : Directory.ofPieces(this.pieces.slice(), this.size, owner);
     draft.base = this.ref === null ? this.base : this;
+    draft.runs = this.runs.slice();
     return draft;
   }
 
@@ -111,16 +117,31 @@ export class Directory {
   #setPlain(name: string, entry: Entry | undefined): Entry | undefined {
     const index = indexOf(this.names, name);
     const before = this.names[index] === name ? this.entries[index] : undefined;
-    if (before !== undefined && entry !== undefined) this.entries[index] = entry;
-    else if (before !== undefined) {
+    if (before !== undefined && entry !== undefined) {
+      this.entries[index] = entry;
+      this.#changed(index);
+    } else if (before !== undefined) {
       this.names.splice(index, 1);
       this.entries.splice(index, 1);
+      this.#shifted(index);
     } else if (entry !== undefined) {
       this.names.splice(index, 0, name);
       this.entries.splice(index, 0, entry);
+      this.#shifted(index);
     }
     this.size = this.names.length;
     return before;
+  }
+
+  /** A member is another one. */
+  #changed(index: number): void {
+    const run = Math.floor(index / RUN_MEMBERS);
+    if (run < this.runs.length) this.runs[run] = null;
+  }
+
+  /** From this place on, members are in other places. */
+  #shifted(index: number): void {
+    this.runs.length = Math.min(this.runs.length, Math.floor(index / RUN_MEMBERS));
   }
 
   #setInPieces(name: string, entry: Entry | undefined, source: PieceSource): Entry | undefined {
@@ -151,12 +172,16 @@ export class Directory {
     const before = own.#setPlain(own.names[index]!, undefined);
     this.size -= 1;
     if (neighbour !== null) neighbour.#append(own);
-    if (own.size === 0 || neighbour !== null) this.pieces!.splice(position, 1);
+    if (own.size === 0 || neighbour !== null) {
+      this.pieces!.splice(position, 1);
+      this.#shifted(position);
+    }
     if (this.pieces!.length === 0) this.pieces = null;
     return before;
   }
 
   #append(other: Directory): void {
+    this.#shifted(this.size);
     this.names = this.names.concat(other.names);
     this.entries = this.entries.concat(other.entries);
     this.size = this.names.length;
@@ -166,7 +191,9 @@ export class Directory {
     const piece = this.pieces![position] as Directory;
     const rest = new Directory(piece.names.splice(index), piece.entries.splice(index), this.owner);
     piece.size = piece.names.length;
+    piece.#shifted(index);
     this.pieces!.splice(position + 1, 0, rest);
+    this.#shifted(position);
   }
 
   /** Makes pieces of a plain directory. */
@@ -182,6 +209,7 @@ export class Directory {
     this.pieces = pieces;
     this.names = [];
     this.entries = [];
+    this.runs = [];
   }
 
   /** Makes a plain directory of the pieces. */
@@ -189,6 +217,7 @@ export class Directory {
     const parts = this.parts(source);
     this.names = parts.flatMap((part) => part.names);
     this.entries = parts.flatMap((part) => part.entries);
+    this.runs = [];
     this.pieces = null;
   }
 
@@ -216,6 +245,7 @@ export class Directory {
     if (piece.owner === this.owner && piece.ref === null) return piece;
     const draft = piece.draft(this.owner!);
     this.pieces![position] = draft;
+    this.#changed(position);
     return draft;
   }
 }

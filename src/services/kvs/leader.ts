@@ -304,14 +304,14 @@ export class LeaderService implements RunningModule {
       return this.#refuse(outcome, error);
     }
     this.#refusals.over();
-    for (const version of outcome.versions) this.#announce(version);
-    this.#afterLogging();
     if (this.#log === null || !this.#settings.syncEachCommit) acknowledge(outcome);
     else
       this.#log.sync().then(
         () => acknowledge(outcome),
         (error) => this.#context.fatal(error),
       );
+    for (const version of outcome.versions) this.#announce(version);
+    this.#afterLogging();
   }
 
   /** Whether too much is unsaved: commits wait for the checkpoint, or are refused while none can be made. */
@@ -355,7 +355,9 @@ export class LeaderService implements RunningModule {
     this.#scheduleTurn();
   }
 
-  #announce({ root, keys, commits }: NewVersion): void {
+  #announce({ root, keys, commits: { length } }: NewVersion): void {
+    const first = this.#transactionCount;
+    this.#transactionCount += length;
     const event: SetrootEvent = {
       namespace: root.name,
       // Made when the event leaves the process, or somebody here looks at it.
@@ -364,7 +366,9 @@ export class LeaderService implements RunningModule {
       },
       rootseq: root.rootseq,
       owner: root.owner,
-      names: commits.map(() => `transaction_req.0.${this.#transactionCount++}`),
+      get names() {
+        return Array.from({ length }, (_, position) => `transaction_req.0.${first + position}`);
+      },
       keys,
     };
     this.#publish(root.name, "setroot", event);

@@ -7,10 +7,9 @@
  * 3. After `open` the files hold no record that the next one to be appended does not follow: where power loss took some
  *    from the middle, what comes after them is gone, too, or it would hide what is appended later.
  */
-import { concatBytes } from "../../base/bytes.ts";
 import { errorText } from "../../base/errors.ts";
 import type { LogFile, Ports } from "../../base/ports.ts";
-import { encodeRecord, readLog, type NumberedRecord } from "./redo-log.ts";
+import { encodeRecords, readLog, type NumberedRecord } from "./redo-log.ts";
 
 const LOG_MODE = 0o600;
 
@@ -75,7 +74,7 @@ export class LogStore {
 
   /** Appends records in one write. Throws ENOSPC, EIO. */
   append(records: readonly NumberedRecord[]): void {
-    const bytes = concatBytes(records.map(({ number, record }) => encodeRecord(this.#ports.codec, number, record)));
+    const bytes = encodeRecords(this.#ports.codec, records);
     this.#file.append(bytes);
     this.#bytesSinceCheckpoint += bytes.byteLength;
   }

@@ -12,8 +12,9 @@ import type { Codec } from "../../base/ports.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { Payload } from "../../protocol/message.ts";
 
+const LENGTH_BYTES = 4;
 const CHECKSUM_BYTES = 8;
-const HEADER_BYTES: number = 4 + CHECKSUM_BYTES;
+const HEADER_BYTES: number = LENGTH_BYTES + CHECKSUM_BYTES;
 const PREFIX_BYTES = 9;
 
 const RecordKind = { Commits: 1, Change: 2 } as const;
@@ -40,36 +41,60 @@ export interface NumberedRecord {
   readonly record: LogRecord;
 }
 
-/** The bytes of a record. Commits go as the payloads they came in. */
-export function encodeRecord(codec: Codec, number: number, record: LogRecord): Uint8Array {
-  const isCommits = record.kind === "commits";
-  const parts = isCommits ? framedParts(record) : [utf8Encode(stringifyJson(record))];
-  let length = HEADER_BYTES + PREFIX_BYTES;
-  for (const part of parts) length += part.byteLength;
+/** The bytes of records, one behind the other. Commits go as the payloads they came in. */
+export function encodeRecords(codec: Codec, records: readonly NumberedRecord[]): Uint8Array {
+  const bodies = records.map(({ record }) => partsOf(record));
+  let length = 0;
+  for (const [position, { record }] of records.entries())
+    length += HEADER_BYTES + PREFIX_BYTES + lengthOf(bodies[position]!, record.kind === "commits");
   const bytes = new Uint8Array(length);
   const view = viewOf(bytes);
-  view.setUint32(HEADER_BYTES, Math.floor(number / 2 ** 32));
-  view.setUint32(HEADER_BYTES + 4, number >>> 0);
-  view.setUint8(HEADER_BYTES + 8, isCommits ? RecordKind.Commits : RecordKind.Change);
-  let offset = HEADER_BYTES + PREFIX_BYTES;
-  for (const part of parts) {
-    bytes.set(part, offset);
-    offset += part.byteLength;
-  }
-  view.setUint32(0, length - HEADER_BYTES);
-  bytes.set(codec.digest("sha1", bytes.subarray(HEADER_BYTES)).subarray(0, CHECKSUM_BYTES), 4);
+  let offset = 0;
+  for (const [position, { number, record }] of records.entries())
+    offset = putRecord(codec, bytes, view, offset, number, record.kind === "commits", bodies[position]!);
   return bytes;
 }
 
-/** Head and commits, each behind its length. */
-function framedParts({ namespace, rootseq, commits }: Extract<LogRecord, { kind: "commits" }>): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (const part of [utf8Encode(stringifyJson({ namespace, rootseq })), ...commits.map((payload) => payload.bytes)]) {
-    const length = new Uint8Array(4);
-    viewOf(length).setUint32(0, part.byteLength);
-    parts.push(length, part);
+/** What a record consists of; each part of one of commits stands behind its length. */
+function partsOf(record: LogRecord): Uint8Array[] {
+  if (record.kind !== "commits") return [utf8Encode(stringifyJson(record))];
+  const { namespace, rootseq, commits } = record;
+  return [utf8Encode(stringifyJson({ namespace, rootseq })), ...commits.map((payload) => payload.bytes)];
+}
+
+function lengthOf(parts: readonly Uint8Array[], isCommits: boolean): number {
+  let length = isCommits ? LENGTH_BYTES * parts.length : 0;
+  for (const part of parts) length += part.byteLength;
+  return length;
+}
+
+/** Returns where the next record begins. */
+function putRecord(
+  codec: Codec,
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  number: number,
+  isCommits: boolean,
+  parts: readonly Uint8Array[],
+): number {
+  let offset = start + HEADER_BYTES;
+  view.setUint32(offset, Math.floor(number / 2 ** 32));
+  view.setUint32(offset + 4, number >>> 0);
+  view.setUint8(offset + 8, isCommits ? RecordKind.Commits : RecordKind.Change);
+  offset += PREFIX_BYTES;
+  for (const part of parts) {
+    if (isCommits) {
+      view.setUint32(offset, part.byteLength);
+      offset += LENGTH_BYTES;
+    }
+    bytes.set(part, offset);
+    offset += part.byteLength;
   }
-  return parts;
+  view.setUint32(start, offset - start - HEADER_BYTES);
+  const content = bytes.subarray(start + HEADER_BYTES, offset);
+  bytes.set(codec.digest("sha1", content).subarray(0, CHECKSUM_BYTES), start + LENGTH_BYTES);
+  return offset;
 }
 
 function viewOf(bytes: Uint8Array): DataView {

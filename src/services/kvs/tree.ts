@@ -19,7 +19,7 @@ import {
   wideDirectoryText,
 } from "../../formats/wide-directory.ts";
 import type { TreeObject } from "../../sdk/kvs-protocol.ts";
-import { Directory, type Entry, type StoredEntry } from "./directory.ts";
+import { Directory, RUN_MEMBERS, type Entry, type StoredEntry } from "./directory.ts";
 
 /** A value whose base64 text is longer than this many characters is a blob of its own. */
 export const INLINE_VALUE_LENGTH = 72;
@@ -47,13 +47,25 @@ function memberText(name: string, entry: Entry): string {
 
 /** The text of a directory, as it is stored. Its subdirectories and pieces must have their hashes. */
 export function directoryText(directory: Directory): string {
-  const { names, entries, pieces, size } = directory;
-  if (pieces === null) return directoryTextOf(names.map((name, index) => memberText(name, entries[index]!)));
-  const members = pieces.map((piece) => {
-    assert(!(piece instanceof Directory), "a directory has a text only once its pieces have hashes");
-    return (piece.text ??= pieceText(piece));
-  });
-  return wideDirectoryText(members, size);
+  const { names, pieces, runs, size } = directory;
+  const count = pieces === null ? names.length : pieces.length;
+  for (let start = 0, run = 0; start < count; start += RUN_MEMBERS, run++)
+    runs[run] ??= runText(directory, start, Math.min(count, start + RUN_MEMBERS));
+  return pieces === null ? directoryTextOf(runs as string[]) : wideDirectoryText(runs as string[], size);
+}
+
+/** The texts of some members, joined. */
+function runText({ names, entries, pieces }: Directory, start: number, end: number): string {
+  const texts: string[] = [];
+  for (let index = start; index < end; index++) {
+    const piece = pieces?.[index];
+    if (piece === undefined) texts.push(memberText(names[index]!, entries[index]!));
+    else {
+      assert(!(piece instanceof Directory), "a directory has a text only once its pieces have hashes");
+      texts.push((piece.text ??= pieceText(piece)));
+    }
+  }
+  return texts.join(",");
 }
 
 /** An entry as a tree object. */

@@ -2,8 +2,11 @@
 import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type JsonObject } from "../../base/json.ts";
-import { blobrefDigest, blobrefFromDigest, isBlobref } from "../../formats/blobref.ts";
+import { blobrefDigest, isBlobref, type Blobref } from "../../formats/blobref.ts";
+import { formatSize } from "../../formats/size.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { BlobStore } from "../snapshots/blobs.ts";
+import { begun } from "../snapshots/window.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 
 /** Blobs under way at once. */
@@ -61,22 +64,37 @@ async function inputLines(context: CommandContext): Promise<string[]> {
 async function store(context: CommandContext): Promise<void> {
   const chunkBytes = context.options.integer("chunksize") ?? 0;
   if (chunkBytes < 0 || context.operands.length > 0) context.failUsage();
-  const data = await context.readInput();
-  const pieces: Uint8Array[] = [];
-  if (chunkBytes === 0 || data.byteLength === 0) pieces.push(concatBytes([data]));
-  else
-    for (let start = 0; start < data.byteLength; start += chunkBytes)
-      pieces.push(data.subarray(start, start + chunkBytes));
   const handle = await context.open();
-  const { topic, options } = service(context);
-  const hash = (await handle.rpc<{ value: string }>("attr.get", { name: "content.hash" })).value;
-  for (let start = 0; start < pieces.length; start += WINDOW) {
-    const answers = await failing(context, "error storing blob", () =>
-      Promise.all(pieces.slice(start, start + WINDOW).map((piece) => handle.call(`${topic}.store`, piece, options))),
-    );
-    for (const answer of answers)
-      context.out(`${blobrefFromDigest(hash === "sha256" ? "sha256" : "sha1", answer?.bytes ?? EMPTY_BYTES)}\n`);
+  const blobs = new BlobStore(handle, context.options.has("bypass-cache"));
+  await failing(context, "error storing blob", async () => {
+    const pending: Promise<Blobref>[] = [];
+    for await (const piece of piecesOf(context.inputChunks(), chunkBytes === 0 ? Infinity : chunkBytes)) {
+      pending.push(begun(blobs.store(piece)));
+      if (pending.length >= WINDOW) context.out(`${await pending.shift()!}\n`);
+    }
+    for (const ref of pending) context.out(`${await ref}\n`);
+  });
+}
+
+/** Bytes in pieces of a length. No bytes are one piece, too. */
+async function* piecesOf(chunks: AsyncIterable<Uint8Array>, pieceBytes: number): AsyncGenerator<Uint8Array> {
+  let held: Uint8Array[] = [];
+  let heldBytes = 0;
+  let isFirst = true;
+  for await (const chunk of chunks) {
+    let rest = chunk;
+    while (heldBytes + rest.byteLength >= pieceBytes) {
+      const taken = rest.subarray(0, pieceBytes - heldBytes);
+      yield concatBytes([...held, taken]);
+      rest = rest.subarray(taken.byteLength);
+      held = [];
+      heldBytes = 0;
+      isFirst = false;
+    }
+    held.push(rest);
+    heldBytes += rest.byteLength;
   }
+  if (heldBytes > 0 || isFirst) yield concatBytes(held);
 }
 
 /** `content.flush` and `content.dropcache`. */
@@ -149,6 +167,39 @@ async function lastSequence(handle: Handle): Promise<number> {
   }
 }
 
+interface Statistics extends JsonObject {
+  /** Blobs in the cache of the leader. */
+  readonly count: number;
+  /** Bytes of them. */
+  readonly size: number;
+  /** The backing store, in bytes; null where there is none. */
+  readonly store?: {
+    readonly size: number;
+    readonly live: number;
+    readonly free: number;
+    readonly limit: number | null;
+  } | null;
+}
+
+const STATISTICS_COLUMNS = 24;
+
+async function statistics(context: CommandContext): Promise<void> {
+  if (context.operands.length > 0) context.failUsage();
+  const handle = await context.open();
+  const found = await failing(context, "content.stats-get", () =>
+    handle.rpc<Statistics>("content.stats-get", {}, { nodeid: 0 }),
+  );
+  if (context.options.has("json")) return context.out(`${stringifyJson(found)}\n`);
+  const row = (name: string, text: string): void => context.out(`${name.padEnd(STATISTICS_COLUMNS)}${text}\n`);
+  const { count, size, store } = found;
+  row("Cache", `${formatSize(size)} in ${count} blobs`);
+  if (store === undefined || store === null) return row("Store", "none");
+  row("Store", formatSize(store.size));
+  row("Referred to in it", formatSize(store.live));
+  row("Limit", store.limit === null ? "none" : formatSize(store.limit));
+  row("Free on its disk", formatSize(store.free));
+}
+
 const checkpoint = defineCommand({
   name: "checkpoint",
   summary: "Perform checkpoint operations",
@@ -186,7 +237,8 @@ export const command: Command = defineCommand({
     "   or: flux content store [OPTIONS]\n" +
     "   or: flux content dropcache [OPTIONS]\n" +
     "   or: flux content flush [OPTIONS]\n" +
-    "   or: flux content checkpoint [OPTIONS]",
+    "   or: flux content checkpoint [OPTIONS]\n" +
+    "   or: flux content stats [OPTIONS]",
   dialect: "getopt",
   subcommands: [
     defineCommand({
@@ -216,5 +268,13 @@ export const command: Command = defineCommand({
     simple("dropcache", "[OPTIONS]...", "Drop non-essential entries from local content cache"),
     simple("flush", "[OPTIONS]...", "Flush dirty entries from local content cache"),
     checkpoint,
+    defineCommand({
+      name: "stats",
+      summary: "Show the sizes of cache and store on rank 0",
+      usage: "[OPTIONS]",
+      dialect: "getopt",
+      options: [{ names: ["json"], short: "j", help: "Output raw json statistics, sizes in bytes" }],
+      run: statistics,
+    }),
   ],
 });

@@ -32,7 +32,8 @@ function getoptHelp(path: CommandPath): string {
     command.description ?? (path.length > 1 || command.subcommands === undefined ? command.summary : "");
   if (description !== "") text += `${description}\n`;
   for (const option of visible(command)) text += entry(optionLabel(option), option.help, GETOPT_COLUMN, GETOPT_WIDTH);
-  if (command.subcommands !== undefined) {
+  // A usage of the command's own tells its subcommands already.
+  if (command.subcommands !== undefined && command.usage === undefined) {
     text += `\nCommon commands from ${usageNameOf(path)}:\n`;
     for (const each of command.subcommands)
       if (each.hidden !== true) text += `   ${each.name.padEnd(SUBCOMMAND_COLUMN - 1)} ${each.summary}\n`;

@@ -73,7 +73,8 @@ async function refuseSubcommand(path: CommandPath, word: string | undefined): Pr
   if (command.dialect === "getopt") {
     const { usageText } = await import("./help.ts");
     const says = speaker(path);
-    if (word !== undefined) says.err(`${usageNameOf(path)}: Unknown command '${word}'\n`);
+    if (command.usage !== undefined)
+      says.err(`${usageNameOf(path)}: ${word === undefined ? "missing subcommand" : `Unknown subcommand: ${word}`}\n`);
     says.err(usageText(path));
     return EXIT_FAILURE;
   }

@@ -54,7 +54,7 @@ async function show(listing: Listing, path: string, entry: Treeobj): Promise<voi
 
 /** One line of at most so many columns; what is left out is shown by dots, which a line has room for in any case. */
 function fitted(label: string, value: string, valueBytes: number, width: number): string {
-  if (width === 0) return label + value;
+  if (width <= 0) return label + value;
   const room = Math.max(0, width - DOTS.length);
   const end = value.indexOf("\n");
   const line = label + (end < 0 ? value : value.slice(0, end));

@@ -34,7 +34,7 @@ export async function ls(context: CommandContext): Promise<number> {
       await action();
     } catch (error) {
       if (!isFluxError(error)) throw error;
-      context.err(`${key}: ${error.message}\n`);
+      context.err(`${normalizeKey(key)}: ${error.message}\n`);
       exitCode = 1;
     }
   };
@@ -44,7 +44,7 @@ export async function ls(context: CommandContext): Promise<number> {
       if (found === null) directories.push(normalizeKey(key));
       else singles.push(found);
     });
-  const hasTitles = keys.length > 1 || options.has("recursive");
+  const hasTitles = singles.length + directories.length > 1 || options.has("recursive");
   const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
   print(context, singles);
   for (const key of directories.sort()) await telling(key, () => listDirectory(listing, key));

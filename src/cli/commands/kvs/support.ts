@@ -7,6 +7,8 @@ import { Kvs, type KvsTransaction } from "../../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE, type CommitAnswer } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
 
+const NAMESPACE_OPTIONS = ["namespace", "src-namespace", "dst-namespace"];
+
 /** The namespace of an option, else of the environment, else the primary one. */
 export function namespaceOf(context: CommandContext, option = "namespace"): string {
   return context.options.text(option) ?? context.host.env["FLUX_KVS_NAMESPACE"] ?? PRIMARY_NAMESPACE;
@@ -26,10 +28,13 @@ export async function orFail<T>(context: CommandContext, about: string, action: 
   }
 }
 
-/** The one thing behind ENOTSUP that a user can mend: a namespace that is not there. */
+/** The one thing behind ENOTSUP that a user can mend: a namespace that was asked for and is not there. */
 function remedyOf(context: CommandContext, error: FluxError): string {
   if (!error.is("ENOTSUP") || error.hasText) return "";
-  return `: namespace '${namespaceOf(context)}' does not exist, see 'flux kvs namespace list'`;
+  const given = NAMESPACE_OPTIONS.map((option) => context.options.text(option)).filter((name) => name !== null);
+  const [name] = given.length > 0 ? given : [namespaceOf(context)];
+  if (given.length > 1 || name === PRIMARY_NAMESPACE) return "";
+  return `: namespace '${name}' does not exist, see 'flux kvs namespace list'`;
 }
 
 /** The reference of `--at`, or undefined. Throws EINVAL where it is no directory reference. */

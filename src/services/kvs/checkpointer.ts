@@ -101,6 +101,8 @@ export class Checkpointer {
       this.#trouble.over();
     } catch (error) {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
+      // It ends with its broker: `saveAll` tells, or nobody needs it any more.
+      if (this.#stopped) return;
       this.#trouble.met(`checkpoint: ${error.message}`);
       this.arm(CHECKPOINT_RETRY_MS);
     }

@@ -290,6 +290,7 @@ function objectOf(answer: LookupAnswer): Treeobj {
 
 /** The bytes of a value. Throws EISDIR or EINVAL where the object is none, EPROTO where it is malformed. */
 export function valueBytes(object: Treeobj): Uint8Array {
-  if (object.type !== "val") throw new FluxError(object.type === "dir" ? "EISDIR" : "EINVAL");
+  if (object.type !== "val")
+    throw new FluxError(object.type === "dir" || object.type === "dirref" ? "EISDIR" : "EINVAL");
   return valBytes(object);
 }

@@ -193,6 +193,33 @@ test("a database of before there were epochs gets them; one with other tables is
   assert.throws(() => openBlobFile(at("foreign")), /another version: its table objects has no column hash/);
 });
 
+test("a database of flux-core is read and gone on with: hashes as text, objects as LZ4 blocks", () => {
+  const data = new Uint8Array(Buffer.from(`${"a".repeat(279)}b`));
+  const [hash, other] = [codec.digest("sha1", data), codec.digest("sha1", utf8Encode("other"))];
+  const old = new DatabaseSync(at("core"));
+  old.exec("CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0)");
+  old.exec("CREATE TABLE checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, value TEXT)");
+  const insert = old.prepare("INSERT INTO objects VALUES (CAST(? AS TEXT), ?, ?, 0)");
+  insert.run(hash, data.byteLength, Buffer.from("1f610100ff041062", "hex"));
+  insert.run(other, -1, utf8Encode("other"));
+  old.close();
+  const database = openBlobFile(at("core"));
+  assert.deepEqual(Buffer.from(database.load(hash)!), Buffer.from(data));
+  assert.equal(utf8Decode(database.load(other)!), "other");
+  assert.deepEqual(database.store([{ hash, data }, blob(utf8Encode("new"))], 3), [false, true]);
+  assert.equal(database.mark([other], 2), 1);
+  assert.equal(database.loadObject(other), null);
+  assert.deepEqual(
+    database.rowsBelow(9, 9).map((row) => hexEncode(row.hash)),
+    [codec.digest("sha1", utf8Encode("new")), other, hash].map(hexEncode),
+  );
+  assert.deepEqual(
+    database.rowsBefore(3, 0, 9, 9).map((row) => hexEncode(row.hash)),
+    [hexEncode(other)],
+  );
+  database.close();
+});
+
 test("an object that nobody can read is an error of the file, and says where", () => {
   const database = openBlobFile(at("damaged"));
   const whole = blob(new Uint8Array(5000).fill(65));

@@ -11,27 +11,43 @@ import { closeSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { FluxError, isFluxError } from "../base/errors.ts";
+import { decodeLz4 } from "../formats/lz4.ts";
 import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/content-sqlite/blob-file.ts";
-import { databaseError, modesOf, prepareDatabase, type BlobFileOptions } from "./blob-schema.ts";
+import {
+  BY_HASH,
+  BY_TEXT_OR_HASH,
+  databaseError,
+  hasTextHashes,
+  modesOf,
+  prepareDatabase,
+  type BlobFileOptions,
+} from "./blob-schema.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
 const MIN_COMPRESSED_BYTES = 512;
+const ZSTD_MAGIC: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
+/** What flux-core has in the place of the size where a blob is not compressed. */
+const PLAIN_SIZE = -1;
+const OPEN_BRACE = 0x7b;
 /** What a row takes besides its blob: number, hash, sizes, and the hash once more in the index; roughly. */
 const ROW_OVERHEAD_BYTES = 64;
 /** How long a call waits for another process that holds the database. */
 const BUSY_TIMEOUT_MS = 1000;
-const ROW_COLUMNS = "rowid, hash, size, length(object) AS length";
+const ROW_COLUMNS = "rowid, CAST(hash AS BLOB) AS hash, size, length(object) AS length";
 
-function prepared(database: DatabaseSync) {
+/** `isFound`: the condition on a row by its hash (`?1`). */
+function prepared(database: DatabaseSync, isFound: string) {
   const statement = (text: string): StatementSync => database.prepare(text);
   return {
-    load: statement("SELECT size, object FROM objects WHERE hash = ?"),
-    peek: statement("SELECT size, length(object) AS length, substr(object, 1, 1) AS first FROM objects WHERE hash = ?"),
-    has: statement("SELECT 1 FROM objects WHERE hash = ?"),
+    load: statement(`SELECT size, object FROM objects WHERE ${isFound}`),
+    peek: statement(
+      `SELECT size, length(object) AS length, substr(object, 1, 1) AS first FROM objects WHERE ${isFound}`,
+    ),
+    has: statement(`SELECT 1 FROM objects WHERE ${isFound}`),
     insert: statement("INSERT INTO objects(rowid, hash, size, object, epoch) VALUES (?, ?, ?, ?, ?)"),
-    mark: statement("UPDATE objects SET epoch = ?1 WHERE hash = ?2 AND ifnull(epoch, 0) < ?1"),
-    rewrite: statement("UPDATE objects SET epoch = epoch WHERE hash = ?"),
+    mark: statement(`UPDATE objects SET epoch = ?2 WHERE ${isFound} AND ifnull(epoch, 0) < ?2`),
+    rewrite: statement(`UPDATE objects SET epoch = epoch WHERE ${isFound}`),
     lastRowid: statement("SELECT max(rowid) AS last FROM objects"),
     rowsBelow: statement(`SELECT ${ROW_COLUMNS} FROM objects WHERE rowid < ? ORDER BY rowid DESC LIMIT ?`),
     rowsBefore: statement(
@@ -64,7 +80,7 @@ class SqliteBlobFile implements BlobFile {
     this.#path = path;
     this.#database = database;
     this.#synchronous = synchronous;
-    this.#statements = prepared(database);
+    this.#statements = prepared(database, hasTextHashes(database) ? BY_TEXT_OR_HASH : BY_HASH);
     this.#pageBytes = Number(database.prepare("PRAGMA page_size").get()?.["page_size"] ?? 0);
     this.#lastRowid = Number(this.#statements.lastRowid.get()?.["last"] ?? 0);
   }
@@ -113,22 +129,21 @@ class SqliteBlobFile implements BlobFile {
     if (row === undefined) return null;
     const size = Number(row["size"]);
     const object = (row["object"] ?? new Uint8Array(0)) as Uint8Array;
-    if (object.byteLength === size) return object;
+    if (object.byteLength === size || size === PLAIN_SIZE) return object;
     try {
-      const data = zstdDecompress(object, size);
-      if (data.byteLength === size) return data;
+      return unpacked(object, size);
     } catch (error) {
       throw new FluxError("EIO", `database ${this.#path}: an object is damaged, or of another version`, {
         cause: error,
       });
     }
-    throw new FluxError("EIO", `database ${this.#path}: an object has not the ${size} bytes that it should have`);
   }
 
   loadObject(hash: Uint8Array): Uint8Array | null {
     const row = this.#attempt(() => this.#statements.peek.get(hash));
-    if (row === undefined || (row["length"] === row["size"] && (row["first"] as Uint8Array | null)?.[0] !== 0x7b))
-      return null;
+    if (row === undefined) return null;
+    const isPlain = row["length"] === row["size"] || row["size"] === PLAIN_SIZE;
+    if (isPlain && (row["first"] as Uint8Array | null)?.[0] !== OPEN_BRACE) return null;
     return this.load(hash);
   }
 
@@ -154,7 +169,7 @@ class SqliteBlobFile implements BlobFile {
   #storeOne({ hash, data }: NewBlob, epoch: number): boolean {
     // Asking costs less than compressing what is there already.
     if (this.#statements.has.get(hash) !== undefined) {
-      this.#statements.mark.run(epoch, hash);
+      this.#statements.mark.run(hash, epoch);
       return false;
     }
     this.#lastRowid += 1;
@@ -170,7 +185,7 @@ class SqliteBlobFile implements BlobFile {
         if (this.#statements.has.get(hash) === undefined) continue;
         // A transaction that changes nothing makes nothing safe that came before it.
         if (isSafe && count === 0) this.#statements.rewrite.run(hash);
-        this.#statements.mark.run(epoch, hash);
+        this.#statements.mark.run(hash, epoch);
         count += 1;
       }
     };
@@ -274,12 +289,21 @@ class SqliteBlobFile implements BlobFile {
   }
 }
 
+/** The blob of so many bytes that was compressed by us, or by flux-core. */
+function unpacked(object: Uint8Array, size: number): Uint8Array {
+  const isZstd = ZSTD_MAGIC.every((byte, index) => object[index] === byte);
+  if (!isZstd) return decodeLz4(object, size);
+  const data = zstdDecompress(object, size);
+  if (data.byteLength !== size) throw new FluxError("EPROTO", `${data.byteLength} bytes instead of ${size}`);
+  return data;
+}
+
 function rowOf(row: Record<string, unknown>): BlobRow {
   const hash = row["hash"] as Uint8Array;
   return {
     rowid: Number(row["rowid"]),
     hash,
-    size: Number(row["size"]),
+    size: Number(row["size"] === PLAIN_SIZE ? row["length"] : row["size"]),
     storedBytes: Number(row["length"] ?? 0) + hash.byteLength + ROW_OVERHEAD_BYTES,
   };
 }

@@ -33,6 +33,16 @@ INSERT INTO checkpt_v2(value) SELECT value FROM checkpt
 WHERE key = 'kvs-primary' AND NOT EXISTS (SELECT 1 FROM checkpt_v2);
 `;
 
+/** Conditions on a row by its hash: a blob; in databases that flux-core wrote to, perhaps a text of the same bytes. */
+export const BY_HASH = "hash = ?1";
+export const BY_TEXT_OR_HASH = "hash IN (?1, CAST(?1 AS TEXT))";
+
+/** Whether some hashes are texts: they come first in the index. */
+export function hasTextHashes(connection: DatabaseSync): boolean {
+  const first = connection.prepare("SELECT typeof(hash) AS type FROM objects ORDER BY hash LIMIT 1").get();
+  return first?.["type"] === "text";
+}
+
 /** Primary result codes of SQLite that have an errno of their own. */
 const ERRNO_OF_RESULT: Readonly<Record<number, ErrnoName>> = {
   3: "EPERM",

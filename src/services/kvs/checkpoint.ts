@@ -35,15 +35,18 @@ export async function readCheckpoint(
     throw error;
   }
   const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
-  const { primary, number, directory } = parseCheckpoint(value, ownerUserid);
+  const { primary, number, directory, held } = parseCheckpoint(value, ownerUserid);
   const others = directory === null ? [] : await loader.complete(() => readNamespaces(index, directory));
   const timestamp = isJsonObject(value) && typeof value["timestamp"] === "number" ? value["timestamp"] : null;
   const isForeign = !isJsonObject(value) || !isJsonObject(value["log"]);
-  return { number, isForeign, namespaces: [primary, ...others], directory, timestamp };
+  return { number, isForeign, namespaces: [primary, ...others], directory, held, timestamp };
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */
-function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): LeaderSnapshot {
+function parseCheckpoint(
+  value: JsonValue | undefined,
+  ownerUserid: number,
+): LeaderSnapshot & { readonly held: readonly string[] } {
   const bad = new FluxError("EINVAL", "the checkpoint in the content store cannot be read");
   if (!isJsonObject(value) || !isBlobref(value["rootref"])) throw bad;
   const { rootref, sequence } = value;
@@ -56,10 +59,10 @@ function parseCheckpoint(value: JsonValue | undefined, ownerUserid: number): Lea
     created: 0,
   };
   const log = value["log"];
-  if (!isJsonObject(log)) return { number: 0, primary, directory: null };
-  const { number, namespaces } = log;
+  if (!isJsonObject(log)) return { number: 0, primary, directory: null, held: [] };
+  const { number, namespaces, held } = log;
   if (typeof number !== "number" || !(namespaces === null || isBlobref(namespaces))) throw bad;
-  return { number, primary, directory: namespaces };
+  return { number, primary, directory: namespaces, held: Array.isArray(held) ? held.filter(isBlobref) : [] };
 }
 
 function checkpointObject(

@@ -22,7 +22,8 @@ export interface CheckpointerOptions {
   readonly loader: BlobLoader;
   readonly held: HeldRoots;
   readonly log: LogStore | null;
-  readonly savedNumber: number;
+  /** The record that the last checkpoint in the store contains, and the roots that it says are held. */
+  readonly saved: { readonly number: number; readonly held: readonly string[] };
   ended(): void;
 }
 
@@ -39,25 +40,46 @@ export class Checkpointer {
   #timer: TimerHandle | null = null;
   /** Why the last one failed. */
   #failure: FluxError | null = null;
-  /** The record that the last checkpoint in the store contains. */
   #savedNumber: number;
+  #savedHeld: readonly string[];
+  #heldTimer: TimerHandle | null = null;
   #stopped = false;
 
   constructor(options: CheckpointerOptions) {
-    const { context, leader, loader, held, log, savedNumber, ended } = options;
+    const { context, leader, loader, held, log, saved, ended } = options;
     this.#context = context;
     this.#trouble = new Trouble(context.ports.clock, context.log);
     this.#leader = leader;
     this.#loader = loader;
     this.#held = held;
     this.#log = log;
-    this.#savedNumber = savedNumber;
+    this.#savedNumber = saved.number;
+    this.#savedHeld = saved.held;
     this.#ended = ended;
   }
 
-  /** Whether something has happened that no checkpoint in the store contains. */
+  /** Whether something has happened that no checkpoint in the store contains, or the last one keeps what nobody holds. */
   get isUnsaved(): boolean {
-    return this.#leader.number !== this.#savedNumber;
+    return this.#leader.number !== this.#savedNumber || this.#keepsTooMuch;
+  }
+
+  get #keepsTooMuch(): boolean {
+    if (this.#savedHeld.length === 0) return false;
+    const held = this.#held.refs(this.#context.ports.clock.monotonicMs());
+    return this.#savedHeld.some((ref) => !held.has(ref));
+  }
+
+  /** What is held may have changed: a checkpoint is due when the last one keeps what nobody holds, also if nothing else changes. */
+  noteHeld(): void {
+    this.#heldTimer?.cancel();
+    this.#heldTimer = null;
+    if (this.#stopped || this.#savedHeld.length === 0) return;
+    if (this.#keepsTooMuch) return this.arm(0);
+    const endMs = this.#held.nextEndMs;
+    if (endMs === null) return;
+    const { clock } = this.#context.ports;
+    const delayMs = Math.max(0, endMs - clock.monotonicMs());
+    this.#heldTimer = clock.after(delayMs, () => this.noteHeld(), { background: true });
   }
 
   /** Something has been logged: a checkpoint is due after a period, or now where much has gathered. */
@@ -92,6 +114,7 @@ export class Checkpointer {
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#heldTimer?.cancel();
   }
 
   async #onTimer(): Promise<void> {
@@ -130,7 +153,11 @@ export class Checkpointer {
       await this.#inTurns(index.endFlush(nodes));
       // Without a store nothing could be restored, with or without a log.
       this.#log?.discardOld();
-      if (isKept) this.#savedNumber = snapshot.number;
+      if (isKept) {
+        this.#savedNumber = snapshot.number;
+        this.#savedHeld = held;
+        this.noteHeld();
+      }
       this.#failure = null;
       return isKept;
     } catch (error) {
@@ -143,7 +170,9 @@ export class Checkpointer {
   /** Fixes what the checkpoint contains; what comes from now on is not in it. Throws MissingBlob; then nothing has begun. */
   #begin(): { snapshot: LeaderSnapshot; held: string[]; roots: string[] } {
     const snapshot = this.#leader.snapshot();
-    const held = [...this.#held.refs(this.#context.ports.clock.monotonicMs())];
+    const held = [...this.#held.refs(this.#context.ports.clock.monotonicMs())].filter(
+      (ref) => ref !== snapshot.primary.rootref,
+    );
     const roots = [snapshot.primary.rootref, ...(snapshot.directory === null ? [] : [snapshot.directory]), ...held];
     this.#log?.rotate();
     this.#leader.index.beginFlush();

@@ -79,6 +79,8 @@ export interface SavedState {
   readonly namespaces: readonly NamespaceRoot[];
   /** The directory that holds the namespaces besides the primary one; null where there is none. */
   readonly directory: string | null;
+  /** Roots that readers held when the checkpoint was made. */
+  readonly held: readonly string[];
   /** When the checkpoint was made, in seconds since the epoch; null where it does not say. */
   readonly timestamp: number | null;
 }

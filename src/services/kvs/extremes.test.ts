@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import type { Clock } from "../../base/ports.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
 import { makeDirref, parseTreeobj } from "../../formats/treeobj.ts";
 import { PLAIN_ENTRIES_MAX } from "../../formats/wide-directory.ts";
+import { nodeClock } from "../../host/clock.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { HELD_GRACE_MS } from "./protocol.ts";
 import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
 
 const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
@@ -127,12 +130,12 @@ test("a namespace begins with the root that is asked for", async (t) => {
 test("who asked for the root reads that version, whatever was committed and stored since, on every rank", async (t) => {
   const { kvs } = await start(t, 2);
   await kvs[0]!.put("dir.long", "x".repeat(200));
-  for (const reader of kvs) {
+  for (const [rank, reader] of kvs.entries()) {
     await reader.waitVersion(await kvs[0]!.version());
     const { rootref } = await reader.getRoot();
     const expected = await reader.get("dir.long");
     for (let number = 0; number < 3; number++) {
-      await kvs[0]!.put("dir.long", `${number}`.repeat(200));
+      await kvs[0]!.put("dir.long", `${rank} ${number} `.repeat(50));
       await sync(kvs[0]!);
     }
     for (const each of kvs) await each.handle.rpc("kvs.dropcache");
@@ -140,6 +143,50 @@ test("who asked for the root reads that version, whatever was committed and stor
     assert.ok(value[0]!.log.held.includes(rootref), "the collector is told of it");
     assert.equal(await reader.get("dir.long", { at: makeDirref(rootref) }), expected);
   }
+});
+
+test("what nobody holds any more leaves the checkpoint although nothing else changes, at a restart too", async (t) => {
+  const real = nodeClock();
+  const late: (() => void)[] = [];
+  let passedMs = 0;
+  const clock: Clock = {
+    now: () => real.now(),
+    monotonicMs: () => real.monotonicMs() + passedMs,
+    defer: (callback) => real.defer(callback),
+    after: (delayMs, callback, options) => {
+      if (delayMs <= HELD_GRACE_MS / 2) return real.after(delayMs, callback, options);
+      late.push(callback);
+      return { cancel: () => void late.splice(late.indexOf(callback), 1) };
+    },
+  };
+  const disk = new MemoryDisk();
+  let brokers = await startStorage({ disk, clock });
+  const kvs = new Kvs(brokers[0]!.connect());
+  const heldNow = async (each: Kvs): Promise<string[]> => {
+    const { value } = await each.handle.rpc<{ value: { log: { held: string[] } }[] }>("content.checkpoint-get");
+    return value[0]!.log.held;
+  };
+  const hold = async (): Promise<{ reader: Kvs; rootref: string }> => {
+    const reader = new Kvs(brokers[0]!.connect());
+    const { rootref } = await reader.getRoot();
+    await kvs.commit(new KvsTransaction().put("key", rootref), { sync: true });
+    assert.deepEqual(await heldNow(kvs), [rootref]);
+    return { reader, rootref };
+  };
+  const { reader } = await hold();
+  assert.equal(late.length, 0, "it is held as long as its holder is there");
+  reader.handle.close();
+  while (late.length === 0) await kvs.version();
+  assert.equal((await heldNow(kvs)).length, 1, "and a little longer");
+  passedMs += HELD_GRACE_MS;
+  late.shift()!();
+  while ((await heldNow(kvs)).length > 0) await kvs.version();
+  await hold();
+  disk.crash();
+  brokers = await startStorage({ disk, clock });
+  t.after(() => stopStorage(brokers));
+  const again = new Kvs(brokers[0]!.connect());
+  while ((await heldNow(again)).length > 0) await again.version();
 });
 
 test("a blob that is nowhere is an error that names it, and the rest can be read", async (t) => {

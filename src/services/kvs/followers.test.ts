@@ -123,3 +123,15 @@ test("a version that is announced right behind the first answer about its namesp
   assert.equal(await follower.version(), 1);
   assert.equal(await follower.get("k"), 1);
 });
+
+test("who commits to a job's namespace through a follower reads its own writes there", async (t) => {
+  const brokers = await startStorage({ size: 2 });
+  t.after(() => stopStorage(brokers));
+  const follower = new Kvs(brokers[1]!.connect());
+  const inJob = follower.in("job-83986743296");
+  assert.equal(await follower.version(), 0);
+  for (let value = 0; value < 10; value++) {
+    await inJob.put("key", value);
+    assert.equal(await inJob.get("key"), value);
+  }
+});

@@ -41,6 +41,17 @@ export class HeldRoots {
     this.#ended.push(hold);
   }
 
+  /** When something that nobody asks for any more is let go; null where there is nothing of that kind. */
+  get nextEndMs(): number | null {
+    return this.#ended[0]?.untilMs ?? null;
+  }
+
+  /** Nothing is held any more: all are gone. */
+  clear(): void {
+    this.#holds.clear();
+    this.#ended.length = 0;
+  }
+
   /** What is held now. */
   refs(nowMs: number): Set<string> {
     this.#limit(nowMs);

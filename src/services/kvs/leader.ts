@@ -25,7 +25,7 @@ import { splitDigests } from "../../sdk/blob-batch.ts";
 import { bytesOf, type BlobIndex, type MissingBlob } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
-import { Checkpointer } from "./checkpointer.ts";
+import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
 import { Leader, type ForeignBlobs, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
@@ -44,6 +44,8 @@ import type { NumberedRecord } from "./redo-log.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { RunningSummary, serviceStatistics } from "./statistics.ts";
 import type { NamespaceRoot } from "./version.ts";
+
+const NOTHING_SAVED: CheckpointerOptions["saved"] = { number: 0, held: [] };
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -67,7 +69,7 @@ export class LeaderService implements RunningModule {
     leader: Leader,
     loader: BlobLoader,
     log: LogStore | null,
-    savedNumber: number,
+    saved: CheckpointerOptions["saved"],
   ) {
     this.#context = context;
     this.#refusals = new Trouble(context.ports.clock, context.log);
@@ -77,7 +79,7 @@ export class LeaderService implements RunningModule {
     this.#log = log;
     const held = this.#held;
     const ended = (): void => this.#scheduleTurn();
-    this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, savedNumber, ended });
+    this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, saved, ended });
     this.#settings = parseSettings(context.config());
     this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
     this.#reader = new Reader(leader.index, loader, {
@@ -108,7 +110,7 @@ export class LeaderService implements RunningModule {
       log = opened.log;
       await replay(leader, loader, opened.records, warn);
     }
-    const service = new LeaderService(context, leader, loader, log, saved?.number ?? 0);
+    const service = new LeaderService(context, leader, loader, log, saved ?? NOTHING_SAVED);
     // From here on there is a log that follows, which must be told from one that does not.
     if (saved?.isForeign === true) await service.#checkpointer.saveAll();
     service.#serve();
@@ -129,6 +131,7 @@ export class LeaderService implements RunningModule {
     this.#turn();
     this.#stopped = true;
     this.#checkpointer.stop();
+    this.#held.clear();
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
@@ -223,12 +226,13 @@ export class LeaderService implements RunningModule {
 
   #holdRoot(sender: string, purpose: string, rootref: string | null): void {
     this.#held.hold(sender, purpose, rootref, this.#nowMs);
+    this.#checkpointer.noteHeld();
     if (rootref !== null) this.#index.revive([rootref]);
   }
 
   #disconnect(request: IncomingRequest): Answer {
     this.#reader.disconnect(request);
-    this.#held.release(request.sender, this.#nowMs);
+    if (this.#held.release(request.sender, this.#nowMs)) this.#checkpointer.noteHeld();
     return undefined;
   }
 

@@ -4,6 +4,7 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
+import type { TimerHandle } from "../../base/ports.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
@@ -21,16 +22,19 @@ const SERVICE = "job-list";
 const STREAM_BATCH = 100;
 /** How often streams of statistics get new counts, at most. */
 const STATISTICS_PERIOD_MS = 500;
+/** Until the journal is asked for again after it has ended. */
+const JOURNAL_RETRY_MS = 200;
 
 export const jobListModule: ModuleDefinition = { name: SERVICE, start: (context) => JobListService.start(context) };
 
 class JobListService implements RunningModule {
   readonly #context: ModuleContext;
-  readonly #list = new JobList();
+  #list = new JobList();
   readonly #waits = new RequestSet<ListIdRequest>();
   readonly #statisticsStreams = new RequestSet<null>();
   #statisticsScheduled = false;
   #journal: OpenStream | null = null;
+  #retry: TimerHandle | null = null;
   #isStopped = false;
   /** What the journal brought while a test holds it back; null otherwise. */
   #held: JournalEntry[] | null = null;
@@ -46,40 +50,72 @@ class JobListService implements RunningModule {
     await context.handle.subscribe("job-purge-inactive", ({ payload }) => service.#purged(payload), {
       ownerOnly: true,
     });
-    await service.#follow();
+    try {
+      await service.#follow(service.#list);
+    } catch (error) {
+      service.stop();
+      throw error;
+    }
     context.server.add(SERVICE, service.#methods());
     return service;
   }
 
   configure(config: JsonObject): void {
-    const { queues } = config;
-    if (isJsonObject(queues)) this.#list.statistics.configure(Object.keys(queues).sort());
+    configureQueues(this.#list, config);
   }
 
   stop(): void {
     this.#isStopped = true;
     this.#waits.failAll(new FluxError("ENOSYS", "job-list is unloading"));
     this.#statisticsStreams.failAll(new FluxError("ENODATA"));
+    this.#retry?.cancel();
     this.#journal?.cancel();
   }
 
-  /** Opens the journal; resolves when all jobs so far are known. */
-  #follow(): Promise<void> {
+  /**
+   * Opens the journal; resolves when all jobs so far are known. It is opened again whenever it ends: a job manager that is
+   * loaded anew tells of all jobs from their first event on. Until it has, the list is what it was.
+   */
+  #follow(list: JobList): Promise<void> {
     return new Promise((resolve, reject) => {
+      let isComplete = false;
       const item = (payload: Payload | null): void => {
         const entry = (payload?.value ?? {}) as unknown as JournalEntry;
-        if (entry.id === -1) resolve();
+        if (entry.id === -1) {
+          isComplete = true;
+          this.#replace(list);
+          resolve();
+        } else if (!isComplete) list.take(entry);
         else if (this.#held === null) this.#take(entry);
         else this.#held.push(entry);
       };
       const end = (error: FluxError | null): void => {
         reject(error ?? new FluxError("ENODATA"));
-        if (!this.#isStopped) this.#context.log(LogLevel.err, "the journal of the job manager ended");
+        if (this.#isStopped) return;
+        if (isComplete) this.#context.log(LogLevel.err, "the journal of the job manager ended");
+        this.#retry = this.#context.ports.clock.after(JOURNAL_RETRY_MS, () => this.#followAgain());
       };
       const cancelTopic = "job-manager.events-journal-cancel";
       const request = { full: true };
       this.#journal = this.#context.handle.open("job-manager.events-journal", request, { item, end }, { cancelTopic });
     });
+  }
+
+  #followAgain(): void {
+    const list = new JobList();
+    configureQueues(list, this.#context.config());
+    // An end before all jobs were told is the end of this attempt, and leads to the next.
+    this.#follow(list).catch(() => undefined);
+  }
+
+  #replace(list: JobList): void {
+    this.#list = list;
+    this.#held = this.#held === null ? null : [];
+    for (const [request, wanted] of this.#waits) {
+      const record = list.get(wanted.id);
+      if (record !== null) this.#answerWait(request, wanted, record);
+    }
+    if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
   }
 
   #methods(): Methods {
@@ -174,11 +210,13 @@ class JobListService implements RunningModule {
   }
 
   #answerWaits(record: JobRecord): void {
-    for (const [request, wanted] of this.#waits) {
-      if (wanted.id !== record.id || !hasReached(record, wanted.state)) continue;
-      this.#waits.delete(request);
-      request.respond({ job: describe(record, wanted.attributes) });
-    }
+    for (const [request, wanted] of this.#waits) if (wanted.id === record.id) this.#answerWait(request, wanted, record);
+  }
+
+  #answerWait(request: IncomingRequest, wanted: ListIdRequest, record: JobRecord): void {
+    if (!hasReached(record, wanted.state)) return;
+    this.#waits.delete(request);
+    request.respond({ job: describe(record, wanted.attributes) });
   }
 
   #answerStatistics(request: IncomingRequest): object | undefined {
@@ -201,6 +239,10 @@ class JobListService implements RunningModule {
       { background: true },
     );
   }
+}
+
+function configureQueues(list: JobList, { queues }: JsonObject): void {
+  if (isJsonObject(queues)) list.statistics.configure(Object.keys(queues).sort());
 }
 
 /** Whether a job has been in a state, or can never be in it any more. */

@@ -1,0 +1,58 @@
+/** The job-list service in a simulated instance. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import { JobState } from "../../sdk/job-protocol.ts";
+import { submitJob } from "../../sdk/jobs.ts";
+import { SimulatedInstance } from "../../testkit/instance.ts";
+import { OWNER_USERID, World } from "../../testkit/world.ts";
+
+const JOBSPEC = {
+  version: 1,
+  resources: [{ type: "slot", count: 1, label: "task", with: [{ type: "core", count: 1 }] }],
+  tasks: [{ command: ["sleep", "10"], slot: "task", count: { per_slot: 1 } }],
+  attributes: { system: { duration: 0, cwd: "/tmp", environment: {} } },
+} as Jobspec;
+
+interface Listed {
+  readonly jobs: readonly { readonly id: number; readonly state: number }[];
+}
+
+test("a job manager that is loaded anew is followed again; until then the list is what it was", async () => {
+  const services = ["job-manager", "sched-simple", "job-exec"];
+  const seen: { away: Listed["jobs"]; after: Listed["jobs"]; waited: unknown; total: unknown }[] = [];
+  const instance = new SimulatedInstance(new World("job-list"), {
+    size: 1,
+    workload: async ({ handle, ports }) => {
+      const id = await submitJob(handle, JOBSPEC, { userid: OWNER_USERID });
+      const until = (state: number): Promise<{ job: { state: number } }> =>
+        handle.rpc("job-list.list-id", { id, attrs: ["state"], state });
+      const list = async (): Promise<Listed["jobs"]> =>
+        (await handle.rpc<Listed>("job-list.list", { attrs: ["state"], max_entries: 0 })).jobs;
+      await until(JobState.Run);
+      const end = until(JobState.Inactive);
+      for (const name of services.toReversed()) await handle.rpc("module.remove", { name });
+      await new Promise<void>((resolve) => void ports.clock.after(20_000, resolve));
+      const away = await list();
+      for (const path of services) await handle.rpc("module.load", { path, args: [] });
+      const waited = (await end).job.state;
+      const next = await submitJob(handle, JOBSPEC, { userid: OWNER_USERID });
+      await handle.rpc("job-list.list-id", { id: next, attrs: [], state: JobState.Inactive });
+      const { job_states: states } = await handle.rpc<{ job_states: { total: number } }>("job-list.job-stats");
+      seen.push({ away, after: await list(), waited, total: states.total });
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
+  const [{ away, after, waited, total }] = seen as [(typeof seen)[0]];
+  assert.deepEqual(
+    away.map(({ state }) => state),
+    [JobState.Run],
+  );
+  assert.equal(waited, JobState.Inactive);
+  assert.deepEqual(
+    after.map(({ state }) => state),
+    [JobState.Inactive, JobState.Inactive],
+  );
+  assert.equal(total, 2);
+});

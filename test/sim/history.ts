@@ -15,6 +15,10 @@ import { JOURNAL, KEYS, type History, type WatchRecord } from "./history-events.
 
 const PATIENCE_MS = 600_000;
 const SIDE_NAMESPACE = "side";
+/** How long a cable is out. */
+const CUTS_MS = [100, 3000, 20_000] as const;
+/** How long what was held up by it may take to arrive. */
+const SETTLE_MS = 5000;
 /** How long a watcher may take to be told of the last commit. */
 const WATCH_PATIENCE_MS = 60_000;
 
@@ -162,22 +166,26 @@ class HistoryRun {
 
   /** Waits for all ranks to have the last version, and for the watchers to be told of it. */
   async #finish(): Promise<Map<string, readonly string[]>> {
+    // A commit that nobody waits for any more may still be under way, behind a cable that is out.
+    await this.#cluster.pause(CUTS_MS.at(-1)! + SETTLE_MS);
     const journals = new Map<string, readonly string[]>();
-    for (const namespace of this.#notes.namespaces) {
-      const last = await this.#insist(0, (kvs) => kvs.in(namespace).version());
-      const texts: string[] = [];
-      for (let rank = 0; rank < this.#cluster.size; rank++)
-        texts.push(
-          await this.#insist(rank, async (kvs) => {
-            await kvs.in(namespace).waitVersion(last);
-            return (await textAt(kvs.in(namespace), JOURNAL)) ?? "";
-          }),
-        );
-      journals.set(namespace, texts);
-    }
+    for (const namespace of this.#notes.namespaces) journals.set(namespace, await this.#readEverywhere(namespace));
     await this.#endWatches(journals);
     if (this.#failure !== null) throw this.#failure as Error;
     return journals;
+  }
+
+  async #readEverywhere(namespace: string): Promise<string[]> {
+    const last = await this.#insist(0, (kvs) => kvs.in(namespace).version());
+    const texts: string[] = [];
+    for (let rank = 0; rank < this.#cluster.size; rank++)
+      texts.push(
+        await this.#insist(rank, async (kvs) => {
+          await kvs.in(namespace).waitVersion(last);
+          return (await textAt(kvs.in(namespace), JOURNAL)) ?? "";
+        }),
+      );
+    return texts;
   }
 
   /** A watcher whose connection stands is told of everything, sooner or later. */
@@ -231,7 +239,7 @@ class HistoryRun {
     } else {
       const machine = this.#cluster.machineOf(dice.below(this.#cluster.size));
       world.network.cut(machine);
-      world.timeline.after(dice.pick([100, 3000, 20_000]), () => world.network.restore(machine));
+      world.timeline.after(dice.pick(CUTS_MS), () => world.network.restore(machine));
       world.mark("a cable was cut");
     }
   }

@@ -191,6 +191,8 @@ export interface BlobDatabaseEvents {
    * the promise is settled.
    */
   forget(digests: Uint8Array): Promise<void>;
+  /** The next checkpoint would show that much is not needed any more: one should be put, though nothing has changed. */
+  checkpointWanted(): void;
   /** What works by itself has failed; it goes on later. */
   trouble(error: Error): void;
   /** A bug: the database is of no use any more. */

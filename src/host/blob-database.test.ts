@@ -19,6 +19,7 @@ after(() => rmSync(directory, { recursive: true, force: true }));
 
 const EVENTS: BlobDatabaseEvents = {
   forget: async () => {},
+  checkpointWanted: () => assert.fail("nothing is adopted"),
   trouble: (error) => assert.fail(error),
   fatal: (error) => assert.fail(String(error)),
 };

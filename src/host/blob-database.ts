@@ -102,6 +102,8 @@ class ThreadCarrier implements BlobCarrier {
     switch (answer[1]) {
       case "opened":
         return this.#opened!.resolve();
+      case "checkpoint-wanted":
+        return this.#events.checkpointWanted();
       case "refused":
         return this.#refused(new FluxError(answer[2], answer[3]));
       case "trouble":

@@ -26,7 +26,7 @@ export type NumberedCall = readonly [number: number, call: BlobCall | readonly [
 export type WorkerAnswer =
   | readonly [number: number, what: "value", value: unknown]
   | readonly [number: number, what: "error", errnum: number, text: string]
-  | readonly [number: 0, what: "opened"]
+  | readonly [number: 0, what: "opened" | "checkpoint-wanted"]
   | readonly [number: 0, what: "refused" | "trouble", errnum: number, text: string]
   | readonly [number: 0, what: "forget", digests: Uint8Array];
 
@@ -60,6 +60,7 @@ class BlobThread {
         },
         {
           forget: (digests) => this.#say([0, "forget", digests]),
+          checkpointWanted: () => this.#say([0, "checkpoint-wanted"]),
           trouble: (error) => this.#say([0, "trouble", error.errnum, error.message]),
         },
       );

@@ -47,6 +47,7 @@ export class LocalCarrier implements BlobCarrier {
       },
       {
         forget: (digests) => void this.#forget(digests),
+        checkpointWanted: () => events.checkpointWanted(),
         trouble: (error) => events.trouble(error),
       },
     );

@@ -28,12 +28,10 @@ const ROWS_PER_SLICE = 256;
 const REMOVED_BYTES_PER_SLICE: number = 1024 * 1024;
 /** Bytes given back to the file system in one slice. */
 const SHRUNK_BYTES_PER_SLICE: number = 256 * 1024;
-/** A file that is this much larger than what lives, and the drop size besides, has older checkpoints dropped. */
-const DROP_FACTOR = 2;
-
 export interface CollectorLimits {
   /** A smaller file is left alone. */
   readonly startBytes: number;
+  /** Older checkpoints are dropped that hold this much more than what the newest one reaches. */
   readonly dropBytes: number;
   /** Free space that is left in the file: the next blobs need some. */
   readonly slackBytes: number;
@@ -41,7 +39,7 @@ export interface CollectorLimits {
 
 export const COLLECTOR_LIMITS: CollectorLimits = {
   startBytes: 4 * 1024 * 1024,
-  dropBytes: 8 * 1024 * 1024,
+  dropBytes: 4 * 1024 * 1024,
   slackBytes: 1024 * 1024,
 };
 
@@ -233,9 +231,8 @@ export class Collector {
     if (free > 0 && this.#file.shrink(Math.min(free, SHRUNK_BYTES_PER_SLICE))) return;
     this.#file.settle();
     this.#phase = "idle";
-    const { fileBytes } = this.#file.sizes();
-    const { liveBytes, olderBytes, heldBytes } = this.#report;
-    if (olderBytes > 0 && fileBytes > DROP_FACTOR * (liveBytes + heldBytes) + this.#limits.dropBytes) this.#dropOlder();
+    const { liveBytes, olderBytes } = this.#report;
+    if (olderBytes > liveBytes + this.#limits.dropBytes) this.#dropOlder();
   }
 
   /** Older checkpoints hold so much that it is better to do without them. */

@@ -81,6 +81,7 @@ class History {
   #engine: BlobEngine;
   #nowMs = 0;
   #isTold = false;
+  #isWanted = false;
   /** What the present version of the tree needs, and what of it was made or adopted since the last checkpoint. */
   #current = new Map<string, string>();
   #root = rootOf({ values: [], below: [] });
@@ -109,7 +110,11 @@ class History {
         sizeLimitBytes: null,
         limits,
       },
-      { forget: () => void (this.#isTold = true), trouble: (error) => assert.fail(error) },
+      {
+        forget: () => void (this.#isTold = true),
+        checkpointWanted: () => void (this.#isWanted = true),
+        trouble: (error) => assert.fail(error),
+      },
     );
   }
 
@@ -170,6 +175,7 @@ class History {
   /** What was made since the last one and is needed is stored, then the checkpoint is put. */
   #checkpoint(holds: boolean): void {
     const needed = [...this.#dirty].filter(([key]) => this.#current.has(key)).map(([, text]) => utf8Encode(text));
+    this.#isWanted = false;
     this.#engine.store(encodeBlobs(needed), false);
     this.#dirty.clear();
     this.#work(2, true);
@@ -216,18 +222,21 @@ class History {
     for (const key of this.needed()) assert.ok(this.#tables.blobs.has(key), `${key} is gone`);
   }
 
-  /** Nothing more comes but the key-value store's regular checkpoints, and time. */
+  /** Nothing more comes but time, and checkpoints that the database asks for. */
   settle(): void {
     this.#held = [];
-    for (let round = 0; round < 4; round++) this.#checkpoint(false);
+    this.#checkpoint(false);
     for (let round = 0; round < 4; round++) {
       this.#nowMs += 3 * LEASE_MS;
       for (let slice = 0; slice < 300; slice++) {
         if (this.#engine.delayMs() === null && !this.#isTold) break;
         this.#nowMs += this.#engine.delayMs() ?? 0;
         this.#work(1, true);
+        if (this.#isWanted) this.#checkpoint(false);
       }
     }
+    // What was adopted and has been superseded is not needed, for all that the database can know.
+    this.#adopted = [new Set(), new Set()];
     this.#leased.clear();
   }
 
@@ -236,7 +245,7 @@ class History {
     const needed = this.needed();
     const keys = [...this.#tables.blobs.keys()].filter((key) => !needed.has(key));
     const bytes = keys.reduce((total, key) => total + this.#tables.blobs.get(key)!.data.byteLength, 0);
-    return bytes < limits.startBytes ? [] : keys;
+    return bytes < 2 * limits.startBytes ? [] : keys;
   }
 }
 

@@ -52,6 +52,11 @@ export interface EngineOptions {
 export interface EngineEvents {
   /** Those who cache blobs have to forget these; then `forgotten` is called. */
   forget(digests: Uint8Array): void;
+  /**
+   * Much is held only because a commit referred to it lately, and perhaps does no longer: checkpoints would tell. Heard once
+   * for each cycle.
+   */
+  checkpointWanted(): void;
   /** Space cannot be given back: why. It is tried again later. */
   trouble(error: FluxError): void;
 }
@@ -286,6 +291,8 @@ export class BlobEngine {
     if (!this.#pace.isInCycle) return;
     this.#lastReport = { ...this.#collector.report };
     this.#pace.ended(nowMs, this.#lastReport);
+    if (this.#leases.adoptedCount > 0 && this.#lastReport.heldBytes > this.#limits.startBytes)
+      this.#events.checkpointWanted();
   }
 
   #settle(nowMs: number): void {

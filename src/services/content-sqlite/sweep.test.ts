@@ -31,6 +31,7 @@ test("a sweep spares the namespaces of kept checkpoints and the versions that ar
   };
   const engine = new BlobEngine(new MemoryBlobFile(new BlobTables(), { begin: () => {} }), options, {
     forget: () => assert.fail("the collector has no reason to work"),
+    checkpointWanted: () => assert.fail("nothing is adopted"),
     trouble: (error) => assert.fail(error),
   });
   const guest = directory({ key: "in a namespace" });

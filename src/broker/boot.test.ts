@@ -20,6 +20,9 @@ test("endpoints and business cards survive their text, which has no spaces", () 
   const card = { host: "node1", publicKey: new Uint8Array(32).fill(7), address: parseEndpoint("tcp://10.0.0.1:8050") };
   assert.doesNotMatch(encodeCard(card), /\s/);
   assert.deepEqual(decodeCard(encodeCard(card)), card);
+  const spaced = { ...card, address: parseEndpoint("ipc:///tmp/my dir ü/tbon-0") };
+  assert.match(encodeCard(spaced), /^[!-~]+$/);
+  assert.deepEqual(decodeCard(encodeCard(spaced)), spaced);
   assert.throws(() => decodeCard("{}"), FluxError);
 });
 

@@ -66,7 +66,8 @@ export function parseEndpoint(text: string): Address {
 /** What a broker puts under its rank for its neighbours to read. No spaces: servers cut a value at the first one. */
 export function encodeCard(card: PeerCard): string {
   const uri = card.address === null ? [] : [formatEndpoint(card.address)];
-  return stringifyJson({ host: card.host, pubkey: base64Encode(card.publicKey), uri });
+  const text = stringifyJson({ host: card.host, pubkey: base64Encode(card.publicKey), uri });
+  return text.replace(/[^!-~]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Throws EPROTO. */

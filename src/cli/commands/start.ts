@@ -80,6 +80,7 @@ async function start(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const words = brokerWords(context);
   verbosity(context);
+  checkDirectory(context);
   const size = options.integer("test-size");
   if (size === null) {
     const testOnly = options.given.find(({ name }) => name.startsWith("test-") || name === "rundir");
@@ -100,6 +101,16 @@ function checkChoice(context: CommandContext, name: string, choices: readonly st
   const value = context.options.text(name);
   if (value !== null && !choices.includes(value))
     context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
+}
+
+/** Programs of the instance are to start where this command was. */
+function checkDirectory(context: CommandContext): void {
+  try {
+    if (context.host.cwd !== "") return;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENOENT") throw error;
+  }
+  context.fail("Unable to get current working directory: No such file or directory");
 }
 
 function checkHosts(context: CommandContext, size: number): void {

@@ -76,6 +76,8 @@ export function jobIdText(id: Integer): string {
 function useAscii(): boolean {
   const { env } = process;
   if (env["FLUX_F58_FORCE_ASCII"] !== undefined) return true;
-  const locale = env["LC_ALL"] || env["LC_CTYPE"] || env["LANG"];
+  // The plain locale C, where nobody insists on it by LC_ALL, is taken for C.UTF-8.
+  if (env["LC_ALL"]) return !/utf-?8/i.test(env["LC_ALL"]);
+  const locale = env["LC_CTYPE"] || env["LANG"];
   return locale !== undefined && locale !== "" && !/utf-?8/i.test(locale) && locale !== "C" && locale !== "POSIX";
 }

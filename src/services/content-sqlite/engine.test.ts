@@ -264,3 +264,35 @@ test("nothing that is needed is ever removed, and in the end nothing else is lef
     { numRuns: 150 },
   );
 });
+
+test("a long value that was superseded at once is gone after checkpoints that the database asks for", () => {
+  let nowMs = 0;
+  const asked: number[] = [];
+  const root = JSON.stringify({ ver: 1, type: "dir", data: {} });
+  const options = { digest, digestLength: LENGTH, checkpointsKept: 2, sizeLimitBytes: null, limits };
+  const engine: BlobEngine = new BlobEngine(
+    new MemoryBlobFile(new BlobTables(), { begin: () => {} }),
+    { ...options, nowMs: () => (nowMs += 0.1) },
+    {
+      forget: () => engine.forgotten(),
+      checkpointWanted: () => void asked.push(engine.stats().objectCount),
+      trouble: (error) => assert.fail(error),
+    },
+  );
+  const put = (): void => engine.putCheckpoint(JSON.stringify({ version: 1, rootref: `sha1-${keyOf(root)}` }));
+  engine.store(encodeBlobs([utf8Encode(root)]), false);
+  const pieces = engine.store(encodeBlobs([1, 2, 3, 4, 5, 6].map((value) => utf8Encode(pad(`piece ${value}`)))), true);
+  engine.keep(pieces, "adopt");
+  put();
+  const handled: number[] = [];
+  for (let slice = 0; slice < 200 && engine.delayMs() !== null; slice++) {
+    nowMs += engine.delayMs()!;
+    engine.step();
+    if (asked.length === handled.length) continue;
+    handled.push(asked.at(-1)!);
+    put();
+  }
+  assert.deepEqual(asked, [7], "the second checkpoint after it was adopted is the last that it is kept for");
+  assert.equal(engine.stats().objectCount, 1);
+  assert.equal(engine.stats().collector.removedCount, 6);
+});

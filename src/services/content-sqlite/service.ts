@@ -27,6 +27,7 @@ import {
   type StoreOptions,
 } from "./protocol.ts";
 import { digestOf } from "./references.ts";
+import { loadUnsaved } from "./unsaved.ts";
 
 class SqliteService implements RunningModule {
   readonly #context: ModuleContext;
@@ -152,7 +153,9 @@ class SqliteService implements RunningModule {
 
   async #load(request: IncomingRequest, isWhole: boolean): Promise<Answer> {
     const digest = this.#digestOf(request);
-    const data = await this.#timed(this.#loadTimes, 1, this.#current.load(digest, isWhole));
+    const stored = await this.#timed(this.#loadTimes, 1, this.#current.load(digest, isWhole));
+    const loadStored = (piece: Uint8Array): Promise<Uint8Array | null> => this.#current.load(piece, false);
+    const data = stored ?? (isWhole ? await loadUnsaved(this.#context.handle, digest, loadStored) : null);
     if (data === null) throw new FluxError("ENOENT");
     return data.byteLength === 0 ? null : data;
   }

@@ -25,6 +25,12 @@ export class Recorder {
     return { order: this.#order++, ms: this.#storage.timeline.nowMs };
   }
 
+  /** The disk takes only so many bytes more; null: as many as come. */
+  limit(bytes: number | null): void {
+    const storage = this.#storage;
+    storage.capacityBytes = bytes === null ? Number.MAX_SAFE_INTEGER : storage.usedBytes() + bytes;
+  }
+
   stop(): void {
     this.#storage.observer = null;
   }

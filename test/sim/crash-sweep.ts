@@ -17,7 +17,7 @@ import { crashed, withPartialAppend, type StorageImage } from "../../src/testkit
 import { World } from "../../src/testkit/world.ts";
 import { CrashModel, type Content, type Moment } from "./crash-model.ts";
 import { Recorder, type CrashPoint } from "./crash-recorder.ts";
-import { CrashWorkload } from "./crash-workload.ts";
+import { CrashWorkload, type WorkloadOptions } from "./crash-workload.ts";
 import { drive, StorageNode, storageOf, type StorageNodeOptions } from "./storage-node.ts";
 
 export type Durability = "process" | "fsync";
@@ -43,14 +43,12 @@ export const CRASH_MARKS: readonly string[] = [
   "a commit after a recovery survived the next crash",
 ];
 
-export interface CrashSweepOptions {
+export interface CrashSweepOptions extends WorkloadOptions {
   readonly seed: string;
   readonly durability: Durability;
   /** Operations of the workload. */
   readonly operations: number;
   readonly wrapPorts?: (ports: Ports) => Ports;
-  /** With a directory so wide that it is stored in pieces. */
-  readonly isWide?: boolean;
   /** Looks at every n-th point only. */
   readonly stride?: number;
 }
@@ -116,8 +114,9 @@ export class CrashSweep {
     const world = new World(`workload ${this.#options.seed}`);
     const recorder = new Recorder(storageOf(world));
     const node = await StorageNode.boot(world, this.#nodeOptions);
-    const workload = new CrashWorkload(node, recorder, world.dice.fork("workload"), this.#options.isWide === true);
+    const workload = new CrashWorkload(node, recorder, world.dice.fork("workload"), this.#options);
     await drive(world, workload.run(this.#options.operations));
+    for (let count = 0; count < workload.refusals; count++) this.#mark("a change was refused on a full disk");
     await node.stop();
     recorder.stop();
     if (node.failure !== null) throw node.failure as Error;

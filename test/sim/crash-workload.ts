@@ -27,18 +27,28 @@ const BALLAST_PIECE_BYTES = 900_000;
 /** Less than what the log takes to be synchronised, a checkpoint, the collector to begin, and a lease to end. */
 const PAUSES_MS = [1, 300, 2500, 15_000, 700_000] as const;
 
+export interface WorkloadOptions {
+  /** With a directory so wide that it is stored in pieces. */
+  readonly isWide?: boolean;
+  /** The disk is full now and then. */
+  readonly isTight?: boolean;
+}
+
 export class CrashWorkload {
   readonly changes: Change[] = [];
+  /** Changes that were refused because the disk was full. */
+  refusals = 0;
   readonly #node: StorageNode;
   readonly #recorder: Recorder;
   readonly #dice: Seeded;
-  /** With a directory so wide that it is stored in pieces. */
-  readonly #isWide: boolean;
+  readonly #options: WorkloadOptions;
+  /** There is little room on the disk at the moment. */
+  #isTight = false;
   readonly #present = new Set<string>([PRIMARY_NAMESPACE]);
   #count = 0;
 
-  constructor(node: StorageNode, recorder: Recorder, dice: Seeded, isWide: boolean) {
-    this.#isWide = isWide;
+  constructor(node: StorageNode, recorder: Recorder, dice: Seeded, options: WorkloadOptions) {
+    this.#options = options;
     this.#node = node;
     this.#recorder = recorder;
     this.#dice = dice;
@@ -47,20 +57,22 @@ export class CrashWorkload {
   /** Works until the disk has seen so many operations. */
   async run(operations: number): Promise<void> {
     await this.#placeBallast();
-    if (this.#isWide) await this.#fillWide();
+    if (this.#options.isWide === true) await this.#fillWide();
     while (this.#recorder.points.length < operations) await this.#step();
+    if (this.#isTight) this.#squeeze();
   }
 
   async #step(): Promise<void> {
-    const kind = this.#dice.below(20);
+    const kind = this.#dice.below(this.#options.isTight === true ? 21 : 20);
     if (kind < 8) await this.#commit(this.#anyNamespace());
     else if (kind < 12) await this.#commitMany();
     else if (kind < 14) await this.#commitBlobs();
     else if (kind < 15) await this.#changeNamespace();
-    else if (kind < 16) await this.#commit(PRIMARY_NAMESPACE, { sync: true });
+    else if (kind < 16) await this.#commit(PRIMARY_NAMESPACE, { sync: !this.#isTight });
     else if (kind < 17) await this.#node.handle.rpc("kvs.dropcache");
     else if (kind < 18) await this.#storeGarbage();
-    else await this.#wait(this.#dice.pick(PAUSES_MS));
+    else if (kind < 20) await this.#wait(this.#dice.pick(PAUSES_MS));
+    else this.#squeeze();
   }
 
   /** The collector leaves small stores alone: a large value, which nobody looks at, makes this one worth its while. */
@@ -102,7 +114,9 @@ export class CrashWorkload {
     const edits: Edit[] = [];
     for (let count = this.#dice.between(0, 2); count > 0; count--) {
       const key =
-        this.#isWide && this.#dice.chance(0.4) ? `wide.${this.#dice.below(WIDE_ENTRIES)}` : this.#dice.pick(KEYS);
+        this.#options.isWide === true && this.#dice.chance(0.4)
+          ? `wide.${this.#dice.below(WIDE_ENTRIES)}`
+          : this.#dice.pick(KEYS);
       if (this.#dice.chance(0.15)) edits.push({ kind: "unlink", key: this.#dice.pick([key, "d", "d.e"]) });
       else edits.push({ kind: "put", key, value: this.#text(this.#dice.pick(LENGTHS)) });
     }
@@ -129,9 +143,28 @@ export class CrashWorkload {
       rootseq: -1,
     };
     this.changes.push(change);
-    const { rootseq } = await new Kvs(this.#node.handle, namespace).commit(transaction, options);
-    change.rootseq = rootseq;
-    change.acknowledged = this.#recorder.moment();
+    await this.#unlessFull(change, async () => {
+      const { rootseq } = await new Kvs(this.#node.handle, namespace).commit(transaction, options);
+      change.rootseq = rootseq;
+    });
+  }
+
+  /** Carries a change out. One that is refused because the disk is full did not happen, and must never be seen. */
+  async #unlessFull(change: Change, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+      change.acknowledged = this.#recorder.moment();
+    } catch (error) {
+      if (!isFluxError(error, "ENOSPC")) throw error;
+      this.changes.splice(this.changes.indexOf(change), 1);
+      this.refusals += 1;
+    }
+  }
+
+  /** There is little room from now on, or enough again. */
+  #squeeze(): void {
+    this.#isTight = !this.#isTight;
+    this.#recorder.limit(this.#isTight ? this.#dice.below(10_000) : null);
   }
 
   async #commitMany(): Promise<void> {
@@ -144,12 +177,8 @@ export class CrashWorkload {
   /** A value as our own client sends long ones: blobs first, then a commit that refers to them. */
   async #commitBlobs(): Promise<void> {
     const pieces = Array.from({ length: this.#dice.between(1, 3) }, () => this.#text(PIECE_CHARACTERS));
-    const refs = await Promise.all(
-      pieces.map(async (piece) => {
-        const answer = await this.#node.handle.call("content.store", utf8Encode(piece));
-        return blobrefFromDigest("sha1", answer!.bytes);
-      }),
-    );
+    const refs = await this.#storePieces(pieces);
+    if (refs === null) return;
     if (this.#dice.chance(0.5)) await this.#wait(this.#dice.pick([1, 1500]));
     const key = this.#dice.pick(["big", "d.big"]);
     const edits: Edit[] = [
@@ -159,6 +188,17 @@ export class CrashWorkload {
     const transaction = new KvsTransaction().putTreeObject(key, makeValref(refs));
     addEdit(transaction, edits[1]!);
     await this.#send(this.#anyNamespace(), edits, transaction, {});
+  }
+
+  /** Null where the disk is full. */
+  async #storePieces(pieces: readonly string[]): Promise<string[] | null> {
+    try {
+      const answers = pieces.map((piece) => this.#node.handle.call("content.store", utf8Encode(piece)));
+      return (await Promise.all(answers)).map((answer) => blobrefFromDigest("sha1", answer!.bytes));
+    } catch (error) {
+      if (!isFluxError(error, "ENOSPC")) throw error;
+      return null;
+    }
   }
 
   async #changeNamespace(): Promise<void> {
@@ -174,10 +214,11 @@ export class CrashWorkload {
       rootseq: -1,
     };
     this.changes.push(change);
-    await (kind === "create" ? kvs.createNamespace(namespace) : kvs.removeNamespace(namespace));
-    change.acknowledged = this.#recorder.moment();
-    if (kind === "create") this.#present.add(namespace);
-    else this.#present.delete(namespace);
+    await this.#unlessFull(change, async () => {
+      await (kind === "create" ? kvs.createNamespace(namespace) : kvs.removeNamespace(namespace));
+      if (kind === "create") this.#present.add(namespace);
+      else this.#present.delete(namespace);
+    });
   }
 
   /** A blob that nothing will refer to. */

@@ -28,6 +28,13 @@ test("the same with a directory that is stored in pieces", async () => {
   assert.deepEqual(failures, []);
 });
 
+test("the same with a disk that is full now and then", async () => {
+  const options = { seed: "3", durability: "fsync", operations: 250, isTight: true, stride: 3 } as const;
+  const { failures, marks } = await sweepCrashes(options);
+  assert.deepEqual(failures, []);
+  assert.ok(marks.has("a change was refused on a full disk"));
+});
+
 /** Faults planted below the services: each must be found, or the sweep proves nothing. */
 const PLANTED: readonly {
   readonly fault: string;

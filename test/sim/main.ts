@@ -19,6 +19,14 @@ import { sweep } from "./sweep.ts";
 const CRASH_OPERATIONS = 400;
 const SEEDS_PER_CRASH_SWEEP = 100;
 
+const CRASH_KINDS = [
+  { durability: "process" },
+  { durability: "fsync" },
+  { durability: "fsync", isWide: true },
+  { durability: "process", isTight: true },
+  { durability: "fsync", isTight: true },
+] as const;
+
 const { values: options } = parseArgs({
   options: {
     seed: { type: "string" },
@@ -78,16 +86,12 @@ async function reportHistories(count: number, from: number): Promise<boolean> {
 async function reportCrashes(seeds: readonly string[]): Promise<boolean> {
   let isGood = true;
   for (const seed of seeds)
-    for (const [durability, isWide] of [
-      ["process", false],
-      ["fsync", false],
-      ["fsync", true],
-    ] as const) {
-      const result = await sweepCrashes({ seed, durability, operations: CRASH_OPERATIONS, isWide });
+    for (const kind of CRASH_KINDS) {
+      const result = await sweepCrashes({ seed, operations: CRASH_OPERATIONS, ...kind });
       const { failures, marks, operations, recoveries } = result;
       for (const failure of failures) console.log(`${failure}\n`);
       printMissing(CRASH_MARKS.filter((name) => !marks.has(name)));
-      const what = `crashes ${seed}, durability "${durability}"${isWide ? ", a wide directory" : ""}`;
+      const what = `crashes ${seed}, ${JSON.stringify(kind)}`;
       console.log(`${what}: ${operations} operations, ${recoveries} recoveries, ${failures.length} failed`);
       isGood &&= failures.length === 0;
     }

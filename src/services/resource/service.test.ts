@@ -1,24 +1,27 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import type { Clock } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { submitJob, waitForEvent } from "../../sdk/jobs.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { SimulatedInstance } from "../../testkit/instance.ts";
-import { World } from "../../testkit/world.ts";
+import { OWNER_USERID, World } from "../../testkit/world.ts";
 
 const LIMIT_MS = 3_600_000;
 
 async function simulate<T>(
   size: number,
   config: object,
-  workload: (handle: Handle, instance: SimulatedInstance) => Promise<T>,
+  workload: (handle: Handle, instance: SimulatedInstance, clock: Clock) => Promise<T>,
 ): Promise<T> {
   let result: { value: T } | null = null;
   const instance: SimulatedInstance = new SimulatedInstance(new World("resource"), {
     size,
     config,
-    workload: async ({ handle }) => {
-      result = { value: await workload(handle, instance) };
+    workload: async ({ handle, ports }) => {
+      result = { value: await workload(handle, instance, ports.clock) };
       return 0;
     },
   });
@@ -129,6 +132,42 @@ test("who waits for ranks that never come is told when the service ends", async 
     return waiting;
   });
   assert.match(String(error), /the resource module is unloading/);
+});
+
+test("a scheduler follows a resource service that is loaded anew, and knows who holds what", async () => {
+  const seen = await simulate(2, {}, async (handle, _instance, clock) => {
+    const ranksOf = async (state: string): Promise<unknown> => {
+      const scheduled = await handle.rpc<Record<string, { execution: { R_lite: { rank: string }[] } }>>(
+        "resource.sched-status",
+        null,
+        { nodeid: 0 },
+      );
+      return scheduled[state]!.execution.R_lite.map(({ rank }) => rank);
+    };
+    const jobs = [];
+    for (const node of [1, 2]) {
+      const slot = { type: "slot", count: 1, label: "task", with: [{ type: "core", count: 1 }] };
+      const jobspec = {
+        version: 1,
+        resources: [{ type: "node", count: node, with: [slot] }],
+        tasks: [{ command: ["sleep", "600"], slot: "task", count: { per_slot: 1 } }],
+        attributes: { system: { duration: 0, cwd: "/tmp", environment: {} } },
+      } as Jobspec;
+      jobs.push(await submitJob(handle, jobspec, { userid: OWNER_USERID }));
+    }
+    await waitForEvent(handle, jobs[1]!, "start", {});
+    await handle.rpc("resource.drain", { targets: "0", reason: "fan" }, { nodeid: 0 });
+    const before = { allocated: await ranksOf("allocated"), down: await ranksOf("down") };
+    await handle.rpc("module.remove", { name: "resource" });
+    await handle.rpc("module.load", { path: "resource", args: [] });
+    await handle.rpc("resource.drain", { targets: "1", reason: "fan" }, { nodeid: 0 });
+    await new Promise<void>((resolve) => void clock.after(1000, resolve));
+    await handle.rpc("job-manager.raise", { id: jobs[1]!, type: "cancel", severity: 0 });
+    await waitForEvent(handle, jobs[1]!, "clean", {});
+    return { before, allocated: await ranksOf("allocated"), down: await ranksOf("down") };
+  });
+  assert.deepEqual(seen.before, { allocated: ["0", "1"], down: ["0"] });
+  assert.deepEqual({ allocated: seen.allocated, down: seen.down }, { allocated: ["0"], down: ["0-1"] });
 });
 
 test("an expiration that is no time changes nothing", async () => {

@@ -34,6 +34,8 @@ import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-te
 const DEFAULT_LIMIT = 8;
 /** A job that waits longer than this at the head of the queue is annotated with the reason, in milliseconds. */
 const REASON_DELAY_MS = 10;
+/** Until resources are asked for again after the resource service has gone. */
+const ACQUIRE_RETRY_MS = 200;
 /** Debug flag: every waiting job is told why it waits and how many are ahead of it, not only the first. */
 const EXPLAIN_ALL = 2;
 /** Debug flag: every request is denied. */
@@ -78,6 +80,7 @@ class Scheduler implements RunningModule {
   #told: ReadonlyMap<Integer, number | null> = new Map();
   #isPassScheduled = false;
   #reasonTimer: TimerHandle | null = null;
+  #acquireTimer: TimerHandle | null = null;
   #isStopped = false;
 
   constructor(context: ModuleContext) {
@@ -105,19 +108,33 @@ class Scheduler implements RunningModule {
     }
   }
 
-  /** Gets the inventory and follows its state. Resolves with the first response. */
-  #acquire(): Promise<void> {
+  /**
+   * Gets the inventory and follows its state. Resolves with the first response. Where that ends later, the resource
+   * service is being loaded anew, and is asked again; until it is there the state is what it was.
+   */
+  #acquire(isAgain = false): Promise<void> {
     return new Promise((resolve, reject) => {
+      let isFollowing = false;
       const item = (payload: Payload | null): void => {
+        isFollowing = true;
         this.#update((payload?.value ?? {}) as AcquireResponse);
         resolve();
       };
       const end = (error: FluxError | null): void => {
         const reason = error ?? new FluxError("EPROTO", "resource.acquire ended");
         reject(reason);
-        if (!this.#isStopped) this.#context.log(LogLevel.err, `resource.acquire: ${reason.message}`);
+        if (this.#isStopped) return;
+        if (isFollowing || !isAgain) this.#context.log(LogLevel.err, `resource.acquire: ${reason.message}`);
+        if (isFollowing || isAgain) this.#acquireLater();
       };
       this.#context.handle.open("resource.acquire", null, { item, end }, { cancelTopic: "resource.acquire-cancel" });
+    });
+  }
+
+  #acquireLater(): void {
+    this.#acquireTimer = this.#context.ports.clock.after(ACQUIRE_RETRY_MS, () => {
+      // An end without a response leads to the next attempt.
+      this.#acquire(true).catch(() => undefined);
     });
   }
 
@@ -130,11 +147,7 @@ class Scheduler implements RunningModule {
       const freed = Idset.parse(hello.free ?? "");
       const shares = sharesOf(ResourceSet.parseText(text).removeRanks(freed));
       if (this.#core.pool.held.has(hello.id)) continue;
-      if (!this.#core.pool.restore(hello.id, shares))
-        this.#context.log(
-          LogLevel.warning,
-          `${formatFluid(hello.id, "f58")} holds resources that are not there any more`,
-        );
+      this.#restore(hello.id, shares);
       const { id, priority, userid, t_submit } = hello;
       const details = `priority=${priority} userid=${userid} t_submit=${t_submit}`;
       this.#context.log(LogLevel.debug, `hello: id=${formatFluid(id, "f58")} ${details}`);
@@ -153,6 +166,7 @@ class Scheduler implements RunningModule {
   stop(): void {
     this.#isStopped = true;
     this.#reasonTimer?.cancel();
+    this.#acquireTimer?.cancel();
     for (const request of this.#requests.values())
       request.respondError(new FluxError("ENOSYS", "scheduler is unloading"));
     this.#requests.clear();
@@ -170,20 +184,30 @@ class Scheduler implements RunningModule {
   }
 
   #update(response: AcquireResponse): void {
-    if (response.resources !== undefined) {
-      const inventory = inventoryOf(ResourceSet.parse(response.resources));
-      this.#inventory = new Map(inventory.map((node) => [node.rank, node]));
-      this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint);
-      const { expiration, scheduling } = ResourceSet.parse(response.resources);
-      this.#core.instanceExpiration = expiration;
-      this.#scheduling = scheduling;
-    }
+    if (response.resources !== undefined) this.#define(ResourceSet.parse(response.resources));
     const { pool } = this.#core;
     if (response.up !== undefined) pool.setUp(Idset.parse(response.up), true);
     if (response.down !== undefined) pool.setUp(Idset.parse(response.down), false);
     if (response.shrink !== undefined) pool.remove(Idset.parse(response.shrink));
     if (response.expiration !== undefined) this.#core.instanceExpiration = response.expiration;
     this.#schedulePass();
+  }
+
+  /** All resources there are, all down. Who held some before still does, and who waited waits. */
+  #define(resources: ResourceSet): void {
+    const inventory = inventoryOf(resources);
+    this.#inventory = new Map(inventory.map((node) => [node.rank, node]));
+    const { pool, queue } = this.#core;
+    this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint);
+    for (const [id, shares] of pool.held) this.#restore(id, shares);
+    for (const job of queue.inOrder()) this.#core.queue.add(job);
+    this.#core.instanceExpiration = resources.expiration;
+    this.#scheduling = resources.scheduling;
+  }
+
+  #restore(id: Integer, shares: readonly NodeShare[]): void {
+    if (this.#core.pool.restore(id, shares)) return;
+    this.#context.log(LogLevel.warning, `${formatFluid(id, "f58")} holds resources that are not there any more`);
   }
 
   #alloc(request: IncomingRequest): undefined {

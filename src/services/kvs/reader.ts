@@ -101,7 +101,7 @@ export class Reader {
   /** Ends every waiting request. */
   stop(): void {
     for (const waiters of this.#waiters.values())
-      for (const { request } of waiters) request.respondError(new FluxError("ENOSYS", "the kvs service was unloaded"));
+      for (const { request } of waiters) request.respondError(new FluxError("ENOSYS"));
     this.#waiters.clear();
   }
 

@@ -26,7 +26,7 @@ export type Durability = "process" | "fsync";
 const LOSS_MAX_MS = 1000 + 50;
 /** Of so many recoveries one is continued: it writes, and crashes again at every operation. */
 const CONTINUE_EVERY = 23;
-const TORN_PER_POINT = 2;
+const TORN_PER_POINT = 3;
 
 /** Situations without which a sweep proves nothing. */
 export const CRASH_MARKS: readonly string[] = [
@@ -49,6 +49,10 @@ export interface CrashSweepOptions extends WorkloadOptions {
   /** Operations of the workload. */
   readonly operations: number;
   readonly wrapPorts?: (ports: Ports) => Ports;
+  /** How many different parts power loss leaves of what was not synchronised, at each point. */
+  readonly tornPerPoint?: number;
+  /** Ends when so many failures were found. */
+  readonly failuresMax?: number;
   /** Looks at every n-th point only. */
   readonly stride?: number;
 }
@@ -95,8 +99,8 @@ export class CrashSweep {
 
   async run(): Promise<CrashSweepResult> {
     const { points, model } = await this.#record();
-    const stride = this.#options.stride ?? 1;
-    for (let index = 0; index < points.length; index += stride)
+    const { stride = 1, failuresMax = Infinity } = this.#options;
+    for (let index = 0; index < points.length && this.#failures.length < failuresMax; index += stride)
       for (const crash of this.#crashesAt(points[index]!)) await this.#check(crash, model, index);
     return {
       operations: points.length,
@@ -143,7 +147,7 @@ export class CrashSweep {
         image: crashed(image, survival, this.#dice),
         moment,
       });
-    for (let count = 0; count < TORN_PER_POINT; count++)
+    for (let count = this.#options.tornPerPoint ?? TORN_PER_POINT; count > 0; count--)
       crashes.push({
         name: "power loss: a part kept",
         way: "power",

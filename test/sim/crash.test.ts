@@ -11,7 +11,12 @@ const OPERATIONS = 320;
 
 for (const durability of ["process", "fsync"] as const)
   test(`a crash at each of ${OPERATIONS} disk operations leaves an allowed state (durability "${durability}")`, async () => {
-    const { failures, marks, operations } = await sweepCrashes({ seed: "1", durability, operations: OPERATIONS });
+    const { failures, marks, operations } = await sweepCrashes({
+      seed: "1",
+      durability,
+      operations: OPERATIONS,
+      tornPerPoint: 1,
+    });
     assert.deepEqual(failures, []);
     assert.ok(operations >= OPERATIONS);
     assert.deepEqual(
@@ -125,7 +130,8 @@ const PLANTED: readonly {
 
 for (const { fault, durability, found, wrap } of PLANTED)
   test(`a planted fault is found: ${fault}`, async () => {
-    const options: CrashSweepOptions = { seed: "1", durability, operations: 200, stride: 5, wrapPorts: wrap() };
+    const planted = { durability, wrapPorts: wrap() };
+    const options: CrashSweepOptions = { seed: "1", operations: 200, stride: 5, failuresMax: 20, ...planted };
     const outcome = await sweepCrashes(options).then(
       ({ failures }) => failures,
       (error: unknown) => [String(error)],

@@ -72,6 +72,8 @@ export class Core {
   /** Commands to run in the cleanup state, in this order. */
   readonly cleanupCommands: string[] = [];
   config: JsonObject;
+  /** Settled when no configuration is being handed out. */
+  #configuring: Promise<void> = Promise.resolve();
 
   constructor(options: CoreOptions) {
     this.options = options;
@@ -256,14 +258,24 @@ export class Core {
     this.options.overlay.announceState(state);
   }
 
-  /** Takes a new configuration and hands it to every service. Rejects with the first refusal. */
-  async replaceConfig(config: JsonObject): Promise<void> {
+  /**
+   * Takes a new configuration and hands it to every service, after those that came before. Rejects with the first
+   * refusal; then all services have again the one they had.
+   */
+  replaceConfig(config: JsonObject): Promise<void> {
+    const replaced = this.#configuring.then(() => this.#replaceConfig(config));
+    this.#configuring = replaced.catch(() => undefined);
+    return replaced;
+  }
+
+  async #replaceConfig(config: JsonObject): Promise<void> {
     const before = this.config;
     this.config = config;
     try {
       await this.modules.configure(config);
     } catch (error) {
       this.config = before;
+      await this.modules.configure(before);
       throw error;
     }
   }

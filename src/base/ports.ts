@@ -332,7 +332,10 @@ export interface ChildProcess {
   /** Resolves when what was written to the stream has been taken, or the process ended. */
   drained(stream: string): Promise<void>;
   closeInput(stream: string): void;
-  /** Sends a signal to the process, or to its whole process group. False when it is gone. */
+  /**
+   * Sends a signal to the process, or to its whole process group. False when it is gone. SIGKILL for the group of a process
+   * that has ended gives up its streams too: others may hold them for ever.
+   */
   kill(signum: number, options?: { group?: boolean }): boolean;
   /** Holds back, resumes the delivery of output (flow control towards the process). */
   pauseOutput(stream: string): void;

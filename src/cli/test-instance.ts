@@ -17,6 +17,7 @@ import { StartServer } from "./start-server.ts";
 import { verbosity } from "./commands/start.ts";
 
 const EXIT_TIMEOUT_SECONDS = 20;
+const SIGNALLED_EXIT_SECONDS = 2;
 const SIGKILL: number = SIGNALS["SIGKILL"]!;
 
 interface Member {
@@ -83,6 +84,7 @@ class TestInstance {
   readonly #server: PmiServer;
   readonly #verbosity: number;
   #exitTimer: { cancel(): void } | null = null;
+  #isSignalled = false;
   #resolve: (exitCode: number) => void = () => {};
   #control: StartServer | null = null;
 
@@ -174,6 +176,7 @@ class TestInstance {
   /** A terminal's signals reach the leader by themselves where it shares the terminal. */
   #passSignal(name: string): void {
     const leader = this.#members[0]!;
+    this.#isSignalled = true;
     if (name === "SIGINT" && this.#sharesTerminal(leader.rank)) return;
     leader.child?.kill(SIGNALS[name]!);
   }
@@ -295,8 +298,10 @@ class TestInstance {
     // Until the brokers know each other none can go on without it.
     if (member.pmi?.isActive === true) this.#killAll();
     const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";
-    if (isTrigger && this.#exitTimer === null && Number.isFinite(timeout))
-      this.#exitTimer = this.#ports.clock.after(timeout * 1000, () => this.#killAll());
+    // A leader that a signal has ended before it could take others along.
+    const seconds = this.#isSignalled && signum !== 0 ? Math.min(timeout, SIGNALLED_EXIT_SECONDS) : timeout;
+    if (isTrigger && this.#exitTimer === null && Number.isFinite(seconds))
+      this.#exitTimer = this.#ports.clock.after(seconds * 1000, () => this.#killAll());
     this.#control?.ended(member.rank, member.exitCode);
     this.#checkEnd();
   }

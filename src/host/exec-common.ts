@@ -38,6 +38,7 @@ export function childEnvironment(options: SpawnOptions): Record<string, string> 
 }
 
 /** Channels follow the standard streams. */
+export const SIGKILL = 9;
 export const FIRST_CHANNEL = 3;
 
 /** What to tell of a program that did not start. */

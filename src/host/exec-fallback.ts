@@ -15,6 +15,7 @@ import { signalNumber, statusOfExit, statusOfSignal } from "../base/signals.ts";
 import { errnoOf, hasCode } from "./errors.ts";
 import {
   FIRST_CHANNEL,
+  SIGKILL,
   checkSpawnOptions,
   childEnvironment,
   directoryError,
@@ -183,7 +184,10 @@ class FallbackChild implements ChildProcess {
   kill(signum: number, options: { group?: boolean } = {}): boolean {
     const group = options.group === true;
     if (group ? this.#told : this.#status !== null) return false;
-    return killProcess(this.#child.pid!, signum, group);
+    const isFound = killProcess(this.#child.pid!, signum, group);
+    // Who holds the streams of a process that has ended and is not in its group, is out of reach.
+    if (signum === SIGKILL && this.#status !== null) for (const output of this.#outputs.values()) output.destroy();
+    return isFound;
   }
 
   pauseOutput(stream: string): void {

@@ -10,6 +10,7 @@ import { FluxError, errnoSentence } from "../base/errors.ts";
 import type { ChildProcess, Exec, ProcessEvents, SpawnOptions } from "../base/ports.ts";
 import {
   FIRST_CHANNEL,
+  SIGKILL,
   checkSpawnOptions,
   childEnvironment,
   directoryError,
@@ -85,6 +86,12 @@ class ChildStream {
     // A terminal reads as ended whenever no program has it open, be it for a moment; and closing it now would hang up
     // a program on its way to the exit. Its end is the end of the process.
     if (this.#kind === "terminal" && !this.#processEnded) return;
+    this.abandon();
+  }
+
+  /** Nothing more is wanted of it, whoever may still have it open. */
+  abandon(): void {
+    if (this.#outputOver) return;
     this.#outputOver = true;
     this.#dropInput();
     this.close();
@@ -245,7 +252,13 @@ class NativeChild implements ChildProcess {
   kill(signum: number, options: { group?: boolean } = {}): boolean {
     const group = options.group === true;
     if (group ? this.#told : this.#status !== null) return false;
-    return killProcess(this.pid, signum, group);
+    const isFound = killProcess(this.pid, signum, group);
+    // Who holds the streams of a process that has ended and is not in its group, is out of reach.
+    if (signum === SIGKILL && this.#status !== null)
+      queueMicrotask(() => {
+        for (const stream of this.#streams.values()) stream.abandon();
+      });
+    return isFound;
   }
 
   pauseOutput(stream: string): void {

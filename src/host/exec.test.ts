@@ -316,6 +316,19 @@ function suite(exec: Exec, name: "native" | "fallback"): void {
     assert.equal(soft, hard);
   });
 
+  test("SIGKILL for the group of a process that has ended ends it, though another group holds its output", async () => {
+    const run = new Run(exec, ["bash", "-c", "setsid sleep 1000 & echo $!; exit 3"]);
+    const holder = Number(await run.until(/\d+\n/));
+    try {
+      while (run.child.kill(0)) await new Promise((resolve) => setImmediate(resolve));
+      run.child.kill(9, { group: true });
+      assert.equal(exitCodeOfStatus(await run.exit), 3);
+      assert.deepEqual(run.ended.toSorted(), ["stderr", "stdout"]);
+    } finally {
+      exec.kill(holder, 9);
+    }
+  });
+
   test("a terminal: the program has one, of the size asked for, and reads what is typed", async () => {
     const script = 'test -t 0 && test -t 1 && tty >/dev/null && stty size && read line && echo "typed $line"; exit 4';
     const child = run(["bash", "-c", script], { pty: { rows: 33, columns: 101 } });

@@ -24,7 +24,7 @@ export function canonicalInteger(value: bigint): Integer {
 }
 
 /** Arrays and objects within each other, at most: code that follows a value into its depth has a stack of limited size. */
-export const JSON_DEPTH_MAX = 1024;
+const JSON_DEPTH_MAX = 1024;
 
 /**
  * Parses JSON text. Throws FluxError EPROTO with the parser's complaint where the text is not JSON, or is nested deeper

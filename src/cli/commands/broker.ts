@@ -3,7 +3,7 @@ import { runBrokerProcess } from "../broker-process.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 /** Reads `ATTR=VAL` words. */
-export function attributesFrom(context: CommandContext, words: readonly string[]): Record<string, string> {
+function attributesFrom(context: CommandContext, words: readonly string[]): Record<string, string> {
   const attributes: Record<string, string> = {};
   for (const word of words) {
     const equals = word.indexOf("=");

@@ -28,7 +28,7 @@ export const command: Command = defineCommand({
 const isNatural = (number: number): boolean => Number.isSafeInteger(number) && number >= 0;
 
 /** Each line begins one character further than the one before. */
-export function pattern(length: number, count: number): string {
+function pattern(length: number, count: number): string {
   const alphabet = Array.from({ length: CHARACTER_COUNT }, (_, index) => String.fromCharCode(FIRST_CHARACTER + index));
   const ripple = alphabet.join("").repeat(Math.ceil(length / CHARACTER_COUNT) + 1);
   let text = "";

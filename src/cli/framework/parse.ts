@@ -31,8 +31,8 @@ export class UsageError extends Error {
 }
 
 /** Help is an option of every command that does not describe its own. */
-export const HELP_OPTION: OptionSpec = { names: ["help"], short: "h", help: "Display this message." };
-export const ARGPARSE_HELP_OPTION: OptionSpec = {
+const HELP_OPTION: OptionSpec = { names: ["help"], short: "h", help: "Display this message." };
+const ARGPARSE_HELP_OPTION: OptionSpec = {
   names: ["help"],
   short: "h",
   help: "show this help message and exit",

@@ -35,7 +35,7 @@ export function planOf(table: UnitTable, wish: Wish, circumstances: Circumstance
 }
 
 /** A module with all that it requires, itself first. Throws ENOENT. */
-export function closureOf(table: UnitTable, names: readonly string[]): readonly Unit[] {
+function closureOf(table: UnitTable, names: readonly string[]): readonly Unit[] {
   const found = new Set<Unit>();
   const visit = (name: string): void => {
     const unit = table.resolve(name);

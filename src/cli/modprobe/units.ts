@@ -61,7 +61,7 @@ export function unitOf(table: JsonObject, kind: "module" | "task"): Unit {
 }
 
 /** A unit with some of its values replaced. Throws EINVAL for values of the wrong type and keys that do not exist. */
-export function withUpdates(unit: Unit, updates: JsonObject): Unit {
+function withUpdates(unit: Unit, updates: JsonObject): Unit {
   const changed: Record<string, JsonValue> = {};
   for (const [key, value] of Object.entries(updates)) {
     const member = key.replace(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase());

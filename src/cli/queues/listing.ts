@@ -26,7 +26,7 @@ export interface Queue {
   resources(state: ResourceState): ResourceSet;
 }
 
-export const RESOURCE_STATES = ["all", "free", "allocated", "up", "down"] as const;
+const RESOURCE_STATES = ["all", "free", "allocated", "up", "down"] as const;
 export type ResourceState = (typeof RESOURCE_STATES)[number];
 
 const MARKS =

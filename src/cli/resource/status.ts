@@ -45,7 +45,7 @@ interface NodeGroup {
   readonly ranks: Idset;
 }
 
-export class SystemView {
+class SystemView {
   readonly resources: ResourceSet;
   readonly #groups: readonly NodeGroup[];
 

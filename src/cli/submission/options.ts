@@ -1,7 +1,7 @@
 /** The options of the commands that submit jobs, as data. Order and words are those of the help. */
 import type { OptionSpec } from "../framework/command.ts";
 
-export const COMMON_OPTIONS: readonly OptionSpec[] = [
+const COMMON_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["help"],
     argument: "TOPIC",

@@ -20,6 +20,7 @@ class World {
   readonly versions: NewVersion["root"][] = [];
   held: string[] = [];
   #adopted = new Set<string>();
+  readonly #loaded: string[] = [];
   #flush: { nodes: Map<string, Node>; roots: string[] } | null = null;
   #savedRoots: string[] = [];
 
@@ -29,7 +30,7 @@ class World {
     for (;;) {
       const { versions, missing, foreign } = this.leader.turn();
       for (const { root } of versions) this.versions.push(root);
-      if (missing.length + foreign.length === 0) return;
+      if (missing.length + foreign.length === 0) return this.index.release(this.#loaded.splice(0));
       for (const { blobs } of missing) this.load(blobs);
       for (const { refs, commits } of foreign) {
         for (const ref of refs) this.#adopted.add(ref);
@@ -43,6 +44,7 @@ class World {
     for (const ref of refs) {
       assert.ok(this.store.has(ref), `${ref} is in the store`);
       this.index.addLoaded(ref, this.store.get(ref)!, isDirectory);
+      this.#loaded.push(ref);
     }
   }
 

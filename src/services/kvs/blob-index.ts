@@ -16,6 +16,9 @@
  *    `revived`, is in `pinned`: it stays dirty until the next checkpoint.
  * 4. `clean` holds only what the content store could give when it was put there.
  *
+ * What was loaded for a lookup or a transaction is retained until it is done, however much it is: else what needs more than
+ * the cache holds would never be done.
+ *
  * It does not know which roots there are, nor how blobs travel.
  */
 import { assert } from "../../base/assert.ts";
@@ -58,6 +61,8 @@ export class BlobIndex implements PieceSource {
   readonly #clean: NodeCache;
   readonly #history: NodeCache;
   readonly #isFollower: boolean;
+  /** What was loaded for something that needs it until it is done, by how many such. */
+  readonly #retained = new Map<string, { readonly node: Node; count: number }>();
   #dirty = new Map<string, Node>();
   #flushing = new Map<string, Node>();
   #pinned = new Set<string>();
@@ -100,7 +105,7 @@ export class BlobIndex implements PieceSource {
   }
 
   find(ref: string): Node | undefined {
-    return this.#unsaved(ref) ?? this.#clean.get(ref);
+    return this.#unsaved(ref) ?? this.#retained.get(ref)?.node ?? this.#clean.get(ref);
   }
 
   #unsaved(ref: string): Node | undefined {
@@ -141,13 +146,28 @@ export class BlobIndex implements PieceSource {
 
   /** The text of a directory that was not made here may have been another than ours: its blob must come from the store. */
   #asValue(ref: string): Node | undefined {
-    const clean = this.#clean.get(ref);
+    const clean = this.#retained.get(ref)?.node ?? this.#clean.get(ref);
     return clean instanceof Directory ? undefined : (clean ?? this.#unsaved(ref));
   }
 
-  /** Keeps a blob that the content store gave. Throws EIO where a directory was expected and it is none. */
+  /** Keeps a blob that the content store gave, certainly until it is released. Throws EIO where a directory was expected and it is none. */
   addLoaded(ref: string, bytes: Uint8Array, isDirectory: boolean): void {
-    this.#clean.add(ref, isDirectory ? parseDirectory(bytes, ref) : bytes);
+    const retained = this.#retained.get(ref);
+    if (retained !== undefined && (!isDirectory || retained.node instanceof Directory)) {
+      retained.count += 1;
+      return;
+    }
+    const node = isDirectory ? parseDirectory(bytes, ref) : bytes;
+    this.#clean.add(ref, node);
+    this.#retained.set(ref, { node, count: (retained?.count ?? 0) + 1 });
+  }
+
+  /** Who had blobs loaded is done with them. */
+  release(refs: Iterable<string>): void {
+    for (const ref of refs) {
+      const retained = this.#retained.get(ref);
+      if (retained !== undefined && --retained.count === 0) this.#retained.delete(ref);
+    }
   }
 
   /** Gives a directory its hash, and first those in it that have none; returns its blobref. */

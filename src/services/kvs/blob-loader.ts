@@ -7,7 +7,7 @@ import { assert } from "../../base/assert.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
-import { KEPT_VALUE_BYTES, LOAD_ROUNDS_MAX, LOAD_WINDOW, VALUE_LOAD_WINDOW } from "./protocol.ts";
+import { KEPT_VALUE_BYTES, LOAD_WINDOW, VALUE_LOAD_WINDOW } from "./protocol.ts";
 
 export class BlobLoader {
   readonly #handle: Handle;
@@ -29,8 +29,11 @@ export class BlobLoader {
     return this.#loading.size;
   }
 
-  /** Fetches blobs; resolves with their bytes. Rejects with LostBlob where one does not exist, EIO where one is no directory. */
-  async load(missing: MissingBlob): Promise<Map<string, Uint8Array>> {
+  /**
+   * Fetches blobs; resolves with their bytes. What the index retains of them goes to `retained`, to be released by the
+   * caller. Rejects with LostBlob where one does not exist, EIO where one is no directory.
+   */
+  async load(missing: MissingBlob, retained: string[]): Promise<Map<string, Uint8Array>> {
     const loaded = new Map<string, Uint8Array>();
     const window = missing.isDirectory ? LOAD_WINDOW : VALUE_LOAD_WINDOW;
     for (let start = 0; start < missing.refs.length; start += window) {
@@ -38,8 +41,10 @@ export class BlobLoader {
       const blobs = await Promise.all(refs.map((ref) => this.#fetch(ref)));
       for (const [position, ref] of refs.entries()) {
         // Long values are read once: they would drive out what is needed again.
-        if (missing.isDirectory || blobs[position]!.byteLength <= KEPT_VALUE_BYTES)
+        if (missing.isDirectory || blobs[position]!.byteLength <= KEPT_VALUE_BYTES) {
           this.#index.addLoaded(ref, blobs[position]!, missing.isDirectory);
+          retained.push(ref);
+        }
         loaded.set(ref, blobs[position]!);
       }
     }
@@ -52,18 +57,22 @@ export class BlobLoader {
    */
   async complete<T>(action: (held: Map<string, Uint8Array>) => T, missing: MissingBlob | null = null): Promise<T> {
     const held = new Map<string, Uint8Array>();
+    const retained: string[] = [];
     let blobs = missing;
-    for (let round = 0; round < LOAD_ROUNDS_MAX; round++) {
-      if (blobs !== null)
-        for (const [ref, bytes] of await this.load(blobs)) if (!blobs.isDirectory) held.set(ref, bytes);
-      try {
-        return action(held);
-      } catch (error) {
-        if (!(error instanceof MissingBlob)) throw error;
-        blobs = error;
+    try {
+      for (;;) {
+        if (blobs !== null)
+          for (const [ref, bytes] of await this.load(blobs, retained)) if (!blobs.isDirectory) held.set(ref, bytes);
+        try {
+          return action(held);
+        } catch (error) {
+          if (!(error instanceof MissingBlob)) throw error;
+          blobs = error;
+        }
       }
+    } finally {
+      this.#index.release(retained);
     }
-    throw new FluxError("EIO", "directories are dropped from memory faster than they can be read");
   }
 
   /**

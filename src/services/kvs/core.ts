@@ -125,6 +125,10 @@ export class Leader {
   queueLengthOf(name: string): number {
     return this.#namespace(name).queue.length;
   }
+  /** Whether a namespace waits for blobs. */
+  isBlocked(name: string): boolean {
+    return this.#namespaces.get(name)?.isBlocked === true;
+  }
   /** The number of the last record. */
   get number(): number {
     return this.#number;

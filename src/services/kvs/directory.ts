@@ -13,11 +13,12 @@
  * It does not know how directories are hashed, nor where pieces come from.
  */
 import { assert } from "../../base/assert.ts";
+import type { RefList } from "./ref-list.ts";
 import { compareNames, PLAIN_ENTRIES_MAX, startsPiece, type PieceReference } from "../../formats/wide-directory.ts";
 
 export type StoredEntry =
   | { readonly kind: "val"; readonly data: string; text: string | null }
-  | { readonly kind: "valref"; readonly refs: readonly string[]; text: string | null }
+  | { readonly kind: "valref"; readonly refs: RefList; text: string | null }
   | { readonly kind: "dirref"; readonly ref: string; text: string | null }
   | { readonly kind: "symlink"; readonly target: string; readonly namespace: string | null; text: string | null };
 

@@ -96,6 +96,26 @@ test("a wide directory is one directory to everybody: listed, loaded by its blob
   assert.equal(Object.keys(await kvs[0]!.getDirectory("wide")).length, size - 1);
 });
 
+test("what needs more directories than the cache holds is done all the same: listing, lookups, one large commit", async (t) => {
+  const { kvs } = await start(t, 2);
+  // Directories with long names: more than the memory for what can be had again.
+  const filler = "n".repeat(400);
+  const size = 45_000;
+  for (let from = 0; from < size; from += 5000) {
+    const transaction = new KvsTransaction();
+    for (let number = from; number < from + 5000; number++) transaction.put(`wide.${filler}${number}`, number);
+    await kvs[0]!.commit(transaction);
+  }
+  await sync(kvs[0]!);
+  await kvs[0]!.handle.rpc("kvs.dropcache");
+  const every = new KvsTransaction();
+  for (let number = 0; number < size; number += 100) every.put(`wide.${filler}${number}`, -1);
+  const { rootseq } = await kvs[0]!.commit(every);
+  await kvs[1]!.waitVersion(rootseq);
+  assert.equal(Object.keys(await kvs[1]!.getDirectory("wide")).length, size);
+  assert.equal(await kvs[1]!.get(`wide.${filler}100`), -1);
+});
+
 test("many namespaces come and go; a restart finds those that are there, with owner, version and content", async (t) => {
   const disk = new MemoryDisk();
   const first = await startStorage({ disk });

@@ -57,6 +57,8 @@ export class LeaderService implements RunningModule {
   readonly #reader: Reader;
   readonly #checkpointer: Checkpointer;
   readonly #held = new HeldRoots();
+  /** Blobs that were loaded for the commits that wait for them, by namespace. */
+  readonly #retained = new Map<string, string[]>();
   readonly #arrivals: HugeCommits;
   #settings: Settings;
   #turnIsDue = false;
@@ -298,6 +300,7 @@ export class LeaderService implements RunningModule {
     this.#turnIsDue = false;
     if (this.#stopped || this.#isHeldUp()) return;
     const outcome = this.#leader.turn();
+    if (this.#retained.size > 0) this.#releaseLoaded(outcome);
     for (const { commit, error } of outcome.failed) commit.settle(error);
     for (const { namespace, blobs } of outcome.missing) void this.#fetchFor(namespace, blobs);
     for (const blobs of outcome.foreign) void this.#adoptFor(blobs);
@@ -333,10 +336,21 @@ export class LeaderService implements RunningModule {
     for (const { commits } of outcome.versions) for (const commit of commits) commit.settle(error);
   }
 
+  /** What was loaded for a commit is kept until it has happened, or failed. */
+  #releaseLoaded({ missing }: TurnOutcome): void {
+    for (const [namespace, refs] of this.#retained) {
+      if (this.#leader.isBlocked(namespace) || missing.some((each) => each.namespace === namespace)) continue;
+      this.#index.release(refs);
+      this.#retained.delete(namespace);
+    }
+  }
+
   async #fetchFor(namespace: string, blobs: MissingBlob): Promise<void> {
+    const retained = this.#retained.get(namespace) ?? [];
+    this.#retained.set(namespace, retained);
     let failure: FluxError | null = null;
     try {
-      await this.#loader.load(blobs);
+      await this.#loader.load(blobs, retained);
     } catch (error) {
       if (!(error instanceof FluxError)) return this.#context.fatal(error);
       failure = error;

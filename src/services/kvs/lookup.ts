@@ -95,5 +95,5 @@ function findEntry(
 
 function valueOf(context: LookupContext, entry: StoredEntry): TreeObject {
   if (entry.kind !== "valref") return treeObjectOf(entry);
-  return valOfPieces(context.index.values(entry.refs, context.held));
+  return valOfPieces(context.index.values(entry.refs.toArray(), context.held));
 }

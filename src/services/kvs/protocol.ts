@@ -66,8 +66,6 @@ export const LOAD_WINDOW = 256;
 /** Pieces of a value that are asked for at once, and the length up to which they are kept in memory, in bytes. */
 export const VALUE_LOAD_WINDOW = 16;
 export const KEPT_VALUE_BYTES: number = 128 * 1024;
-/** Loads after which a request that still misses blobs is given up. */
-export const LOAD_ROUNDS_MAX = 10_000;
 
 /** Links that one key may go through. */
 export const SYMLINK_DEPTH_MAX = 10;

@@ -10,6 +10,7 @@ import { splitKey, OPERATION_APPEND, type Operation, type TreeObject } from "../
 import type { Val, Valref } from "../../formats/treeobj.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
+import { RefList } from "./ref-list.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
 import { entryOf } from "./tree.ts";
 
@@ -91,9 +92,9 @@ export class Draft {
     const refs = (): readonly string[] => (added.type === "valref" ? added.data : [this.#index.addValue(added.data)]);
     switch (before.kind) {
       case "val":
-        return { kind: "valref", refs: [this.#index.addValue(before.data), ...refs()], text: null };
+        return { kind: "valref", refs: RefList.of([this.#index.addValue(before.data), ...refs()]), text: null };
       case "valref":
-        return { kind: "valref", refs: [...before.refs, ...refs()], text: null };
+        return { kind: "valref", refs: before.refs.append(refs()), text: null };
       case "symlink":
         throw new FluxError("ENOTSUP");
       default:

@@ -19,17 +19,21 @@ import {
   wideDirectoryText,
 } from "../../formats/wide-directory.ts";
 import type { TreeObject } from "../../sdk/kvs-protocol.ts";
+import { RefList } from "./ref-list.ts";
 import { Directory, RUN_MEMBERS, type Entry, type StoredEntry } from "./directory.ts";
 
 /** A value whose base64 text is longer than this many characters is a blob of its own. */
 export const INLINE_VALUE_LENGTH = 72;
+
+/** The text of a value with more references than this is not kept. */
+const KEPT_TEXT_REFS = 64;
 
 function objectText(entry: StoredEntry): string {
   switch (entry.kind) {
     case "val":
       return `{"data":"${entry.data}","type":"val","ver":1}`;
     case "valref":
-      return `{"data":["${entry.refs.join('","')}"],"type":"valref","ver":1}`;
+      return `{"data":["${entry.refs.text}"],"type":"valref","ver":1}`;
     case "dirref":
       return `{"data":["${entry.ref}"],"type":"dirref","ver":1}`;
     case "symlink": {
@@ -41,8 +45,11 @@ function objectText(entry: StoredEntry): string {
 
 function memberText(name: string, entry: Entry): string {
   assert(entry.kind !== "draft", "a directory has a text only once its subdirectories have hashes");
-  entry.text ??= `${quoteName(name)}:${objectText(entry)}`;
-  return entry.text;
+  if (entry.text !== null) return entry.text;
+  const text = `${quoteName(name)}:${objectText(entry)}`;
+  // The text of a long list is put together quickly; every version of it would be kept.
+  if (entry.kind !== "valref" || entry.refs.length <= KEPT_TEXT_REFS) entry.text = text;
+  return text;
 }
 
 /** The text of a directory, as it is stored. Its subdirectories and pieces must have their hashes. */
@@ -74,7 +81,7 @@ export function treeObjectOf(entry: StoredEntry): TreeObject {
     case "val":
       return { ver: 1, type: "val", data: entry.data };
     case "valref":
-      return { ver: 1, type: "valref", data: entry.refs };
+      return { ver: 1, type: "valref", data: entry.refs.toArray() };
     case "dirref":
       return { ver: 1, type: "dirref", data: [entry.ref] };
     case "symlink":
@@ -114,10 +121,10 @@ export function entryOf(object: TreeObject, addValue: ((base64: string) => strin
   switch (object.type) {
     case "val":
       return addValue !== null && object.data.length > INLINE_VALUE_LENGTH
-        ? { kind: "valref", refs: [addValue(object.data)], text: null }
+        ? { kind: "valref", refs: RefList.of([addValue(object.data)]), text: null }
         : { kind: "val", data: object.data, text: null };
     case "valref":
-      return { kind: "valref", refs: object.data, text: null };
+      return { kind: "valref", refs: RefList.of(object.data), text: null };
     case "dirref":
       return { kind: "dirref", ref: object.data[0]!, text: null };
     case "symlink":

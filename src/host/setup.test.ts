@@ -100,7 +100,7 @@ function writeCommands(greeting: string): void {
   const command = `export const commands = { hello: { hello: "${greeting}", file: import.meta.url }, start: { hello: "", file: "" } };\n`;
   const files: Record<string, string> = {
     "main.ts": `import { commands } from "./commands/hello.ts";\nimport { runCommand } from "./framework/run.ts";\nawait runCommand(commands.hello);\n`,
-    "registry.ts": `export const COMMANDS = { hello: { file: "hello" }, start: { file: "hello" } };\n`,
+    "registry.ts": `export const COMMANDS = { hello: { file: "hello" }, start: { file: "hello" }, later: { file: "later" } };\n`,
     "framework/run.ts": `export async function runCommand(c: { hello: string; file: string }) {\n  if (c.hello !== "") console.log(c.hello, c.file.split("/").slice(-2).join("/"));\n  return 0;\n}\n`,
     "framework/command-file.ts": `export const commandIn = (file: any, name: string) => file.commands[name];\n`,
     "commands/hello.ts": command,

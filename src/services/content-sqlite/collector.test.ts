@@ -236,6 +236,17 @@ test("older checkpoints are kept, unless they keep the file large", () => {
   }
 });
 
+test("near the size limit older checkpoints are not kept, however little they take", () => {
+  const old = directoryOf({ v: valueIn("old value") });
+  const root = directoryOf({});
+  const file = fileWith("old value", old, root);
+  for (const text of [old, root]) file.putCheckpoint(JSON.stringify({ rootref: refOf(text) }), 5);
+  const collector: Collector = new Collector(file, new Leases(), LENGTH, { forget: () => collector.forgotten() });
+  collector.start(file.lastRowid, true);
+  while (collector.isRunning) collector.step(() => true);
+  assert.deepEqual([file.checkpoints().length, file.sizes().objectCount], [1, 1]);
+});
+
 test("blobs in the order of their digests, many of them, take one cycle", () => {
   const texts = Array.from({ length: 3000 }, (_, index) => `blob ${index}`);
   const root = directoryOf(Object.fromEntries(texts.slice(0, 300).map((text, index) => [`k${index}`, valueIn(text)])));

@@ -77,6 +77,7 @@ export class Collector {
   #throughRowid = 0;
   #candidates: readonly BlobRow[] | null = null;
   #isWaiting = false;
+  #isTight = false;
   #report = { ...NOTHING };
 
   constructor(
@@ -109,10 +110,11 @@ export class Collector {
   }
 
   /**
-   * Begins a cycle over the rows up to one. False where there is no checkpoint from which it could begin.
+   * Begins a cycle over the rows up to one. `isTight`: older checkpoints are not worth the room that they take. False where there is no checkpoint from which it could begin.
    */
-  start(throughRowid: number): boolean {
+  start(throughRowid: number, isTight = false): boolean {
     assert(this.#phase === "idle", "one cycle at a time");
+    this.#isTight = isTight;
     const [newest, ...older] = this.#file.checkpoints();
     if (newest === undefined) return false;
     const roots = rootsOf(newest.text, this.#digestLength);
@@ -232,13 +234,13 @@ export class Collector {
     this.#file.settle();
     this.#phase = "idle";
     const { liveBytes, olderBytes } = this.#report;
-    if (olderBytes > liveBytes + this.#limits.dropBytes) this.#dropOlder();
+    if (olderBytes > (this.#isTight ? 0 : liveBytes + this.#limits.dropBytes)) this.#dropOlder();
   }
 
   /** Older checkpoints hold so much that it is better to do without them. */
   #dropOlder(): void {
     const { removedCount, removedBytes } = this.#report;
     this.#file.keepCheckpoints(1);
-    if (this.start(this.#throughRowid)) this.#report = { ...NOTHING, removedCount, removedBytes };
+    if (this.start(this.#throughRowid, this.#isTight)) this.#report = { ...NOTHING, removedCount, removedBytes };
   }
 }

@@ -283,7 +283,7 @@ export class BlobEngine {
   #startCycle(nowMs: number): void {
     const dueMs = this.#dueAtMs();
     if (dueMs === null || dueMs > nowMs) return;
-    if (this.#collector.start(this.#checkpointRowid!)) this.#pace.began();
+    if (this.#collector.start(this.#checkpointRowid!, this.#urgency() === "tight")) this.#pace.began();
     else this.#pace.failed(nowMs);
   }
 

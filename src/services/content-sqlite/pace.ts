@@ -16,8 +16,9 @@ const REST_MAX_MS = 300_000;
 const LONG_REST_FACTOR = 50;
 const LONG_REST_MIN_MS = 10_000;
 const LONG_REST_MAX_MS = 3_600_000;
-/** No change for this time is quiet; then it rests for as long as it worked, not longer. */
+/** No change for this time is quiet; then it rests for as long as it worked, up to a bound. */
 const QUIET_MS = 3000;
+const QUIET_REST_MAX_MS = 10_000;
 /** A cycle that failed is tried again after this time. */
 const RETRY_MS = 30_000;
 /** Between two slices of a cycle others get this long. */
@@ -32,6 +33,8 @@ export class CollectorPace {
   #notBeforeMs = 0;
   #longNotBeforeMs = 0;
   #endedMs = 0;
+  /** How long it rests where it is quiet. */
+  #restMs = 0;
   #isInCycle = false;
   #workedMs = 0;
   #cycleCount = 0;
@@ -63,7 +66,7 @@ export class CollectorPace {
   dueAtMs(urgency: Urgency, leaseEndMs: number | null): number | null {
     if (this.#changedMs === null) return leaseEndMs;
     if (urgency === "tight") return this.#endedMs + REST_MIN_MS;
-    const quietMs = Math.max(this.#changedMs + QUIET_MS, this.#endedMs + this.#lastCycleMs);
+    const quietMs = Math.max(this.#changedMs + QUIET_MS, this.#endedMs + this.#restMs);
     return Math.min(quietMs, urgency === "grown" ? this.#notBeforeMs : this.#longNotBeforeMs);
   }
 
@@ -90,6 +93,7 @@ export class CollectorPace {
     this.#removedCount += report.removedCount;
     this.#removedBytes += report.removedBytes;
     this.#endedMs = nowMs;
+    this.#restMs = Math.min(this.#lastCycleMs, QUIET_REST_MAX_MS);
     this.#notBeforeMs = nowMs + between(REST_MIN_MS, REST_FACTOR * this.#lastCycleMs, REST_MAX_MS);
     this.#longNotBeforeMs = nowMs + between(LONG_REST_MIN_MS, LONG_REST_FACTOR * this.#lastCycleMs, LONG_REST_MAX_MS);
   }
@@ -100,7 +104,7 @@ export class CollectorPace {
     this.#endedMs = nowMs;
     this.#notBeforeMs = nowMs + RETRY_MS;
     this.#longNotBeforeMs = nowMs + RETRY_MS;
-    this.#lastCycleMs = RETRY_MS;
+    this.#restMs = RETRY_MS;
   }
 }
 

@@ -36,6 +36,7 @@ class SqliteService implements RunningModule {
   readonly #directory: string;
   readonly #digestLength: number;
   readonly #trouble: Trouble;
+  readonly #refusal: Trouble;
   #isNearLimit = false;
   #loadTimes = new CallTimes();
   #storeTimes = new CallTimes();
@@ -56,6 +57,7 @@ class SqliteService implements RunningModule {
     this.#sizeLimitBytes = parseSizeLimit(context.config());
     this.#digestLength = ports.codec.digest(hash, EMPTY_BYTES).byteLength;
     this.#trouble = new Trouble(ports.clock, context.log);
+    this.#refusal = new Trouble(ports.clock, context.log);
     this.#isLazy = !isPersistent && (this.#options.truncate || ports.disk.info(path) === null);
     this.#database = ports.disk.openBlobDatabase(
       path,
@@ -173,12 +175,14 @@ class SqliteService implements RunningModule {
     const batch = encodePayloads(stores.map(({ message }) => message.payload));
     this.#timed(this.#storeTimes, stores.length, this.#database.store(batch, true)).then(
       (digests) => {
+        this.#refusal.over();
         for (const [index, request] of stores.entries())
           request.respond(digests.slice(index * this.#digestLength, (index + 1) * this.#digestLength));
         this.#checkLimit();
       },
       (error) => {
         if (!(error instanceof FluxError)) return this.#context.fatal(error);
+        if (error.is("ENOSPC")) this.#refusal.met(`blobs are refused: ${error.message}`);
         for (const request of stores) request.respondError(error);
       },
     );

@@ -161,7 +161,7 @@ const stats: Command = {
       optionalArgument: true,
       help: "Request rusage data instead of stats",
     },
-    { names: ["clear"], short: "C", help: "Clear stats on target rank" },
+    { names: ["clear"], short: "c", help: "Clear stats on target rank" },
     { names: ["clear-all"], short: "C", help: "Clear stats on all ranks" },
   ],
   operands: [{ name: "name", arity: "1" }],

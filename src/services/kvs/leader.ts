@@ -22,11 +22,11 @@ import {
   type SetrootEvent,
 } from "../../sdk/kvs-protocol.ts";
 import { splitDigests } from "../../sdk/blob-batch.ts";
-import { bytesOf, type BlobIndex, type MissingBlob } from "./blob-index.ts";
+import { bytesOf, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
-import { Leader, type ForeignBlobs, type NewVersion, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { Leader, type NewVersion, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
 import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
@@ -42,10 +42,9 @@ import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 import { parseSettings, type Settings } from "./settings.ts";
+import { Supplier } from "./supplier.ts";
 import { RunningSummary, serviceStatistics } from "./statistics.ts";
 import type { NamespaceRoot } from "./version.ts";
-
-const NOTHING_SAVED: CheckpointerOptions["saved"] = { number: 0, held: [] };
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -57,8 +56,7 @@ export class LeaderService implements RunningModule {
   readonly #reader: Reader;
   readonly #checkpointer: Checkpointer;
   readonly #held = new HeldRoots();
-  /** Blobs that were loaded for the commits that wait for them, by namespace. */
-  readonly #retained = new Map<string, string[]>();
+  readonly #supplier: Supplier;
   readonly #arrivals: HugeCommits;
   #settings: Settings;
   #turnIsDue = false;
@@ -81,6 +79,7 @@ export class LeaderService implements RunningModule {
     this.#log = log;
     const held = this.#held;
     const ended = (): void => this.#scheduleTurn();
+    this.#supplier = new Supplier({ leader, loader, fatal: (error) => context.fatal(error), ready: ended });
     this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, saved, ended });
     this.#settings = parseSettings(context.config());
     this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
@@ -112,7 +111,7 @@ export class LeaderService implements RunningModule {
       log = opened.log;
       await replay(leader, loader, opened.records, warn);
     }
-    const service = new LeaderService(context, leader, loader, log, saved ?? NOTHING_SAVED);
+    const service = new LeaderService(context, leader, loader, log, saved ?? { number: 0, held: [] });
     // From here on there is a log that follows, which must be told from one that does not.
     if (saved?.isForeign === true) await service.#checkpointer.saveAll();
     service.#serve();
@@ -268,7 +267,7 @@ export class LeaderService implements RunningModule {
     const isSync = (commit.flags & CommitFlag.Sync) !== 0;
     if (isSync && commit.namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
-    this.#submit({
+    this.#leader.submit({
       request: commit,
       payload,
       settle: (outcome) => {
@@ -277,10 +276,6 @@ export class LeaderService implements RunningModule {
         else request.respond(outcome);
       },
     });
-  }
-
-  #submit(commit: PendingCommit): void {
-    this.#leader.submit(commit);
     this.#scheduleTurn();
   }
 
@@ -300,10 +295,8 @@ export class LeaderService implements RunningModule {
     this.#turnIsDue = false;
     if (this.#stopped || this.#isHeldUp()) return;
     const outcome = this.#leader.turn();
-    if (this.#retained.size > 0) this.#releaseLoaded(outcome);
     for (const { commit, error } of outcome.failed) commit.settle(error);
-    for (const { namespace, blobs } of outcome.missing) void this.#fetchFor(namespace, blobs);
-    for (const blobs of outcome.foreign) void this.#adoptFor(blobs);
+    this.#supplier.supply(outcome);
     if (outcome.records.length === 0) return;
     try {
       this.#log?.append(outcome.records);
@@ -334,43 +327,6 @@ export class LeaderService implements RunningModule {
     this.#refusals.met(`commits are refused: ${error.message}`);
     this.#leader.rollBack(outcome);
     for (const { commits } of outcome.versions) for (const commit of commits) commit.settle(error);
-  }
-
-  /** What was loaded for a commit is kept until it has happened, or failed. */
-  #releaseLoaded({ missing }: TurnOutcome): void {
-    for (const [namespace, refs] of this.#retained) {
-      if (this.#leader.isBlocked(namespace) || missing.some((each) => each.namespace === namespace)) continue;
-      this.#index.release(refs);
-      this.#retained.delete(namespace);
-    }
-  }
-
-  async #fetchFor(namespace: string, blobs: MissingBlob): Promise<void> {
-    const retained = this.#retained.get(namespace) ?? [];
-    this.#retained.set(namespace, retained);
-    let failure: FluxError | null = null;
-    try {
-      await this.#loader.load(blobs, retained);
-    } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      failure = error;
-    }
-    this.#leader.unblock(namespace, failure)?.settle(failure!);
-    this.#scheduleTurn();
-  }
-
-  /** The content store keeps what commits refer to before they happen. */
-  async #adoptFor({ namespace, refs, commits }: ForeignBlobs): Promise<void> {
-    let failure: FluxError | null = null;
-    try {
-      await this.#loader.adopt(refs);
-      for (const commit of commits) commit.isAdopted = true;
-    } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      failure = error;
-    }
-    this.#leader.unblock(namespace, failure)?.settle(failure!);
-    this.#scheduleTurn();
   }
 
   #announce({ root, keys, commits: { length } }: NewVersion): void {

@@ -103,13 +103,15 @@ test("a state directory that cannot be written to is refused", { skip: process.g
 });
 
 test("at its size limit it takes no more, and gives what it has", async () => {
-  const database = open("limit", { sizeLimitBytes: 200_000 });
+  const wanted = Promise.withResolvers<void>();
+  const database = open("limit", { sizeLimitBytes: 200_000 }, { ...EVENTS, checkpointWanted: () => wanted.resolve() });
   const large = hexEncode(codec.digest("sha256", utf8Encode("x"))).repeat(2000);
   await database.store(batch("kept"), true);
   await assert.rejects(
     database.store(batch(large + large), true),
     fails("ENOSPC", /has reached its size limit of 195.3K/),
   );
+  await wanted.promise;
   assert.equal(utf8Decode((await database.load(digest("kept"), false))!), "kept");
   await database.limit(null);
   await database.store(batch(large + large), true);

@@ -33,6 +33,8 @@ const START_FACTOR = 1.5;
 /** From this part of the limit on, every checkpoint is followed by a cycle. */
 const TIGHT_FRACTION = 0.8;
 
+/** A checkpoint is asked for at most this often. */
+const WANTED_PERIOD_MS = 1000;
 /** The file is brought to rest when nothing was written for this time. */
 const SETTLE_MS = 3000;
 /** What failed is tried again after this time. */
@@ -53,8 +55,8 @@ export interface EngineEvents {
   /** Those who cache blobs have to forget these; then `forgotten` is called. */
   forget(digests: Uint8Array): void;
   /**
-   * Much is held only because a commit referred to it lately, and perhaps does no longer: checkpoints would tell. Heard once
-   * for each cycle.
+   * Much is held only because a commit referred to it lately, and perhaps does no longer, or the limit is
+   * reached: checkpoints would tell what can go.
    */
   checkpointWanted(): void;
   /** Space cannot be given back: why. It is tried again later. */
@@ -74,6 +76,7 @@ export class BlobEngine {
   /** Rows up to this one were there when the newest checkpoint was put; null: none was put since the file was opened. */
   #checkpointRowid: number | null = null;
   #lastReport: CycleReport | null = null;
+  #wantedMs = -Infinity;
   /** When the file is to be brought to rest; null: it is at rest. */
   #settleAtMs: number | null = null;
 
@@ -125,11 +128,12 @@ export class BlobEngine {
     if (this.#sizeLimitBytes === null) return;
     const { fileBytes, freeBytes } = this.#file.sizes();
     const wanted = fileBytes - freeBytes + bytes;
-    if (wanted > this.#sizeLimitBytes)
-      throw new FluxError(
-        "ENOSPC",
-        `the content store has reached its size limit of ${formatSize(this.#sizeLimitBytes)}`,
-      );
+    if (wanted <= this.#sizeLimitBytes) return;
+    this.#wantCheckpoint();
+    throw new FluxError(
+      "ENOSPC",
+      `the content store has reached its size limit of ${formatSize(this.#sizeLimitBytes)}`,
+    );
   }
 
   keep(digests: Uint8Array, reason: KeepReason): Uint8Array {
@@ -291,8 +295,8 @@ export class BlobEngine {
     if (!this.#pace.isInCycle) return;
     this.#lastReport = { ...this.#collector.report };
     this.#pace.ended(nowMs, this.#lastReport);
-    if (this.#leases.adoptedCount > 0 && this.#lastReport.heldBytes > this.#limits.startBytes)
-      this.#events.checkpointWanted();
+    const heldBytesMax = this.#urgency() === "tight" ? 0 : this.#limits.startBytes;
+    if (this.#leases.adoptedCount > 0 && this.#lastReport.heldBytes > heldBytesMax) this.#wantCheckpoint();
   }
 
   #settle(nowMs: number): void {
@@ -300,6 +304,13 @@ export class BlobEngine {
     this.#settleAtMs = nowMs + SETTLE_RETRY_MS;
     this.#file.settle();
     this.#settleAtMs = null;
+  }
+
+  #wantCheckpoint(): void {
+    const nowMs = this.#options.nowMs();
+    if (nowMs < this.#wantedMs + WANTED_PERIOD_MS) return;
+    this.#wantedMs = nowMs;
+    this.#events.checkpointWanted();
   }
 
   #urgency(): Urgency {

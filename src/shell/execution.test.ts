@@ -247,35 +247,6 @@ test("a broker that is lost fails the jobs it had, and no other", async () => {
   assert.equal(statusOf(seen.narrow), 0);
 });
 
-test("jobs that end while their services are loaded anew end as they did", async () => {
-  const modules = ["job-manager", "job-list", "sched-simple", "job-exec", "job-ingest"];
-  const seen = await simulate(2, async ({ handle, ports }) => {
-    const jobs = [];
-    for (const seconds of ["5", "60"]) jobs.push(await run(handle, ["sleep", seconds], { nodes: 2 }));
-    for (const id of jobs)
-      await waitForEvent(handle, id, "shell.start", { path: "guest.exec.eventlog", waitCreate: true });
-    for (const name of modules.toReversed()) await handle.rpc("module.remove", { name });
-    await new Promise<void>((resolve) => void ports.clock.after(20_000, resolve));
-    for (const path of modules) await handle.rpc("module.load", { path, args: [] });
-    const ends = await Promise.all(jobs.map((id) => ended(handle, id)));
-    return { ends, exec: await events(handle, jobs[0]!, "guest.exec.eventlog") };
-  });
-  for (const log of seen.ends) {
-    assert.equal(exceptionOf(log), undefined, JSON.stringify(exceptionOf(log)));
-    assert.equal(statusOf(log), 0);
-  }
-  const names = seen.exec.map(({ name }) => name);
-  assert.deepEqual(names.slice(names.indexOf("reattach")).toSorted(), [
-    "complete",
-    "done",
-    "reattach",
-    "shell-exit",
-    "shell-exit",
-    "shell.task-exit",
-  ]);
-  assert.equal(names.at(-1), "done");
-});
-
 test("a job that takes longer than exit-timeout after its first task is ended", async () => {
   const seen = await simulate(
     2,

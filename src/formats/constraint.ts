@@ -97,8 +97,7 @@ function compileHosts(texts: readonly string[]): ConstraintMatcher {
   if (texts.length === 0) return matchAll;
   const lists = texts.map((item) => parsed(() => Hostlist.parse(item)));
   const count = lists.reduce((sum, list) => sum + list.count, 0);
-  if (count > HOSTS_NAMED_MAX)
-    return ({ host }) => host !== undefined && lists.some((list) => list.has(host));
+  if (count > HOSTS_NAMED_MAX) return ({ host }) => host !== undefined && lists.some((list) => list.has(host));
   const hosts = new Set(lists.flatMap((list) => [...list]));
   return (target) => target.host !== undefined && hosts.has(target.host);
 }

@@ -95,6 +95,8 @@ test(
       const small = await fill(onLeaf, "small", 20_000);
       assert.ok(small.refusal.is("ENOSPC"), String(small.refusal));
 
+      // What was written on another rank is there once its version is.
+      await onLeaf.waitVersion(await kvs.version());
       for (const reader of [kvs, onLeaf]) {
         await check(reader, "big", big.count, VALUE_BYTES);
         await check(reader, "small", small.count, 20_000);
@@ -105,6 +107,7 @@ test(
 
       rmSync(ballast);
       await resumed(kvs);
+      await onLeaf.waitVersion(await kvs.version());
       assert.equal(await onLeaf.get("resumed"), true);
       const more = await fill(onLeaf, "more", VALUE_BYTES);
       assert.ok(more.refusal.is("ENOSPC"), String(more.refusal));

@@ -142,7 +142,7 @@ const PLANTED: readonly { readonly fault: string; readonly found: RegExp; readon
   },
   {
     fault: "a follower splits commits in two",
-    found: /half of a commit was read|after \d+ commits .* was/,
+    found: /half of a commit was read|after \d+ commits .* was|made version \d+ after version \d+/,
     plant: () =>
       sending(async (commit, send) => {
         const ops = commit["ops"] as JsonObject[];

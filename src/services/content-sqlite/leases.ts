@@ -1,7 +1,7 @@
 /**
  * What keeps a blob that no checkpoint reaches (yet).
  *
- * A *lease* belongs to a blob that a client stored or asked to keep: it is going to be referred to. It lasts for ten minutes
+ * A *lease* belongs to a blob that a client stored or asked to keep: it is going to be referred to. It lasts for a day
  * after the last such call of anybody, so that who stores a great many blobs first and refers to them last finds all of
  * them. A blob that the key-value store *adopts* is referred to by a commit: from then on it is kept until the
  * second checkpoint after that, which reaches it unless it has been superseded. The same goes for what the
@@ -12,9 +12,9 @@
 import { Fingerprints } from "./fingerprints.ts";
 
 /** A lease lasts at least this long, and at most twice this long after the last one was given. */
-export const LEASE_MS = 600_000;
+export const LEASE_MS = 86_400_000;
 /** However many leases are given meanwhile, none lasts longer than twice this time. */
-const LEASE_MAX_MS: number = 6 * 3_600_000;
+export const LEASE_MAX_MS: number = 3 * LEASE_MS;
 /** More leases than this are not remembered: the oldest go. About 24 bytes each. */
 const LEASES_MAX = 4_000_000;
 

@@ -22,6 +22,7 @@ import { extractArchive } from "../../sdk/archive-extract.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { orFail } from "../framework/or-fail.ts";
 
 const SIZE_MAX: number = 2 ** 31 - 1;
 
@@ -74,16 +75,6 @@ function size(context: CommandContext, option: string, fallback: number): number
     if (!(error instanceof FluxError)) throw error;
   }
   return context.failUsage(`invalid argument for option '${option}': ${text}: Invalid argument`);
-}
-
-/** Runs an action; what it cannot do ends the command. */
-async function orFail<T>(context: CommandContext, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    if (error instanceof FluxError) return context.fail(error.message);
-    throw error;
-  }
 }
 
 const create: Command = {

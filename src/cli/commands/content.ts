@@ -8,6 +8,7 @@ import type { Handle } from "../../sdk/handle.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
 import { begun } from "../snapshots/window.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { orFailAt } from "../framework/or-fail.ts";
 
 /** Blobs under way at once. */
 const WINDOW = 16;
@@ -27,22 +28,13 @@ function service(context: CommandContext): { topic: string; options: { nodeid?: 
     : { topic: "content", options: {} };
 }
 
-async function failing<T>(context: CommandContext, about: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    if (isFluxError(error)) context.fail(`${about}: ${error.message}`);
-    throw error;
-  }
-}
-
 async function load(context: CommandContext): Promise<void> {
   const given = context.operands.length > 0 ? context.operands : await inputLines(context);
   if (given.length === 0) context.fail("no blobrefs were specified");
   const handle = await context.open();
   const { topic, options } = service(context);
   for (let start = 0; start < given.length; start += WINDOW) {
-    const blobs = await failing(context, "error loading blob", () =>
+    const blobs = await orFailAt(context, "error loading blob", () =>
       Promise.all(given.slice(start, start + WINDOW).map((ref) => loadOne(handle, topic, options, ref))),
     );
     for (const blob of blobs) context.out(blob);
@@ -66,7 +58,7 @@ async function store(context: CommandContext): Promise<void> {
   if (chunkBytes < 0 || context.operands.length > 0) context.failUsage();
   const handle = await context.open();
   const blobs = new BlobStore(handle, context.options.has("bypass-cache"));
-  await failing(context, "error storing blob", async () => {
+  await orFailAt(context, "error storing blob", async () => {
     const pending: Promise<Blobref>[] = [];
     for await (const piece of piecesOf(context.inputChunks(), chunkBytes === 0 ? Infinity : chunkBytes)) {
       pending.push(begun(blobs.store(piece)));
@@ -107,7 +99,7 @@ function simple(name: string, usage: string, description: string): Command {
     run: async (context) => {
       if (context.operands.length > 0) context.failUsage();
       const handle = await context.open();
-      await failing(context, `content.${name}`, () => handle.rpc(`content.${name}`));
+      await orFailAt(context, `content.${name}`, () => handle.rpc(`content.${name}`));
     },
   });
 }
@@ -127,7 +119,7 @@ async function listCheckpoints(context: CommandContext): Promise<void> {
   const { options } = context;
   if (context.operands.length > 0) context.failUsage();
   const handle = await context.open();
-  const found = await failing(context, "error fetching checkpoints", () => checkpoints(handle));
+  const found = await orFailAt(context, "error fetching checkpoints", () => checkpoints(handle));
   if (options.has("json")) {
     for (const each of found) context.out(`${stringifyJson(each)}\n`);
     return;
@@ -150,7 +142,7 @@ async function updateCheckpoint(context: CommandContext): Promise<void> {
   const { mods } = await handle.rpc<{ mods: { name: string }[] }>("module.list");
   if (mods.some(({ name }) => name === "kvs")) context.fail("please unload kvs module before updating checkpoint");
   if (!isBlobref(rootref)) context.fail("invalid blobref specified");
-  await failing(context, "error updating checkpoint", async () => {
+  await orFailAt(context, "error updating checkpoint", async () => {
     const sequence = await lastSequence(handle);
     const timestamp = (await context.ports()).clock.now();
     const value = { version: 1, rootref, sequence: sequence + 1, timestamp };
@@ -186,7 +178,7 @@ const STATISTICS_COLUMNS = 24;
 async function statistics(context: CommandContext): Promise<void> {
   if (context.operands.length > 0) context.failUsage();
   const handle = await context.open();
-  const found = await failing(context, "content.stats-get", () =>
+  const found = await orFailAt(context, "content.stats-get", () =>
     handle.rpc<Statistics>("content.stats-get", {}, { nodeid: 0 }),
   );
   if (context.options.has("json")) return context.out(`${stringifyJson(found)}\n`);

@@ -8,6 +8,7 @@ import { BlobStore, type Checkpoint } from "../snapshots/blobs.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { faultText, walkTree } from "../snapshots/walk.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { orFailAt } from "../framework/or-fail.ts";
 
 const DEFAULT_REQUESTS = 2;
 /** Blobrefs in one request. */
@@ -38,7 +39,7 @@ async function run(context: CommandContext): Promise<void> {
   if (operands.length > 0) context.failUsage();
   const handle = await context.open();
   const store = new BlobStore(handle, options.has("no-cache"));
-  const { current_epoch: epoch, high_water: highWater } = await failing(context, "failed to fetch gc-info", () =>
+  const { current_epoch: epoch, high_water: highWater } = await orFailAt(context, "failed to fetch gc-info", () =>
     handle.rpc<{ current_epoch: number; high_water: number }>("content-backing.gc-info", { epoch: 0 }, LEADER),
   );
   say(context, `froze epoch at ${epoch}, high-water rowid ${highWater}`);
@@ -55,18 +56,9 @@ function say(context: CommandContext, text: string): void {
   if (context.options.has("verbose")) context.complain(text);
 }
 
-async function failing<T>(context: CommandContext, about: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    if (isFluxError(error)) context.fail(`${about}: ${error.message}`);
-    throw error;
-  }
-}
-
 /** Every version that somebody may still read. */
 async function roots(context: CommandContext, store: BlobStore): Promise<Blobref[]> {
-  const checkpoints = await failing(context, "failed to fetch checkpoints", () => checkpointRoots(store));
+  const checkpoints = await orFailAt(context, "failed to fetch checkpoints", () => checkpointRoots(store));
   say(context, `enumerated ${checkpoints.length} checkpoint roots`);
   const namespaces = await namespaceRoots(context, store);
   if (namespaces === null) say(context, "kvs not loaded; skipping live private namespace roots");
@@ -146,7 +138,7 @@ async function markTree(collection: Collection, rootref: Blobref): Promise<void>
     // What another root reaches too has been walked.
     isWanted: (ref: Blobref) => !seen.has(ref),
   };
-  await failing(context, "mark", async () => {
+  await orFailAt(context, "mark", async () => {
     for await (const event of walkTree(rootref, options)) {
       const { object } = event;
       if (event.kind === "fault") {
@@ -171,7 +163,7 @@ async function markBatch(collection: Collection): Promise<void> {
   const { context, store, epoch, batch } = collection;
   if (batch.length === 0) return;
   collection.batch = [];
-  const answer = await failing(context, "failed to mark", () =>
+  const answer = await orFailAt(context, "failed to mark", () =>
     store.handle.rpc<{ marked: number }>("content-backing.mark", { epoch, hashes: batch }, LEADER),
   );
   collection.marked += answer.marked;
@@ -185,7 +177,7 @@ async function sweep(collection: Collection): Promise<number> {
   let cursor = 0;
   while (cursor < highWater) {
     const payload = { epoch, cursor, high_water: highWater, delete_cap: DELETE_CAP, window: SWEEP_WINDOW };
-    const answer = await failing(context, "failed to sweep", () =>
+    const answer = await orFailAt(context, "failed to sweep", () =>
       store.handle.rpc<{ deleted: number; cursor: number }>("content-backing.sweep", payload, LEADER),
     );
     deleted += answer.deleted;

@@ -6,6 +6,7 @@ import { isTreeobj, makeDirref, type Treeobj } from "../../../formats/treeobj.ts
 import { Kvs, type KvsTransaction } from "../../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE, type CommitAnswer } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
+import { orFail as orEnd } from "../../framework/or-fail.ts";
 
 const NAMESPACE_OPTIONS = ["namespace", "src-namespace", "dst-namespace"];
 
@@ -19,13 +20,8 @@ export async function openKvs(context: CommandContext, option = "namespace"): Pr
 }
 
 /** Does something; an error ends the command with what it was about. */
-export async function orFail<T>(context: CommandContext, about: string, action: () => T | Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    if (error instanceof FluxError) context.fail(`${about}: ${error.message}${remedyOf(context, error)}`);
-    throw error;
-  }
+export function orFail<T>(context: CommandContext, about: string, action: () => T | Promise<T>): Promise<T> {
+  return orEnd(context, action, (error) => `${about}: ${error.message}${remedyOf(context, error)}`);
 }
 
 /** The one thing behind ENOTSUP that a user can mend: a namespace that was asked for and is not there. */

@@ -14,6 +14,7 @@ import { blobrefFromDigest, type Blobref, type HashName } from "../formats/blobr
 import { makeValref } from "../formats/treeobj.ts";
 import { archiveBlobsKey, archiveExists, archiveKey, readArchiveList, removeArchive } from "./archive.ts";
 import { KvsTransaction, type Kvs } from "./kvs.ts";
+import { Window } from "./window.ts";
 
 export const CHUNK_BYTES: number = 1024 * 1024;
 export const SMALL_FILE_BYTES = 1024;
@@ -105,8 +106,7 @@ class BlobStore implements DataSink {
   readonly #kvs: Kvs;
   readonly #chunkBytes: number;
   readonly #refs = new Set<Blobref>();
-  readonly #underWay = new Set<Promise<void>>();
-  #failure: unknown = null;
+  readonly #window = new Window(WINDOW);
 
   constructor(kvs: Kvs, chunkBytes: number) {
     this.#kvs = kvs;
@@ -119,13 +119,7 @@ class BlobStore implements DataSink {
       const data = file.read(offset, length);
       if (data.byteLength < length) throw new FluxError("EIO", "file changed while it was read");
       const position = regions.push([offset, length, ""]) - 1;
-      const stored = this.#store(data)
-        .then((ref) => void (regions[position] = [offset, length, ref]))
-        .catch((error: unknown) => void (this.#failure ??= error))
-        .finally(() => this.#underWay.delete(stored));
-      this.#underWay.add(stored);
-      if (this.#underWay.size >= WINDOW) await Promise.race(this.#underWay);
-      if (this.#failure !== null) throw this.#failure;
+      await this.#window.add(this.#store(data).then((ref) => void (regions[position] = [offset, length, ref])));
     }
     return regions;
   }
@@ -138,8 +132,7 @@ class BlobStore implements DataSink {
   }
 
   async finish(): Promise<ReadonlySet<Blobref>> {
-    await Promise.all(this.#underWay);
-    if (this.#failure !== null) throw this.#failure;
+    await this.#window.finish();
     return this.#refs;
   }
 }

@@ -12,6 +12,7 @@ import type { FileTree, OpenFile } from "../base/file-tree.ts";
 import type { ArchiveEntry, BlobRegion } from "../formats/archive.ts";
 import { blobrefDigest } from "../formats/blobref.ts";
 import type { Handle } from "./handle.ts";
+import { inOrder } from "./window.ts";
 
 /** Blobs that are fetched at once. */
 const WINDOW = 8;
@@ -146,16 +147,9 @@ class Writer {
   }
 
   async #writeBlobs(file: OpenFile, regions: readonly BlobRegion[]): Promise<void> {
-    const ahead: Promise<Uint8Array>[] = [];
     let next = 0;
-    for (const [offset, size] of regions) {
-      while (next < regions.length && ahead.length < WINDOW) {
-        const loading = this.#load(regions[next++]!);
-        // Whoever takes it hears of its failure; until then nobody does.
-        loading.catch(() => {});
-        ahead.push(loading);
-      }
-      const data = await ahead.shift()!;
+    for await (const data of inOrder(regions, WINDOW, (region) => this.#load(region))) {
+      const [offset, size] = regions[next++]!;
       if (data.byteLength !== size)
         throw new FluxError("EIO", `the blob at offset ${offset} has ${data.byteLength} bytes instead of ${size}`);
       file.write(offset, data);

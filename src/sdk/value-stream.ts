@@ -10,11 +10,12 @@ import { blobrefDigest, blobrefFromDigest, type HashName } from "../formats/blob
 import { makeVal, makeValref, type Treeobj } from "../formats/treeobj.ts";
 import { Payload, type PieceSource } from "../protocol/message.ts";
 import type { Handle } from "./handle.ts";
+import { inOrder, Window } from "./window.ts";
 
 /** Length of the blobs of a long value, in bytes: a multiple of three, so that the base64 of each is a part of the whole's. */
 export const VALUE_PIECE_BYTES: number = 768 * 1024;
 /** A value that is not longer stays in the transaction, in bytes. */
-export const SHORT_VALUE_BYTES: number = 64 * 1024;
+const SHORT_VALUE_BYTES: number = 64 * 1024;
 /** Blobs of one value under way at once. */
 const WINDOW = 6;
 
@@ -61,8 +62,7 @@ export class ValueStore {
   readonly #handle: Handle;
   readonly #isAllowed: boolean;
   readonly #refs: string[] = [];
-  readonly #underWay = new Set<Promise<void>>();
-  #failure: unknown = null;
+  readonly #window = new Window(WINDOW);
   /** All pieces, where this user may store no blobs. */
   #whole: Uint8Array[] | null = null;
 
@@ -77,12 +77,10 @@ export class ValueStore {
     if (this.#whole !== null) return void this.#whole.push(...piece.chunks);
     const position = this.#refs.length;
     this.#refs.push("");
-    const stored = this.#store(position, piece).finally(() => this.#underWay.delete(stored));
-    this.#underWay.add(stored);
+    const stored = this.#store(position, piece);
     // The first answer tells whether this user may store blobs at all.
     if (position === 0 && !this.#isAllowed) await stored;
-    if (this.#underWay.size >= WINDOW) await Promise.race(this.#underWay);
-    if (this.#failure !== null) throw this.#failure;
+    await this.#window.add(stored);
   }
 
   async #store(position: number, piece: Gathering): Promise<void> {
@@ -93,15 +91,14 @@ export class ValueStore {
       this.#refs[position] = blobrefFromDigest(hash, digest);
     } catch (error) {
       if (position === 0 && isFluxError(error, "EPERM")) this.#whole = piece.chunks;
-      else this.#failure ??= error;
+      else throw error;
     }
   }
 
   async finish(last: Gathering): Promise<Treeobj> {
     if (this.#refs.length === 0 && last.byteLength <= SHORT_VALUE_BYTES) return makeVal(concatBytes(last.chunks));
     if (last.byteLength > 0) await this.add(last);
-    await Promise.all(this.#underWay);
-    if (this.#failure !== null) throw this.#failure;
+    await this.#window.finish();
     return this.#whole === null ? makeValref(this.#refs) : valOf(this.#whole);
   }
 }
@@ -115,19 +112,8 @@ function valOf(chunks: readonly Uint8Array[]): Treeobj {
  * The blobs of a value, in order; some are fetched ahead. Throws EIO where one is missing, EPERM where this user may not
  * fetch blobs.
  */
-export async function* loadBlobs(handle: Handle, refs: readonly string[]): AsyncGenerator<Uint8Array> {
-  const ahead: Promise<Uint8Array>[] = [];
-  let next = 0;
-  const begin = (): void => {
-    const loading = loadBlob(handle, refs[next++]!);
-    // Whoever takes it hears of its failure; until then nobody does.
-    loading.catch(() => {});
-    ahead.push(loading);
-  };
-  while (next < refs.length || ahead.length > 0) {
-    while (next < refs.length && ahead.length < WINDOW) begin();
-    yield await ahead.shift()!;
-  }
+export function loadBlobs(handle: Handle, refs: readonly string[]): AsyncGenerator<Uint8Array> {
+  return inOrder(refs, WINDOW, (ref) => loadBlob(handle, ref));
 }
 
 async function loadBlob(handle: Handle, ref: string): Promise<Uint8Array> {

@@ -21,6 +21,7 @@ function batch() {
   const timeline = new Timeline(new Seeded(1));
   const commits: Commit[] = [];
   const failures: FluxError[] = [];
+  const delays: FluxError[] = [];
   let receive: (message: Message) => void = () => {};
   const handle = new Handle({
     start: (listener) => (receive = listener),
@@ -28,8 +29,13 @@ function batch() {
     close: () => {},
   });
   const clock = new SimulatedClock(timeline, new Scope("test"));
-  const kvs = new KvsBatch({ handle, clock, failed: (error) => failures.push(error) });
-  return { timeline, commits, failures, kvs };
+  const kvs = new KvsBatch({
+    handle,
+    clock,
+    failed: (error) => failures.push(error),
+    delayed: (error) => delays.push(error),
+  });
+  return { timeline, commits, failures, delays, kvs };
 }
 
 function commitOf(message: RequestMessage, respond: (message: Message) => void): Commit {
@@ -89,9 +95,70 @@ test("a failed commit rejects those who wait, and is told", async () => {
   kvs.append("log", "a");
   const settled = kvs.settle("log");
   kvs.flush();
-  commits[0]!.answer(28);
-  await assert.rejects(settled, { message: "No space left on device" });
+  commits[0]!.answer(21);
+  await assert.rejects(settled, { message: "Is a directory" });
   assert.equal(failures.length, 1);
+  assert.equal(kvs.length, 0);
+});
+
+const ENOSPC = 28;
+
+test("what a full disk refuses is sent again until it is taken, in order, with what came meanwhile", async () => {
+  const { timeline, commits, failures, delays, kvs } = batch();
+  kvs.append("log", "1\n");
+  kvs.put("R", "old");
+  kvs.flush();
+  let isSettled = false;
+  const settled = kvs.settle("log").then(() => (isSettled = true));
+  commits[0]!.answer(ENOSPC);
+  await timeline.runUntil(() => delays.length > 0, 0);
+  kvs.append("log", "2\n");
+  kvs.put("R", "new");
+  kvs.flush();
+  assert.equal(commits.length, 1, "what is refused goes first");
+  await timeline.runUntil(() => commits.length === 2, 5000);
+  assert.deepEqual(commits[1]!.ops, { log: "1\n2\n", R: "new" });
+  assert.deepEqual(commits[1]!.appends, ["log"]);
+  commits[1]!.answer(ENOSPC);
+  await timeline.runUntil(() => commits.length === 3, 5000);
+  assert.deepEqual([isSettled, delays.length], [false, 1], "a trouble that lasts is told once");
+  commits[2]!.answer();
+  await settled;
+  assert.deepEqual([kvs.length, failures.length, kvs.isUnderWay("log", 8)], [0, 0, false]);
+  kvs.append("log", "3\n");
+  kvs.append("other", "3\n");
+  kvs.flush();
+  assert.deepEqual(commits[3]!.ops, { log: "3\n", other: "3\n" });
+});
+
+test("commits that were under way behind a refused one: what was refused goes again, and who waits waits for all", async () => {
+  const { timeline, commits, delays, kvs } = batch();
+  for (const text of ["1", "2", "3"]) {
+    kvs.append("log", text);
+    kvs.flush();
+  }
+  let isSettled = false;
+  const settled = kvs.settle("log").then(() => (isSettled = true));
+  commits[0]!.answer(ENOSPC);
+  commits[1]!.answer(ENOSPC);
+  assert.equal(await timeline.runUntil(() => commits.length > 3, 5000), false);
+  assert.equal(commits.length, 3, "the third may be taken or refused: it is waited for");
+  commits[2]!.answer();
+  await timeline.runUntil(() => commits.length === 4, 5000);
+  assert.deepEqual(commits[3]!.ops, { log: "12" });
+  assert.deepEqual([isSettled, delays.length], [false, 1]);
+  commits[3]!.answer();
+  await settled;
+  assert.equal(kvs.length, 0);
+});
+
+test("a value that is set after text was appended replaces it", () => {
+  const { commits, kvs } = batch();
+  kvs.append("key", "text");
+  kvs.put("key", "value");
+  kvs.append("key", " and more");
+  kvs.flush();
+  assert.deepEqual([commits[0]!.ops, commits[0]!.appends], [{ key: "value and more" }, []]);
 });
 
 test("a large backlog goes in several commits, in order", () => {

@@ -4,10 +4,10 @@
  *
  * Invariants: commits are sent in order, and the KVS carries out the commits of one sender in the order it gets them, so
  * appends to a key keep their order; text appended to a key within a batch is one operation; a settled write is in the
- * KVS.
+ * KVS; what the KVS cannot take now, as its disk is full, is sent again, by one commit at a time, until it has it.
  */
 import { base64Encode, utf8Encode } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { type ErrnoName, FluxError } from "../base/errors.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
 import type { Handle } from "./handle.ts";
 import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
@@ -16,6 +16,10 @@ import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
 const COMMIT_LENGTH_MAX = 1024 * 1024;
 /** Commits sent and not answered; beyond, writes gather unless they are flushed. */
 const COMMITS_IN_FLIGHT_MAX = 8;
+/** What was refused is sent again after this time. */
+const RETRY_DELAY_MS = 1000;
+/** Refusals of a commit of which nothing happened, and which may be taken later as it is. */
+const REFUSALS: readonly ErrnoName[] = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM"];
 
 interface Waiter {
   resolve(): void;
@@ -23,8 +27,8 @@ interface Waiter {
 }
 
 interface Entry {
-  readonly append: boolean;
-  readonly chunks: string[];
+  append: boolean;
+  chunks: string[];
   length: number;
   /** Monotonic milliseconds. */
   dueMs: number;
@@ -36,12 +40,20 @@ export interface KvsBatchOptions {
   readonly clock: Clock;
   /** Told of each commit that failed; its writes are lost. */
   failed(error: FluxError): void;
+  /** Told when commits begin to be refused for now: they are sent again until they are taken. */
+  delayed(error: FluxError): void;
 }
+
+type Batch = Map<string, Entry>;
 
 export class KvsBatch {
   readonly #options: KvsBatchOptions;
-  readonly #pending = new Map<string, Entry>();
-  readonly #inFlight = new Map<string, Entry>();
+  #pending: Batch = new Map();
+  readonly #inFlight: Batch = new Map();
+  /** What was refused since the last commit that was taken, in the order in which it was sent; sent again by a timer. */
+  #refused: Batch[] = [];
+  /** The last commit was refused: one at a time is sent until one is taken. */
+  #isDelayed = false;
   #commitCount = 0;
   #isScheduled = false;
   #timer: { readonly dueMs: number; readonly handle: TimerHandle } | null = null;
@@ -59,6 +71,7 @@ export class KvsBatch {
   /** Sets a key's value, in the place of what was to be set before. */
   put(key: string, text: string): void {
     const entry = this.#entry(key, false, 0);
+    entry.append = false;
     this.#length += text.length - entry.length;
     entry.length = text.length;
     entry.chunks.splice(0, entry.chunks.length, text);
@@ -114,7 +127,8 @@ export class KvsBatch {
   }
 
   #send(inFlightMax: number): void {
-    while (this.#commitCount < inFlightMax && this.#commit()) {
+    if (this.#refused.length > 0) return;
+    while (this.#commitCount < (this.#isDelayed ? 1 : inFlightMax) && this.#commit()) {
       // One commit holds a limited length; the next holds the rest.
     }
   }
@@ -168,9 +182,9 @@ export class KvsBatch {
     return true;
   }
 
-  #takeDue(): Map<string, Entry> {
+  #takeDue(): Batch {
     const nowMs = this.#options.clock.monotonicMs();
-    const batch = new Map<string, Entry>();
+    const batch: Batch = new Map();
     let length = 0;
     let nextMs = Infinity;
     for (const [key, entry] of this.#pending) {
@@ -188,19 +202,66 @@ export class KvsBatch {
     return batch;
   }
 
-  #finish(batch: Map<string, Entry>, error: unknown): void {
+  #finish(batch: Batch, error: unknown): void {
     this.#commitCount--;
+    if (error instanceof FluxError && REFUSALS.some((name) => error.is(name))) return this.#refuse(batch, error);
+    if (error === null) this.#isDelayed = false;
     for (const [key, entry] of batch) {
       if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
       this.#length -= entry.length;
-      for (const waiter of entry.waiters) {
-        if (error === null) waiter.resolve();
-        else waiter.reject(error);
-      }
+      // Who waits for the last write to a key waits for those before it, too.
+      const earlier = this.#refused.findLast((refused) => refused.has(key))?.get(key);
+      if (earlier !== undefined && error === null) earlier.waiters.push(...entry.waiters);
+      else for (const waiter of entry.waiters) settle(waiter, error);
     }
     if (error !== null) this.#options.failed(error instanceof FluxError ? error : new FluxError("EIO", String(error)));
-    if (this.#pending.size > 0) this.#schedule();
+    if (this.#refused.length > 0) this.#retryOnceAnswered();
+    else if (this.#pending.size > 0) this.#schedule();
   }
+
+  #refuse(batch: Batch, error: FluxError): void {
+    this.#refused.push(batch);
+    if (!this.#isDelayed) this.#options.delayed(error);
+    this.#isDelayed = true;
+    this.#retryOnceAnswered();
+  }
+
+  /** What was sent behind a commit that was refused may be refused, too: only then is it known what to send again. */
+  #retryOnceAnswered(): void {
+    if (this.#commitCount > 0) return;
+    this.#options.clock.after(RETRY_DELAY_MS, () => this.#retry(), { background: true });
+  }
+
+  #retry(): void {
+    const batches = [...this.#refused, this.#pending];
+    this.#refused = [];
+    this.#pending = new Map();
+    for (const batch of batches) for (const [key, entry] of batch) this.#putBack(key, entry);
+    this.#send(1);
+  }
+
+  /** Puts what was written to a key behind what was written to it before. */
+  #putBack(key: string, entry: Entry): void {
+    if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
+    const before = this.#pending.get(key);
+    if (before === undefined) return void this.#pending.set(key, entry);
+    if (entry.append) {
+      before.chunks.push(...entry.chunks);
+      before.length += entry.length;
+    } else {
+      this.#length -= before.length;
+      before.append = false;
+      before.chunks = entry.chunks;
+      before.length = entry.length;
+    }
+    before.dueMs = Math.min(before.dueMs, entry.dueMs);
+    before.waiters.push(...entry.waiters);
+  }
+}
+
+function settle(waiter: Waiter, error: unknown): void {
+  if (error === null) waiter.resolve();
+  else waiter.reject(error);
 }
 
 function isTakeable(entry: Entry, lengthMax: number): boolean {

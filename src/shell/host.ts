@@ -57,6 +57,7 @@ export async function startShellHost(options: ShellHostOptions): Promise<ShellHo
     handle,
     clock: ports.clock,
     failed: (error) => options.complain(`committing job output: ${error.message}`),
+    delayed: (error) => options.complain(`committing job output: ${error.message}; trying again`),
   });
   const facts = await readFacts(options, batch);
   const host = new ShellHost(options, facts);

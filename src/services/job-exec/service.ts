@@ -53,6 +53,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
       handle: context.handle,
       clock: context.ports.clock,
       failed: (error) => context.log(LogLevel.err, `committing exec eventlogs: ${error.message}`),
+      delayed: (error) => context.log(LogLevel.err, `committing exec eventlogs: ${error.message}; trying again`),
     });
   }
 

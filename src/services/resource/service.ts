@@ -120,6 +120,7 @@ export class ResourceService implements RunningModule {
       handle: context.handle,
       clock: context.ports.clock,
       failed: (error) => context.log(LogLevel.err, `committing to ${KEY_EVENTLOG}: ${error.message}`),
+      delayed: (error) => context.log(LogLevel.err, `committing to ${KEY_EVENTLOG}: ${error.message}; trying again`),
     });
   }
 

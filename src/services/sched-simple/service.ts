@@ -89,6 +89,7 @@ class Scheduler implements RunningModule {
       handle: context.handle,
       clock: context.ports.clock,
       failed: (error) => context.log(LogLevel.err, `committing R: ${error.message}`),
+      delayed: (error) => context.log(LogLevel.err, `committing R: ${error.message}; trying again`),
     });
   }
 

@@ -7,6 +7,7 @@ import { EMOJI_DIGITS, EMOJI_VALUES } from "./fluid-emoji.ts";
 import { mnemonicWords } from "./fluid-words.ts";
 import {
   composeFluid,
+  f58FormOf,
   FLUID_FORMS,
   FLUID_MAX,
   FluidGenerator,
@@ -168,4 +169,11 @@ test("ids increase however the clock goes, also beyond 1,024 in a millisecond an
     ),
     { numRuns: 50 },
   );
+});
+
+test("job ids are shown with ƒ where the locale has it, and with f where it has not", () => {
+  for (const env of [{}, { LC_ALL: "C.UTF-8" }, { LANG: "de_DE.utf8" }, { LC_ALL: "", LANG: "C" }])
+    assert.equal(f58FormOf(env), "f58", JSON.stringify(env));
+  for (const env of [{ LC_ALL: "C" }, { LANG: "de_DE.ISO-8859-1" }, { FLUX_F58_FORCE_ASCII: "", LC_ALL: "C.UTF-8" }])
+    assert.equal(f58FormOf(env), "f58plain", JSON.stringify(env));
 });

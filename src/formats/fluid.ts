@@ -105,6 +105,19 @@ export class FluidGenerator {
   }
 }
 
+/** How ids are shown to people in an environment: terminals and files that cannot hold ƒ get a plain f. */
+export function f58FormOf(env: Readonly<Record<string, string | undefined>>): "f58" | "f58plain" {
+  return needsAscii(env) ? "f58plain" : "f58";
+}
+
+function needsAscii(env: Readonly<Record<string, string | undefined>>): boolean {
+  if (env["FLUX_F58_FORCE_ASCII"] !== undefined) return true;
+  // The plain locale C, where nobody insists on it by LC_ALL, is taken for C.UTF-8.
+  if (env["LC_ALL"]) return !/utf-?8/i.test(env["LC_ALL"]);
+  const locale = env["LC_CTYPE"] || env["LANG"];
+  return locale !== undefined && locale !== "" && !/utf-?8/i.test(locale) && locale !== "C" && locale !== "POSIX";
+}
+
 /**
  * Writes an id in one of the text forms. The form `words` needs the word list.
  * Throws FluxError EINVAL where `id` is not an unsigned 64-bit integer.

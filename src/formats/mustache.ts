@@ -38,6 +38,8 @@ export function templateScope(template: string): "task" | "node" | "job" {
 /** What the tags of flux-submit(1) speak of. What is not given is unknown. */
 export interface JobTags {
   readonly id?: Integer;
+  /** How a tag that names no form shows the id. */
+  readonly idForm?: FluidForm;
   readonly name?: string;
   readonly nnodes?: number;
   readonly ntasks?: number;
@@ -59,7 +61,7 @@ export interface JobTags {
 export function jobTagLookup(job: JobTags, words?: MnemonicWords): TagLookup {
   return (tag) => {
     const id = /^(?:id|jobid)(?:\.(\w+))?$/.exec(tag);
-    if (id !== null) return idText(job.id, id[1] ?? "f58", words);
+    if (id !== null) return idText(job.id, id[1] ?? job.idForm ?? "f58", words);
     if (tag.startsWith("node.")) return nodeText(job.node, tag.slice(5));
     if (tag === "taskid" || tag.startsWith("task.")) return taskText(job.task, tag === "taskid" ? "id" : tag.slice(5));
     switch (tag) {

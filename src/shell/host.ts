@@ -11,6 +11,7 @@ import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
 import type { Ports, TimerHandle, WaitStatus } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
+import { f58FormOf } from "../formats/fluid.ts";
 import type { EventMessage } from "../protocol/message.ts";
 import {
   SHELL_AGENT_SERVICE,
@@ -86,6 +87,7 @@ async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<Ho
     rundir: rundir ?? ports.host.temporaryDirectory,
     uri: uri ?? ports.host.env[SHELL_HOST_URI] ?? "",
     instanceLevel: Number(level ?? 0),
+    idForm: f58FormOf(ports.host.env),
     jobId: jobId ?? null,
     jobIdPath: jobIdPath ?? null,
   };

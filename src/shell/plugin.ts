@@ -22,6 +22,8 @@ export interface HostFacts {
   /** Address of the broker, for the tasks. */
   readonly uri: string;
   readonly instanceLevel: number;
+  /** How job ids are written here. */
+  readonly idForm: "f58" | "f58plain";
   /** The instance's own job id and path of job ids; null where it is no job. */
   readonly jobId: string | null;
   readonly jobIdPath: string | null;

@@ -100,10 +100,10 @@ export class Shell implements ShellContext {
   /** Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. */
   start(): void {
     try {
-      this.#tmpdir = this.host.directories.make(`jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id)}`, [
-        this.host.rundir,
-        this.plan.environment["TMPDIR"] ?? FALLBACK_TMPDIR,
-      ]);
+      this.#tmpdir = this.host.directories.make(
+        `jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id, this.host.idForm)}`,
+        [this.host.rundir, this.plan.environment["TMPDIR"] ?? FALLBACK_TMPDIR],
+      );
       for (const factory of BUILTIN_PLUGINS) {
         const plugin = factory(this);
         if (plugin !== null) this.#plugins.push(plugin);
@@ -167,6 +167,7 @@ export class Shell implements ShellContext {
     const { plan } = this;
     const lookup = jobTagLookup({
       id: plan.id,
+      idForm: this.host.idForm,
       name: plan.name,
       nnodes: plan.brokerRanks.length,
       ntasks: plan.taskCount,

@@ -5,7 +5,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
-import { formatFluid, tryParseFluid } from "../../formats/fluid.ts";
+import { f58FormOf, formatFluid, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import { parseEvent, type JobEvent } from "../../sdk/job-protocol.ts";
@@ -69,15 +69,5 @@ export function parseJobId(text: string): Integer {
 
 /** `ƒ2oLkTLb`. */
 export function jobIdText(id: Integer): string {
-  return formatFluid(id, useAscii() ? "f58plain" : "f58");
-}
-
-/** Terminals that cannot show ƒ get a plain f. */
-function useAscii(): boolean {
-  const { env } = process;
-  if (env["FLUX_F58_FORCE_ASCII"] !== undefined) return true;
-  // The plain locale C, where nobody insists on it by LC_ALL, is taken for C.UTF-8.
-  if (env["LC_ALL"]) return !/utf-?8/i.test(env["LC_ALL"]);
-  const locale = env["LC_CTYPE"] || env["LANG"];
-  return locale !== undefined && locale !== "" && !/utf-?8/i.test(locale) && locale !== "C" && locale !== "POSIX";
+  return formatFluid(id, f58FormOf(process.env));
 }

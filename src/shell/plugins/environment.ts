@@ -10,7 +10,7 @@ const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE"];
 
 export const environmentPlugin: PluginFactory = (shell) => {
   const { plan, host, tmpdir } = shell;
-  const id = formatFluid(plan.id);
+  const id = formatFluid(plan.id, host.idForm);
   const common: Record<string, string> = {
     FLUX_URI: host.uri,
     FLUX_JOB_ID: id,

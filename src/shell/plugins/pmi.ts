@@ -108,7 +108,7 @@ class PmiPlugin implements ShellPlugin {
     const { plan } = this.#shell;
     const isAlone = plan.brokerRanks.length === 1;
     return new PmiServer({
-      kvsname: formatFluid(plan.id),
+      kvsname: formatFluid(plan.id, this.#shell.host.idForm),
       universeSize: plan.taskCount,
       localSize: plan.tasks.length,
       preset: this.#preset(),

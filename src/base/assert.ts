@@ -7,6 +7,11 @@ class AssertionError extends Error {
   override readonly name = "AssertionError";
 }
 
+/** Whether an error says that an invariant of ours is broken. */
+export function isBrokenInvariant(error: unknown): boolean {
+  return error instanceof AssertionError;
+}
+
 export function assert(condition: unknown, text: string): asserts condition {
   if (!condition) throw new AssertionError(text);
 }

@@ -36,6 +36,7 @@ export interface BootOptions {
   readonly registry: ModuleRegistry;
   readonly rusage: (() => JsonObject) | undefined;
   readonly log: BrokerLog;
+  readonly bugsAreFatal: boolean;
   readonly overlayEvents: OverlayEvents;
   readonly coreEvents: CoreEvents;
 }
@@ -95,6 +96,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     reloadConfig,
     environment,
     log,
+    bugsAreFatal: options.bugsAreFatal,
     events: coreEvents,
   });
   try {

@@ -124,6 +124,17 @@ export class Broker {
     if (this.#signals > 1) this.#post("cleanup-timeout");
   }
 
+  /** An error that its process caught where nobody else did; it cannot be told what it left half done. */
+  fault(error: unknown): void {
+    this.#coreEvents().fatal("broker", error);
+  }
+
+  /** Work that was set going and that nobody waits for has failed for a reason that nobody foresaw. */
+  strayFailure(error: unknown): void {
+    if (this.#core === null) this.fault(error);
+    else this.#core.bug("broker", "work that nobody waits for", error);
+  }
+
   /** Dies at once, as if by SIGKILL: links break, nothing is said or cleaned up. */
   kill(): void {
     this.#dead = true;
@@ -144,6 +155,7 @@ export class Broker {
       registry: modules,
       rusage: this.#options.rusage,
       log: this.#log,
+      bugsAreFatal: this.#options.bugsAreFatal === true,
       overlayEvents: this.#overlayEvents(),
       coreEvents: this.#coreEvents(),
     });

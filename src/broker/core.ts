@@ -2,13 +2,14 @@
  * The parts of a booted broker, put together: router, overlay, log, groups, modules, and the services that are the
  * broker's own. What to do when is decided elsewhere (`broker.ts`, `run-levels.ts`).
  */
+import { isBrokenInvariant } from "../base/assert.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Role } from "../protocol/message.ts";
 import { Guard } from "../sdk/guard.ts";
 import { Handle } from "../sdk/handle.ts";
-import type { ModuleDefinition } from "../sdk/module.ts";
+import { LogLevel, type ModuleDefinition } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
 import { accessOf, accessText, checkAccess } from "./access.ts";
 import type { Attributes } from "./attributes.ts";
@@ -16,6 +17,7 @@ import { builtinMethods, configMethods, overlayMethods } from "./builtin-methods
 import { LocalConnector } from "./connector-local.ts";
 import { Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
+import { describeBug } from "./log-record.ts";
 import { ModuleHost } from "./module-host.ts";
 import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
@@ -49,6 +51,8 @@ export interface CoreOptions {
   readonly reloadConfig: () => JsonObject;
   readonly environment: Record<string, string>;
   readonly log: BrokerLog;
+  /** Whether an error that nobody foresaw ends the broker. */
+  readonly bugsAreFatal: boolean;
   readonly events: CoreEvents;
 }
 
@@ -87,16 +91,18 @@ export class Core {
       routes: overlay,
       newUuid: () => ports.random.uuid(),
       defer: (callback) => ports.clock.defer(callback),
+      failed: (error) => this.bug("broker", "the router", error),
     });
     overlay.attachRouter(this.router);
     const port = this.router.attach({ userid: ownerUserid, rolemask: Role.Owner | Role.Local });
-    this.handle = new Handle(port);
+    this.handle = new Handle(port, { bug: (where, error) => this.bug("broker", where, error) });
     const usage = options.rusage === undefined ? {} : { rusage: options.rusage };
     this.server = new Server(this.handle, {
       rank,
       ...usage,
       traffic: port,
       fatal: (error) => events.fatal("broker", error),
+      bug: (where, error) => this.bug("broker", where, error),
     });
     this.states = new StateService(() => ports.clock.monotonicMs());
     this.modules = new ModuleHost({
@@ -108,6 +114,7 @@ export class Core {
       config: () => this.config,
       log: (component, level, text) => log.append(component, level, text),
       fatal: (component, error) => events.fatal(component, error),
+      bugsAreFatal: options.bugsAreFatal,
       ...usage,
     });
     this.groups = new Groups({
@@ -139,6 +146,13 @@ export class Core {
     attributes.set("broker.uuid", uuid);
     for (const name of OWN_SERVICES) this.router.addService(port, name);
     this.#serveOwn();
+  }
+
+  /** An error that nobody foresaw: what it came of has failed. A broken invariant ends the broker. */
+  bug(component: string, where: string, error: unknown): void {
+    const { bugsAreFatal, events, log } = this.options;
+    if (bugsAreFatal || isBrokenInvariant(error)) events.fatal(component, error);
+    else log.append(component, LogLevel.err, `internal error in ${where}: ${describeBug(error)}`);
   }
 
   /** Programs of users are started from now on: they are not to outlive this broker, though it be killed. */

@@ -4,13 +4,15 @@
  * Invariant: a module is in the list from the moment its start begins until its stop has ended, so a name is never used
  * twice at once; what it had registered or called is cleaned up by its port.
  */
+import { isBrokenInvariant } from "../base/assert.ts";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Ports } from "../base/ports.ts";
+import type { Clock, Ports } from "../base/ports.ts";
 import { Role } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
+import { describeBug } from "./log-record.ts";
 import type { Port } from "./port.ts";
 import type { Router } from "./router.ts";
 
@@ -24,6 +26,8 @@ export interface ModuleSurroundings {
   config(): JsonObject;
   log(component: string, level: LogLevel, text: string): void;
   fatal(component: string, error: unknown): void;
+  /** Errors that nobody foresaw end the broker, too: where bugs are searched for. */
+  readonly bugsAreFatal: boolean;
   rusage?(): JsonObject;
 }
 
@@ -69,6 +73,7 @@ export class ModuleHost {
     const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
     const handle = new Handle(port, {
       badEvent: (topic, error) => log(name, LogLevel.err, `${topic} event: ${error.message}`),
+      bug: (where, error) => this.#contain(name, where, error),
     });
     const server = this.#serverFor(name, handle, port);
     const path = options.path ?? "builtin";
@@ -117,6 +122,30 @@ export class ModuleHost {
     }
   }
 
+  /** An error of a module that nobody foresaw: what it came of has failed. A broken invariant ends the broker. */
+  #contain(name: string, where: string, error: unknown): void {
+    const { fatal, log, bugsAreFatal } = this.#surroundings;
+    if (bugsAreFatal || isBrokenInvariant(error)) fatal(name, error);
+    else log(name, LogLevel.err, `internal error in ${where}: ${describeBug(error)}`);
+  }
+
+  #clockFor(name: string): Clock {
+    const { clock } = this.#surroundings.ports;
+    const contained = (callback: () => void) => () => {
+      try {
+        callback();
+      } catch (error) {
+        this.#contain(name, "a timer", error);
+      }
+    };
+    return {
+      now: () => clock.now(),
+      monotonicMs: () => clock.monotonicMs(),
+      after: (delayMs, callback, options) => clock.after(delayMs, contained(callback), options),
+      defer: (callback) => clock.defer(contained(callback)),
+    };
+  }
+
   #serverFor(name: string, handle: Handle, port: Port): Server {
     const { router, rusage, fatal } = this.#surroundings;
     return new Server(handle, {
@@ -124,6 +153,7 @@ export class ModuleHost {
       traffic: port,
       ...(rusage === undefined ? {} : { rusage }),
       fatal: (error) => fatal(name, error),
+      bug: (where, error) => this.#contain(name, where, error),
     });
   }
 
@@ -136,7 +166,7 @@ export class ModuleHost {
       size: router.size,
       handle,
       server,
-      ports,
+      ports: { ...ports, clock: this.#clockFor(name) },
       ownerUserid,
       attribute,
       setAttribute,

@@ -26,6 +26,8 @@ export interface BrokerOptions {
   readonly rusage?: () => JsonObject;
   /** The initial program shares the broker's process group (as under a terminal). Default false. */
   readonly sharesGroup?: boolean;
+  /** An error that nobody foresaw ends the broker: for tests that search for bugs. Default: what it came of fails. */
+  readonly bugsAreFatal?: boolean;
   /** Called when rank, size and directories are known: the attributes tell them. */
   readonly booted?: () => void;
 }

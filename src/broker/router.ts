@@ -60,6 +60,8 @@ export interface RouterOptions {
   newUuid(): string;
   /** Runs a callback when this turn's input has been handled. */
   defer(callback: () => void): void;
+  /** Told of an error of a delivery, instead of the process; the deliveries behind it take place. */
+  failed?(error: unknown): void;
 }
 
 export class Router {
@@ -328,7 +330,14 @@ export class Router {
 
   #pump(): void {
     let delivered = 0;
-    while (delivered < this.#queue.length && delivered < PUMP_BATCH_MAX) this.#queue[delivered++]!();
+    while (delivered < this.#queue.length && delivered < PUMP_BATCH_MAX) {
+      try {
+        this.#queue[delivered++]!();
+      } catch (error) {
+        if (this.#options.failed === undefined) throw error;
+        this.#options.failed(error);
+      }
+    }
     this.#queue.splice(0, delivered);
     this.#pumping = this.#queue.length > 0;
     if (this.#pumping) this.#options.defer(() => this.#pump());

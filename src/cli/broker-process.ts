@@ -71,6 +71,10 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     booted: () => markDirectories(broker, line.attributes, lifeline),
     sharesGroup: context.stdinIsTerminal,
   });
+  // What is caught here was about to end this process with its sockets, its directories and no word in the log.
+  process.on("uncaughtException", (error, origin) =>
+    origin === "unhandledRejection" ? broker.strayFailure(error) : broker.fault(error),
+  );
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
   if (lifeline === null) sweepDirectories(ports);

@@ -83,6 +83,8 @@ export interface Subscription {
 export interface HandleOptions {
   /** Told of an event whose payload was not what its listener reads; nobody else is troubled by it. */
   badEvent?(topic: string, error: FluxError): void;
+  /** Told of an error of a listener that nobody foresaw, instead of whoever delivered the message. */
+  bug?(where: string, error: unknown): void;
 }
 
 interface Pending {
@@ -349,6 +351,19 @@ export class Handle {
   }
 
   #receiveResponse(response: ResponseMessage): void {
+    try {
+      this.#takeResponse(response);
+    } catch (error) {
+      this.#unforeseen(`response to ${response.topic}`, error);
+    }
+  }
+
+  #unforeseen(where: string, error: unknown): void {
+    if (this.#options.bug === undefined) throw error;
+    this.#options.bug(where, error);
+  }
+
+  #takeResponse(response: ResponseMessage): void {
     if (response.matchtag === MATCHTAG_NONE) return this.#onUntagged?.(response);
     const pending = this.#pending.get(response.matchtag);
     if (pending === undefined) return;
@@ -366,8 +381,8 @@ export class Handle {
     try {
       listener(event);
     } catch (error) {
-      if (!(error instanceof FluxError)) throw error;
-      this.#options.badEvent?.(event.topic, error);
+      if (error instanceof FluxError) this.#options.badEvent?.(event.topic, error);
+      else this.#unforeseen(`${event.topic} event`, error);
     }
   }
 

@@ -3,9 +3,11 @@
  * every service has (ping, stats-get, debug, rusage …).
  *
  * A handler answers by returning: an object or bytes (the payload), null (an empty answer), or undefined when it answers
- * later itself through the request. What it throws becomes the error response; a broken invariant is passed on.
+ * later itself through the request. What it throws becomes the error response, whatever it is; but a broken invariant is
+ * passed on: with a state that must not be, nobody goes on.
  */
-import { FluxError } from "../base/errors.ts";
+import { isBrokenInvariant } from "../base/assert.ts";
+import { errorText, FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { expectsResponse, Role } from "../protocol/message.ts";
 import type { Handle } from "./handle.ts";
@@ -52,8 +54,10 @@ export interface ServerIdentity {
   readonly rusage?: () => JsonObject;
   /** Messages sent and received so far, for `SERVICE.stats-get`. */
   readonly traffic?: Traffic;
-  /** Called with an unexpected error of a handler, one that is not a FluxError. */
+  /** Called with a broken invariant, and where `bug` is not given with every error that is not a FluxError. */
   readonly fatal: (error: unknown) => void;
+  /** Called with an error of a handler that nobody foresaw. The request it came of has failed, and nothing else. */
+  readonly bug?: (where: string, error: unknown) => void;
 }
 
 /** Answers the requests of one Handle for any number of service names. */
@@ -132,8 +136,12 @@ export class Server {
   }
 
   #fail(request: IncomingRequest, error: unknown): void {
-    if (!(error instanceof FluxError)) return this.#identity.fatal(error);
-    if (expectsResponse(request.message) && !request.isFinished) request.respondError(error);
+    if (!(error instanceof FluxError)) {
+      const { bug, fatal } = this.#identity;
+      if (bug === undefined || isBrokenInvariant(error)) return fatal(error);
+      bug(request.topic, error);
+    }
+    if (expectsResponse(request.message) && !request.isFinished) request.respondError(unforeseen(request, error));
   }
 
   #defaults(service: string): [string, Method][] {
@@ -197,6 +205,12 @@ export class Server {
     this.debugFlags.set(service, after);
     return { flags: after };
   }
+}
+
+/** What the sender of a request is told of an error that nobody foresaw. */
+function unforeseen(request: IncomingRequest, error: unknown): FluxError {
+  if (error instanceof FluxError) return error;
+  return new FluxError("EINVAL", `internal error in ${request.topic}: ${errorText(error)}`);
 }
 
 function finish(request: IncomingRequest, answer: Answer): void {

@@ -90,6 +90,8 @@ export interface InstanceOptions {
   readonly workload: Workload;
   readonly attributes?: Readonly<Record<string, string>>;
   readonly config?: object;
+  /** Whether an error that nobody foresaw ends a broker; default true: such an error is what is searched for. */
+  readonly bugsAreFatal?: boolean;
 }
 
 export class SimulatedInstance {
@@ -151,6 +153,7 @@ export class SimulatedInstance {
         ports,
         boot,
         modules: BUILTIN_MODULES,
+        bugsAreFatal: this.#options.bugsAreFatal ?? true,
         config: { ...this.#options.config },
         attributes: { ...(rank === 0 ? state : { "log-stderr-level": "3" }), ...this.#options.attributes },
         initialProgram: [PROGRAM_NAME, String(rank)],

@@ -161,6 +161,7 @@ function makeBroker(rank: number, size: number, ports: Ports, peers: Map<number,
     setAttribute: (name, value) => void (attributes[name] = value),
     config: () => options.config ?? {},
     log: (component, level, text) => void logs.push(`${level} ${component}: ${text}`),
+    bugsAreFatal: true,
     fatal: (component, error) => {
       throw new Error(`fatal in ${component}`, { cause: error });
     },

@@ -54,13 +54,14 @@ export function applyRlimitRules(
     if (value !== undefined) limits.set(name, value);
   };
   for (const name of Object.keys(RLIMITS)) if (!NOT_BY_DEFAULT.has(name)) propagate(name);
-  for (const rule of rules.flatMap((item) => item.split(",")).filter((item) => item !== "")) {
+  for (const rule of rules.flatMap((item) => item.split(","))) {
     const at = rule.indexOf("=");
     if (rule.startsWith("-")) {
-      for (const name of matching(rule.slice(1))) limits.delete(name);
+      for (const name of matching(rule.slice(1), false)) limits.delete(name);
     } else if (at >= 0) {
-      const [name] = matching(rule.slice(0, at));
-      limits.set(name!, limitValue(name!, rule.slice(at + 1)));
+      const name = plainName(rule.slice(0, at));
+      if (!Object.hasOwn(RLIMITS, name)) throw new FluxError("EINVAL", `Invalid rlimit "${rule.slice(0, at)}"`);
+      limits.set(name, limitValue(name, rule.slice(at + 1)));
     } else {
       for (const name of matching(rule)) propagate(name);
     }
@@ -68,19 +69,23 @@ export function applyRlimitRules(
   return Object.fromEntries(limits);
 }
 
-/** The names that a pattern with `*`, `?` and `[…]` matches, in upper or lower case, with or without `RLIMIT_`. */
-function matching(pattern: string): string[] {
-  const name = pattern.toLowerCase().replace(/^rlimit_/, "");
-  if (!/[*?[]/.test(name)) {
-    if (Object.hasOwn(RLIMITS, name)) return [name];
-    throw new FluxError("EINVAL", `No corresponding rlimit matching "${pattern}"`);
-  }
-  const expression = globExpression(name);
-  return Object.keys(RLIMITS).filter((candidate) => expression.test(candidate));
+/**
+ * The names that a pattern with `*`, `?` and `[…]` matches, in upper or lower case, with or without `RLIMIT_`. One that
+ * matches none is an error where limits are asked for, and nothing where they are removed.
+ */
+function matching(pattern: string, required = true): string[] {
+  const expression = globExpression(plainName(pattern));
+  const names = Object.keys(RLIMITS).filter((candidate) => expression.test(candidate));
+  if (names.length === 0 && required) throw new FluxError("EINVAL", `No corresponding rlimit matching "${pattern}"`);
+  return names;
+}
+
+function plainName(name: string): string {
+  return name.toLowerCase().replace(/^rlimit_/, "");
 }
 
 function limitValue(name: string, text: string): Integer {
-  if (["unlimited", "infinity", "inf"].includes(text.toLowerCase())) return RLIM_INFINITY;
+  if (["unlimited", "infinity", "inf", "-1"].includes(text.toLowerCase())) return RLIM_INFINITY;
   if (!/^\d+$/.test(text)) throw new FluxError("EINVAL", `Invalid value in ${name}=${text}`);
   const value = BigInt(text);
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;

@@ -292,6 +292,21 @@ test("input written to the job's service reaches all tasks on all nodes, and is 
   );
 });
 
+test("the end of input on one node, and of its tasks, keeps no input from another", async () => {
+  const seen = await simulate(2, async ({ handle }) => {
+    const id = await run(handle, ["cat"], { nodes: 2 });
+    await waitForEvent(handle, id, "shell.start", { path: "guest.exec.eventlog", waitCreate: true });
+    const topic = `${OWNER_USERID}-shell-${formatFluid(id, "f58plain")}.stdin`;
+    const write = (payload: JsonObject): Promise<unknown> => handle.rpc(topic, payload, { nodeid: 0 });
+    await write({ stream: "stdin", rank: "1", eof: true });
+    await waitForEvent(handle, id, "shell-exit", { path: "guest.exec.eventlog" });
+    await write({ stream: "stdin", rank: "0", data: "late\n" });
+    await write({ stream: "stdin", rank: "0", eof: true });
+    return { status: statusOf(await ended(handle, id)), out: await output(handle, id) };
+  });
+  assert.deepEqual(seen, { status: 0, out: { 0: "late\n" } });
+});
+
 test("output files: one for the job is whole, one per task is by name, the log tells where", async () => {
   const seen = await simulate(2, async ({ handle, ports }, world) => {
     const options = { output: { stdout: { type: "file", path: "/tmp/job-{{id.dec}}", label: true } } };

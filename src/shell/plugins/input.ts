@@ -6,7 +6,7 @@
  * what it wrote, so that nothing piles up.
  */
 import { base64Decode, utf8Encode } from "../../base/bytes.ts";
-import { errnoSentence, FluxError } from "../../base/errors.ts";
+import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
@@ -118,7 +118,9 @@ class InputPlugin implements ShellPlugin {
     });
     const others = plan.brokerRanks
       .slice(1)
-      .map((nodeid) => host.handle.rpc(`${SHELL_HOST_SERVICE}.stdin`, { id: plan.id, input }, { nodeid }));
+      .map((nodeid) =>
+        host.handle.rpc(`${SHELL_HOST_SERVICE}.stdin`, { id: plan.id, input }, { nodeid }).catch(isOver),
+      );
     await Promise.all([this.#deliver(input), ...others]);
     return {};
   }
@@ -165,6 +167,11 @@ class InputPlugin implements ShellPlugin {
     const delayMs = context["eof"] === true ? 0 : this.#delayMs;
     host.batch.append(this.#key, encodeEvent({ timestamp: clock.now(), name, context }), delayMs);
   }
+}
+
+/** A node whose tasks are over takes no input, and keeps none from the others. */
+function isOver(error: unknown): void {
+  if (!isFluxError(error, "ENOENT")) throw error;
 }
 
 /** Throws FluxError EINVAL. */

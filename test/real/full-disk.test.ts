@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { createCipheriv, createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type FluxError, isFluxError, Kvs, openFlux } from "../../src/host/sdk.ts";
 import { startInstance } from "./processes.ts";
@@ -54,6 +54,10 @@ async function check(kvs: Kvs, prefix: string, count: number, length: number): P
       Buffer.from(noise(`${prefix} ${index}`, length)),
       `${prefix}.v${index}`,
     );
+}
+
+function refusedOnly(error: unknown): void {
+  if (!isFluxError(error, "ENOSPC")) throw error;
 }
 
 /** Writes a value as soon as that is possible again. */
@@ -133,6 +137,63 @@ test(
     } finally {
       spawnSync("umount", ["-l", directory]);
       rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
+
+test(
+  "jobs that go on while the disk is full: all that belongs to them arrives when there is room",
+  {
+    skip,
+    timeout: 120_000,
+  },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), "flux-full-"));
+    assert.equal(spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", directory]).status, 0);
+    const ballast = join(directory, "ballast");
+    writeFileSync(ballast, Buffer.alloc(BALLAST_BYTES));
+    const gate = join(tmpdir(), `${basename(directory)}.gate`);
+    try {
+      const { run, uri, flux } = await startInstance("-s1", `-Sstatedir=${join(directory, "state")}`);
+      await using _ = run;
+      const handle = await openFlux(uri);
+      const kvs = new Kvs(handle);
+      const submit = (...command: string[]): string => flux("submit", "-N1", "--exclusive", ...command).stdout.trim();
+      const first = submit("sh", "-c", `until test -e ${gate}; do sleep 0.1; done; echo first`);
+      const second = submit("echo", "second");
+      flux("job", "wait-event", first, "start");
+
+      for (const length of [VALUE_BYTES, 20_000, 1000]) await fill(kvs, `v${length}`, length);
+      const room = new AbortController();
+      const filling = (async () => {
+        for (let round = 0; !room.signal.aborted; round++)
+          await kvs.put(`more.v${round % 1000}`, "x".repeat(100)).catch(refusedOnly);
+      })();
+      try {
+        writeFileSync(gate, "");
+        const deadline = performance.now() + RESUME_MS;
+        for (let text = ""; !/committing (R|exec eventlogs): .*; trying again/.test(text); text = flux("dmesg").stdout)
+          assert.ok(performance.now() < deadline, text);
+      } finally {
+        room.abort();
+        await filling;
+        handle.close();
+      }
+      rmSync(ballast);
+      for (const [id, text] of [
+        [first, "first"],
+        [second, "second"],
+      ] as const) {
+        assert.equal(flux("job", "wait-event", "-t30", id, "clean").code, 0);
+        assert.equal(flux("job", "attach", id).stdout, `${text}\n`);
+        assert.match(flux("job", "info", id, "R").stdout, /"version":1/);
+        const events = flux("job", "eventlog", "-p", "exec", id).stdout;
+        assert.match(events, /init[^]*starting[^]*complete[^]*done/);
+      }
+    } finally {
+      spawnSync("umount", ["-l", directory]);
+      rmSync(directory, { recursive: true, force: true });
+      rmSync(gate, { force: true });
     }
   },
 );

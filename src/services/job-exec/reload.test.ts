@@ -76,3 +76,38 @@ test("jobs that end while their services are loaded anew end as they did", async
   ]);
   assert.equal(names.at(-1), "done");
 });
+
+/** On one of the two cores of two nodes: what waits for it gets it only once it is free. */
+function whole(seconds: string): Jobspec {
+  const slot = { type: "slot", count: 1, label: "task", with: [{ type: "core", count: 1 }] };
+  return {
+    version: 1,
+    resources: [{ type: "node", count: 2, exclusive: true, with: [slot] }],
+    tasks: [{ command: ["sleep", seconds], slot: "task", count: { per_slot: 1 } }],
+    attributes: { system: { duration: 0, cwd: "/tmp", environment: {} } },
+  } as Jobspec;
+}
+
+for (const modules of [["job-manager"], ["job-manager", "sched-simple"], ["job-manager", "job-exec"]])
+  for (const seconds of ["5", "60"])
+    test(`${modules.join(" and ")} loaded anew: a job of ${seconds} s goes on, its resources stay taken`, async () => {
+      const logs = await simulate(async ({ handle, ports }) => {
+        const first = await submitJob(handle, whole(seconds), { userid: OWNER_USERID });
+        await waitForEvent(handle, first, "shell.start", { path: "guest.exec.eventlog", waitCreate: true });
+        const second = await submitJob(handle, whole("1"), { userid: OWNER_USERID });
+        await waitForEvent(handle, second, "priority", {});
+        for (const name of modules.toReversed()) await handle.rpc("module.remove", { name });
+        await new Promise<void>((resolve) => void ports.clock.after(20_000, resolve));
+        for (const path of modules) await handle.rpc("module.load", { path, args: [] });
+        for (const id of [first, second]) await waitForEvent(handle, id, "clean", {});
+        return Promise.all([first, second].map((id) => events(handle, id, "eventlog")));
+      });
+      for (const log of logs) {
+        assert.equal(contextOf(log, "exception"), undefined);
+        assert.equal(contextOf(log, "finish")?.["status"], 0);
+        assert.equal(log.filter(({ name }) => name === "start").length, 1);
+      }
+      const [first, second] = logs as [JobEvent[], JobEvent[]];
+      const at = (log: readonly JobEvent[], event: string): number => log.find(({ name }) => name === event)!.timestamp;
+      assert.ok(at(second, "alloc") >= at(first, "free"));
+    });

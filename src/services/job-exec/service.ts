@@ -15,6 +15,7 @@ import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule
 import type { IncomingRequest } from "../../sdk/request.ts";
 import {
   ANY_USER,
+  ANYONE,
   requireInteger,
   requireJobId,
   requireNumber,
@@ -43,6 +44,10 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   settings: ExecSettings;
   readonly #runners = new Map<Integer, JobRunner>();
   readonly #links = new Map<number, HostLink>();
+  /** The job manager as the sender of requests; null while it is away. */
+  #manager: string | null = null;
+  /** What there is to say of jobs that an earlier job manager handed over, until the present one asks for them. */
+  readonly #untold = new Map<Integer, StartResponse[]>();
   #finished: JobRunner[] = [];
   #isSettleScheduled = false;
 
@@ -87,6 +92,12 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   /** RFC 32 matches responses by job id, so one request may have many even where it is no stream. */
   respond(request: IncomingRequest, response: StartResponse): void {
+    if (request.sender !== this.#manager) {
+      const untold = this.#untold.get(response.id);
+      if (untold === undefined) this.#untold.set(response.id, [response]);
+      else untold.push(response);
+      return;
+    }
     this.context.handle.respond(responseTo(request.message, 0, Payload.json(response)));
   }
 
@@ -141,6 +152,18 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   #methods(): Methods {
     return {
       start: (request) => this.#start(request),
+      disconnect: {
+        roles: ANYONE,
+        handler: (request) => {
+          if (request.sender === this.#manager) this.#manager = null;
+          return undefined;
+        },
+      },
+      "manager-started": async (request) => {
+        this.#manager = request.sender;
+        await this.context.handle.rpc("job-manager.exec-hello", { service: this.context.name }, { nodeid: 0 });
+        return null;
+      },
       expiration: (request) => {
         this.#runner(request, "id").setExpiration(requireNumber(request.json, "expiration"));
         return null;
@@ -160,11 +183,13 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
       R: requireObject(request.json, "R"),
       reattach: request.json["reattach"] === true,
     };
+    this.#manager = request.sender;
     const known = this.#runners.get(exec.id);
-    if (known !== undefined) {
-      known.adopt(request);
-      return undefined;
-    }
+    const untold = this.#untold.get(exec.id) ?? [];
+    this.#untold.delete(exec.id);
+    known?.adopt(request);
+    for (const response of untold) this.respond(request, response);
+    if (known !== undefined || untold.length > 0) return undefined;
     try {
       const runner = new JobRunner(this, request, exec);
       this.#runners.set(exec.id, runner);

@@ -13,7 +13,7 @@ import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob }
 import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { frobnicate, type Defaults } from "./frobnicate.ts";
 import type { SubmitRequest } from "./protocol.ts";
-import { checkReadable } from "./readable.ts";
+import { checkReadable } from "../../formats/jobspec-readable.ts";
 
 const FLAGS_ALLOWED = JobFlag.Debug | JobFlag.Waitable | JobFlag.NoValidate;
 const EVENTLOG_VERSION = 1;

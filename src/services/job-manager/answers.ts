@@ -78,7 +78,11 @@ export function takeExecutionAnswer(manager: JobManager, payload: JsonObject): v
   const job = typeof id === "number" || typeof id === "bigint" ? manager.jobs.get(id) : undefined;
   if (job === undefined || !job.startRequested)
     throw new FluxError("EPROTO", `start-response: unexpected answer for job ${String(id)}`);
-  executed(manager, job, parseExecutionAnswer(payload));
+  try {
+    executed(manager, job, parseExecutionAnswer(payload));
+  } catch (error) {
+    manager.failed(job, error);
+  }
   manager.settle();
 }
 

@@ -1,20 +1,21 @@
 /** Requests that change jobs: exceptions, signals, urgency, updates of the jobspec, memos, events. */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import {
-  ANY_USER,
-  requireInteger,
-  requireJobId,
-  requireObject,
-  requireString,
-  type Methods,
-} from "../../sdk/service.ts";
+import { ANY_USER, type Methods } from "../../sdk/service.ts";
 import { JobState, STATES_ALL, STATES_RUNNING, URGENCY_DEFAULT, URGENCY_MAX } from "../../sdk/job-protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 import type { JobManager } from "./core.ts";
 import type { Job } from "./job.ts";
-import { optional, requireFlag } from "./protocol.ts";
+import {
+  idRequest,
+  killAllRequest,
+  killRequest,
+  memoRequest,
+  postEventRequest,
+  raiseAllRequest,
+  raiseRequest,
+  urgencyRequest,
+} from "./protocol.ts";
 import { updateJob } from "./update.ts";
 
 /** Signals end with SIGRTMAX. */
@@ -31,12 +32,12 @@ export function controlMethods(manager: JobManager, surroundings: ManagerSurroun
     raiseall: { roles: ANY_USER, handler: (request) => raiseAll(manager, request) },
     kill: {
       roles: ANY_USER,
-      handler: async (request) => (await known(request, true), kill(manager, surroundings, request)),
+      handler: async (request) => (await known(request), kill(manager, surroundings, request)),
     },
     killall: { roles: ANY_USER, handler: (request) => killAll(manager, surroundings, request) },
     urgency: {
       roles: ANY_USER,
-      handler: async (request) => (await known(request, true), setUrgency(manager, request, stored)),
+      handler: async (request) => (await known(request), setUrgency(manager, request, stored)),
     },
     update: {
       roles: ANY_USER,
@@ -47,11 +48,9 @@ export function controlMethods(manager: JobManager, surroundings: ManagerSurroun
   };
 
   /** Errors say whether a job that is not there was there once. */
-  async function known(request: IncomingRequest, isLenient = false): Promise<void> {
-    const { id } = request.json;
-    const isId = typeof id === "number" || typeof id === "bigint";
-    if (isId && !manager.jobs.has(id)) await surroundings.recall(id);
-    else if (!isId && !isLenient) throw new FluxError("EPROTO");
+  async function known(request: IncomingRequest): Promise<void> {
+    const { id } = idRequest(request);
+    if (!manager.jobs.has(id)) await surroundings.recall(id);
   }
 }
 
@@ -69,56 +68,42 @@ function checkType(type: string): void {
 }
 
 function raise(manager: JobManager, request: IncomingRequest): void {
-  const id = requireJobIdQuietly(request);
-  const { type, severity } = request.json;
-  if (typeof type !== "string" || typeof severity !== "number") throw new FluxError("EPROTO");
+  const { id, type, severity, note, wait_status: waitStatus } = raiseRequest(request);
   checkSeverity(severity);
   checkType(type);
-  const waitStatus = optional(request, "wait_status", "number");
   const job = manager.active(id);
   checkOwner(request, job, "guests can only raise exceptions on their own jobs");
   manager.raise(job, {
     type,
     severity,
-    note: optional(request, "note", "string") ?? "",
+    note: note ?? "",
     userid: request.userid,
     ...(waitStatus === null ? {} : { wait_status: waitStatus }),
   });
 }
 
-function requireJobIdQuietly(request: IncomingRequest): Integer {
-  const { id } = request.json;
-  if (typeof id !== "number" && typeof id !== "bigint") throw new FluxError("EPROTO");
-  return id;
-}
-
 /** Jobs of a user (-1: of everyone) in any of the states. Guests may name nobody but themselves. */
-function select(manager: JobManager, request: IncomingRequest, states: number, forbidden: string): Job[] {
-  const userid = requireInteger(request.json, "userid");
+function select(
+  manager: JobManager,
+  request: IncomingRequest,
+  { userid, states, forbidden }: { userid: number; states: number; forbidden: string },
+): Job[] {
   if (!request.isOwner && userid !== request.userid) throw new FluxError("EPERM", forbidden);
   const isSelected = (job: Job): boolean => (job.state & states) !== 0 && (userid === -1 || job.userid === userid);
   return [...manager.jobs.values()].filter(isSelected);
 }
 
 function raiseAll(manager: JobManager, request: IncomingRequest): object {
-  const dryRun = requireFlag(request.json, "dry_run");
-  const states = requireInteger(request.json, "states");
-  const severity = requireInteger(request.json, "severity");
-  const type = requireString(request.json, "type");
+  const { dry_run: dryRun, userid, states, severity, type, note } = raiseAllRequest(request);
   if ((states & ~STATES_ALL) !== 0) throw new FluxError("EINVAL", "invalid state mask");
   checkSeverity(severity);
   checkType(type);
-  const note = optional(request, "note", "string") ?? "";
-  const jobs = select(
-    manager,
-    request,
-    states & ~JobState.Inactive,
-    "guests can only raise exceptions on their own jobs",
-  );
+  const forbidden = "guests can only raise exceptions on their own jobs";
+  const jobs = select(manager, request, { userid, states: states & ~JobState.Inactive, forbidden });
   let errors = 0;
   for (const job of dryRun ? [] : jobs) {
     try {
-      manager.raise(job, { type, severity, note, userid: request.userid });
+      manager.raise(job, { type, severity, note: note ?? "", userid: request.userid });
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       errors += 1;
@@ -133,8 +118,7 @@ function checkSignal(signum: number): void {
 }
 
 function kill(manager: JobManager, surroundings: ManagerSurroundings, request: IncomingRequest): null {
-  const id = requireJobId(request.json, "id");
-  const signum = requireInteger(request.json, "signum");
+  const { id, signum } = killRequest(request);
   checkSignal(signum);
   const job = manager.active(id, "EINVAL");
   checkOwner(request, job, "guests may only send signals to their own jobs");
@@ -144,17 +128,19 @@ function kill(manager: JobManager, surroundings: ManagerSurroundings, request: I
 }
 
 function killAll(manager: JobManager, surroundings: ManagerSurroundings, request: IncomingRequest): object {
-  const dryRun = requireFlag(request.json, "dry_run");
-  const signum = requireInteger(request.json, "signum");
+  const { dry_run: dryRun, userid, signum } = killAllRequest(request);
   checkSignal(signum);
-  const jobs = select(manager, request, JobState.Run, "guests can only kill their own jobs");
+  const jobs = select(manager, request, {
+    userid,
+    states: JobState.Run,
+    forbidden: "guests can only kill their own jobs",
+  });
   for (const job of dryRun ? [] : jobs) surroundings.publish(`shell-${job.id}.kill`, { signum });
   return { count: jobs.length, errors: 0 };
 }
 
 async function setUrgency(manager: JobManager, request: IncomingRequest, stored: () => Promise<null>): Promise<object> {
-  const id = requireJobId(request.json, "id");
-  const urgency = requireInteger(request.json, "urgency");
+  const { id, urgency } = urgencyRequest(request);
   if (urgency < 0 || urgency > URGENCY_MAX) throw new FluxError("EINVAL", "urgency value is out of range");
   const job = manager.active(id, "EINVAL", "unknown job");
   checkOwner(request, job, "guests can only reprioritize their own jobs");
@@ -169,25 +155,19 @@ async function setUrgency(manager: JobManager, request: IncomingRequest, stored:
 }
 
 function memo(manager: JobManager, request: IncomingRequest): void {
-  const id = requireJobIdQuietly(request);
-  const entries: JsonValue | undefined = request.json["memo"];
-  if (!isJsonObject(entries)) throw new FluxError("EPROTO");
-  const isVolatile = optional(request, "volatile", "boolean") === true;
+  const { id, volatile: isVolatile, memo: entries } = memoRequest(request);
   const job = manager.active(id);
   checkOwner(request, job, "guests can only add a memo to their own jobs");
-  if (isVolatile) manager.annotate(job, { user: entries });
+  if (isVolatile === true) manager.annotate(job, { user: entries });
   else manager.post(job, "memo", entries);
 }
 
 function postEvent(manager: JobManager, request: IncomingRequest): void {
-  const id = requireJobId(request.json, "id");
-  const name = requireString(request.json, "name");
-  const context: JsonObject | undefined =
-    request.json["context"] === undefined ? undefined : requireObject(request.json, "context");
+  const { id, name, context } = postEventRequest(request);
   const job = manager.jobs.get(id);
   if (job === undefined || job.state === JobState.Inactive) throw new FluxError("ENOENT");
   if (name === "exception") {
-    if (context === undefined) throw new FluxError("EPROTO");
+    if (context === null) throw new FluxError("EPROTO", "Protocol error: an exception needs a context");
     manager.raise(job, context);
-  } else manager.post(job, name, context);
+  } else manager.post(job, name, context ?? undefined);
 }

@@ -9,12 +9,17 @@
  * 1. A job's state changes by events only, and every event that is not volatile goes to its eventlog, in order.
  * 2. A job leaves memory when its `clean` event is in the KVS for certain, and not before.
  * 3. After `settle`, no job has an action left to do.
+ * 4. What goes wrong with one job ends that job, by an exception, and nothing else.
  */
 import { assert } from "../../base/assert.ts";
-import { FluxError } from "../../base/errors.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import type { Clock } from "../../base/ports.ts";
+import { formatFluid } from "../../formats/fluid.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
+import { checkReadable } from "../../formats/jobspec-readable.ts";
+import { jobStateName } from "../../formats/job-states.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
 import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LogLevel } from "../../sdk/module.ts";
 import { mergeAnnotations } from "../../sdk/job-annotations.ts";
@@ -120,8 +125,10 @@ export class JobManager {
     const takeDependencies = this.dependencies.check(job);
     this.#insert(job);
     for (const event of job.events) this.#output.record(job, event, "known");
-    takeDependencies();
-    this.post(job, "validate");
+    this.#contained(job, () => {
+      takeDependencies();
+      this.post(job, "validate");
+    });
   }
 
   /** Takes a job that was read back from its eventlog after a restart. */
@@ -131,11 +138,12 @@ export class JobManager {
 
   /** Makes restored jobs go on. */
   resume(): void {
-    for (const job of this.jobs.values()) {
-      if (job.state === JobState.New) this.#admitAgain(job);
-      else this.dependencies.restore(job);
-      if (job.state !== JobState.Depend) this.post(job, "flux-restart");
-    }
+    for (const job of this.jobs.values())
+      this.#contained(job, () => {
+        if (job.state === JobState.New) this.#admitAgain(job);
+        else this.dependencies.restore(job);
+        if (job.state !== JobState.Depend) this.post(job, "flux-restart");
+      });
     this.settle();
   }
 
@@ -144,7 +152,9 @@ export class JobManager {
     const event: JobEvent =
       context === undefined ? { timestamp: this.#clock.now(), name } : { timestamp: this.#clock.now(), name, context };
     const before = job.state;
+    const jobspec = name === "jobspec-update" ? updatedJobspec(job, context ?? {}) : null;
     apply(job, event);
+    if (jobspec !== null) this.#replaceJobspec(job, jobspec);
     this.#countState(before, -1);
     this.#countState(job.state, 1);
     job.events.push(event);
@@ -179,7 +189,7 @@ export class JobManager {
     try {
       for (const job of this.#dirty) {
         this.#dirty.delete(job);
-        this.#act(job);
+        if (!job.isStuck) this.#contained(job, () => this.#act(job));
       }
     } finally {
       this.#isSettling = false;
@@ -245,8 +255,6 @@ export class JobManager {
         return this.scheduler.changed(job);
       case "start":
         return this.dependencies.started(job);
-      case "jobspec-update":
-        return this.#updateJobspec(job, event.context!);
       case "resource-update":
         return this.#updateExpiration(job);
       case "clean":
@@ -258,10 +266,10 @@ export class JobManager {
     }
   }
 
-  #updateJobspec(job: Job, updates: JsonObject): void {
+  #replaceJobspec(job: Job, jobspec: Jobspec): void {
     const wasQueued = job.allocation === "queued";
     if (wasQueued) this.scheduler.withdraw(job);
-    job.jobspec = updateJobspec(job.jobspec!, updates);
+    job.jobspec = jobspec;
     if (wasQueued) this.scheduler.enqueue(job);
   }
 
@@ -271,10 +279,38 @@ export class JobManager {
   }
 
   #act(job: Job): void {
-    for (let count = 0; ; count += 1) {
-      assert(count < ACTIONS_MAX, `job ${job.id} in state ${job.state} never settles`);
+    for (let count = 0; count < ACTIONS_MAX; count += 1) {
       const action = plan(job);
       if (action === null || !this.#carryOut(job, action)) return;
+    }
+    throw new FluxError("EDEADLK", `job in state ${jobStateName(job.state)} never settles`);
+  }
+
+  /** Whatever goes wrong here is that job's trouble: it ends by an exception, the others go on. */
+  #contained(job: Job, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.failed(job, error);
+    }
+  }
+
+  /** Something went wrong with a job. One that cannot be ended either stays as it is until the next restart. */
+  failed(job: Job, error: unknown): void {
+    const sentence = errorText(error);
+    const isExpected = error instanceof FluxError;
+    const trace = !isExpected && error instanceof Error ? `\n${error.stack}` : "";
+    this.#output.log(LogLevel.err, `${formatFluid(job.id, "f58")}: ${sentence}${trace}`);
+    if (job.state === JobState.Inactive) return;
+    if (job.exception !== null) {
+      job.isStuck = true;
+      return;
+    }
+    try {
+      const note = isExpected ? sentence : `internal error: ${sentence}`;
+      this.raise(job, { type: "job-manager", severity: 0, note, userid: this.ownerUserid });
+    } catch {
+      job.isStuck = true;
     }
   }
 
@@ -303,7 +339,8 @@ export class JobManager {
   }
 
   #free(job: Job): void {
-    this.scheduler.free({ id: job.id, R: remainingResources(job), final: true });
+    // Without an R there is nothing that the scheduler could take back.
+    if (job.R !== null) this.scheduler.free({ id: job.id, R: remainingResources(job), final: true });
     this.post(job, "free");
   }
 
@@ -314,4 +351,9 @@ export class JobManager {
     this.inactive.add(job.id, job.events.at(-1)!.timestamp, outcomeOf(job));
     this.waits.ended(job);
   }
+}
+
+/** The jobspec that an update makes. Throws EINVAL where no service could read it. */
+function updatedJobspec(job: Job, updates: JsonObject): Jobspec {
+  return checkReadable(updateJobspec(job.jobspec!, updates));
 }

@@ -10,6 +10,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
 import { jobStateName } from "../../formats/job-states.ts";
 import {
   JOB_FLAG_NAMES,
@@ -221,6 +222,7 @@ function applyFinish(job: Folded, context: JsonObject): void {
 
 function applyRelease(job: Folded, context: JsonObject): void {
   const ranks = text(context, "ranks");
+  if (ranks !== "all") Idset.parse(ranks);
   if (typeof context["final"] !== "boolean") throw malformed("final");
   if (!job.hasResources || job.released) throw new FluxError("EINVAL", "event release is not legal without resources");
   (job.releasedRanks ??= []).push(ranks);

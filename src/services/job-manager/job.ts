@@ -64,6 +64,8 @@ export interface Job extends Folded {
   startRequested: boolean;
   /** Whether shells were started by an earlier execution service or before a restart. */
   reattach: boolean;
+  /** Something went wrong with it that not even an exception could end: it is left alone. */
+  isStuck: boolean;
 }
 
 export function newFolded(): Folded {
@@ -103,6 +105,7 @@ export function newJob(id: Integer, jobspec: Jobspec | null): Job {
     ticket: null,
     startRequested: false,
     reattach: false,
+    isStuck: false,
   };
 }
 

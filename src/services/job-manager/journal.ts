@@ -6,12 +6,13 @@
  * once they are in the KVS, so whoever heard of one finds it there.
  */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 import type { Job } from "./job.ts";
+import { journalRequest } from "./protocol.ts";
 import type { JobEntry } from "./store.ts";
 
 /** One message of the journal. */
@@ -47,9 +48,8 @@ export class Journal {
    * has noted what is active now. Throws EPROTO.
    */
   add(request: IncomingRequest, active: Iterable<Job>, older: () => AsyncIterable<JournalEntry>): void {
-    const { full, allow, deny } = request.json;
-    if (full !== undefined && typeof full !== "boolean") throw new FluxError("EPROTO");
-    const listener: Listener = { allow: namesOf("allow", allow), deny: namesOf("deny", deny), held: [] };
+    const { full, allow, deny } = journalRequest(request);
+    const listener: Listener = { allow: namesOf(allow), deny: namesOf(deny), held: [] };
     // A job of which nothing was shown yet will be shown from its first event on.
     const backlog = [...active].filter(({ durableCount }) => durableCount > 0).map(entryOfJob);
     this.#listeners.add(request, listener);
@@ -108,10 +108,8 @@ export class Journal {
   }
 }
 
-function namesOf(key: string, value: unknown): ReadonlySet<string> | null {
-  if (value === undefined) return null;
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", `job-manager.events ${key} should be an object`);
-  return new Set(Object.keys(value));
+function namesOf(names: JsonObject | null): ReadonlySet<string> | null {
+  return names === null ? null : new Set(Object.keys(names));
 }
 
 function send(request: IncomingRequest, { allow, deny }: Listener, entry: JournalEntry): void {

@@ -69,8 +69,8 @@ function planCleanup(job: Job): Action | null {
   if (canWithdraw(job)) return { kind: "withdraw" };
   if (job.allocation !== "none" || job.startRequested) return null;
   // Shells that an earlier service started must be found and ended before their resources go back.
-  if (job.reattach && job.hasResources && !job.released) return job.R === null ? null : { kind: "start" };
+  if (job.reattach && job.hasResources && !job.released && job.R !== null) return { kind: "start" };
   if ((job.epilogs?.size ?? 0) > 0) return null;
-  if (job.hasResources) return job.R === null ? null : { kind: "free" };
+  if (job.hasResources) return { kind: "free" };
   return { kind: "post", name: "clean" };
 }

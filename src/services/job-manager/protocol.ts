@@ -28,42 +28,154 @@
  * Published: `job-exception {id, type, severity, wait_status?}`, `shell-ID.kill {signum}`, `job-purge-inactive {jobs}`.
  */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { checkReadable } from "../../formats/jobspec-readable.ts";
+import {
+  anything,
+  dictionary,
+  flag,
+  integer,
+  jobId,
+  list,
+  optional,
+  real,
+  record,
+  shape,
+  text,
+  type Reader,
+  type Shape,
+} from "../../sdk/schema.ts";
 import type { SubmittedJob } from "../../sdk/job-protocol.ts";
-import type { IncomingRequest } from "../../sdk/request.ts";
 
 /** The version of the eventlog format in submit events. */
 export const EVENTLOG_VERSION = 1;
 
-/** Reads an optional member. Throws EPROTO where it is there with another type. */
-export function optional<T extends "string" | "number" | "boolean">(
-  request: IncomingRequest,
-  key: string,
-  type: T,
-): (T extends "string" ? string : T extends "number" ? number : boolean) | null {
-  const value: JsonValue | undefined = request.json[key];
-  if (value === undefined || value === null) return null;
-  if (typeof value !== type) throw new FluxError("EPROTO", `invalid '${key}'`);
-  return value as never;
+const jobspec: Reader<SubmittedJob["jobspec"]> = (value) => checkReadable(value ?? null);
+
+/** Jobs that are stored already; the sender is the ingest service. */
+export const submitRequest: Shape<{ jobs: SubmittedJob[] }> = shape({
+  jobs: list(
+    record<SubmittedJob>({ id: jobId, userid: integer, urgency: integer, flags: integer, t_submit: real, jobspec }),
+  ),
+});
+
+export const idRequest: Shape<{ id: Integer }> = shape({ id: jobId });
+
+export const raiseRequest: Shape<{
+  id: Integer;
+  type: string;
+  severity: number;
+  note: string | null;
+  wait_status: number | null;
+}> = shape({ id: jobId, type: text, severity: integer, note: optional(text), wait_status: optional(integer) });
+
+export const raiseAllRequest: Shape<{
+  dry_run: boolean;
+  userid: number;
+  states: number;
+  severity: number;
+  type: string;
+  note: string | null;
+}> = shape({ dry_run: flag, userid: integer, states: integer, severity: integer, type: text, note: optional(text) });
+
+export const killRequest: Shape<{ id: Integer; signum: number }> = shape({ id: jobId, signum: integer });
+
+export const killAllRequest: Shape<{ dry_run: boolean; userid: number; signum: number }> = shape({
+  dry_run: flag,
+  userid: integer,
+  signum: integer,
+});
+
+export const urgencyRequest: Shape<{ id: Integer; urgency: number }> = shape({ id: jobId, urgency: integer });
+
+export const updateRequest: Shape<{ id: Integer; updates: JsonObject }> = shape({ id: jobId, updates: dictionary });
+
+export const memoRequest: Shape<{ id: Integer; volatile: boolean | null; memo: JsonObject }> = shape({
+  id: jobId,
+  volatile: optional(flag),
+  memo: dictionary,
+});
+
+export const postEventRequest: Shape<{ id: Integer; name: string; context: JsonObject | null }> = shape({
+  id: jobId,
+  name: text,
+  context: optional(dictionary),
+});
+
+export const listRequest: Shape<{ max_entries: number }> = shape({ max_entries: integer });
+
+export const getAttributesRequest: Shape<{ id: Integer; attrs: string[] }> = shape({ id: jobId, attrs: list(text) });
+
+export const historyRequest: Shape<{ slice: string }> = shape({ slice: text });
+
+export const jobtapRequest: Shape<{
+  query_only: JsonValue | null;
+  load: string | null;
+  remove: string | null;
+}> = shape({ query_only: optional(anything), load: optional(text), remove: optional(text) });
+
+export const jobtapQueryRequest: Shape<{ name: string }> = shape({ name: text });
+
+export const journalRequest: Shape<{ full: boolean | null; allow: JsonObject | null; deny: JsonObject | null }> = shape(
+  { full: optional(flag), allow: optional(eventNames("allow")), deny: optional(eventNames("deny")) },
+);
+
+function eventNames(key: string): Reader<JsonObject> {
+  return (value) => {
+    if (!isJsonObject(value)) throw new FluxError("EPROTO", `job-manager.events ${key} should be an object`);
+    return value;
+  };
 }
 
-/** Reads a flag, which some clients write as 0 or 1. Throws EPROTO. */
-export function requireFlag(object: JsonObject, key: string): boolean {
-  const value = object[key];
-  if (typeof value === "boolean") return value;
-  if (value === 0 || value === 1) return value === 1;
-  throw new FluxError("EPROTO", `missing or invalid '${key}'`);
-}
+export const queueStatusRequest: Shape<{ name: string | null }> = shape({ name: optional(text) });
 
-/** Reads the jobs of a `submit` request; the sender is the ingest service. Throws EPROTO. */
-export function parseSubmittedJobs(request: IncomingRequest): SubmittedJob[] {
-  const { jobs } = request.json;
-  if (!Array.isArray(jobs)) throw new FluxError("EPROTO", "missing or invalid 'jobs'");
-  return (jobs as JsonValue[]).map((job) => {
-    if (!isJsonObject(job) || !isJsonObject(job["jobspec"])) throw new FluxError("EPROTO", "malformed job");
-    const { id, userid, urgency, flags, t_submit } = job as Record<string, JsonValue | undefined>;
-    const numbers = [userid, urgency, flags, t_submit].every((value) => typeof value === "number");
-    if (!numbers || (typeof id !== "number" && typeof id !== "bigint")) throw new FluxError("EPROTO", "malformed job");
-    return job as unknown as SubmittedJob;
-  });
-}
+export const queueEnableRequest: Shape<{
+  enable: boolean;
+  all: boolean;
+  name: string | null;
+  reason: string | null;
+  nocheckpoint: boolean | null;
+}> = shape({
+  enable: flag,
+  all: flag,
+  name: optional(text),
+  reason: optional(text),
+  nocheckpoint: optional(flag),
+});
+
+export const queueStartRequest: Shape<{
+  start: boolean;
+  all: boolean;
+  name: string | null;
+  reason: string | null;
+  nocheckpoint: boolean | null;
+}> = shape({
+  start: flag,
+  all: flag,
+  name: optional(text),
+  reason: optional(text),
+  nocheckpoint: optional(flag),
+});
+
+export const purgeRequest: Shape<{ age_limit: number; num_limit: number; batch: number; force: boolean }> = shape({
+  age_limit: real,
+  num_limit: integer,
+  batch: integer,
+  force: flag,
+});
+
+export const purgeIdRequest: Shape<{ id: Integer; force: boolean }> = shape({ id: jobId, force: flag });
+
+/** Targets are ranks as an idset; all of them where none are named. */
+export const killHousekeepingRequest: Shape<{ signum: number; jobid: Integer | null; ranks: string | null }> = shape({
+  signum: integer,
+  jobid: optional(jobId),
+  ranks: optional(text),
+});
+
+export const schedulerReadyRequest: Shape<{ mode: string; limit: number | null }> = shape({
+  mode: text,
+  limit: optional(integer),
+});
+
+export const executionHelloRequest: Shape<{ service: string }> = shape({ service: text });

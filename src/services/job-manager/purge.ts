@@ -6,9 +6,9 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
-import { requireInteger, requireJobId, requireNumber, type Methods } from "../../sdk/service.ts";
+import type { Methods } from "../../sdk/service.ts";
 import type { JobManager } from "./core.ts";
-import { requireFlag } from "./protocol.ts";
+import { purgeIdRequest, purgeRequest } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
 /** Jobs removed in one go. */
@@ -17,10 +17,7 @@ const PURGE_BATCH_MAX = 1000;
 export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
   return {
     purge: async (request) => {
-      const ageLimit = requireNumber(request.json, "age_limit");
-      const numLimit = requireInteger(request.json, "num_limit");
-      const batch = requireInteger(request.json, "batch");
-      const force = requireFlag(request.json, "force");
+      const { age_limit: ageLimit, num_limit: numLimit, batch, force } = purgeRequest(request);
       if (batch < 1 || batch > PURGE_BATCH_MAX)
         throw new FluxError("EINVAL", `batch must be between 1 and ${PURGE_BATCH_MAX}`);
       if (numLimit < -1) throw new FluxError("EINVAL", "num limit must be >= 0");
@@ -31,8 +28,7 @@ export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundi
       return { count: await purge(manager, surroundings, manager.inactive.expired(before, keep, batch)) };
     },
     "purge-id": async (request) => {
-      const id = requireJobId(request.json, "id");
-      const force = requireFlag(request.json, "force");
+      const { id, force } = purgeIdRequest(request);
       if (manager.jobs.has(id)) throw new FluxError("EINVAL", "cannot purge active job");
       if (!manager.inactive.has(id)) throw new FluxError("ENOENT", "id not found");
       return { count: force ? await purge(manager, surroundings, [id]) : 1 };

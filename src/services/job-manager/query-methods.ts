@@ -3,13 +3,21 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, ANYONE, requireInteger, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { compareIds, JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import { checkOwner } from "./control-methods.ts";
 import type { JobManager } from "./core.ts";
 import type { Job } from "./job.ts";
 import type { Journal } from "./journal.ts";
+import {
+  getAttributesRequest,
+  historyRequest,
+  jobtapQueryRequest,
+  jobtapRequest,
+  killHousekeepingRequest,
+  listRequest,
+} from "./protocol.ts";
 
 /** The parts that the reference loads as plugins, by the names that `flux jobtap list -a` shows. */
 const PLUGINS: readonly string[] = [
@@ -28,7 +36,7 @@ const PLUGINS: readonly string[] = [
 
 export function queryMethods(manager: JobManager, journal: Journal): Methods {
   return {
-    list: (request) => listJobs(manager, requireInteger(request.json, "max_entries")),
+    list: (request) => listJobs(manager, listRequest(request).max_entries),
     getattr: { roles: ANY_USER, handler: (request) => getAttributes(manager, request) },
     getinfo: { roles: ANY_USER, handler: () => ({ max_jobid: manager.maxJobId }) },
     "alloc-query": { roles: ANY_USER, handler: () => allocationCounts(manager) },
@@ -36,11 +44,11 @@ export function queryMethods(manager: JobManager, journal: Journal): Methods {
     "resource-status": () => ({ allocated: allocatedResources(manager) }),
     "history.get": {
       roles: ANY_USER,
-      handler: (request) => ({ jobs: manager.history.slice(request.userid, requireString(request.json, "slice")) }),
+      handler: (request) => ({ jobs: manager.history.slice(request.userid, historyRequest(request).slice) }),
     },
     jobtap: (request) => jobtap(request),
-    "jobtap-query": (request) => jobtapQuery(manager, requireString(request.json, "name")),
-    "housekeeping-kill": (request) => (requireInteger(request.json, "signum"), null),
+    "jobtap-query": (request) => jobtapQuery(manager, jobtapQueryRequest(request).name),
+    "housekeeping-kill": (request) => (killHousekeepingRequest(request), null),
   };
 }
 
@@ -81,18 +89,16 @@ function describeJob(job: Described): JsonObject {
 }
 
 function getAttributes(manager: JobManager, request: IncomingRequest): object {
-  const id = requireJobId(request.json, "id");
-  const { attrs } = request.json;
-  if (!Array.isArray(attrs)) throw new FluxError("EPROTO", "missing or invalid 'attrs'");
+  const { id, attrs } = getAttributesRequest(request);
   const job = manager.jobs.get(id);
   if (job === undefined) throw new FluxError("ENOENT", "unknown job id");
   checkOwner(request, job, "guests can only look at their own jobs");
   const answer: Record<string, JsonValue> = {};
-  for (const name of attrs as JsonValue[]) {
+  for (const name of attrs) {
     if (name === "jobspec" && job.jobspec !== null) answer["jobspec"] = withoutEnvironment(job.jobspec);
     else if (name === "R" && job.R !== null) answer["R"] = job.R;
     else if (name === "eventlog") answer["eventlog"] = job.events as unknown as JsonValue;
-    else throw new FluxError("ENOENT", `unknown or unset attribute ${String(name)}`);
+    else throw new FluxError("ENOENT", `unknown or unset attribute ${name}`);
   }
   return answer;
 }
@@ -124,10 +130,10 @@ function allocatedResources(manager: JobManager): JsonObject {
 }
 
 function jobtap(request: IncomingRequest): object | null {
-  const { query_only, load, remove } = request.json;
-  if (query_only !== undefined) return { plugins: PLUGINS };
-  if (typeof load === "string") throw new FluxError("ENOENT", `${load}: No such plugin found`);
-  if (typeof remove !== "string") throw new FluxError("EPROTO");
+  const { query_only: queryOnly, load, remove } = jobtapRequest(request);
+  if (queryOnly !== null) return { plugins: PLUGINS };
+  if (load !== null) throw new FluxError("ENOENT", `${load}: No such plugin found`);
+  if (remove === null) throw new FluxError("EPROTO", "Protocol error: neither query_only, load nor remove");
   // What is built in stays.
   if (remove === "all" || PLUGINS.includes(remove)) return null;
   throw new FluxError("ENOENT", "Failed to find plugin to remove");

@@ -13,7 +13,7 @@ import { ANY_USER, type Methods } from "../../sdk/service.ts";
 import { JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import { valueObject } from "../../sdk/kvs-protocol.ts";
 import type { JobManager } from "./core.ts";
-import { optional, requireFlag } from "./protocol.ts";
+import { queueEnableRequest, queueStartRequest, queueStatusRequest } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
 export const CHECKPOINT_KEY = "checkpoint.job-manager";
@@ -37,28 +37,20 @@ export function queueMethods(manager: JobManager, surroundings: ManagerSurroundi
     "queue-status": {
       roles: ANY_USER,
       handler: (request) =>
-        manager.queues.status(
-          optional(request, "name", "string") ?? "",
-          manager.scheduler.isReady ? null : "scheduler",
-        ),
+        manager.queues.status(queueStatusRequest(request).name ?? "", manager.scheduler.isReady ? null : "scheduler"),
     },
     "queue-enable": (request) => {
-      const enable = requireFlag(request.json, "enable");
-      manager.queues.enable(selection(request), enable, optional(request, "reason", "string"));
+      const { enable, name, all, reason } = queueEnableRequest(request);
+      manager.queues.enable({ name, all }, enable, reason);
       return saved();
     },
     "queue-start": (request) => {
-      const start = requireFlag(request.json, "start");
-      const isTemporary = optional(request, "nocheckpoint", "boolean") === true;
-      const names = manager.queues.start(selection(request), start, optional(request, "reason", "string"), isTemporary);
-      for (const name of start ? [] : names) manager.scheduler.stopped(name);
+      const { start, name, all, reason, nocheckpoint } = queueStartRequest(request);
+      const names = manager.queues.start({ name, all }, start, reason, nocheckpoint === true);
+      for (const stopped of start ? [] : names) manager.scheduler.stopped(stopped);
       return saved();
     },
   };
-}
-
-function selection(request: IncomingRequest): { name: string | null; all: boolean } {
-  return { name: optional(request, "name", "string"), all: requireFlag(request.json, "all") };
 }
 
 /** Requests that wait until there is nothing to do. */

@@ -2,7 +2,7 @@
  * The job manager as a service: messages in, events to the KVS, requests to the scheduler and the execution service.
  * What to do is decided in `core.ts`.
  */
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import type { ResponseMessage } from "../../protocol/message.ts";
@@ -11,7 +11,7 @@ import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANYONE, requireJobId, requireString, type Methods } from "../../sdk/service.ts";
+import { ANYONE, type Methods } from "../../sdk/service.ts";
 import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
 import { controlMethods } from "./control-methods.ts";
 import { JobManager } from "./core.ts";
@@ -21,7 +21,13 @@ import { newJob, type Job } from "./job.ts";
 import { Journal } from "./journal.ts";
 import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
-import { EVENTLOG_VERSION, parseSubmittedJobs } from "./protocol.ts";
+import {
+  EVENTLOG_VERSION,
+  executionHelloRequest,
+  idRequest,
+  schedulerReadyRequest,
+  submitRequest,
+} from "./protocol.ts";
 import { freedRanks } from "./resources.ts";
 import { purgeExpired, purgeMethods, retentionOf, type Retention } from "./purge.ts";
 import { queryMethods } from "./query-methods.ts";
@@ -32,6 +38,8 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 const SERVICE = "job-manager";
 /** How often inactive jobs are looked through for those that the configuration does not keep. */
 const PURGE_PERIOD_MS = 30_000;
+/** Tells those who served an earlier job manager that this one knows nothing of their requests: they say hello again. */
+const RESTART_TOPICS = ["sched.manager-started", "job-exec.manager-started"];
 /** How long the last events may take to be stored when the service ends. */
 const STOP_TIMEOUT_MS = 5000;
 
@@ -95,6 +103,7 @@ class JobManagerService implements RunningModule {
     context.handle.onUntagged((response) => service.#answered(response));
     context.server.add(SERVICE, service.#methods());
     service.#manager.resume();
+    for (const topic of RESTART_TOPICS) context.handle.send(topic);
     service.#schedulePurge();
     return service;
   }
@@ -137,12 +146,11 @@ class JobManagerService implements RunningModule {
       ...queueMethods(manager, this.#surroundings),
       ...purgeMethods(manager, this.#surroundings),
       ...this.#quiet.methods(),
-      wait: (request) =>
-        void manager.waits.wait(
-          request,
-          requireJobId(request.json, "id"),
-          manager.jobs.get(requireJobId(request.json, "id")) ?? null,
-        ),
+      wait: (request) => {
+        const { id } = idRequest(request);
+        manager.waits.wait(request, id, manager.jobs.get(id) ?? null);
+        return undefined;
+      },
       "events-journal": { streaming: true, handler: (request) => this.#openJournal(request) },
       "events-journal-cancel": (request) => void this.#journal.cancel(request),
       "sched-hello": { streaming: true, handler: (request) => this.#schedulerHello(request) },
@@ -154,7 +162,7 @@ class JobManagerService implements RunningModule {
 
   /** Jobs that the ingest service has stored. Dependencies on jobs that are not in memory are looked up first. */
   async #submit(request: IncomingRequest): Promise<object> {
-    const submitted = parseSubmittedJobs(request);
+    const { jobs: submitted } = submitRequest(request);
     const unknown = submitted.flatMap(({ jobspec }) => antecedentsOf(jobspec));
     await this.#recallAll(unknown.filter((id) => this.#manager.outcome(id) === null));
     const errors: [Integer, string][] = [];
@@ -162,8 +170,8 @@ class JobManagerService implements RunningModule {
       try {
         this.#manager.submit(jobOf(job));
       } catch (error) {
-        if (!(error instanceof FluxError)) throw error;
-        errors.push([job.id, error.message]);
+        if (!(error instanceof FluxError)) this.#context.log(LogLevel.err, `job ${job.id} refused: ${traceOf(error)}`);
+        errors.push([job.id, errorText(error)]);
       }
     }
     this.#manager.settle();
@@ -189,10 +197,10 @@ class JobManagerService implements RunningModule {
   }
 
   #schedulerReady(request: IncomingRequest): object {
-    const mode = requireString(request.json, "mode");
-    const { limit } = request.json;
-    const isValid = typeof limit === "number" && Number.isInteger(limit) && limit >= 1 && limit <= 0x7fffffff;
-    if (mode !== "unlimited" && (mode !== "limited" || !isValid)) throw new FluxError("EPROTO");
+    const { mode, limit } = schedulerReadyRequest(request);
+    const isValid = limit !== null && limit >= 1 && limit <= 0x7fffffff;
+    if (mode !== "unlimited" && (mode !== "limited" || !isValid))
+      throw new FluxError("EPROTO", "Protocol error: 'mode' is neither unlimited nor limited with a limit");
     this.#schedulerSender = request.sender;
     this.#manager.scheduler.ready(mode === "limited" ? (limit as number) : Infinity);
     this.#manager.settle();
@@ -200,7 +208,7 @@ class JobManagerService implements RunningModule {
   }
 
   #executionHello(request: IncomingRequest): null {
-    this.#manager.executionHello(requireString(request.json, "service"), request.sender);
+    this.#manager.executionHello(executionHelloRequest(request).service, request.sender);
     return null;
   }
 
@@ -213,10 +221,9 @@ class JobManagerService implements RunningModule {
       if (isScheduler) takeAllocationAnswer(this.#manager, payload);
       else takeExecutionAnswer(this.#manager, payload);
     } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.err, `${response.topic}: ${error.message}`);
+      this.#context.log(LogLevel.err, `${response.topic}: ${traceOf(error)}`);
       if (isScheduler) this.#manager.schedulerLost();
-      else this.#manager.execution.lost(null);
+      else if (response.errnum !== 0) this.#manager.execution.lost(null);
     }
   }
 
@@ -260,8 +267,7 @@ class JobManagerService implements RunningModule {
     try {
       return await readJob(this.#context.handle, id);
     } catch (error) {
-      if (!(error instanceof FluxError)) throw error;
-      this.#context.log(LogLevel.err, `job ${id} cannot be read back: ${error.message}`);
+      this.#context.log(LogLevel.err, `job ${id} cannot be read back: ${traceOf(error)}`);
       return null;
     }
   }
@@ -296,13 +302,19 @@ class JobManagerService implements RunningModule {
       () => {
         const { ageLimit, numLimit } = this.#retention;
         if (ageLimit === Infinity && numLimit === Infinity) return again();
-        purgeExpired(this.#manager, this.#surroundings, this.#retention).then(again, (error) =>
-          this.#context.fatal(error),
-        );
+        purgeExpired(this.#manager, this.#surroundings, this.#retention).then(again, (error: unknown) => {
+          this.#context.log(LogLevel.err, `purging inactive jobs: ${traceOf(error)}`);
+          again();
+        });
       },
       { background: true },
     );
   }
+}
+
+/** An error as the log has it: of one that nobody foresaw, where it came from. */
+function traceOf(error: unknown): string {
+  return error instanceof Error && !(error instanceof FluxError) ? String(error.stack) : errorText(error);
 }
 
 /** A job as its submit event makes it. */

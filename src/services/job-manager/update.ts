@@ -7,10 +7,10 @@ import { getPath } from "../../formats/jobspec-attributes.ts";
 import { moveConstraints } from "../../sdk/job-constraints.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
-import { requireObject } from "../../sdk/service.ts";
 import { checkOwner } from "./control-methods.ts";
 import type { JobManager } from "./core.ts";
 import { IMMUTABLE } from "./fold.ts";
+import { updateRequest } from "./protocol.ts";
 import { queueOf, type Job } from "./job.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
@@ -24,9 +24,7 @@ export async function updateJob(
   surroundings: ManagerSurroundings,
   request: IncomingRequest,
 ): Promise<void> {
-  const { id } = request.json;
-  if (typeof id !== "number" && typeof id !== "bigint") throw new FluxError("EPROTO");
-  const updates = requireObject(request.json, "updates");
+  const { id, updates } = updateRequest(request);
   const known = manager.jobs.get(id);
   const isInactive = known === undefined ? manager.outcome(id) !== null : known.state === JobState.Inactive;
   if (isInactive) throw new FluxError("EINVAL", "job is inactive");

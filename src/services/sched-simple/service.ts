@@ -6,7 +6,7 @@
  *
  * Module arguments: `mode=limited=N`, `mode=unlimited` (how many requests the job manager may have open).
  */
-import { FluxError } from "../../base/errors.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
@@ -45,12 +45,12 @@ export const schedSimpleModule: ModuleDefinition = {
   name: "sched-simple",
   async start(context) {
     const mode = parseMode(context.args);
-    const scheduler = new Scheduler(context);
+    const scheduler = new Scheduler(context, mode);
     // There is one scheduler at a time: a second one ends here.
     await context.addService("sched");
     await context.addService("feasibility");
     // Resources may become known only when other brokers have started, and those wait for this one's modules.
-    void scheduler.begin(mode);
+    void scheduler.begin();
     return scheduler;
   },
 };
@@ -70,6 +70,7 @@ function parseMode(args: readonly string[]): AllocMode {
 
 class Scheduler implements RunningModule {
   readonly #context: ModuleContext;
+  readonly #mode: AllocMode;
   readonly #batch: KvsBatch;
   readonly #requests = new Map<Integer, IncomingRequest>();
   #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
@@ -83,8 +84,9 @@ class Scheduler implements RunningModule {
   #acquireTimer: TimerHandle | null = null;
   #isStopped = false;
 
-  constructor(context: ModuleContext) {
+  constructor(context: ModuleContext, mode: AllocMode) {
     this.#context = context;
+    this.#mode = mode;
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -94,7 +96,8 @@ class Scheduler implements RunningModule {
   }
 
   /** Gets resources, learns who holds some, then serves. */
-  async begin(mode: AllocMode): Promise<void> {
+  async begin(): Promise<void> {
+    const mode = this.#mode;
     try {
       await this.#acquire();
       await this.#greet();
@@ -139,6 +142,19 @@ class Scheduler implements RunningModule {
     });
   }
 
+  /** The job manager was loaded anew: it will ask again for what it still wants, and tells who holds resources. */
+  #startOver(): undefined {
+    const { pool, queue } = this.#core;
+    for (const { id } of queue.inOrder()) queue.remove(id);
+    for (const id of pool.held.keys()) pool.free(id, null);
+    this.#requests.clear();
+    const failed = (error: unknown): void =>
+      this.#context.log(LogLevel.err, `greeting the new job manager: ${errorText(error)}`);
+    this.#greet()
+      .then(() => this.#context.handle.rpc("job-manager.sched-ready", this.#mode, { nodeid: 0 }))
+      .catch(failed);
+  }
+
   /** Learns which jobs hold resources already. */
   async #greet(): Promise<void> {
     const { handle } = this.#context;
@@ -177,6 +193,7 @@ class Scheduler implements RunningModule {
     return {
       alloc: (request) => this.#alloc(request),
       free: (request) => this.#free(request),
+      "manager-started": () => this.#startOver(),
       cancel: (request) => this.#cancel(request),
       prioritize: (request) => this.#prioritize(request),
       expiration: (request) => this.#expiration(request),

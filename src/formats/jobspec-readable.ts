@@ -2,9 +2,9 @@
  * What must hold of a jobspec that nobody validates (`--flags=novalidate`, or a configuration without validator): the
  * types of what other services read. It is stored and read again at every restart, so nothing may stumble over it.
  */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
+import { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import type { Jobspec } from "./jobspec.ts";
 
 type Check = (value: JsonValue) => boolean;
 

@@ -17,12 +17,16 @@ test("endpoints and business cards survive their text, which has no spaces", () 
   for (const text of ["tcp://10.0.0.1:8050", "tcp://[::1]:99", "ipc:///tmp/flux-x/tbon-0"])
     assert.equal(formatEndpoint(parseEndpoint(text)), text);
   assert.throws(() => parseEndpoint("http://x"), FluxError);
-  const card = { host: "node1", publicKey: new Uint8Array(32).fill(7), address: parseEndpoint("tcp://10.0.0.1:8050") };
+  const nearAddress = parseEndpoint("ipc:///tmp/my dir ü/tbon-0");
+  const address = parseEndpoint("tcp://10.0.0.1:8050");
+  const card = { host: "node1", publicKey: new Uint8Array(32).fill(7), address, nearAddress: null };
   assert.doesNotMatch(encodeCard(card), /\s/);
   assert.deepEqual(decodeCard(encodeCard(card)), card);
-  const spaced = { ...card, address: parseEndpoint("ipc:///tmp/my dir ü/tbon-0") };
-  assert.match(encodeCard(spaced), /^[!-~]+$/);
-  assert.deepEqual(decodeCard(encodeCard(spaced)), spaced);
+  const both = { ...card, nearAddress };
+  assert.match(encodeCard(both), /^[!-~]+$/);
+  assert.deepEqual(decodeCard(encodeCard(both)), both);
+  const near = { ...card, address: null, nearAddress };
+  assert.deepEqual(decodeCard(encodeCard(near)), { ...near, address: nearAddress }, "all are on one node");
   assert.throws(() => decodeCard("{}"), FluxError);
 });
 

@@ -8,6 +8,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { Address, Disk, KeyPair, Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Idset } from "../formats/idset.ts";
+import { Taskmap } from "../formats/taskmap.ts";
 import type { Attributes } from "./attributes.ts";
 import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootstrap.ts";
 import { Core, type CoreEvents } from "./core.ts";
@@ -54,10 +55,13 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const { rank, size, name } = await client.initialize();
   if (rank < 0 || rank >= size) throw new FluxError("EPROTO", `bootstrap: rank ${rank} is not below size ${size}`);
   applyTbonConfig(options.config, attributes, rank);
+  const fanout = attributes.get("tbon.fanout");
+  if (fanout !== null && !attributes.isGiven("tbon.topo")) attributes.set("tbon.topo", `kary:${fanout}`);
   if (client.method === "config" && !attributes.isGiven("tbon.topo")) attributes.set("tbon.topo", "custom");
   const tree = makeTree(attributes.require("tbon.topo"), size, client.plan?.parents);
   const place: Place = { rank, size, name, tree };
   setAttributes(options, place);
+  log.append("broker", LogLevel.info, `boot: rank=${rank} size=${size}`);
   await inheritFromLauncher(options, place);
   const rundir = prepareRundir(ports.disk, attributes, ports.host);
   if (rank === 0) prepareStatedir(ports.disk, attributes, ports.host);
@@ -106,6 +110,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     throw error;
   }
   await meetNeighbours(options, place, overlay, keys);
+  log.append("broker", LogLevel.debug, "entering event loop");
   if (rank === 0) {
     const hostlist = attributes.require("hostlist");
     overlay.open({ hostlist, config, starttime: attributes.require("broker.starttime") });
@@ -234,40 +239,32 @@ function expandBlocks(blocks: readonly (readonly [number, number, number])[], si
 
 /** Exchanges addresses and keys with parent and children; listens for the children before anybody can know where. */
 async function meetNeighbours(options: BootOptions, place: Place, overlay: Overlay, keys: KeyPair): Promise<void> {
-  const { ports, attributes, client } = options;
+  const { attributes, client } = options;
   const { rank, size, tree } = place;
   const host = attributes.require("hostname");
   if (client.plan !== undefined) return meetByPlan(options, place, overlay, keys);
-  const children = tree.childrenOf(rank);
-  const address = children.length === 0 ? null : await overlay.listen(listenAddress(ports, attributes, rank));
-  if (address !== null) attributes.set("tbon.endpoint", formatEndpoint(address));
+  const { address, nearAddress } = await listenFor(options, place, overlay);
   if (size === 1) {
     if (attributes.get("hostlist") === null) attributes.set("hostlist", host);
     return client.finalize();
   }
-  await client.put(String(rank), encodeCard({ host, publicKey: keys.publicKey, address }));
+  await client.put(String(rank), encodeCard({ host, publicKey: keys.publicKey, address, nearAddress }));
   await client.barrier();
   const parent = tree.parentOf(rank);
-  if (parent !== null) await meet(client, attributes, overlay, parent, true);
+  if (parent !== null) await meetParent(options, overlay, parent, ranksBeside(attributes, rank).has(parent));
   if (rank === 0) await meetAll(client, attributes, overlay, place, host);
-  else for (const child of children) await meet(client, attributes, overlay, child, false);
+  else for (const child of tree.childrenOf(rank)) overlay.setCard(child, await fetchCard(client, child));
   // Nobody connects before every parent knows its children's keys.
   await client.barrier();
   await client.finalize();
 }
 
-async function meet(
-  client: BootClient,
-  attributes: Attributes,
-  overlay: Overlay,
-  rank: number,
-  isParent: boolean,
-): Promise<void> {
-  const card = await fetchCard(client, rank);
-  overlay.setCard(rank, card);
-  if (!isParent) return;
-  if (card.address === null) throw new FluxError("EPROTO", `bootstrap: rank ${rank} does not say where it listens`);
-  attributes.set("tbon.parent-endpoint", formatEndpoint(card.address));
+async function meetParent(options: BootOptions, overlay: Overlay, rank: number, isNear: boolean): Promise<void> {
+  const card = await fetchCard(options.client, rank);
+  const address = (isNear ? card.nearAddress : null) ?? card.address;
+  if (address === null) throw new FluxError("EPROTO", `bootstrap: rank ${rank} does not say where it listens`);
+  overlay.setCard(rank, { ...card, address });
+  options.attributes.set("tbon.parent-endpoint", formatEndpoint(address));
 }
 
 /** The leader reads every card, for the list of hosts. */
@@ -287,13 +284,34 @@ async function meetAll(
   if (attributes.get("hostlist") === null) attributes.set("hostlist", Hostlist.from(hosts).format());
 }
 
-/** On one node a socket file does; else the address by which other hosts reach this one. */
-function listenAddress(ports: Ports, attributes: Attributes, rank: number): Address {
-  const sharesNode = /^\[\[\d+,1,\d+,1\]\]$/.test(attributes.require("broker.mapping"));
-  if (sharesNode && (attributes.get("tbon.prefertcp") ?? "0") === "0")
-    return { kind: "unix", path: `${attributes.require("rundir")}/tbon-${rank}` };
+/** The ranks on the node of a rank, as far as that is known. */
+function ranksBeside(attributes: Attributes, rank: number): Idset {
+  const map = Taskmap.parse(attributes.require("broker.mapping"));
+  for (let node = 0; node < map.nnodes; node++) {
+    const ranks = map.taskIds(node);
+    if (ranks.has(rank)) return ranks;
+  }
+  return Idset.from([rank]);
+}
+
+/** Listens at a socket file for children on this node, and where other hosts reach this one for the others. */
+async function listenFor(
+  { ports, attributes }: BootOptions,
+  { rank, tree }: Place,
+  overlay: Overlay,
+): Promise<{ address: Address | null; nearAddress: Address | null }> {
+  const children = tree.childrenOf(rank);
+  const usesFiles = (attributes.get("tbon.prefertcp") ?? "0") === "0";
+  const beside = usesFiles ? ranksBeside(attributes, rank) : new Idset();
+  const near = children.filter((child) => beside.has(child));
+  const path = `${attributes.require("rundir")}/tbon-${rank}`;
+  const nearAddress = near.length === 0 ? null : await overlay.listen({ kind: "unix", path });
   const hint = attributes.get("tbon.interface-hint") ?? "default-route";
-  return { kind: "tcp", host: ports.net.hostAddress(hint === "default-route" ? undefined : hint), port: 0 };
+  const host = ports.net.hostAddress(hint === "default-route" ? undefined : hint);
+  const address = near.length === children.length ? null : await overlay.listen({ kind: "tcp", host, port: 0 });
+  const endpoint = address ?? nearAddress;
+  if (endpoint !== null) attributes.set("tbon.endpoint", formatEndpoint(endpoint));
+  return { address, nearAddress };
 }
 
 async function meetByPlan(options: BootOptions, place: Place, overlay: Overlay, keys: KeyPair): Promise<void> {

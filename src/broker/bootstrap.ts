@@ -65,7 +65,7 @@ export function parseEndpoint(text: string): Address {
 
 /** What a broker puts under its rank for its neighbours to read. No spaces: servers cut a value at the first one. */
 export function encodeCard(card: PeerCard): string {
-  const uri = card.address === null ? [] : [formatEndpoint(card.address)];
+  const uri = [card.address, card.nearAddress ?? null].flatMap((each) => (each === null ? [] : [formatEndpoint(each)]));
   const text = stringifyJson({ host: card.host, pubkey: base64Encode(card.publicKey), uri });
   return text.replace(/[^!-~]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
@@ -78,8 +78,10 @@ export function decodeCard(text: string): PeerCard {
   const publicKey = typeof pubkey === "string" ? base64Decode(pubkey) : null;
   if (typeof host !== "string" || publicKey === null || !Array.isArray(uri))
     throw new FluxError("EPROTO", "a broker's business card lacks host, pubkey or uri");
-  const [first] = uri;
-  return { host, publicKey, address: typeof first === "string" ? parseEndpoint(first) : null };
+  const addresses = uri.flatMap((each) => (typeof each === "string" ? [parseEndpoint(each)] : []));
+  const nearAddress = addresses.find(({ kind }) => kind === "unix") ?? null;
+  const address = addresses.find(({ kind }) => kind === "tcp") ?? nearAddress;
+  return { host, publicKey, address, nearAddress };
 }
 
 /** The card of a rank. Throws EPROTO where the launcher has none. */

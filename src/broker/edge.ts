@@ -45,6 +45,8 @@ export interface PeerCard {
   readonly publicKey: Uint8Array;
   /** Null for a broker that does not listen. */
   readonly address: Address | null;
+  /** Where brokers of the same node reach it without the network; absent where they, too, use `address`. */
+  readonly nearAddress?: Address | null;
 }
 
 export interface OverlayEvents {

@@ -59,7 +59,7 @@ export class Overlay implements Routes {
   /** Children that came before this broker could tell them anything. */
   readonly #early: (() => void)[] = [];
   #router: Router | null = null;
-  #listener: Listener | null = null;
+  readonly #listeners: Listener[] = [];
   #parent: { link: Link; peer: Peer } | null = null;
   #parentLink: Link | null = null;
   #parted: () => void = () => {};
@@ -121,7 +121,7 @@ export class Overlay implements Routes {
     this.#cards.set(rank, card);
   }
 
-  /** Listens for children. Resolves with the address that they connect to. */
+  /** Listens for children; may be called once for each kind of address. Resolves with the one that they connect to. */
   async listen(address: Address): Promise<Address> {
     const { ports, events, keys } = this.#options;
     const keyFor = (identity: string): Uint8Array | null => {
@@ -132,10 +132,10 @@ export class Overlay implements Routes {
     };
     const refused = (identity: string | null, reason: string): void =>
       events.log(3, `refused a connection from ${identity === null ? "a stranger" : `'${identity}'`}: ${reason}`);
-    this.#listener = await ports.net.listen(address, (stream) => this.#accept(stream), {
-      security: { keyFor, refused },
-    });
-    return this.#listener.address;
+    const security = { keyFor, refused };
+    const listener = await ports.net.listen(address, (stream) => this.#accept(stream), { security });
+    this.#listeners.push(listener);
+    return listener.address;
   }
 
   /** From now on children are welcomed. */
@@ -380,7 +380,7 @@ export class Overlay implements Routes {
       link.end();
     }
     for (const link of this.#unnamed) link.destroy();
-    await this.#listener?.close();
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
     if (this.#parentLink === null) return;
     // The parent is to hear the goodbye before this process is gone.
     await new Promise<void>((resolve) => {
@@ -394,7 +394,7 @@ export class Overlay implements Routes {
     this.#stopTimers();
     for (const link of this.#links()) link.destroy();
     for (const link of this.#unnamed) link.destroy();
-    void this.#listener?.close();
+    for (const listener of this.#listeners) void listener.close();
   }
 
   #stopTimers(): void {

@@ -55,6 +55,8 @@ export interface NestOptions extends JobspecExtras {
   readonly gpusPerSlot?: number;
   readonly numNodes?: number;
   readonly exclusive?: boolean;
+  /** Brokers on the first node besides its one; only with `numNodes`. */
+  readonly addBrokers?: number;
   /** Options of the brokers, before the command. */
   readonly brokerOptions?: readonly string[];
 }
@@ -105,18 +107,28 @@ export function fromPerResource(options: PerResourceOptions): Jobspec {
  */
 export function fromNestCommand(options: NestOptions): Jobspec {
   const { numNodes, numSlots = numNodes, coresPerSlot = 1, gpusPerSlot = 0 } = options;
-  if (numSlots === undefined) throw invalid("Number of slots to allocate must be specified");
-  checkNumber("slot count", numSlots, 1);
-  checkNumber("cores per slot", coresPerSlot, 1);
-  checkNumber("gpus per slot", gpusPerSlot, 0);
+  if (numSlots === undefined || numSlots === 0) throw invalid("Number of slots to allocate must be specified");
+  checkNumber("task count", numSlots, 1);
+  checkNumber("cores per task", coresPerSlot, 1);
+  checkNumber("gpus per task", gpusPerSlot, 0);
   const exclusive = options.exclusive ?? (numNodes !== undefined && options.numSlots === undefined);
   const count = countSlots(numNodes, numSlots, exclusive);
   const slot = slotVertex(count.slots, coresPerSlot, gpusPerSlot);
   const command = ["flux", "broker", ...(options.brokerOptions ?? []), ...options.command];
-  return assemble(nodeVertex(slot, numNodes, exclusive), command, count.tasks, {
+  const { addBrokers = 0 } = options;
+  const spread: JsonObject =
+    addBrokers === 0 ? { "per-resource": { type: "node" } } : { taskmap: crowdFirst(numNodes!, addBrokers) };
+  const tasks = addBrokers === 0 ? count.tasks : { total: numNodes! + addBrokers };
+  return assemble(nodeVertex(slot, numNodes, exclusive), command, tasks, {
     ...options,
-    shellOptions: { "per-resource": { type: "node" }, "exit-timeout": "none", mpi: "none", ...options.shellOptions },
+    shellOptions: { ...spread, "exit-timeout": "none", mpi: "none", ...options.shellOptions },
   });
+}
+
+/** One task on each node, and some more on the first. */
+function crowdFirst(nodes: number, more: number): JsonObject {
+  const blocks = [`[0,1,${1 + more},1]`, ...(nodes > 1 ? [`[1,${nodes - 1},1,1]`] : [])];
+  return { scheme: "manual", value: `[${blocks.join(",")}]` };
 }
 
 /** Slots of a node, or all slots where no nodes are asked for; and the tasks on them. */
@@ -177,6 +189,7 @@ function assemble(
 }
 
 function checkNumber(what: string, value: number, min: number): void {
+  if (value > Number.MAX_SAFE_INTEGER) throw invalid(`${what} is too large`);
   if (!isInteger(value, min)) throw invalid(`${what} must be an integer >= ${min} (got ${value})`);
 }
 

@@ -1,11 +1,7 @@
 /** `flux alloc`: get resources and an instance on them, and stay attached to it. */
-import { FluxError } from "../../base/errors.ts";
-import type { Integer } from "../../base/json.ts";
-import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../jobs/attach.ts";
-import { jobIdText, watchEventlog } from "../jobs/client.ts";
-import { JobOutcome } from "../jobs/outcome.ts";
+import { jobIdText } from "../jobs/client.ts";
 import { allocJobspec } from "../submission/instance.ts";
 import { ALLOC_OPTIONS } from "../submission/options.ts";
 import { submitSingle } from "../submission/single.ts";
@@ -41,47 +37,15 @@ async function run(context: CommandContext): Promise<number> {
   const submitted = await submitSingle(context, options, jobspec);
   if (submitted === null) return 0;
   const { handle, id } = submitted;
+  if (background) {
+    const { awaitInstance } = await import("../jobs/instance-start.ts");
+    return awaitInstance(context, handle, id, options.has("verbose"));
+  }
   if (options.has("verbose")) context.err(`jobid: ${jobIdText(id)}\n`);
-  if (background) return waitUntilReady(context, handle, id);
   return attachJob(context, handle, id, {
     ...ATTACH_DEFAULTS,
     quiet: options.has("quiet"),
     showEvents: options.count("verbose") > 1,
     showStatus: terminal,
   });
-}
-
-/** Waits until the new instance takes jobs, then prints its id. */
-async function waitUntilReady(context: CommandContext, handle: Handle, id: Integer): Promise<number> {
-  const uri = await instanceUri(handle, id);
-  const child = await context.open(localUri(uri));
-  await child.rpc("state-machine.wait");
-  context.out(`${jobIdText(id)}\n`);
-  return 0;
-}
-
-/** The URI that the instance announces in its job's memo. */
-function instanceUri(handle: Handle, id: Integer): Promise<string> {
-  const outcome = new JobOutcome();
-  return new Promise((resolve, reject) => {
-    const stream = watchEventlog(handle, id, "eventlog", {
-      event: (event) => {
-        outcome.apply(event);
-        const uri = event.name === "memo" ? event.context?.["uri"] : undefined;
-        if (typeof uri !== "string") return;
-        stream.cancel();
-        resolve(uri);
-      },
-      end: (error) => {
-        const why = outcome.exception?.note ?? outcome.taskText();
-        reject(error ?? new FluxError("EIO", `instance was not started${why === "" ? "" : `: ${why}`}`));
-      },
-    });
-  });
-}
-
-/** The socket path inside an `ssh://HOST/PATH` URI: the instance is on this machine, or cannot be reached anyway. */
-function localUri(uri: string): string {
-  const match = /^ssh:\/\/[^/]*(\/.*)$/.exec(uri);
-  return match === null ? uri : `local://${match[1]!}`;
 }

@@ -14,6 +14,11 @@ function attributesFrom(context: CommandContext, words: readonly string[]): Reco
   return attributes;
 }
 
+/** `-v` shows on standard error what is logged for information, `-vv` what helps to find errors. */
+function loudness(level: number): Record<string, string> {
+  return level === 0 ? {} : { "log-stderr-level": level === 1 ? "6" : "7" };
+}
+
 export const command: Command = defineCommand({
   name: "broker",
   dialect: "getopt",
@@ -34,7 +39,10 @@ export const command: Command = defineCommand({
   operands: [{ name: "initial-program", arity: "..." }],
   run: (context) =>
     runBrokerProcess(context, {
-      attributes: attributesFrom(context, context.options.list("setattr")),
+      attributes: {
+        ...loudness(context.options.count("verbose")),
+        ...attributesFrom(context, context.options.list("setattr")),
+      },
       configPath: context.options.text("config-path"),
       conf: context.options.list("conf"),
       initialProgram: context.operands,

@@ -25,7 +25,8 @@ export function addedFile(argument: string, reader: FileReader): { name: string;
   const given = perms === null ? {} : { permissions: octal(perms[2]!, argument) };
   // A shell that leaves `\n` in the text means a line end by it.
   const content = source.replaceAll("\\n", "\n");
-  if (target !== null && content.includes("\n")) return { name, entry: encodeTextFile(content, given) };
+  if (target === null && content.includes("\n")) throw new FluxError("EINVAL", "--add-file: file name missing");
+  if (content.includes("\n")) return { name, entry: encodeTextFile(content, given) };
   try {
     const { data, permissions } = reader.read(source);
     return { name, entry: encodeFile(data, { permissions, ...given }) };

@@ -8,6 +8,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { encodeJsonFile, encodeTextFile } from "../../formats/archive.ts";
 import { fromNestCommand } from "../../formats/jobspec-build.ts";
+import { Idset } from "../../formats/idset.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { parseKeyValue, setPath } from "../../formats/jobspec-attributes.ts";
 import { mergeConfig, parseToml } from "../../formats/toml.ts";
@@ -74,10 +75,13 @@ function instanceJobspec(
   const nodes = countOption(options, "nodes");
   if (slots === undefined && nodes === undefined)
     throw new FluxError("EINVAL", "Number of slots to allocate must be specified");
+  const spare = countOption(options, "add-brokers") ?? 0;
+  if (spare > 0 && nodes === undefined)
+    throw new FluxError("EINVAL", "--add-brokers may only be specified with -N, --nnodes");
   const extras = submissionExtras(options, source);
   const cores = countOption(options, "cores-per-slot");
   const gpus = countOption(options, "gpus-per-slot");
-  const config = configOf(options, source);
+  const config = withoutSpares(configOf(options, source), spare);
   const streams: Record<string, JsonValue> =
     defaults.output === undefined || options.has("output")
       ? {}
@@ -89,7 +93,7 @@ function instanceJobspec(
     command,
     brokerOptions: [
       ...(defaults.brokerOptions ?? []),
-      ...options.list("broker-opts"),
+      ...options.list("broker-opts").flatMap((words) => words.split(",")),
       ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") ?? DUMP_DEFAULT}`] : []),
       ...(config === null ? [] : [CONFIG_OPTION]),
     ],
@@ -98,8 +102,21 @@ function instanceJobspec(
     ...(cores !== undefined && { coresPerSlot: cores }),
     ...(gpus !== undefined && { gpusPerSlot: gpus }),
     ...(options.has("exclusive") && { exclusive: true }),
+    ...(spare > 0 && { addBrokers: spare }),
   });
   return config === null ? jobspec : withSystem(jobspec, { files: { "conf.json": encodeJsonFile(config) } });
+}
+
+/** Brokers that are added to the first node share it with the leader: they get no jobs. */
+function withoutSpares(config: JsonObject | null, spare: number): JsonObject | null {
+  if (spare === 0) return config;
+  const resource = config !== null && isJsonObject(config["resource"]) ? config["resource"] : {};
+  const given = typeof resource["exclude"] === "string" ? resource["exclude"] : "";
+  const excluded = Idset.tryParse(given);
+  if (excluded === null)
+    throw new FluxError("EINVAL", `--add-brokers: resource.exclude '${given}' is no set of ranks to add some to`);
+  const all = excluded.union(Idset.upTo(spare + 1).subtract(Idset.from([0])));
+  return { ...config, resource: { ...resource, exclude: all.format() } };
 }
 
 /** The configuration of the instance, built from `--conf` in the order given; null where there is none. */

@@ -220,6 +220,14 @@ export const BULKSUBMIT_OPTIONS: readonly OptionSpec[] = [
   ...COMMON_OPTIONS,
   ...TASK_OPTIONS,
   ...BULK_OPTIONS,
+  {
+    names: ["define"],
+    argument: "NAME=CODE",
+    repeatable: true,
+    help:
+      "Define a named method for transforming any input, accessible via e.g. '{0.NAME}'. The method is an " +
+      "expression in Python syntax of the input 'x', e.g. --define=pow='2**int(x)'. (multiple use OK)",
+  },
   { names: ["shuffle"], help: "Shuffle list of commands before submission" },
   {
     names: ["sep"],
@@ -245,18 +253,19 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["nslots"],
     short: "n",
-    argument: "N",
+    argument: "N", integer: true,
     help: "Number of total resource slots requested. The size of a resource slot may be specified via the -c, --cores-per-slot and -g, --gpus-per-slot options. The default slot size is 1 core.",
   },
-  { names: ["cores-per-slot"], short: "c", argument: "N", help: "Number of cores to allocate per slot" },
-  { names: ["gpus-per-slot"], short: "g", argument: "N", help: "Number of GPUs to allocate per slot" },
+  { names: ["cores-per-slot"], short: "c", argument: "N", integer: true, help: "Number of cores to allocate per slot" },
+  { names: ["gpus-per-slot"], short: "g", argument: "N", integer: true, help: "Number of GPUs to allocate per slot" },
   {
     names: ["nodes"],
     short: "N",
-    argument: "N",
+    argument: "N", integer: true,
     help: "Distribute allocated resource slots across N individual nodes",
   },
   { names: ["exclusive"], short: "x", help: "With -N, --nodes, allocate nodes exclusively" },
+  { names: ["add-brokers"], argument: "N", hidden: true, help: "Add N brokers, which get no jobs, to the first node" },
 ];
 
 export const BATCH_OPTIONS: readonly OptionSpec[] = [

@@ -4,17 +4,14 @@
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import type { Disk } from "../../base/ports.ts";
-import { parseFluid } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { hwlocXml } from "../../formats/hwloc-xml.ts";
 import { Idset } from "../../formats/idset.ts";
 import { fakeResources, resourcesFromConfig } from "../../formats/resource-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { Payload } from "../../protocol/message.ts";
-import { Handle } from "../../sdk/handle.ts";
-import { connectLocal } from "../../sdk/local-connector.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
 
 /** What one rank has. */
@@ -62,23 +59,4 @@ function rankByHosts(set: ResourceSet, hosts: readonly string[]): ResourceSet {
   const named = set.nodelist;
   const isPermutation = named.count === hosts.length && hosts.every((host) => named.has(host));
   return isPermutation ? set.rerank(Hostlist.from(hosts)) : set;
-}
-
-/** What the enclosing instance allocated to this one, numbered from 0; null where there is none or it does not fit. */
-export async function enclosingResources(context: ModuleContext): Promise<ResourceSet | null> {
-  const jobId = context.attribute("jobid");
-  const uri = context.attribute("parent-uri");
-  if (jobId === null || uri === null) return null;
-  const handle = new Handle(await connectLocal(context.ports, uri, { retries: 0 }));
-  try {
-    const { R } = await handle.rpc<{ R: JsonValue }>("job-info.lookup", {
-      id: parseFluid(jobId),
-      keys: ["R"],
-      flags: 0,
-    });
-    const set = typeof R === "string" ? ResourceSet.parseText(R) : ResourceSet.parse(R);
-    return set.nnodes === context.size ? set.withoutLocalProperties().with({ nslots: undefined }).remap() : null;
-  } finally {
-    handle.close();
-  }
 }

@@ -24,14 +24,8 @@ import { ResourceState, type ResourceEvent } from "./core.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER } from "../../sdk/service.ts";
-import {
-  configuredResources,
-  enclosingResources,
-  hasFakeResources,
-  ownResources,
-  ownTopology,
-  table,
-} from "./inventory.ts";
+import { EnclosingInstance } from "./enclosing.ts";
+import { configuredResources, hasFakeResources, ownResources, ownTopology, table } from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
@@ -101,6 +95,7 @@ export class ResourceService implements RunningModule {
   readonly acquisition: Acquisition;
   readonly #args: Arguments;
   readonly #batch: KvsBatch;
+  readonly #enclosingInstance: EnclosingInstance;
   readonly #hosts: readonly string[];
   #reported: ResourceSet;
   #isDefining = false;
@@ -116,6 +111,7 @@ export class ResourceService implements RunningModule {
     this.state = new ResourceState(context.size, this.#hosts);
     this.acquisition = new Acquisition(this.state);
     this.#reported = ownResources(context);
+    this.#enclosingInstance = new EnclosingInstance(context, (expiration) => this.#follow(expiration));
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -153,6 +149,7 @@ export class ResourceService implements RunningModule {
 
   stop(): void {
     this.#isStopped = true;
+    this.#enclosingInstance.close();
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
@@ -241,6 +238,15 @@ export class ResourceService implements RunningModule {
     this.acquisition.setExpiration(expiration);
   }
 
+  /** The enclosing instance gave this one another end. */
+  #follow(expiration: number): void {
+    const text = expiration === 0 ? "none" : expiration.toFixed(2);
+    this.context.log(LogLevel.info, `resource expiration updated to ${text}`);
+    this.setExpiration(expiration).catch((error: unknown) => {
+      if (!this.#isStopped) this.context.log(LogLevel.err, `updating the expiration: ${errorText(error)}`);
+    });
+  }
+
   #post(event: ResourceEvent): void {
     this.state.apply(event);
     const isDefine = event.name === "resource-define";
@@ -293,7 +299,7 @@ export class ResourceService implements RunningModule {
   async #enclosing(): Promise<ResourceSet | null> {
     if (table(this.context.config(), "resource")["rediscover"] === true) return null;
     try {
-      return await enclosingResources(this.context);
+      return await this.#enclosingInstance.resources();
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       this.context.log(LogLevel.warning, `no resources from the enclosing instance: ${error.message}`);

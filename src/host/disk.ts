@@ -188,7 +188,7 @@ class NodeDisk implements Disk {
 
   remove(path: string): void {
     attempt("remove", path, () => {
-      if (!removeEmptyDirectory(path)) fs.rmSync(path, { recursive: true, force: true });
+      if (!removeEmptyDirectory(path) && !removeFile(path)) fs.rmSync(path, { recursive: true, force: true });
     });
   }
 
@@ -206,6 +206,26 @@ class NodeDisk implements Disk {
 
 export function nodeDisk(): Disk {
   return new NodeDisk();
+}
+
+/**
+ * Removes a file at once; the file system takes its blocks back beside the event loop, when the last descriptor is closed:
+ * for some megabytes that takes milliseconds. Returns false where this way does not lead to it, for whatever reason.
+ */
+function removeFile(path: string): boolean {
+  let fd: number | null = null;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK);
+    if (!fs.fstatSync(fd).isFile()) return false;
+    fs.unlinkSync(path);
+    return true;
+  } catch {
+    // What stands in the way, if anything, the general removal tells.
+    return false;
+  } finally {
+    // A descriptor that nothing was written through has nothing to lose when it is closed.
+    if (fd !== null) fs.close(fd, () => {});
+  }
 }
 
 /** The common case, ten times as fast as a recursive removal. Returns false for anything but an empty directory. */

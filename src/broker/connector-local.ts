@@ -22,7 +22,6 @@ import {
 import { Turns } from "../sdk/turns.ts";
 import { Outbox } from "./outbox.ts";
 import type { Credentials, Port } from "./port.ts";
-import type { Router } from "./router.ts";
 
 /** A client with this much unread is not read from. */
 const PAUSE_BYTES = 4 * 1024 * 1024;
@@ -60,7 +59,8 @@ export interface Access {
 export interface LocalConnectorOptions {
   readonly net: Net;
   readonly clock: Clock;
-  readonly router: Router;
+  /** Where the messages of clients go. */
+  readonly router: { attach(credentials: Credentials): Port };
   readonly ownerUserid: number;
   access(): Access;
   isOffline(): boolean;

@@ -16,6 +16,11 @@ export class Subscriptions {
     else this.#counts.set(prefix, count - 1);
   }
 
+  /** Every subscription, one that was made twice twice. */
+  prefixes(): string[] {
+    return [...this.#counts].flatMap(([prefix, count]) => Array.from({ length: count }, () => prefix));
+  }
+
   matches(topic: string): boolean {
     for (const prefix of this.#counts.keys()) if (topic.startsWith(prefix)) return true;
     return false;

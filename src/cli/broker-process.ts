@@ -11,7 +11,14 @@ import { Broker } from "../broker/broker.ts";
 import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
-import { keepDirectory, markDirectory, removeStaleDirectories } from "./directory-marks.ts";
+import {
+  keepDirectory,
+  linkCommand,
+  markDirectory,
+  removeStaleDirectories,
+  unlinkCommand,
+  unmarkDirectory,
+} from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 const LOG_CRIT = 2;
@@ -68,7 +75,10 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     modules: BUILTIN_MODULES,
     stderr,
     rusage: resourceUsage,
-    booted: () => markDirectories(broker, line.attributes, lifeline),
+    booted: () => {
+      linkCommand(broker.attribute("rundir")!, ports.host.fluxPath);
+      markDirectories(broker, line.attributes, lifeline);
+    },
     sharesGroup: context.stdinIsTerminal,
   });
   // What is caught here was about to end this process with its sockets, its directories and no word in the log.
@@ -78,7 +88,17 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
   if (lifeline === null) sweepDirectories(ports);
-  return broker.run();
+  const exitCode = await broker.run();
+  leaveRundir(broker);
+  return exitCode;
+}
+
+/** A run directory that stays, stays as it was. */
+function leaveRundir(broker: Broker): void {
+  const rundir = broker.attribute("rundir");
+  if (rundir === null || broker.attribute("rundir-cleanup") !== "0") return;
+  unmarkDirectory(rundir);
+  if (broker.attribute("rank") === "0") unlinkCommand(rundir);
 }
 
 /** Lets others see which directories can go when this process has died: the next start, or `flux start` beside it. */

@@ -7,7 +7,19 @@
  * in this process namespace are looked at; a process counts as gone when no process has its number, or that one began
  * at another time; a directory that a user has chosen to keep (`.keep`) stays for ever.
  */
-import { existsSync, lstatSync, readdir, readdirSync, readFileSync, readlinkSync, rm, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdir,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rm,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
@@ -56,6 +68,29 @@ export function markDirectory(path: string, role: "owner" | "user"): void {
   } catch {
     // An unmarked directory is never removed: nothing is lost but tidiness.
   }
+}
+
+/** Takes back this process's mark: it does not use the directory any more. */
+export function unmarkDirectory(path: string): void {
+  for (const role of ["owner", "user"]) rmSync(join(path, `.${role}-${process.pid}`), { force: true });
+}
+
+/** Where a run directory has its command: `ssh` finds the right `flux` there (flux-proxy(1)). */
+const COMMAND_DIRECTORY = "bin";
+
+/** Links a run directory to the command that its broker was started from. */
+export function linkCommand(rundir: string, fluxPath: string): void {
+  const directory = join(rundir, COMMAND_DIRECTORY);
+  try {
+    mkdirSync(directory, { recursive: true });
+    symlinkSync(fluxPath, join(directory, "flux"));
+  } catch {
+    // Another broker that shares the directory was first; without the link the one in PATH is found.
+  }
+}
+
+export function unlinkCommand(rundir: string): void {
+  rmSync(join(rundir, COMMAND_DIRECTORY), { recursive: true, force: true });
 }
 
 /** A directory that was temporary once has been chosen by a user. */

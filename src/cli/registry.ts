@@ -72,6 +72,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   proxy: { file: "proxy", summary: "Create proxy environment for Flux instance" },
   python: { file: "python" },
   queue: { file: "queue", summary: "list and manipulate flux queues" },
+  relay: { file: "relay" },
   resource: { file: "resource", summary: "list/manipulate Flux resource status" },
   restore: { file: "restore" },
   run: { file: "run", summary: "run a Flux job interactively" },

@@ -9,6 +9,7 @@ import { tryParseFluid } from "../formats/fluid.ts";
 import { STATES_RUNNING } from "../formats/job-states.ts";
 import type { Handle } from "../sdk/handle.ts";
 import { watchEventlog } from "./jobs/client.ts";
+import { throughProxy } from "./framework/connect.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 /** Resolves a word to a `local://` or `ssh://` URI; `isPatient` waits for jobs to announce theirs. Throws FluxError ENOENT, EINVAL with a sentence. */
@@ -52,7 +53,7 @@ async function nativeUri(context: CommandContext, target: string, isPatient: boo
 }
 
 async function attribute(handle: Handle, name: string): Promise<string> {
-  return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+  return throughProxy(name, (await handle.rpc<{ value: string }>("attr.get", { name })).value);
 }
 
 async function uriOfJob(handle: Handle, word: string, isPatient: boolean): Promise<string> {

@@ -49,7 +49,7 @@ export async function connectLocal(
 ): Promise<MessageChannel> {
   const path = socketPathOf(uri);
   const stream = await connectWithRetries(ports, path, options.retries ?? RETRIES_DEFAULT);
-  return handshake(stream);
+  return channelOver(stream);
 }
 
 async function connectWithRetries(ports: LocalConnectPorts, path: string, retries: number): Promise<ByteStream> {
@@ -70,7 +70,8 @@ async function connectWithRetries(ports: LocalConnectPorts, path: string, retrie
   }
 }
 
-function handshake(stream: ByteStream): Promise<MessageChannel> {
+/** The channel over a stream whose other end is a broker's socket. Rejects with the errno of a refusal, or ECONNRESET. */
+export function channelOver(stream: ByteStream): Promise<MessageChannel> {
   return new Promise((resolve, reject) => {
     const channel = new LocalChannel(stream);
     let answered = false;

@@ -35,6 +35,7 @@ const verbose: OptionSpec = {
   short: "v",
   argument: "LEVEL",
   optionalArgument: true,
+  bareShort: true,
   help: "Show filenames on stderr",
 };
 

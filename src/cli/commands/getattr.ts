@@ -1,4 +1,5 @@
 /** `flux getattr`: the value of a broker attribute. */
+import { throughProxy } from "../framework/connect.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
 export const command: Command = defineCommand({
@@ -12,10 +13,11 @@ export const command: Command = defineCommand({
   run: async (context) => {
     const [name, ...rest] = context.operands;
     if (name === undefined || rest.length > 0) context.failUsage();
+    const attribute = name as string;
     const handle = await context.open();
     const { value } = await handle
       .rpc<{ value: string }>("attr.get", { name })
       .catch((error: Error) => context.fail(`${name}: ${error.message}`));
-    context.out(`${value}\n`);
+    context.out(`${throughProxy(attribute, value)}\n`);
   },
 });

@@ -132,6 +132,7 @@ const status: Command = {
       short: "v",
       argument: "LEVEL",
       optionalArgument: true,
+      bareShort: true,
       repeatable: true,
       help: "Increase reporting detail: 1=show time since current state was entered, 2=show round-trip RPC times",
     },

@@ -1,13 +1,22 @@
 /**
- * `flux proxy`: a shell or program that talks to another instance (flux-proxy(1)), through a socket of its own whose
- * connections are passed on byte by byte. Instances on this machine only.
+ * `flux proxy`: a shell or program that talks to another instance, on this machine or by ssh on another, through a socket
+ * of its own (flux-proxy(1)). All its connections share the one that the proxy has.
  */
-import { connect as connectSocket, createServer, type Server } from "node:net";
-import { errorText } from "../../base/errors.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
+import type { Ports } from "../../base/ports.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
 import { COMPATIBLE_VERSION } from "../../broker/boot.ts";
+import { LocalConnector } from "../../broker/connector-local.ts";
+import { connectLocal } from "../../sdk/local-connector.ts";
+import type { MessageChannel } from "../../sdk/channel.ts";
+import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { ProxyRouter } from "../proxy/proxy-router.ts";
+import { connectBySsh, remoteOf } from "../proxy/ssh.ts";
 import { resolveTarget } from "../target.ts";
+
+const RECONNECT_MS = 2000;
+const SHOW_CURSOR = "\u001b[?25h";
 
 export const command: Command = defineCommand({
   name: "proxy",
@@ -18,6 +27,7 @@ export const command: Command = defineCommand({
   options: [
     { names: ["force"], short: "f", help: "Allow the proxy command to connect to a broker of another version" },
     { names: ["nohup"], short: "n", help: "Do not send SIGHUP to child processes when connection is lost" },
+    { names: ["reconnect"], help: "If broker connection is lost, try to reconnect" },
   ],
   operands: [
     { name: "TARGET", arity: "1" },
@@ -32,48 +42,99 @@ async function proxy(context: CommandContext): Promise<number> {
   const uri = await resolveTarget(context, target).catch((error: unknown) =>
     context.fail(`Unable to resolve ${target} to a URI: ${errorText(error)}`),
   );
-  if (!uri.startsWith("local://"))
-    return context.fail(`${uri} is on another machine: log in there, or use ${target}?local if it is this one`);
-  const handle = await context.open(uri);
-  const { value: version } = await handle.rpc<{ value: string }>("attr.get", { name: "version" });
-  if (version !== COMPATIBLE_VERSION) {
-    const text = `broker version ${version} differs from ${COMPATIBLE_VERSION}`;
-    if (!context.options.has("force")) return context.fail(`${text}: use --force to connect nevertheless`);
-    context.complain(`warning: ${text}`);
-  }
-  const { disk, host } = await context.ports();
+  const ports = await context.ports();
+  const link = new Uplink(context, ports, uri);
+  const handle = await link.connect().catch((error: unknown) => context.fail(`${uri}: ${errorText(error)}`));
+  await checkVersion(context, handle);
+  const { disk, host } = ports;
   const parent = disk.info(host.temporaryDirectory) === null ? "/tmp" : host.temporaryDirectory;
   const directory = disk.makeTemporaryDirectory(`${parent}/flux-proxy-`);
-  const server = await relay(`${directory}/local-0`, uri.slice("local://".length));
+  const connector = new LocalConnector({
+    net: ports.net,
+    clock: ports.clock,
+    router: link.router,
+    ownerUserid: host.uid,
+    access: () => ({ allowGuestUser: false, allowRootOwner: false }),
+    isOffline: () => false,
+    log: () => {},
+  });
   try {
-    return await runChild(context, `local://${directory}/local-0`, words, (lost) => handle.onClose(lost));
+    await connector.listen(`${directory}/local-0`);
+    return await runChild(context, ports, link, `local://${directory}/local-0`, words);
   } finally {
-    server.close();
+    connector.destroy();
     disk.remove(directory);
   }
 }
 
-function relay(path: string, target: string): Promise<Server> {
-  const server = createServer((client) => {
-    const upstream = connectSocket(target);
-    client.pipe(upstream).pipe(client);
-    // Either end's failure is the end of both; its owner sees the closed connection.
-    client.on("error", () => upstream.destroy());
-    upstream.on("error", () => client.destroy());
-  });
-  return new Promise((resolve, reject) => server.once("error", reject).listen(path, () => resolve(server)));
+async function checkVersion(context: CommandContext, handle: Handle): Promise<void> {
+  const { value: version } = await handle.rpc<{ value: string }>("attr.get", { name: "version" });
+  if (version === COMPATIBLE_VERSION) return;
+  const text = `broker version ${version} differs from ${COMPATIBLE_VERSION}`;
+  if (!context.options.has("force")) return context.fail(`${text}: use --force to connect nevertheless`);
+  context.complain(`warning: ${text}`);
+}
+
+/** The connection to the instance, made anew when it breaks where that is wanted. */
+class Uplink {
+  readonly router: ProxyRouter;
+  readonly uri: string;
+  readonly #context: CommandContext;
+  readonly #ports: Ports;
+  /** Called when the connection is lost for good. */
+  lost: () => void = () => {};
+
+  constructor(context: CommandContext, ports: Ports, uri: string) {
+    this.#context = context;
+    this.#ports = ports;
+    this.uri = uri;
+    this.router = new ProxyRouter({ clock: ports.clock, newUuid: () => ports.random.uuid() });
+  }
+
+  async connect(): Promise<Handle> {
+    return this.router.attachTo(await this.#open(), () => this.#broken());
+  }
+
+  #open(): Promise<MessageChannel> {
+    if (remoteOf(this.uri) === null) return connectLocal(this.#ports, this.uri);
+    const { fluxPath } = this.#ports.host;
+    return connectBySsh(this.uri, fluxPath.slice(0, fluxPath.lastIndexOf("/")));
+  }
+
+  #broken(): void {
+    if (!this.#context.options.has("reconnect")) return this.lost();
+    this.#context.complain("broker: Connection reset by peer: reconnecting");
+    this.#retry();
+  }
+
+  #retry(): void {
+    this.#ports.clock.after(
+      RECONNECT_MS,
+      () =>
+        void this.connect().then(
+          () => this.#context.complain("reconnected"),
+          (error: unknown) => {
+            if (!(error instanceof FluxError)) throw error;
+            this.#retry();
+          },
+        ),
+      { background: true },
+    );
+  }
 }
 
 async function runChild(
   context: CommandContext,
+  { exec, host }: Ports,
+  link: Uplink,
   uri: string,
   words: readonly string[],
-  whenLost: (callback: () => void) => void,
 ): Promise<number> {
-  const { exec, host } = await context.ports();
   const shell = host.env["SHELL"] ?? "/bin/sh";
   const argv = words.length === 0 ? [shell] : words.length === 1 ? [shell, "-c", words[0]!] : words;
-  const env = { ...host.env, FLUX_URI: uri };
+  const env: Record<string, string> = { ...host.env, FLUX_URI: uri };
+  const remote = remoteOf(link.uri);
+  if (remote !== null) env["FLUX_PROXY_REMOTE"] = remote;
   let isEnded = false;
   return new Promise((resolve) => {
     const child = exec.spawn(
@@ -86,12 +147,16 @@ async function runChild(
         },
       },
     );
-    whenLost(() => {
+    // The terminal sends it to both; what it means is for the program to say.
+    context.onSignal("SIGINT", () => {});
+    link.lost = () => {
       if (isEnded) return;
+      // A program that had hidden the cursor may not come to show it again.
+      if (context.stdoutIsTerminal) context.out(SHOW_CURSOR);
       context.complain(`Lost connection to Flux${context.options.has("nohup") ? "" : ": Sending SIGHUP to child"}`);
       if (context.options.has("nohup")) return;
       child.kill(SIGNALS["SIGHUP"]!);
       child.kill(SIGNALS["SIGCONT"]!);
-    });
+    };
   });
 }

@@ -32,6 +32,7 @@ export const command: Command = defineCommand({
       short: "v",
       argument: "LEVEL",
       optionalArgument: true,
+      bareShort: true,
       help: "Increase log verbosity: 0=show log messages <= LOG_INFO level (default), 1=show all log messages",
     },
     { names: ["yes"], short: "y", help: "Answer yes to any yes/no questions" },

@@ -23,6 +23,7 @@ export const command: Command = defineCommand({
       short: "v",
       argument: "LEVEL",
       optionalArgument: true,
+      bareShort: true,
       repeatable: true,
       help: "Be annoyingly chatty by level",
     },
@@ -134,9 +135,8 @@ function brokerWords(context: CommandContext): string[] {
 /** How much to tell: the number of -v, or the level given. */
 export function verbosity(context: CommandContext): number {
   const levels = context.options.list("verbose");
-  // `-vv` reads as `-v` with the level "v".
   return levels.reduce((sum, level) => {
-    if (/^v*$/.test(level)) return sum + 1 + level.length;
+    if (level === "") return sum + 1;
     return /^\d+$/.test(level) ? sum + Number(level) : context.fail(`invalid --verbose level '${level}'`);
   }, 0);
 }

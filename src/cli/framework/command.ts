@@ -24,6 +24,8 @@ export interface OptionSpec {
   readonly argument?: string;
   /** The argument may be left out; it is then given as `--name=ARG` or `-nARG` only. */
   readonly optionalArgument?: boolean;
+  /** The short form takes none: the argument is for the long one. */
+  readonly bareShort?: boolean;
   /** The argument must be an integer. */
   readonly integer?: boolean;
   /** The argument must be one of these words. */

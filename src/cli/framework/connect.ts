@@ -2,11 +2,13 @@
  * Finds the broker that a command talks to and connects to it: `local://PATH`, or a path through the hierarchy of
  * instances (`.` this one, `..` its parent, `/` the outermost one).
  */
+import { dirname } from "node:path";
 import { isFluxError, FluxError } from "../../base/errors.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import { Handle } from "../../sdk/handle.ts";
 import { nodeClock } from "../../host/clock.ts";
+import { fluxCommandPath } from "../../host/paths.ts";
 import { nodeNet } from "../../host/net.ts";
 import type { Dialect } from "./command.ts";
 
@@ -22,6 +24,10 @@ export async function connect(uri: string | null): Promise<Handle> {
 
 async function connectTo(uri: string): Promise<Handle> {
   const scheme = /^([^:]*):\/\/(.*)$/s.exec(uri);
+  if (scheme?.[1] === "ssh") {
+    const { connectBySsh } = await import("../proxy/ssh.ts");
+    return new Handle(withCredentials(await connectBySsh(uri, dirname(fluxCommandPath()))));
+  }
   if (scheme === null || scheme[1] !== "local")
     throw new FluxError("ENOENT", `Unable to find connector name '${scheme?.[1] ?? uri}'`);
   const retries = process.env["FLUX_LOCAL_CONNECTOR_RETRY_COUNT"];
@@ -75,13 +81,20 @@ async function levelOf(handle: Handle): Promise<number> {
 }
 
 async function parentOf(handle: Handle): Promise<Handle> {
-  const uri = await attribute(handle, "parent-uri");
+  const uri = throughProxy("parent-uri", await attribute(handle, "parent-uri"));
   handle.close();
   return connectTo(uri);
 }
 
 async function attribute(handle: Handle, name: string): Promise<string> {
   return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+}
+
+/** What an attribute means here: where a proxy led to another machine, that is where its broker's parent is, too. */
+export function throughProxy(name: string, value: string): string {
+  const remote = process.env["FLUX_PROXY_REMOTE"];
+  if (name !== "parent-uri" || remote === undefined || !value.startsWith("local://")) return value;
+  return `ssh://${remote}${value.slice("local://".length)}`;
 }
 
 /** What a command says when there is no broker, in its dialect. */

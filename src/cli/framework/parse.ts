@@ -176,7 +176,7 @@ class LineReader {
     for (let at = 1; at < word.length; at++) {
       const option = this.#short.get(word.charAt(at));
       if (option === undefined) return this.#unknown(at === 1 ? word : `-${word.slice(at)}`, `-${word.charAt(at)}`);
-      if (option.argument === undefined) {
+      if (option.argument === undefined || option.bareShort === true) {
         this.#accept(option, null);
         if (this.#help !== null) return;
         continue;

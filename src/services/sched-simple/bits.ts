@@ -22,6 +22,13 @@ export class Bits {
     return bits;
   }
 
+  /** All ids below `size`. */
+  static upTo(size: number): Bits {
+    const bits = new Bits(size);
+    for (let id = 0; id < size; id++) bits.add(id);
+    return bits;
+  }
+
   get count(): number {
     return this.#count;
   }
@@ -62,6 +69,36 @@ export class Bits {
       bits = this.#words[word]!;
     }
     return (word << 5) + 31 - Math.clz32(bits & -bits);
+  }
+
+  /** The smallest id that is in both sets and at least `from`; -1 where there is none. */
+  nextInBoth(other: Bits, from: number): number {
+    let word = from >>> 5;
+    const words = Math.min(this.#words.length, other.#words.length);
+    if (word >= words) return -1;
+    let bits = this.#words[word]! & other.#words[word]! & (-1 << (from & 31));
+    while (bits === 0) {
+      if (++word >= words) return -1;
+      bits = this.#words[word]! & other.#words[word]!;
+    }
+    return (word << 5) + 31 - Math.clz32(bits & -bits);
+  }
+
+  /** The ids that are not in the other set. */
+  without(other: Bits): Bits {
+    const rest = new Bits(this.#size);
+    for (let id = this.next(0); id >= 0; id = this.next(id + 1)) if (!other.has(id)) rest.add(id);
+    return rest;
+  }
+
+  /** Adds all ids of a set of the same size. */
+  addAll(other: Bits): void {
+    for (let id = other.next(0); id >= 0; id = other.next(id + 1)) this.add(id);
+  }
+
+  /** Whether the sets have an id in common. */
+  intersects(other: Bits): boolean {
+    return this.nextInBoth(other, 0) >= 0;
   }
 
   /** The `count` smallest ids, ascending. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
-import { SchedulerCore } from "./core.ts";
+import { SchedulerCore, type Grant, type Policy } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
 import { ResourcePool } from "./pool.ts";
 
@@ -14,54 +14,55 @@ function jobspec(cores: number, system: JsonObject = {}): JsonObject {
   };
 }
 
-function scheduler(nodeCount: number, cores: number): SchedulerCore {
+function scheduler(nodeCount: number, cores: number, policy: Policy = "easy"): SchedulerCore {
   const inventory = Array.from({ length: nodeCount }, (_, rank) => ({
     rank,
     hostname: `n${rank}`,
     cores: [...Array.from({ length: cores }).keys()],
     gpus: [],
-    properties: rank === 1 ? ["fast"] : [],
+    properties: rank === 1 ? ["fast"] : ["slow"],
   }));
   const pool = new ResourcePool(inventory);
   pool.setUp([...inventory.keys()], true);
-  return new SchedulerCore(pool, parseNodeConstraint);
+  return new SchedulerCore(pool, parseNodeConstraint, policy);
 }
 
-function submit(
-  core: SchedulerCore,
-  id: number,
-  cores: number,
-  options: { priority?: number; system?: JsonObject } = {},
-) {
-  const request = core.check(jobspec(cores, options.system));
-  core.queue.add({ id, userid: 0, priority: options.priority ?? 16, submitTime: id, request });
+interface Wanted {
+  readonly priority?: number;
+  /** Seconds. */
+  readonly duration?: number;
+  readonly on?: string;
 }
 
-const ids = (core: SchedulerCore): unknown[] => core.pass(100).grants.map(({ job }) => job.id);
+function submit(core: SchedulerCore, id: number, cores: number, { priority = 16, duration = 0, on }: Wanted = {}): void {
+  const constraint = on === undefined ? {} : { constraints: { properties: [on] } };
+  const request = core.check(jobspec(cores, { duration, ...constraint }));
+  core.add({ id, userid: 0, priority, submitTime: id, request });
+}
+
+const ids = (grants: readonly Grant[]): unknown[] => grants.map(({ job }) => job.id);
+const started = (core: SchedulerCore, now = 100): unknown[] => ids(core.pass(now));
 
 test("jobs start in order of priority, then of submission", () => {
   const core = scheduler(1, 3);
   submit(core, 1, 1);
   submit(core, 2, 1);
   submit(core, 3, 1, { priority: 31 });
-  assert.deepEqual(ids(core), [3, 1, 2]);
+  assert.deepEqual(started(core), [3, 1, 2]);
 });
 
-test("a job that does not fit holds back those behind it, is reported once, and is not tried again in vain", () => {
-  const core = scheduler(1, 2);
-  submit(core, 1, 1);
-  submit(core, 2, 2);
-  submit(core, 3, 1);
-  const pass = core.pass(100);
-  assert.deepEqual(
-    pass.grants.map(({ job }) => job.id),
-    [1],
-  );
-  assert.equal(pass.blocked?.id, 2);
-  assert.equal(core.isPassDue, false);
-  core.pool.free(1, null);
-  assert.equal(core.isPassDue, true);
-  assert.deepEqual(ids(core), [2]);
+test("a job that does not fit holds back those behind it, and nothing is tried again in vain", () => {
+  for (const policy of ["easy", "fifo"] as const) {
+    const core = scheduler(1, 2, policy);
+    submit(core, 1, 1);
+    submit(core, 2, 2);
+    submit(core, 3, 1);
+    assert.deepEqual(started(core), [1]);
+    assert.equal(core.isPassDue, false);
+    core.pool.free(1, null);
+    assert.equal(core.isPassDue, true);
+    assert.deepEqual(started(core), [2]);
+  }
 });
 
 test("a job overtakes a blocked one when its priority is raised", () => {
@@ -70,37 +71,29 @@ test("a job overtakes a blocked one when its priority is raised", () => {
   submit(core, 2, 2);
   submit(core, 3, 1);
   core.pass(100);
-  core.queue.prioritize(3, 31);
-  assert.deepEqual(ids(core), [3]);
+  core.prioritize(3, 31);
+  assert.deepEqual(started(core), [3]);
 });
 
-test("waiting jobs are listed in the order in which they come, whatever order they came in", () => {
-  const core = scheduler(1, 1);
-  for (const id of [5, 3, 9, 1]) submit(core, id, 1);
-  core.queue.prioritize(9, 31);
-  assert.deepEqual(
-    core.queue.inOrder().map(({ id }) => id),
-    [9, 1, 3, 5],
-  );
-});
-
-test("a canceled job does not start", () => {
-  const core = scheduler(1, 1);
+test("a canceled job does not start, and holds nobody back", () => {
+  const core = scheduler(1, 2);
   submit(core, 1, 1);
-  submit(core, 2, 1);
-  assert.equal(core.queue.remove(1)?.id, 1);
-  assert.equal(core.queue.remove(1), undefined);
-  assert.deepEqual(ids(core), [2]);
+  submit(core, 2, 2);
+  submit(core, 3, 1);
+  assert.deepEqual(started(core), [1]);
+  assert.equal(core.remove(2)?.id, 2);
+  assert.equal(core.remove(2), undefined);
+  assert.deepEqual(started(core), [3]);
 });
 
 test("an allocation expires after the job's duration, and never after the instance", () => {
   const core = scheduler(1, 4);
   core.instanceExpiration = 160;
-  submit(core, 1, 1, { system: { duration: 30 } });
-  submit(core, 2, 1, { system: { duration: 90 } });
+  submit(core, 1, 1, { duration: 30 });
+  submit(core, 2, 1, { duration: 90 });
   submit(core, 3, 1);
   assert.deepEqual(
-    core.pass(100).grants.map(({ expiration }) => expiration),
+    core.pass(100).map(({ expiration }) => expiration),
     [130, 160, 160],
   );
 });
@@ -108,13 +101,89 @@ test("an allocation expires after the job's duration, and never after the instan
 test("more than there is, is refused at once", () => {
   const core = scheduler(2, 2);
   assert.throws(() => core.check(jobspec(3)), {
-    message: /^unsatisfiable request: it needs 1 slot\(s\) with 3 core\(s\), there are 0$/,
+    message: "unsatisfiable request: need 1 slot(s) of 3 core(s), only 0 such slot(s) available (total cores: 4)",
     errnum: 22,
   });
-  const constraints = { properties: ["slow"] };
-  assert.throws(() => core.check(jobspec(1, { constraints })), {
-    message: /^unsatisfiable request: .* its constraints leave 0$/,
-  });
-  submit(core, 1, 2, { system: { constraints: { properties: ["fast"] } } });
-  assert.deepEqual(core.pass(1).grants[0]?.shares, [{ rank: 1, cores: [0, 1], gpus: [] }]);
+  assert.throws(() => core.check(jobspec(1, { constraints: { properties: ["no"] } })), /total cores: 0/);
+});
+
+test("backfill: short jobs run before a blocked one that they do not delay", () => {
+  const core = scheduler(1, 4);
+  submit(core, 1, 3, { duration: 60 });
+  submit(core, 2, 4, { duration: 60 });
+  submit(core, 3, 1, { duration: 61 });
+  submit(core, 4, 1);
+  submit(core, 5, 1, { duration: 60 });
+  const grants = core.pass(100);
+  assert.deepEqual(ids(grants), [1, 5]);
+  assert.equal(grants[1]!.overtaken?.id, 2, "it says before whom it started");
+  core.pool.free(1, null);
+  core.pool.free(5, null);
+  assert.deepEqual(started(core, 110), [2]);
+});
+
+test("backfill: a long job runs where the blocked one will not need the place", () => {
+  const core = scheduler(3, 2);
+  submit(core, 1, 2, { duration: 60 });
+  submit(core, 2, 2, { duration: 600 });
+  submit(core, 3, 1);
+  submit(core, 4, 2, { duration: 60 });
+  submit(core, 5, 1);
+  assert.deepEqual(started(core), [1, 2, 3, 5], "cores of node 2 are not what job 4 gets when job 1 ends");
+});
+
+test("in strict order nothing overtakes", () => {
+  const core = scheduler(1, 4, "fifo");
+  submit(core, 1, 3, { duration: 60 });
+  submit(core, 2, 4, { duration: 60 });
+  submit(core, 3, 1, { duration: 1 });
+  assert.deepEqual(started(core), [1]);
+  core.policy = "easy";
+  assert.deepEqual(started(core), [3]);
+});
+
+test("who waits for some nodes does not hold back jobs for others", () => {
+  for (const policy of ["easy", "fifo"] as const) {
+    const core = scheduler(3, 2, policy);
+    submit(core, 1, 2, { on: "fast" });
+    submit(core, 2, 1, { on: "fast" });
+    submit(core, 3, 1, { on: "slow" });
+    submit(core, 4, 1, { on: "fast" });
+    assert.deepEqual(started(core), [1, 3], policy);
+    submit(core, 5, 1, { on: "slow" });
+    assert.deepEqual(started(core), [5], policy);
+    submit(core, 6, 1);
+    assert.deepEqual(started(core), policy === "easy" ? [6] : [], policy);
+  }
+});
+
+test("without an idea of when a blocked job starts, nothing is placed where it could", () => {
+  const core = scheduler(1, 4);
+  submit(core, 1, 3);
+  submit(core, 2, 4);
+  submit(core, 3, 1, { duration: 1 });
+  assert.deepEqual(started(core), [1]);
+  core.pool.setEnd(1, 200);
+  assert.deepEqual(started(core), [3]);
+});
+
+test("estimates: jobs start in order as those before them end", () => {
+  const core = scheduler(1, 4);
+  submit(core, 1, 4, { duration: 60 });
+  core.pass(100);
+  submit(core, 2, 4, { duration: 60 });
+  submit(core, 3, 2, { duration: 120 });
+  submit(core, 4, 2);
+  submit(core, 5, 4, { duration: 1 });
+  core.pass(100);
+  const held = JSON.stringify([...core.pool.held]);
+  assert.deepEqual(core.forecast(10, 100), [
+    { id: 2, time: 160 },
+    { id: 3, time: 220 },
+    { id: 4, time: 220 },
+  ]);
+  assert.deepEqual(core.forecast(1, 100), [{ id: 2, time: 160 }]);
+  assert.deepEqual(core.forecast(1, 200), [{ id: 2, time: 200 }], "what is overdue may end now");
+  assert.equal(JSON.stringify([...core.pool.held]), held);
+  assert.equal(core.pool.table.freeCores, 0);
 });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { ResourcePool, type NodeInventory, type NodeShare, type ResourceRequest } from "./pool.ts";
+import type { ResourceRequest } from "./choice.ts";
+import type { NodeInventory, NodeShare } from "./nodes.ts";
+import { ResourcePool } from "./pool.ts";
 
 function nodes(count: number, cores: number, gpus = 0): NodeInventory[] {
   return Array.from({ length: count }, (_, rank) => ({
@@ -26,16 +28,37 @@ function poolOf(inventory: NodeInventory[]): ResourcePool {
   return pool;
 }
 
-test("slots go to the first nodes that have room, lowest cores first", () => {
+test("slots go to the nodes with the most room, lowest cores first", () => {
   const pool = poolOf(nodes(3, 4));
   assert.deepEqual(pool.allocate(1, request({ slots: 3 })), [{ rank: 0, cores: [0, 1, 2], gpus: [] }]);
   assert.deepEqual(pool.allocate(2, request({ slots: 2, coresPerSlot: 2 })), [
     { rank: 1, cores: [0, 1, 2, 3], gpus: [] },
   ]);
-  assert.deepEqual(pool.allocate(3, request({ slots: 3 })), [
+  assert.deepEqual(pool.allocate(3, request({ slots: 5 })), [
+    { rank: 2, cores: [0, 1, 2, 3], gpus: [] },
     { rank: 0, cores: [3], gpus: [] },
-    { rank: 2, cores: [0, 1], gpus: [] },
   ]);
+});
+
+test("jobs spread over nodes: among equal ones the one with more free GPUs, then the lowest rank", () => {
+  const inventory = nodes(2, 2).concat({ rank: 2, hostname: "node2", cores: [0, 1], gpus: [0], properties: [] });
+  const pool = poolOf(inventory);
+  const ranks = [1, 2, 3, 4, 5, 6].map((id) => pool.allocate(id, request({}))![0]!.rank);
+  assert.deepEqual(ranks, [2, 0, 1, 2, 0, 1]);
+});
+
+test("what could never be had is told as the scheduler of flux-core tells it", () => {
+  const pool = poolOf(nodes(4, 4, 2));
+  const told = (wanted: Partial<ResourceRequest>): string | null => pool.shortage(request(wanted));
+  assert.equal(told({ slots: 16 }), null);
+  assert.equal(
+    told({ slots: 5, coresPerSlot: 3 }),
+    "need 5 slot(s) of 3 core(s), only 4 such slot(s) available (total cores: 16)",
+  );
+  assert.equal(told({ slots: 9, gpusPerSlot: 1 }), "need 9 slot(s) with 1 GPU(s) each, only 8 available (total GPUs: 8)");
+  assert.equal(told({ nodes: 2, slots: 2, coresPerSlot: 3 }), "need 2 node(s) with 6 cores each, only 0 eligible");
+  assert.equal(told({ nodes: 5, gpusPerSlot: 3 }), "need 5 node(s) with 1 cores and 3 GPUs each, only 0 eligible");
+  assert.equal(told({ nodes: 5, exclusive: true }), "need 5 exclusive node(s), only 4 eligible");
 });
 
 test("a request for nodes takes its slots on each of so many nodes", () => {
@@ -77,7 +100,7 @@ test("a constraint chooses among nodes", () => {
     [0, 2],
   );
   assert.equal(pool.allocate(2, request({ constraint })), null);
-  assert.match(pool.shortage(request({ nodes: 3, constraint }))!, /its constraints leave/);
+  assert.match(pool.shortage(request({ nodes: 3, constraint }))!, /^need 3 node.*only 2 eligible$/);
 });
 
 test("ranks of one job may be freed one by one", () => {
@@ -106,7 +129,8 @@ class NaivePool {
   allocate(wanted: ResourceRequest): NodeShare[] | null {
     const shares: NodeShare[] = [];
     let left = wanted.nodes || wanted.slots;
-    for (const [rank, free] of this.free) {
+    // The sort is stable: equal nodes stay in the order of their ranks.
+    for (const [rank, free] of [...this.free].sort(([, left], [, right]) => right.size - left.size)) {
       if (!this.up.has(rank) || left === 0) continue;
       const ids = [...free].toSorted((a, b) => a - b);
       if (wanted.exclusive && ids.length < this.cores) continue;

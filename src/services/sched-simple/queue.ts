@@ -1,109 +1,100 @@
 /**
- * The jobs that wait for resources, by priority (high first), then by submit time, then by id: a heap that knows where
- * each job is, so that taking one out of the middle costs as little as taking the first.
+ * The jobs that wait for resources, in order, and grouped by shape: jobs that ask for the same but for their duration.
+ * What does not fit one of a shape fits none of it, so a pass looks at shapes.
+ *
+ * Invariants: a job is here once; a shape is here while it has jobs; the firsts are the first jobs of all shapes.
  */
+import { assert } from "../../base/assert.ts";
 import type { Integer } from "../../base/json.ts";
-import type { JobRequest } from "./request.ts";
+import { JobOrder, type PendingJob } from "./job-order.ts";
 
-export interface PendingJob {
-  readonly id: Integer;
-  readonly userid: number;
-  priority: number;
-  readonly submitTime: number;
-  readonly request: JobRequest;
+export interface Shape {
+  readonly jobs: JobOrder;
+  /** The generation of the pool at which none of it fitted; -1 = none. */
+  failedAt: number;
 }
 
 export class PendingQueue {
-  readonly #heap: PendingJob[] = [];
-  readonly #places = new Map<Integer, number>();
+  readonly #jobs = new Map<Integer, PendingJob>();
+  readonly #shapes = new Map<string, Shape>();
+  readonly #firsts = new JobOrder();
 
   get size(): number {
-    return this.#heap.length;
+    return this.#jobs.size;
   }
 
   get first(): PendingJob | undefined {
-    return this.#heap[0];
+    return this.#firsts.first;
   }
 
-  /** All jobs, in the order in which they come. */
-  inOrder(): PendingJob[] {
-    return this.#heap.toSorted((left, right) => (goesBefore(left, right) ? -1 : 1));
+  /** The first job of each shape. */
+  get firsts(): JobOrder {
+    return this.#firsts;
+  }
+
+  /** The first jobs, at most so many, in the order in which they come. */
+  leading(count: number): PendingJob[] {
+    const leading = new JobOrder();
+    let shapes = 0;
+    // They are among the first so many of the first so many shapes.
+    for (const { request } of this.#firsts) {
+      if (shapes++ === count) break;
+      let jobs = 0;
+      for (const job of this.#shapes.get(request.shape)!.jobs) {
+        if (jobs++ === count) break;
+        leading.add(job);
+      }
+    }
+    const result: PendingJob[] = [];
+    for (const job of leading) {
+      if (result.length === count) break;
+      result.push(job);
+    }
+    return result;
   }
 
   get(id: Integer): PendingJob | undefined {
-    const place = this.#places.get(id);
-    return place === undefined ? undefined : this.#heap[place];
+    return this.#jobs.get(id);
+  }
+
+  shapeOf(job: PendingJob): Shape {
+    return this.#shapes.get(job.request.shape)!;
   }
 
   add(job: PendingJob): void {
-    this.#heap.push(job);
-    this.#places.set(job.id, this.#heap.length - 1);
-    this.#up(this.#heap.length - 1);
+    assert(!this.#jobs.has(job.id), `job ${job.id} waits twice`);
+    this.#jobs.set(job.id, job);
+    const key = job.request.shape;
+    const shape = this.#shapes.get(key) ?? { jobs: new JobOrder(), failedAt: -1 };
+    if (shape.jobs.size === 0) this.#shapes.set(key, shape);
+    this.#change(shape, () => shape.jobs.add(job));
   }
 
   remove(id: Integer): PendingJob | undefined {
-    const place = this.#places.get(id);
-    if (place === undefined) return undefined;
-    const job = this.#heap[place]!;
-    const last = this.#heap.pop()!;
-    this.#places.delete(id);
-    if (last !== job) {
-      this.#put(place, last);
-      this.#settle(place);
-    }
+    const job = this.#jobs.get(id);
+    if (job === undefined) return undefined;
+    this.#jobs.delete(id);
+    const shape = this.shapeOf(job);
+    this.#change(shape, () => shape.jobs.remove(job));
+    if (shape.jobs.size === 0) this.#shapes.delete(job.request.shape);
     return job;
   }
 
-  /** Returns whether the job is here. */
-  prioritize(id: Integer, priority: number): boolean {
-    const place = this.#places.get(id);
-    if (place === undefined) return false;
-    this.#heap[place]!.priority = priority;
-    this.#settle(place);
-    return true;
+  /** Returns the job, where it is here. */
+  prioritize(id: Integer, priority: number): PendingJob | undefined {
+    const job = this.remove(id);
+    if (job === undefined) return undefined;
+    job.priority = priority;
+    this.add(job);
+    return job;
   }
 
-  #settle(place: number): void {
-    this.#up(place);
-    this.#down(place);
+  #change(shape: Shape, change: () => void): void {
+    const before = shape.jobs.first;
+    change();
+    const { first } = shape.jobs;
+    if (first === before) return;
+    if (before !== undefined) this.#firsts.remove(before);
+    if (first !== undefined) this.#firsts.add(first);
   }
-
-  #put(place: number, job: PendingJob): void {
-    this.#heap[place] = job;
-    this.#places.set(job.id, place);
-  }
-
-  #up(start: number): void {
-    let place = start;
-    while (place > 0) {
-      const parent = (place - 1) >>> 1;
-      if (!goesBefore(this.#heap[place]!, this.#heap[parent]!)) return;
-      this.#swap(place, parent);
-      place = parent;
-    }
-  }
-
-  #down(start: number): void {
-    let place = start;
-    for (;;) {
-      let least = place;
-      for (const child of [2 * place + 1, 2 * place + 2])
-        if (child < this.#heap.length && goesBefore(this.#heap[child]!, this.#heap[least]!)) least = child;
-      if (least === place) return;
-      this.#swap(place, least);
-      place = least;
-    }
-  }
-
-  #swap(left: number, right: number): void {
-    const job = this.#heap[left]!;
-    this.#put(left, this.#heap[right]!);
-    this.#put(right, job);
-  }
-}
-
-function goesBefore(left: PendingJob, right: PendingJob): boolean {
-  if (left.priority !== right.priority) return left.priority > right.priority;
-  if (left.submitTime !== right.submitTime) return left.submitTime < right.submitTime;
-  return left.id < right.id;
 }

@@ -1,7 +1,7 @@
 /** Between shares of nodes and resource sets (RFC 20). */
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
-import type { NodeInventory, NodeShare } from "./pool.ts";
+import type { NodeInventory, NodeShare } from "./nodes.ts";
 
 /** Shares as a resource set. `inventoryOf` knows the hosts and properties of their ranks. */
 export function resourceSetOf(

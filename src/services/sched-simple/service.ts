@@ -1,10 +1,10 @@
 /**
- * The scheduler: first come, first served in order of priority, first fit (RFC 27, RFC 28). Runs at rank 0.
+ * The scheduler: jobs in order of priority, with or without backfill (RFC 27, RFC 28). Runs at rank 0.
  *
  * Invariants: R is on its way to the KVS before the job manager is told, so that nothing the job manager commits about
  * the allocation is there without R; all allocations of one pass go in one commit.
  *
- * Module arguments: `mode=limited=N`, `mode=unlimited` (how many requests the job manager may have open).
+ * `settings.ts` has its arguments and configuration.
  */
 import { errorText, FluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
@@ -16,77 +16,74 @@ import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
-import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, requireInteger, requireJobId, requireObject, type Methods } from "../../sdk/service.ts";
+import { IncomingRequest } from "../../sdk/request.ts";
+import { ANY_USER, requireInteger, requireJobId, requireNumber, requireObject, type Methods } from "../../sdk/service.ts";
 import { SchedulerCore, type Grant } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
-import { ResourcePool, type NodeInventory, type NodeShare } from "./pool.ts";
-import {
-  AllocResponseType,
-  type AcquireResponse,
-  type AllocMode,
-  type AllocResponse,
-  type HelloResponse,
-} from "./protocol.ts";
+import type { NodeInventory, NodeShare } from "./nodes.ts";
+import { Outlook } from "./outlook.ts";
+import { ResourcePool } from "./pool.ts";
+import { AllocResponseType, type AcquireResponse, type AllocResponse, type HelloResponse } from "./protocol.ts";
 import { slotTotal } from "./request.ts";
 import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
+import { depthText, logLevelName, readSettings, type Settings } from "./settings.ts";
+import { PassStatistics } from "./statistics.ts";
 
-const DEFAULT_LIMIT = 8;
-/** A job that waits longer than this at the head of the queue is annotated with the reason, in milliseconds. */
-const REASON_DELAY_MS = 10;
 /** Until resources are asked for again after the resource service has gone. */
 const ACQUIRE_RETRY_MS = 200;
-/** Debug flag: every waiting job is told why it waits and how many are ahead of it, not only the first. */
+/** Debug flag: every waiting job is told why it waits and how many are ahead of it. */
 const EXPLAIN_ALL = 2;
 /** Debug flag: every request is denied. */
 const FAIL_ALLOC = 1;
 
-export const schedSimpleModule: ModuleDefinition = {
-  name: "sched-simple",
-  async start(context) {
-    const mode = parseMode(context.args);
-    const scheduler = new Scheduler(context, mode);
-    // There is one scheduler at a time: a second one ends here.
-    await context.addService("sched");
-    await context.addService("feasibility");
-    // Resources may become known only when other brokers have started, and those wait for this one's modules.
-    void scheduler.begin();
-    return scheduler;
-  },
-};
-
-/** Throws FluxError EINVAL. */
-function parseMode(args: readonly string[]): AllocMode {
-  let mode: AllocMode = { mode: "limited", limit: DEFAULT_LIMIT };
-  for (const arg of args) {
-    const match = /^(?:queue-)?mode=(unlimited|limited=(\d+)|single)$/.exec(arg);
-    const limit = match?.[1] === "single" ? 1 : Number(match?.[2]);
-    if (match?.[1] === "unlimited") mode = { mode: "unlimited" };
-    else if (match !== null && limit > 0) mode = { mode: "limited", limit };
-    else throw new FluxError("EINVAL", `sched-simple: unknown or invalid module option '${arg}'`);
-  }
-  return mode;
+/** The scheduler under one of its names: they differ in what they do where nothing else is said. */
+function definition(name: string): ModuleDefinition {
+  return {
+    name,
+    async start(context) {
+      const settings = readSettings(name, context.config(), context.args);
+      const scheduler = new Scheduler(context, name, settings);
+      // There is one scheduler at a time: a second one ends here.
+      await context.addService("sched");
+      await context.addService("feasibility");
+      // Resources may become known only when other brokers have started, and those wait for this one's modules.
+      void scheduler.begin();
+      return scheduler;
+    },
+  };
 }
+
+export const schedSimpleModule: ModuleDefinition = definition("sched-simple");
+export const schedFifoModule: ModuleDefinition = definition("sched-fifo");
+export const schedBackfillModule: ModuleDefinition = definition("sched-backfill");
 
 class Scheduler implements RunningModule {
   readonly #context: ModuleContext;
-  readonly #mode: AllocMode;
   readonly #batch: KvsBatch;
   readonly #requests = new Map<Integer, IncomingRequest>();
-  #core: SchedulerCore = new SchedulerCore(new ResourcePool([]), parseNodeConstraint);
+  readonly #kind: string;
+  #settings: Settings;
+  #core: SchedulerCore;
   #inventory = new Map<number, NodeInventory>();
   /** What the instance's resource set says to schedulers: jobs' sets say it to those of their instances. */
   #scheduling: JsonValue | undefined = undefined;
-  /** The annotations of waiting jobs: how many are ahead, null where only the reason was told. */
-  #told: ReadonlyMap<Integer, number | null> = new Map();
+  readonly #outlook: Outlook;
+  readonly #statistics: PassStatistics;
   #isPassScheduled = false;
-  #reasonTimer: TimerHandle | null = null;
   #acquireTimer: TimerHandle | null = null;
   #isStopped = false;
 
-  constructor(context: ModuleContext, mode: AllocMode) {
+  /** `kind` is the name of the scheduler, whatever it is loaded under. */
+  constructor(context: ModuleContext, kind: string, settings: Settings) {
     this.#context = context;
-    this.#mode = mode;
+    this.#kind = kind;
+    this.#settings = settings;
+    this.#core = new SchedulerCore(new ResourcePool([]), parseNodeConstraint, settings.policy);
+    this.#statistics = new PassStatistics(context.ports.clock);
+    this.#outlook = new Outlook(context.ports.clock, (id, sched) => {
+      const request = this.#requests.get(id);
+      if (request !== undefined) this.#respond(request, { id, type: AllocResponseType.Annotate, annotations: { sched } });
+    });
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -97,18 +94,18 @@ class Scheduler implements RunningModule {
 
   /** Gets resources, learns who holds some, then serves. */
   async begin(): Promise<void> {
-    const mode = this.#mode;
+    const { mode, logLevel } = this.#settings;
     try {
       await this.#acquire();
       await this.#greet();
       this.#serve();
       await this.#context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
-      const depth = mode.mode === "limited" ? mode.limit : mode.mode;
-      this.#context.log(LogLevel.debug, `ready: queue-depth=${depth} ${this.#setOf(this.#core.pool.inventory).dump()}`);
+      const how = `queue-depth=${depthText(mode)} log-level=${logLevelName(logLevel)} policy=${this.#core.policy}`;
+      this.#log(LogLevel.info, `ready: ${how} ${this.#setOf(this.#core.pool.inventory).dump()}`);
     } catch (error) {
       if (this.#isStopped) return;
       if (!(error instanceof FluxError)) this.#context.fatal(error);
-      else this.#context.log(LogLevel.err, `cannot start: ${error.message}`);
+      else this.#log(LogLevel.err, `cannot start: ${error.message}`);
     }
   }
 
@@ -128,7 +125,7 @@ class Scheduler implements RunningModule {
         const reason = error ?? new FluxError("EPROTO", "resource.acquire ended");
         reject(reason);
         if (this.#isStopped) return;
-        if (isFollowing || !isAgain) this.#context.log(LogLevel.err, `resource.acquire: ${reason.message}`);
+        if (isFollowing || !isAgain) this.#log(LogLevel.err, `resource.acquire: ${reason.message}`);
         if (isFollowing || isAgain) this.#acquireLater();
       };
       this.#context.handle.open("resource.acquire", null, { item, end }, { cancelTopic: "resource.acquire-cancel" });
@@ -145,13 +142,13 @@ class Scheduler implements RunningModule {
   /** The job manager was loaded anew: it will ask again for what it still wants, and tells who holds resources. */
   #startOver(): undefined {
     const { pool, queue } = this.#core;
-    for (const { id } of queue.inOrder()) queue.remove(id);
+    for (const { id } of queue.leading(queue.size)) this.#core.remove(id);
     for (const id of pool.held.keys()) pool.free(id, null);
     this.#requests.clear();
     const failed = (error: unknown): void =>
-      this.#context.log(LogLevel.err, `greeting the new job manager: ${errorText(error)}`);
+      this.#log(LogLevel.err, `greeting the new job manager: ${errorText(error)}`);
     this.#greet()
-      .then(() => this.#context.handle.rpc("job-manager.sched-ready", this.#mode, { nodeid: 0 }))
+      .then(() => this.#context.handle.rpc("job-manager.sched-ready", this.#settings.mode, { nodeid: 0 }))
       .catch(failed);
   }
 
@@ -162,12 +159,13 @@ class Scheduler implements RunningModule {
     for await (const hello of stream) {
       const text = await lookupText(this.#context.handle, `${fluidKvsPath(hello.id)}.R`);
       const freed = Idset.parse(hello.free ?? "");
-      const shares = sharesOf(ResourceSet.parseText(text).removeRanks(freed));
+      const set = ResourceSet.parseText(text).removeRanks(freed);
       if (this.#core.pool.held.has(hello.id)) continue;
-      this.#restore(hello.id, shares);
+      this.#restore(hello.id, sharesOf(set), set.expiration);
       const { id, priority, userid, t_submit } = hello;
-      const details = `priority=${priority} userid=${userid} t_submit=${t_submit}`;
-      this.#context.log(LogLevel.debug, `hello: id=${formatFluid(id, "f58")} ${details}`);
+      const name = formatFluid(id, "f58");
+      this.#log(LogLevel.info, `hello: ${name}: ${set.dump()}`);
+      this.#log(LogLevel.debug, `hello: id=${name} priority=${priority} userid=${userid} t_submit=${t_submit}`);
     }
   }
 
@@ -180,9 +178,16 @@ class Scheduler implements RunningModule {
     server.add(this.#context.name, { "stats-get": { roles: ANY_USER, handler: () => this.#stats() } });
   }
 
+  /** Takes the policy and the log level of a new configuration; the depth was agreed upon with the job manager. */
+  configure(config: JsonObject): void {
+    this.#settings = readSettings(this.#kind, config, this.#context.args);
+    this.#core.policy = this.#settings.policy;
+    this.#schedulePass();
+  }
+
   stop(): void {
     this.#isStopped = true;
-    this.#reasonTimer?.cancel();
+    this.#outlook.stop();
     this.#acquireTimer?.cancel();
     for (const request of this.#requests.values())
       request.respondError(new FluxError("ENOSYS", "scheduler is unloading"));
@@ -216,16 +221,16 @@ class Scheduler implements RunningModule {
     const inventory = inventoryOf(resources);
     this.#inventory = new Map(inventory.map((node) => [node.rank, node]));
     const { pool, queue } = this.#core;
-    this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint);
-    for (const [id, shares] of pool.held) this.#restore(id, shares);
-    for (const job of queue.inOrder()) this.#core.queue.add(job);
+    this.#core = new SchedulerCore(new ResourcePool(inventory), parseNodeConstraint, this.#settings.policy);
+    for (const [id, shares] of pool.held) this.#restore(id, shares, pool.ends.get(id));
+    for (const job of queue.leading(queue.size)) this.#core.add(job);
     this.#core.instanceExpiration = resources.expiration;
     this.#scheduling = resources.scheduling;
   }
 
-  #restore(id: Integer, shares: readonly NodeShare[]): void {
-    if (this.#core.pool.restore(id, shares)) return;
-    this.#context.log(LogLevel.warning, `${formatFluid(id, "f58")} holds resources that are not there any more`);
+  #restore(id: Integer, shares: readonly NodeShare[], end: number): void {
+    if (this.#core.pool.restore(id, shares, end)) return;
+    this.#log(LogLevel.warning, `${formatFluid(id, "f58")} holds resources that are not there any more`);
   }
 
   #alloc(request: IncomingRequest): undefined {
@@ -238,8 +243,9 @@ class Scheduler implements RunningModule {
       const submitTime = Number(request.json["t_submit"] ?? 0);
       if (this.#hasFlag(FAIL_ALLOC)) throw new FluxError("EINVAL", "DEBUG_FAIL_ALLOC");
       const job = this.#core.check(requireObject(request.json, "jobspec"));
-      this.#requests.set(id, request);
-      this.#core.queue.add({ id, userid, priority, submitTime, request: job });
+      // What is left to say needs no more of the request than where to.
+      this.#requests.set(id, new IncomingRequest(this.#context.handle, { ...request.message, payload: null }));
+      this.#core.add({ id, userid, priority, submitTime, request: job });
       this.#schedulePass();
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
@@ -251,17 +257,19 @@ class Scheduler implements RunningModule {
   #free(request: IncomingRequest): undefined {
     const id = requireJobId(request.json, "id");
     const isFinal = request.json["final"] === true;
-    const ranks = isFinal ? null : ResourceSet.parse(request.json["R"]).ranks;
-    this.#core.pool.free(id, ranks);
+    const set = isFinal && request.json["R"] === undefined ? null : ResourceSet.parse(request.json["R"]);
+    this.#core.pool.free(id, isFinal || set === null ? null : set.ranks);
+    if (set !== null) this.#logSet("free", id, set, isFinal ? " (final)" : "");
     this.#schedulePass();
     return undefined;
   }
 
   #cancel(request: IncomingRequest): undefined {
     const id = requireJobId(request.json, "id");
-    if (this.#core.queue.remove(id) === undefined) return undefined;
+    if (this.#core.remove(id) === undefined) return undefined;
     const alloc = this.#requests.get(id)!;
     this.#requests.delete(id);
+    this.#outlook.takeBack(id);
     this.#finish(alloc, { id, type: AllocResponseType.Cancel });
     this.#schedulePass();
     return undefined;
@@ -270,14 +278,16 @@ class Scheduler implements RunningModule {
   #prioritize(request: IncomingRequest): undefined {
     const { jobs } = request.json;
     if (!Array.isArray(jobs) || !(jobs as JsonValue[]).every(isPriority)) throw new FluxError("EPROTO");
-    for (const [id, priority] of jobs as [Integer, number][]) this.#core.queue.prioritize(id, priority);
+    for (const [id, priority] of jobs as [Integer, number][]) this.#core.prioritize(id, priority);
     this.#schedulePass();
     return undefined;
   }
 
   #expiration(request: IncomingRequest): null {
     const id = requireJobId(request.json, "id");
-    if (!this.#core.pool.held.has(id)) throw new FluxError("ENOENT", "job has no allocation");
+    const expiration = requireNumber(request.json, "expiration");
+    if (!this.#core.pool.setEnd(id, expiration)) throw new FluxError("ENOENT", "job has no allocation");
+    this.#schedulePass();
     return null;
   }
 
@@ -298,7 +308,15 @@ class Scheduler implements RunningModule {
   }
 
   #stats(): JsonObject {
-    return { pending_jobs: this.#core.queue.size, allocated_jobs: this.#core.pool.held.size };
+    const { pool, queue, policy } = this.#core;
+    return {
+      ...this.#statistics.toJSON(),
+      forecast_passes: this.#outlook.passes,
+      forecast_yields: this.#outlook.annotations,
+      pending_jobs: queue.size,
+      allocated_jobs: pool.held.size,
+      policy,
+    };
   }
 
   #setOf(shares: readonly NodeShare[]): ResourceSet {
@@ -306,8 +324,10 @@ class Scheduler implements RunningModule {
   }
 
   #schedulePass(): void {
-    if (this.#explainsAll && !this.#isStopped) this.#explainLater();
-    if (this.#isPassScheduled || this.#isStopped || !this.#core.isPassDue) return;
+    if (this.#isStopped) return;
+    this.#statistics.asked();
+    if (this.#core.queue.size > 0) this.#outlookChanged();
+    if (this.#isPassScheduled || !this.#core.isPassDue) return;
     this.#isPassScheduled = true;
     // After the messages at hand, but before anything else: held resources are what jobs wait for.
     void Promise.resolve().then(() => {
@@ -317,11 +337,15 @@ class Scheduler implements RunningModule {
   }
 
   #pass(): void {
-    const { grants, blocked } = this.#core.pass(this.#context.ports.clock.now());
+    const grants = this.#statistics.measure(() => this.#core.pass(this.#context.ports.clock.now()));
     const answers = grants.map((grant) => this.#grant(grant));
     this.#batch.flush();
     for (const { request, response } of answers) this.#finish(request, response);
-    if (blocked !== null) this.#explainLater();
+    if (this.#core.queue.size > 0) this.#outlookChanged();
+  }
+
+  #outlookChanged(): void {
+    this.#outlook.changed(() => ({ core: this.#core, explainsAll: this.#explainsAll }));
   }
 
   get #explainsAll(): boolean {
@@ -330,28 +354,6 @@ class Scheduler implements RunningModule {
 
   #hasFlag(flag: number): boolean {
     return ((this.#context.server.debugFlags.get(this.#context.name) ?? 0) & flag) !== 0;
-  }
-
-  /** Tells why jobs wait. Where jobs come and go quickly, their turn comes before anybody could read it. */
-  #explainLater(): void {
-    this.#reasonTimer?.cancel();
-    this.#reasonTimer = this.#context.ports.clock.after(REASON_DELAY_MS, () => {
-      this.#reasonTimer = null;
-      const { queue } = this.#core;
-      const told = new Map<Integer, number | null>();
-      if (this.#explainsAll) for (const [ahead, { id }] of queue.inOrder().entries()) this.#explain(id, ahead, told);
-      else if (queue.first !== undefined) this.#explain(queue.first.id, null, told);
-      this.#told = told;
-    });
-  }
-
-  /** Annotates a waiting job, where that is news. */
-  #explain(id: Integer, ahead: number | null, told: Map<Integer, number | null>): void {
-    const request = this.#requests.get(id);
-    told.set(id, ahead);
-    if (request === undefined || this.#told.get(id) === ahead) return;
-    const sched = { reason_pending: "insufficient resources", ...(ahead === null ? {} : { jobs_ahead: ahead }) };
-    this.#respond(request, { id, type: AllocResponseType.Annotate, annotations: { sched } });
   }
 
   /** RFC 27 matches responses by job id, so one request may have many even where it is no stream. */
@@ -364,7 +366,8 @@ class Scheduler implements RunningModule {
     if (isStream(request)) request.end();
   }
 
-  #grant({ job, shares, starttime, expiration }: Grant): { request: IncomingRequest; response: AllocResponse } {
+  #grant(grant: Grant): { request: IncomingRequest; response: AllocResponse } {
+    const { job, shares, starttime, expiration, overtaken } = grant;
     const request = this.#requests.get(job.id)!;
     this.#requests.delete(job.id);
     const nslots = slotTotal(job.request);
@@ -374,8 +377,23 @@ class Scheduler implements RunningModule {
       .with({ starttime, expiration, nslots, ...scheduling });
     const resource = set.toJSON();
     this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
-    const annotations = { sched: { resource_summary: set.dump(), reason_pending: null, jobs_ahead: null } };
-    return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations } };
+    const sched = {
+      resource_summary: set.dump(),
+      ...(overtaken !== null && { backfill: formatFluid(overtaken.id, "f58") }),
+      ...this.#outlook.takeBack(job.id),
+    };
+    this.#logSet("alloc", job.id, set);
+    return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations: { sched } } };
+  }
+
+  #log(level: LogLevel, text: string): void {
+    if (level <= this.#settings.logLevel) this.#context.log(level, text);
+  }
+
+  /** Logs what a job got or gave back; nothing is made of it where nobody wants to read it. */
+  #logSet(what: string, id: Integer, set: ResourceSet, suffix = ""): void {
+    if (this.#settings.logLevel >= LogLevel.debug)
+      this.#context.log(LogLevel.debug, `${what}: ${formatFluid(id, "f58")}: ${set.dump()}${suffix}`);
   }
 }
 

@@ -1,0 +1,97 @@
+/**
+ * Which parts of which nodes a request gets: on the nodes with the most free cores (then GPUs) first, equal ones by rank,
+ * the lowest ids on each. So jobs spread over the nodes, and those that need whole nodes find them last.
+ *
+ * It changes nothing.
+ */
+import type { Bits } from "./bits.ts";
+import type { Node, NodeInventory, NodeShare, NodeTable } from "./nodes.ts";
+
+/** What a job asks for. */
+export interface ResourceRequest {
+  /** Nodes wanted; 0 = as they come. */
+  readonly nodes: number;
+  /** Slots per node where nodes are given, in total otherwise. */
+  readonly slots: number;
+  readonly coresPerSlot: number;
+  readonly gpusPerSlot: number;
+  /** Whole nodes, shared with no other job. */
+  readonly exclusive: boolean;
+  /** Which nodes will do; null = any. Kept for as long as the pool, so that its answer per node is asked once. */
+  readonly constraint: NodeConstraint | null;
+}
+
+export interface NodeConstraint {
+  /** Equal keys mean equal constraints. */
+  readonly key: string;
+  matches(node: NodeInventory): boolean;
+}
+
+/** What a request gets of what is free in the table, on `within` its nodes; null where that does not do. */
+export function choose(table: NodeTable, request: ResourceRequest, within: Bits | null): NodeShare[] | null {
+  const { nodes, coresPerSlot } = request;
+  if (table.freeCores < request.slots * coresPerSlot * Math.max(1, nodes)) return null;
+  const shares: NodeShare[] = [];
+  let left = nodes > 0 ? nodes : request.slots;
+  table.visit(nodes > 0 ? request.slots * coresPerSlot : coresPerSlot, within, (node) => {
+    if (request.exclusive && !isWholeFree(node)) return false;
+    const slots = nodes > 0 ? request.slots : Math.min(left, slotsIn(node.cores.count, node.gpus.count, request));
+    if (slots === 0 || (nodes > 0 && slotsIn(node.cores.count, node.gpus.count, request) < slots)) return false;
+    left -= nodes > 0 ? 1 : slots;
+    shares.push(shareOf(node, slots, request));
+    return left === 0;
+  });
+  return left > 0 ? null : shares;
+}
+
+/** How many slots so many cores and GPUs make. */
+export function slotsIn(cores: number, gpus: number, request: ResourceRequest): number {
+  const byCores = request.coresPerSlot > 0 ? Math.floor(cores / request.coresPerSlot) : Infinity;
+  const byGpus = request.gpusPerSlot > 0 ? Math.floor(gpus / request.gpusPerSlot) : Infinity;
+  return Math.min(byCores, byGpus);
+}
+
+/**
+ * What would be lacking for a request if every node of the inventory were up and free, for a person; null where nothing
+ * would.
+ */
+export function shortage(table: NodeTable, request: ResourceRequest, within: Bits | null): string | null {
+  const nodes = table.nodes.filter((node, index) => !node.isRemoved && (within === null || within.has(index)));
+  const totals = nodes.map(({ inventory: { cores, gpus } }) => [cores.length, gpus.length] as const);
+  return request.nodes > 0 ? nodeShortage(totals, request) : slotShortage(totals, request);
+}
+
+type Totals = readonly (readonly [cores: number, gpus: number])[];
+
+function nodeShortage(totals: Totals, request: ResourceRequest): string | null {
+  const eligible = totals.filter(([cores, gpus]) => slotsIn(cores, gpus, request) >= request.slots).length;
+  if (eligible >= request.nodes) return null;
+  if (request.exclusive) return `need ${request.nodes} exclusive node(s), only ${eligible} eligible`;
+  const gpus = request.gpusPerSlot > 0 ? ` and ${request.slots * request.gpusPerSlot} GPUs` : "";
+  const each = `${request.slots * request.coresPerSlot} cores${gpus} each`;
+  return `need ${request.nodes} node(s) with ${each}, only ${eligible} eligible`;
+}
+
+function slotShortage(totals: Totals, request: ResourceRequest): string | null {
+  const { slots, coresPerSlot, gpusPerSlot } = request;
+  const byCores = totals.reduce((sum, [cores]) => sum + slotsIn(cores, 0, { ...request, gpusPerSlot: 0 }), 0);
+  if (byCores < slots) {
+    const total = totals.reduce((sum, [cores]) => sum + cores, 0);
+    return `need ${slots} slot(s) of ${coresPerSlot} core(s), only ${byCores} such slot(s) available (total cores: ${total})`;
+  }
+  const found = totals.reduce((sum, [cores, gpus]) => sum + slotsIn(cores, gpus, request), 0);
+  if (found >= slots) return null;
+  const total = totals.reduce((sum, [, gpus]) => sum + gpus, 0);
+  return `need ${slots} slot(s) with ${gpusPerSlot} GPU(s) each, only ${found} available (total GPUs: ${total})`;
+}
+
+function isWholeFree({ cores, gpus, inventory }: Node): boolean {
+  return cores.count === inventory.cores.length && gpus.count === inventory.gpus.length;
+}
+
+function shareOf(node: Node, slots: number, request: ResourceRequest): NodeShare {
+  const { rank } = node.inventory;
+  if (request.exclusive) return { rank, cores: [...node.cores], gpus: [...node.gpus] };
+  const cores = node.cores.lowest(slots * request.coresPerSlot);
+  return { rank, cores, gpus: node.gpus.lowest(slots * request.gpusPerSlot) };
+}

@@ -1,0 +1,49 @@
+/** What scheduling passes cost and how often they are asked for, as moving averages: for `flux module stats`. */
+import type { JsonObject } from "../../base/json.ts";
+import type { Clock } from "../../base/ports.ts";
+
+/** The part of a new sample in an average. */
+const SMOOTHING = 0.25;
+
+export class PassStatistics {
+  readonly #clock: Clock;
+  #passes = 0;
+  #lastAskedMs: number | null = null;
+  #intervalSec = 0;
+  #durationSec = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Something happened that may let jobs start. */
+  asked(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#lastAskedMs !== null) this.#intervalSec = average(this.#intervalSec, (nowMs - this.#lastAskedMs) / 1000);
+    this.#lastAskedMs = nowMs;
+  }
+
+  /** Runs a pass. */
+  measure<T>(pass: () => T): T {
+    const startMs = this.#clock.monotonicMs();
+    const result = pass();
+    this.#passes++;
+    this.#durationSec = average(this.#durationSec, (this.#clock.monotonicMs() - startMs) / 1000);
+    return result;
+  }
+
+  /** Seconds; passes are whole, never delayed or interrupted. */
+  toJSON(): JsonObject {
+    return {
+      sched_passes: this.#passes,
+      sched_yields: 0,
+      sched_delay: 0,
+      sched_duration_ewma: this.#durationSec,
+      sched_interval_ewma: this.#intervalSec,
+    };
+  }
+}
+
+function average(before: number, sample: number): number {
+  return before + SMOOTHING * (sample - before);
+}

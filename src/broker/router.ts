@@ -251,6 +251,8 @@ export class Router {
   #addServiceFor(port: Port, name: string): void {
     const isGuest = (port.credentials.rolemask & Role.Owner) === 0;
     if (isGuest && !name.startsWith(`${port.credentials.userid}-`)) throw new FluxError("EPERM");
+    // A topic is a service and a method with a dot between them.
+    if (name === "" || name.includes(".")) throw new FluxError("EINVAL");
     this.addService(port, name);
   }
 

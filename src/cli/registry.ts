@@ -83,6 +83,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   start: { file: "start", summary: "bootstrap a local Flux instance" },
   startlog: { file: "startlog" },
   submit: { file: "submit", summary: "submit a job to a Flux instance" },
+  terminus: { file: "terminus" },
   update: { file: "update", summary: "update active jobs" },
   uri: { file: "uri" },
   uptime: { file: "uptime", summary: "Tell how long Flux has been up and running" },

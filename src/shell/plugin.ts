@@ -51,6 +51,8 @@ export interface ShellContext {
   /** Directory of the job on this node. */
   readonly tmpdir: string;
   readonly isLeader: boolean;
+  /** The name of the job's own service. */
+  readonly serviceName: string;
   /** Tags of mustache templates (flux-submit(1)). */
   render(template: string, task?: TaskPlan): string;
   /** Whether messages of a level are kept. */
@@ -82,9 +84,11 @@ export interface RunningTask {
   write(stream: string, chunk: Uint8Array): boolean;
   drained(stream: string): Promise<void>;
   closeInput(stream: string): void;
-  pauseOutput(stream: string): void;
-  resumeOutput(stream: string): void;
+  /** Output is held back for as long as anyone holds it; holders have names. */
+  pauseOutput(stream: string, holder: string): void;
+  resumeOutput(stream: string, holder: string): void;
   resizePty(rows: number, columns: number): void;
+  kill(signum: number): void;
 }
 
 /** What a task is about to be started with; plugins complete it. */
@@ -104,6 +108,8 @@ export interface TaskLaunch {
 
 export interface ShellPlugin {
   readonly name: string;
+  /** What the leader's `shell.init` event says of it. */
+  readonly announcement?: JsonObject;
   /** Before the tasks of any node start. */
   init?(): void | Promise<void>;
   prepare?(task: TaskPlan, launch: TaskLaunch): void;
@@ -112,6 +118,8 @@ export interface ShellPlugin {
   /** What a task writes; null is the end of a stream. True where the plugin has taken it. */
   output?(task: RunningTask, stream: string, chunk: Uint8Array | null): boolean;
   exited?(task: TaskPlan, status: number): void;
+  /** The tasks get a signal. */
+  killed?(signum: number): void;
   /** A message of the shell. True where the plugin has kept it. */
   log?(entry: ShellLogEntry): boolean;
   /** All tasks of the node have exited. */

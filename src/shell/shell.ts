@@ -122,6 +122,7 @@ export class Shell implements ShellContext {
 
   kill(signum: number): void {
     if (this.#phase === "init") this.#earlySignal ??= signum;
+    for (const plugin of this.#plugins) plugin.killed?.(signum);
     for (const task of this.#tasks.values()) {
       try {
         task.kill(signum);
@@ -255,6 +256,7 @@ export class Shell implements ShellContext {
         service: this.serviceName,
         "leader-rank": this.host.rank,
         size: this.plan.brokerRanks.length,
+        ...Object.assign({}, ...this.#plugins.map(({ announcement }) => announcement ?? {})),
       });
     if (this.#earlySignal !== null) {
       this.#exitCode = 128 + this.#earlySignal;

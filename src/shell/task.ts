@@ -14,6 +14,8 @@ export class Task implements RunningTask {
   readonly isTerminal: boolean;
   readonly #child: ChildProcess;
   readonly #ownGroup: boolean;
+  /** Who holds back the output of a stream. */
+  readonly #holders = new Map<string, Set<string>>();
 
   /** Starts the program. Throws FluxError with the errno of what failed and a sentence that names the program. */
   constructor(plan: TaskPlan, launch: TaskLaunch, exec: Exec, listener: TaskListener) {
@@ -66,11 +68,14 @@ export class Task implements RunningTask {
   closeInput(stream: string): void {
     this.#child.closeInput(stream);
   }
-  pauseOutput(stream: string): void {
-    this.#child.pauseOutput(stream);
+  pauseOutput(stream: string, holder: string): void {
+    let holders = this.#holders.get(stream);
+    if (holders === undefined) this.#holders.set(stream, (holders = new Set()));
+    if (holders.add(holder).size === 1) this.#child.pauseOutput(stream);
   }
-  resumeOutput(stream: string): void {
-    this.#child.resumeOutput(stream);
+  resumeOutput(stream: string, holder: string): void {
+    const holders = this.#holders.get(stream);
+    if (holders?.delete(holder) === true && holders.size === 0) this.#child.resumeOutput(stream);
   }
   resizePty(rows: number, columns: number): void {
     this.#child.resizePty(rows, columns);

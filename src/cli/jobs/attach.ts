@@ -83,6 +83,8 @@ class Attachment {
   #inputFailure: string | null = null;
   /** The service of the job's shells, and the rank of the leading one. */
   #shell: InputService | null = null;
+  /** The job's terminal, until its end. */
+  #terminal: Promise<void> | null = null;
 
   constructor(context: CommandContext, handle: Handle, id: Integer, options: AttachOptions) {
     this.#context = context;
@@ -101,6 +103,7 @@ class Attachment {
     if (!this.#options.readOnly) this.#catchSignals();
     try {
       await this.#finished.promise;
+      if (!this.#detached) await this.#terminal;
     } finally {
       this.#status.clear();
       for (const cleanup of this.#cleanups) cleanup();
@@ -232,13 +235,32 @@ class Attachment {
 
   /** Input for all tasks flows as soon as there is a shell; for some of them, once it is known which others there are. */
   #connectInput({ name, context = {} }: JobEvent): void {
-    if (name === "shell.init")
+    if (name === "shell.init") {
       this.#shell = { service: String(context["service"]), rank: Number(context["leader-rank"]) };
-    if (this.#shell === null) return;
+      if (typeof context["pty"] === "string") this.#terminal = this.#connectTerminal(this.#shell, context["pty"]);
+    }
+    if (this.#shell === null || this.#terminal !== null) return;
     const tasks = this.#options.stdinRanks;
     if (tasks === "all" && name === "shell.init") this.#forward(this.#shell, { tasks });
     if (tasks === "all" || name !== "shell.start") return;
     void this.#inputForSome(this.#shell, tasks, context["taskmap"]);
+  }
+
+  /** The terminal of the job takes the place of standard input; its output comes by the same way. */
+  async #connectTerminal({ service, rank }: InputService, session: string): Promise<void> {
+    const { PtyClient } = await import("../terminal/pty-client.ts");
+    this.#status.clear();
+    const target = { topic: `${service}.${session}`, where: { nodeid: rank } };
+    const client = new PtyClient(this.#context, this.#handle, target, { clears: false, endsInput: true });
+    try {
+      if (!(await client.run()).isLeft) return;
+      this.#detached = true;
+      this.#finished.resolve();
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      // Of a job that is over there is no terminal any more, and nothing to be said.
+      if (isFluxError(error, "ECONNRESET")) this.#say(error.message);
+    }
   }
 
   async #inputForSome(shell: InputService, tasks: string, taskmap: JsonValue | undefined): Promise<void> {

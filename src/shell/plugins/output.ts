@@ -291,11 +291,13 @@ class OutputPlugin implements ShellPlugin {
     this.#backlogBytes += bytes;
     if (this.#backlogBytes < BACKLOG_BYTES_MAX || this.#isHeld) return;
     this.#isHeld = true;
-    for (const task of this.#shell.runningTasks) for (const stream of ["stdout", "stderr"]) task.pauseOutput(stream);
+    for (const task of this.#shell.runningTasks)
+      for (const stream of ["stdout", "stderr"]) task.pauseOutput(stream, this.name);
     const resume = (): void => {
       this.#isHeld = false;
       this.#backlogBytes = 0;
-      for (const task of this.#shell.runningTasks) for (const stream of ["stdout", "stderr"]) task.resumeOutput(stream);
+      for (const task of this.#shell.runningTasks)
+        for (const stream of ["stdout", "stderr"]) task.resumeOutput(stream, this.name);
     };
     settled().then(resume, resume);
   }

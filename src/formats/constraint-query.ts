@@ -106,7 +106,7 @@ class QueryParser {
 
   #unary(depth: number): JsonObject {
     const token = this.#tokens[this.#next];
-    if (token === undefined) throw new FluxError("EINVAL", `constraint '${this.#query}': unexpected end`);
+    if (token === undefined) throw new FluxError("EINVAL", `Unexpected end of input in '${this.#query}'`);
     this.#next += 1;
     if (token.kind === "not") {
       if (depth > QUERY_DEPTH_MAX) throw new FluxError("EINVAL", "constraint query is nested too deep");
@@ -116,7 +116,7 @@ class QueryParser {
     if (token.kind !== "open") throw this.#unexpected(token);
     const inner = this.#or(depth + 1);
     const close = this.#tokens[this.#next];
-    if (close?.kind !== "close") throw new FluxError("EINVAL", `constraint '${this.#query}': ')' is missing`);
+    if (close?.kind !== "close") throw new FluxError("EINVAL", `Unclosed parenthesis in position ${token.at}`);
     this.#next += 1;
     return inner;
   }
@@ -179,7 +179,7 @@ function scanTerm(query: string, start: number): { token: Token; end: number } {
     const char = query[at]!;
     if (char === "'" || char === '"') {
       const end = query.indexOf(char, at + 1);
-      if (end < 0) throw new FluxError("EINVAL", `constraint '${query}': a quote is not closed`);
+      if (end < 0) throw new FluxError("EINVAL", `Unclosed quote "${char}" at position ${at}`);
       text += query.slice(at + 1, end);
       at = end;
       isQuoted = true;

@@ -37,7 +37,7 @@ export function parseDirectives(script: string): Directive[] {
       throw at(index, `orphan '${found[2]}:' detected: directives disabled after line ${over}`);
     }
     if (found !== null && over === null) {
-      if (found[0] !== sentinel) throw at(index, `sentinel changed from '${sentinel}' to '${found[0]}'`);
+      if (found[0] !== sentinel) throw at(index, changedSentinel(sentinel, line, found[0]));
       const { text, end } = gather(lines, index, sentinel);
       const args = split(text, index);
       if (args.length > 0) directives.push({ line: index + 1, args });
@@ -50,6 +50,14 @@ export function parseDirectives(script: string): Directive[] {
   return directives;
 }
 
+function changedSentinel(sentinel: string, line: string, found: string): string {
+  const text = line.slice(found.length).trim();
+  return (
+    `sentinel changed from '${sentinel}' to '${found}'\n\nEach directive of a script begins alike. ` +
+    `A line that is not to count is disabled by a '#' behind that:\n\n  ${sentinel} # ${text}`
+  );
+}
+
 /** The text of a directive, with the lines of a literal that it opens; and the line after it. */
 function gather(lines: readonly string[], index: number, sentinel: string): { text: string; end: number } {
   const text = lines[index]!.slice(sentinel.length).trim();
@@ -59,7 +67,7 @@ function gather(lines: readonly string[], index: number, sentinel: string): { te
   const body: string[] = [];
   for (let next = index + 1; next < lines.length; next++) {
     const line = lines[next]!;
-    if (!line.startsWith(sentinel)) throw at(next, `a line of a ${quote} literal must begin with '${sentinel}'`);
+    if (!line.startsWith(sentinel)) throw at(next, `unterminated multi-line quote at line ${index + 1}: \`${quote}'`);
     const content = line.slice(sentinel.length);
     if (content.trimEnd().endsWith(quote)) {
       const last = content.trimEnd().slice(0, -quote.length);
@@ -68,7 +76,7 @@ function gather(lines: readonly string[], index: number, sentinel: string): { te
     }
     body.push(content);
   }
-  throw at(index, "No closing quotation");
+  throw at(lines.length - 1, `unterminated multi-line quote at line ${index + 1}: \`${quote}'`);
 }
 
 /** Strips the indentation that all lines share. A last line of blanks only gives the final newline. */

@@ -132,8 +132,8 @@ test("RFC 36: errors name the line", () => {
     ],
     ["# flux: -N4\n# flux: -c2\necho hello, world\n# flux: --queue=batch", /^line 4: orphan/],
     ['#!/bin/sh\n# flux: --job-name=" name\ndate', /^line 2: --job-name=" name: No closing quotation/],
-    ['# flux: --conf="""\n# flux: x\ndate\n', /^line 3: a line of a """ literal must begin/],
-    ['# flux: --conf="""\n# flux: x', /^line 1: No closing quotation/],
+    ['# flux: --conf="""\n# flux: x\ndate\n', /^line 3: unterminated multi-line quote at line 1: `"""'/],
+    ['# flux: --conf="""\n# flux: x', /^line 2: unterminated multi-line quote at line 1: `"""'/],
     ["# flux: -N1\n#flux: -c2\n", /^line 2: sentinel changed from '# flux:' to '#flux:'/],
     ["# flux: foo\n", /^line 1: Unknown directive: foo/],
   ];

@@ -53,25 +53,26 @@ async function readScript(context: CommandContext, readFile: (path: string) => U
   if (wrapped && first !== undefined) return { name: first, text: `#!/bin/sh\n${context.operands.join(" ")}\n`, args };
   const name = first === undefined ? "batch" : baseName(first);
   const text = utf8DecodeStrict(first === undefined ? await context.readInput() : readFile(first));
+  const source = first ?? "stdin";
   if (text === null)
-    throw new FluxError("EINVAL", `${first ?? "batch"} does not appear to be a script, or failed to encode as utf-8`);
-  if (!wrapped && !text.startsWith("#!"))
-    throw new FluxError("EINVAL", `${first ?? "batch"} does not appear to start with '#!'`);
+    throw new FluxError("EINVAL", `${source} does not appear to be a script, or failed to encode as utf-8`);
+  if (!wrapped && !text.startsWith("#!")) throw new FluxError("EINVAL", `${source} does not appear to start with '#!'`);
   return { name, text: wrapped ? `#!/bin/sh\n${text}` : text, args };
 }
 
 /** The options with those of the script's directives, which the command line overrides. */
 function withDirectives(context: CommandContext, script: BatchScript): ParsedOptions {
   const given = [];
-  for (const { line, args } of directivesOf(script)) {
+  const where = context.operands.length === 0 ? "stdin" : script.name;
+  for (const { line, args } of directivesOf(script, where)) {
     try {
       const parsed = parseLine(context.command, args);
       if (parsed.operands.length > 0)
-        throw new UsageError(`unrecognized arguments: ${parsed.operands.join(" ")}`, true);
+        context.err(`flux-batch: WARNING: ${where} line ${line}: ignored: ${parsed.operands.join(" ")}\n`);
       given.push(...parsed.options.given);
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
-      context.complain(`argument parsing failed at ${script.name} line ${line}`);
+      context.complain(`argument parsing failed at ${where} line ${line}`);
       context.err(`${usageText([context.command])}flux batch: error: ${error.message}\n`);
       throw new CommandExit(EXIT_USAGE);
     }
@@ -79,11 +80,11 @@ function withDirectives(context: CommandContext, script: BatchScript): ParsedOpt
   return optionsFrom([...given, ...context.options.given]);
 }
 
-function directivesOf(script: BatchScript): ReturnType<typeof parseDirectives> {
+function directivesOf(script: BatchScript, where: string): ReturnType<typeof parseDirectives> {
   try {
     return parseDirectives(script.text);
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;
-    throw new FluxError(error.errnum, `${script.name}: ${error.message}`, { cause: error });
+    throw new FluxError(error.errnum, `${where}: ${error.message}`, { cause: error });
   }
 }

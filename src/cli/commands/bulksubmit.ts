@@ -3,16 +3,14 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
-import { progressOf, waiterOf } from "./submit.ts";
+import { progressOf, submitAll, waiterOf } from "./submit.ts";
 import { BulkSubmitter } from "../submission/bulk.ts";
-import { splitInputs, substituteInputs } from "../submission/bulk-template.ts";
+import { splitInputs, substituteInputs, type Methods } from "../submission/bulk-template.ts";
+import { describeLine } from "../submission/describe.ts";
 import { jobLog } from "../submission/job-log.ts";
 import { BULKSUBMIT_OPTIONS } from "../submission/options.ts";
-import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
+import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
 import { submissionSource } from "../submission/source.ts";
-
-/** Options that a dry run does not show: they are not those of one job. */
-const NOT_SHOWN = ["time-limit", "sep", "shuffle"];
 
 export const command: Command = defineCommand({
   name: "bulksubmit",
@@ -36,55 +34,72 @@ interface Line {
   readonly command: readonly string[];
 }
 
+/** The lines that a command line stands for, each made when it is asked for. */
+interface Lines {
+  readonly count: number;
+  at(index: number): Line;
+}
+
 async function run(context: CommandContext): Promise<number> {
   const { options } = context;
   const lines = await linesOf(context);
-  if (options.has("shuffle")) shuffle(lines);
+  if (lines.count === 0) throw new FluxError("EINVAL", "no jobs provided for bulk submission");
+  const order = options.has("shuffle") ? shuffled(lines.count) : null;
   if (options.has("dry-run")) {
-    for (const line of lines) context.out(`bulksubmit: submit ${describe(line)}\n`);
+    for (let index = 0; index < lines.count; index++) {
+      const line = lines.at(order?.[index] ?? index);
+      context.out(`bulksubmit: submit ${describeLine(options, line.options, line.command)}\n`);
+    }
     return 0;
   }
+  // The first job is made before anything is opened: a mistake on the command line costs nothing.
+  const jobs = lines.count * replicaCount(lines.at(0).options);
   const handle = await context.open();
   const [waiter, progress, log] = await Promise.all([
     waiterOf(context, handle),
-    progressOf(
-      context,
-      lines.reduce((sum, line) => sum + replicaCount(line.options), 0),
-    ),
+    progressOf(context, jobs),
     jobLog(context),
   ]);
   const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
-  const builder = new SubmissionBuilder(submissionSource(context));
-  for (const line of lines)
-    for (const replica of replicas(line.options, line.command)) {
-      const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
-      if (room !== null) await room;
-    }
-  return bulk.finish();
+  return submitAll(bulk, new SubmissionBuilder(submissionSource(context)), allReplicas(lines, order), log);
 }
 
-/** The command line of each job. */
-async function linesOf(context: CommandContext): Promise<Line[]> {
+function* allReplicas(lines: Lines, order: Uint32Array | null): Generator<Replica, void, undefined> {
+  for (let index = 0; index < lines.count; index++) {
+    const { options, command } = lines.at(order?.[index] ?? index);
+    yield* replicas(options, command, "");
+  }
+}
+
+async function linesOf(context: CommandContext): Promise<Lines> {
   const { options, operands } = context;
-  if (operands.length === 0) throw new FluxError("EINVAL", "job command and arguments are missing");
   const usesInput = !operands.some((word) => word.startsWith(":::")) || operands.includes("-");
   const input = usesInput ? utf8Decode(await context.readInput()) : "";
   const source = submissionSource(context);
-  const split = (text: string): string[] => splitText(text, options.text("sep"));
-  const { command, sets } = splitInputs(operands, (path) => split(path === "-" ? input : source.readText(path)));
-  return sets.map((inputs, sequence) => ({
-    options: optionsFrom(
-      options.given.map(({ name, value }) => ({
-        name,
-        value: value === null ? null : substituteInputs(value, inputs, sequence),
-      })),
-    ),
-    command: command.flatMap((word) => {
-      const text = substituteInputs(word, inputs, sequence);
-      // A template that was given as one word is several.
-      return command.length === 1 ? text.split(/\s+/).filter((part) => part !== "") : [text];
-    }),
-  }));
+  const separator = options.text("sep");
+  if (separator === "") throw new FluxError("EINVAL", "empty separator");
+  const split = (text: string): string[] => splitText(text, separator);
+  const { command, count, at } = splitInputs(operands, (path) => split(path === "-" ? input : source.readText(path)));
+  const methods = await methodsOf(options);
+  const made = (index: number): Line => {
+    const inputs = at(index);
+    const replace = (text: string): string => substituteInputs(text, inputs, index, methods);
+    const given = options.given.map(({ name, value }) => ({
+      name,
+      value: value === null || name === "define" ? value : replace(value),
+    }));
+    const words = command.map(replace);
+    // A template that was given as one word is several.
+    const split = words.length === 1 ? words[0]!.split(/\s+/).filter((part) => part !== "") : words;
+    return { options: optionsFrom(given), command: split };
+  };
+  return { count, at: made };
+}
+
+async function methodsOf(options: ParsedOptions): Promise<Methods | undefined> {
+  if (!options.has("define")) return undefined;
+  const { parseDefinitions } = await import("../submission/define.ts");
+  return parseDefinitions(options.list("define"));
 }
 
 function splitText(text: string, separator: string | null): string[] {
@@ -92,26 +107,11 @@ function splitText(text: string, separator: string | null): string[] {
   return parts.filter((part) => part.trim() !== "");
 }
 
-function shuffle(lines: Line[]): void {
-  for (let last = lines.length - 1; last > 0; last--) {
+function shuffled(count: number): Uint32Array {
+  const order = Uint32Array.from({ length: count }, (_, index) => index);
+  for (let last = count - 1; last > 0; last--) {
     const other = Math.floor(Math.random() * (last + 1));
-    [lines[last], lines[other]] = [lines[other]!, lines[last]!];
+    [order[last], order[other]] = [order[other]!, order[last]!];
   }
-}
-
-/** How a dry run shows a job: the options that shape it, and its command. */
-function describe(line: Line): string {
-  const shown = line.options.given.flatMap(({ name, value }) => {
-    const option = BULKSUBMIT_OPTIONS.find(({ names }) => names[0] === name);
-    if (value === null || option === undefined || NOT_SHOWN.includes(name)) return [];
-    if (option.repeatable === true) return [];
-    return [option.short === undefined ? `--${name}=${value}` : `-${option.short}${value}`];
-  });
-  for (const option of BULKSUBMIT_OPTIONS) {
-    const values = option.repeatable === true ? line.options.list(option.names[0]) : [];
-    if (values.length === 0 || option.argument === undefined) continue;
-    const list = `[${values.map((value) => `'${value}'`).join(", ")}]`;
-    shown.push(option.short === undefined ? `--${option.names[0]}=${list}` : `-${option.short} ${list}`);
-  }
-  return [...shown, ...line.command].join(" ");
+  return order;
 }

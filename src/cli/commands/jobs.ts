@@ -12,7 +12,7 @@ import { OutputFormat, sortRows, splitSort } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { pythonJson } from "../output/python-json.ts";
 import { paintJob, wantsColor } from "../output/job-colors.ts";
-import { parseDateTime } from "../submission/times.ts";
+import { parseDateTime } from "../submission/dates.ts";
 
 const COUNT_DEFAULT = 1000;
 

@@ -1,12 +1,12 @@
 /** `flux submit`: put jobs into the queue. */
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import type { SubmissionProgress } from "../output/progress.ts";
-import { BulkSubmitter, type BulkWaiter } from "../submission/bulk.ts";
+import { BulkSubmitter, type BulkLog, type BulkWaiter } from "../submission/bulk.ts";
 import { jobLog } from "../submission/job-log.ts";
 import { SUBMIT_OPTIONS } from "../submission/options.ts";
-import { replicaCount, replicas, SubmissionBuilder } from "../submission/replicate.ts";
+import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
 import { isRanks } from "../submission/request.ts";
 import { submissionSource } from "../submission/source.ts";
 
@@ -51,9 +51,27 @@ async function run(context: CommandContext): Promise<number> {
   ]);
   const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
   bulk.submit(submission, log(first.value.options), first.value.label);
-  for (const replica of all) {
-    const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
-    if (room !== null) await room;
+  return submitAll(bulk, builder, all, log);
+}
+
+/**
+ * Submits replicas as they come. A mistake ends that, not what was submitted before: its ids are still printed, and its
+ * jobs waited for. Resolves with the exit code. Throws FluxError.
+ */
+export async function submitAll(
+  bulk: BulkSubmitter,
+  builder: SubmissionBuilder,
+  all: Iterable<Replica>,
+  log: (options: ParsedOptions) => BulkLog,
+): Promise<number> {
+  try {
+    for (const replica of all) {
+      const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
+      if (room !== null) await room;
+    }
+  } catch (error) {
+    if (isFluxError(error)) await bulk.finish();
+    throw error;
   }
   return bulk.finish();
 }

@@ -9,7 +9,7 @@ import type { JobRecord } from "../jobs/record.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../jobs/selection.ts";
 import { watchJob } from "../jobs/watch.ts";
 import { SubmissionProgress } from "../output/progress.ts";
-import { parseDateTime } from "../submission/times.ts";
+import { parseDateTime } from "../submission/dates.ts";
 
 const COUNT_DEFAULT = 1000;
 const EXIT_USAGE = 2;

@@ -5,8 +5,11 @@
  *     {0} {1} ::: x y :::+ 1 2                              x with 1, y with 2
  *     {} :::: FILE                                          inputs from a file, `-` is standard input
  *
- * `{}` or `{N}` is an input; `{N.%}` without its extension, `{N./}` its base name, `{N./%}` both, `{N.//}` its directory;
- * `{seq}` and `{seq1}` count. `{cc}` is replaced later, and `{{…}}` is the job's.
+ * `{}` or `{N}` is an input; `{N.%}` without its extension, `{N./}` its base name, `{N./%}` both, `{N.//}` its directory,
+ * `{N.NAME}` what the method of that name makes of it (`--define`); `{seq}` and `{seq1}` count. `{cc}` is replaced later,
+ * and `{{…}}` is the job's.
+ *
+ * Combinations of inputs are computed when asked for: a million of them cost no more memory than their lists.
  *
  * Pure: files come through a reader.
  */
@@ -15,68 +18,91 @@ import { FluxError } from "../../base/errors.ts";
 export interface BulkInputs {
   /** The words before the first separator. */
   readonly command: readonly string[];
-  /** One set of inputs for each job. */
-  readonly sets: readonly (readonly string[])[];
+  /** How many jobs there are. */
+  readonly count: number;
+  /** The inputs of one of them. */
+  at(index: number): readonly string[];
 }
 
 interface Source {
   readonly values: readonly string[];
-  /** Goes together with the source before it, one by one. */
+  /** Goes together with what the others give, one by one. */
   readonly linked: boolean;
 }
 
+/** What `--define=NAME=CODE` makes of an input, by name. */
+export type Methods = ReadonlyMap<string, (input: string) => string>;
+
+const NO_METHODS: Methods = new Map();
 const SEPARATOR = /^:::(:?)(\+?)$/;
 
 /** Splits the operands at their separators. `readLines` gives the inputs of a file, or of standard input for "-". */
 export function splitInputs(operands: readonly string[], readLines: (path: string) => readonly string[]): BulkInputs {
   const first = operands.findIndex((word) => SEPARATOR.test(word));
-  if (first < 0) return { command: operands, sets: readLines("-").map((line) => [line]) };
+  if (first < 0) return combine(operands, [{ values: readLines("-"), linked: false }]);
   const sources: Source[] = [];
   for (let at = first; at < operands.length;) {
-    const [, fromFile, linked] = SEPARATOR.exec(operands[at]!)!;
+    const separator = operands[at]!;
+    const [, fromFile, linked] = SEPARATOR.exec(separator)!;
     const following = operands.slice(at + 1).findIndex((word) => SEPARATOR.test(word));
     const end = following < 0 ? operands.length : at + 1 + following;
     const words = operands.slice(at + 1, end);
-    sources.push({ values: fromFile === "" ? words : words.flatMap(readLines), linked: linked === "+" });
+    if (fromFile !== "" && words.length !== 1)
+      throw new FluxError(
+        "EINVAL",
+        words.length > 1 ? `Multiple args not allowed after ${separator}` : `A file name is missing after ${separator}`,
+      );
+    sources.push({ values: fromFile === "" ? words : readLines(words[0]!), linked: linked === "+" });
     at = end;
   }
-  return { command: operands.slice(0, first), sets: combine(sources) };
+  return combine(operands.slice(0, first), sources);
 }
 
-/** Every value of each source with every one of the others; linked sources step together. */
-function combine(sources: readonly Source[]): string[][] {
-  const groups: string[][][] = [];
-  for (const { values, linked } of sources) {
-    const before = groups.at(-1);
-    if (linked && before !== undefined && values.length > 0) {
-      // The shorter list starts again; one that is empty has nothing to start again with.
-      const length = before.length === 0 ? 0 : Math.max(before.length, values.length);
-      groups[groups.length - 1] = Array.from({ length }, (_, index) => [
-        ...before[index % before.length]!,
-        values[index % values.length]!,
-      ]);
-    } else groups.push(values.map((value) => [value]));
+/**
+ * Every value of each source with every one of the others, the last changing fastest. A linked source multiplies nothing:
+ * it gives its values in turn, and begins again where it is short.
+ */
+function combine(words: readonly string[], sources: readonly Source[]): BulkInputs {
+  const free = sources.filter(({ linked }) => !linked);
+  const isEmpty = free.length === 0 || sources.some(({ values }) => values.length === 0);
+  const count = isEmpty ? 0 : free.reduce((product, { values }) => product * values.length, 1);
+  /** How many jobs have the same value of a source, one after the other. */
+  const strides = new Map<Source, number>();
+  let stride = 1;
+  for (const source of free.toReversed()) {
+    strides.set(source, stride);
+    stride *= source.values.length;
   }
-  let sets: string[][] = [[]];
-  for (const group of groups) sets = sets.flatMap((set) => group.map((values) => [...set, ...values]));
-  return sets;
+  return {
+    // Without a command, the inputs are the commands.
+    command: words.length === 0 ? ["{}"] : words,
+    count,
+    at: (index) =>
+      sources.map((source) => source.values[Math.floor(index / (strides.get(source) ?? 1)) % source.values.length]!),
+  };
 }
 
 /** Replaces the replacement strings of a word. Throws FluxError EINVAL for one that is unknown. */
-export function substituteInputs(word: string, inputs: readonly string[], sequence: number): string {
-  return word.replace(/\{\{.*?\}\}|\{([^{}]*)\}/g, (whole, inside: string | undefined) => {
+export function substituteInputs(
+  word: string,
+  inputs: readonly string[],
+  sequence: number,
+  methods: Methods = NO_METHODS,
+): string {
+  if (!/[{}]/.test(word)) return word;
+  return word.replace(/\{\{.*?\}\}|\{([^{}]*)\}|[{}]/gs, (whole, inside: string | undefined) => {
+    if (whole.length === 1) throw new FluxError("EINVAL", `Single '${whole}' encountered in format string`);
     if (inside === undefined || inside === "cc") return whole;
     if (inside === "seq") return String(sequence);
     if (inside === "seq1") return String(sequence + 1);
     const match = /^(\d*)(?:\.(.*))?$/.exec(inside);
     const value = match === null ? undefined : inputs[Number(match[1] || 0)];
-    const changed = value === undefined ? null : transform(value, match?.[2]);
-    if (changed === null) throw new FluxError("EINVAL", `Invalid replacement string in command: '${whole}'`);
-    return changed;
+    if (value === undefined) throw new FluxError("EINVAL", `Invalid replacement string in command: '${whole}'`);
+    return transform(value, match![2], methods);
   });
 }
 
-function transform(value: string, how: string | undefined): string | null {
+function transform(value: string, how: string | undefined, methods: Methods): string {
   const slash = value.lastIndexOf("/");
   const base = value.slice(slash + 1);
   switch (how) {
@@ -89,9 +115,12 @@ function transform(value: string, how: string | undefined): string | null {
     case "/%":
       return withoutExtension(base);
     case "//":
-      return slash < 0 ? "" : value.slice(0, slash);
-    default:
-      return null;
+      return slash < 0 ? "" : value.slice(0, slash) || "/";
+    default: {
+      const method = methods.get(how);
+      if (method === undefined) throw new FluxError("EINVAL", `Unknown input string method '.${how}'`);
+      return method(value);
+    }
   }
 }
 

@@ -85,7 +85,11 @@ function instanceJobspec(
   const streams: Record<string, JsonValue> =
     defaults.output === undefined || options.has("output")
       ? {}
-      : { "output.stdout.type": "file", "output.stdout.path": defaults.output };
+      : {
+          "output.stdout.type": "file",
+          "output.stdout.path": defaults.output,
+          ...(options.has("label-io") && { "output.stdout.label": true }),
+        };
   const jobspec = fromNestCommand({
     ...(defaults.name !== undefined && { name: defaults.name }),
     ...extras,
@@ -94,7 +98,7 @@ function instanceJobspec(
     brokerOptions: [
       ...(defaults.brokerOptions ?? []),
       ...options.list("broker-opts").flatMap((words) => words.split(",")),
-      ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") ?? DUMP_DEFAULT}`] : []),
+      ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") || DUMP_DEFAULT}`] : []),
       ...(config === null ? [] : [CONFIG_OPTION]),
     ],
     ...(slots !== undefined && { numSlots: slots }),
@@ -128,7 +132,8 @@ function configOf(options: ParsedOptions, source: SubmissionSource): JsonObject 
 
 function addConfig(config: JsonObject, argument: string, source: SubmissionSource): JsonObject {
   if (argument.includes("\n")) return mergeConfig([config, parseConfig(argument, "--conf")]);
-  if (/\.(json|toml)$/.test(argument)) return mergeConfig([config, parseConfig(source.readText(argument), argument)]);
+  if (/\.(json|toml)$/.test(argument))
+    return mergeConfig([config, parseConfig(configText(argument, source), argument)]);
   if (argument.includes("=")) {
     const { key, value } = parseKeyValue(argument);
     return setPath(config, key, value);
@@ -136,11 +141,28 @@ function addConfig(config: JsonObject, argument: string, source: SubmissionSourc
   return mergeConfig([config, namedConfig(argument, source)]);
 }
 
+function configText(path: string, source: SubmissionSource): string {
+  try {
+    return source.readText(path);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `--conf: [Errno ${error.errnum}] ${error.message}`, { cause: error });
+  }
+}
+
+/** JSON where the file says so or the text looks like it, else TOML. */
 function parseConfig(text: string, where: string): JsonObject {
-  if (!text.trimStart().startsWith("{") || where.endsWith(".toml")) return parseToml(text, where);
-  const value = parseJson(text);
-  if (!isJsonObject(value)) throw new FluxError("EINVAL", `--conf: ${where} is not an object`);
-  return value;
+  const isJson = where.endsWith(".json") || (text.trimStart().startsWith("{") && !where.endsWith(".toml"));
+  try {
+    if (!isJson) return parseToml(text, where);
+    const value = parseJson(text);
+    if (isJsonObject(value)) return value;
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    const place = isJson && where !== "--conf" ? `${where}: ` : "";
+    throw new FluxError("EINVAL", `--conf: parse error: ${place}${error.message}`, { cause: error });
+  }
+  throw new FluxError("EINVAL", `--conf: parse error: ${where} is no JSON object`);
 }
 
 /** Finds `NAME.toml` or `NAME.json` in the user's and the system's configuration directories. */

@@ -1,9 +1,12 @@
 /** Many jobs from one command line: --cc, --bcc, and the inputs of flux bulksubmit. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { command as bulksubmit } from "../commands/bulksubmit.ts";
 import { command as submit } from "../commands/submit.ts";
+import type { ParsedOptions } from "../framework/command.ts";
 import { parseLine } from "../framework/parse.ts";
 import { splitInputs, substituteInputs } from "./bulk-template.ts";
+import { describeLine } from "./describe.ts";
 import { replicaCount, replicas, SubmissionBuilder } from "./replicate.ts";
 
 function replicate(...words: string[]): { cc: string | null; words: readonly string[]; name: string | null }[] {
@@ -56,8 +59,10 @@ describe("replicas", () => {
 
 describe("inputs of bulksubmit", () => {
   const lines: Readonly<Record<string, readonly string[]>> = { "-": ["in 1", "in 2"], file: ["f1"] };
-  const split = (...words: string[]): readonly (readonly string[])[] =>
-    splitInputs(words, (path) => lines[path] ?? []).sets;
+  const split = (...words: string[]): readonly (readonly string[])[] => {
+    const { count, at } = splitInputs(words, (path) => lines[path] ?? []);
+    return Array.from({ length: count }, (_, index) => at(index));
+  };
 
   test("from standard input where there is no separator", () =>
     assert.deepEqual(split("echo", "{}"), [["in 1"], ["in 2"]]));
@@ -76,7 +81,28 @@ describe("inputs of bulksubmit", () => {
       ["c", "1"],
     ]));
   test("linked to nothing", () => assert.deepEqual(split("x", ":::", ":::+", "1", "2"), []));
-  test("from files", () => assert.deepEqual(split("x", "::::", "file", "-"), [["f1"], ["in 1"], ["in 2"]]));
+  test("linked to all combinations of the others, each in turn", () =>
+    assert.deepEqual(split("x", ":::", "a", "b", ":::+", "1", "2", "3", ":::", "x", "y"), [
+      ["a", "1", "x"],
+      ["a", "2", "y"],
+      ["b", "3", "x"],
+      ["b", "1", "y"],
+    ]));
+  test("a million combinations cost nothing until they are asked for", () => {
+    const thousand = Array.from({ length: 1000 }, (_, index) => String(index));
+    const { count, at } = splitInputs(["x", ":::", ...thousand, ":::", ...thousand], () => []);
+    assert.equal(count, 1_000_000);
+    assert.deepEqual(at(999_001), ["999", "1"]);
+  });
+  test("from files", () =>
+    assert.deepEqual(split("x", "::::", "file", "::::", "-"), [
+      ["f1", "in 1"],
+      ["f1", "in 2"],
+    ]));
+  test("one file each", () =>
+    assert.throws(() => split("x", "::::", "file", "-"), /Multiple args not allowed after ::::/));
+  test("without a command, each input is one", () =>
+    assert.deepEqual(splitInputs([":::", "a"], () => []).command, ["{}"]));
 
   const cases: readonly [string, string][] = [
     ["{}", "a/b.c"],
@@ -88,9 +114,28 @@ describe("inputs of bulksubmit", () => {
     ["{1.//}", ""],
     ["{seq} {seq1}", "4 5"],
     ["{cc} {{id}}", "{cc} {{id}}"],
+    ["{0.twice}", "a/b.ca/b.c"],
   ];
   for (const [template, text] of cases)
-    test(template, () => assert.equal(substituteInputs(template, ["a/b.c", "x"], 4), text));
-  test("an unknown one is a mistake", () =>
-    assert.throws(() => substituteInputs("{//}", ["a"], 0), /Invalid replacement string in command: '\{\/\/\}'/));
+    test(template, () =>
+      assert.equal(substituteInputs(template, ["a/b.c", "x"], 4, new Map([["twice", (x) => x + x]])), text),
+    );
+  const mistakes: readonly [string, RegExp][] = [
+    ["{//}", /Invalid replacement string in command: '\{\/\/\}'/],
+    ["{1}", /Invalid replacement string in command: '\{1\}'/],
+    ["{.nope}", /Unknown input string method '\.nope'/],
+    ["a}", /Single '\}' encountered in format string/],
+  ];
+  for (const [template, message] of mistakes)
+    test(`${template} is a mistake`, () => assert.throws(() => substituteInputs(template, ["a"], 0), message));
+});
+
+test("a dry run of bulksubmit shows the options that inputs have shaped", () => {
+  const parsed = (...words: string[]): ParsedOptions => parseLine(bulksubmit, words).options;
+  const line = describeLine(
+    parsed("-n{}", "-N2", "-o", "a", "-o", "b={}", "--env-remove={}", "--cc=1-2"),
+    parsed("-n3", "-N2", "-o", "a", "-o", "b=3", "--env-remove=3", "--cc=1-2"),
+    ["echo", "3"],
+  );
+  assert.equal(line, "-n3 --env=['-3'] -o ['a', 'b=3'] --cc=1-2 echo 3");
 });

@@ -15,52 +15,60 @@ export interface Replica {
   readonly cc: string | null;
 }
 
-/** The replicas that a command line asks for; one without `--cc` and `--bcc`. Throws FluxError EINVAL. */
-export function* replicas(options: ParsedOptions, command: readonly string[]): Generator<Replica, void, undefined> {
+/**
+ * The replicas that a command line asks for; one without `--cc` and `--bcc`, in which `{cc}` is replaced by what
+ * `otherwise` says, if anything. Throws FluxError EINVAL.
+ */
+export function* replicas(
+  options: ParsedOptions,
+  command: readonly string[],
+  otherwise: string | null = null,
+): Generator<Replica, void, undefined> {
   const cc = options.text("cc");
   const bcc = options.text("bcc");
   if (cc !== null && bcc !== null) throw new FluxError("EINVAL", "specify only one of --cc or --bcc");
   const set = cc ?? bcc;
-  if (set === null) {
-    yield { options, command, label: "", cc: null };
+  const varies = hasTemplate(command) || options.given.some(({ value }) => value !== null && hasTemplate([value]));
+  if (set === null || set === "") {
+    if (varies && otherwise !== null) yield { ...replaced(options, command, otherwise), label: "", cc: null };
+    else yield { options, command, label: "", cc: null };
     return;
   }
   const ids = Idset.tryParse(set);
   if (ids === null) throw new FluxError("EINVAL", `IDset(): Invalid argument: ${set}`);
-  const varies = hasTemplate(command) || options.given.some(({ value }) => value !== null && hasTemplate([value]));
   for (const id of ids) {
     const own = cc === null ? null : String(id);
     const label = `cc=${id}: `;
     if (!varies) yield { options, command, label, cc: own };
-    else
-      yield {
-        options: substituteOptions(options, id),
-        command: command.map((word) => substitute(word, id)),
-        label,
-        cc: own,
-      };
+    else yield { ...replaced(options, command, String(id)), label, cc: own };
   }
 }
 
 /** How many replicas there will be. */
 export function replicaCount(options: ParsedOptions): number {
   const set = options.text("cc") ?? options.text("bcc");
-  return set === null ? 1 : (Idset.tryParse(set)?.count ?? 0);
+  return set === null || set === "" ? 1 : (Idset.tryParse(set)?.count ?? 0);
 }
 
 function hasTemplate(words: readonly string[]): boolean {
   return words.some((word) => word.includes("{cc}"));
 }
 
-function substituteOptions(options: ParsedOptions, id: number): ParsedOptions {
-  return optionsFrom(
-    options.given.map(({ name, value }) => ({ name, value: value === null ? null : substitute(value, id) })),
-  );
+function replaced(
+  options: ParsedOptions,
+  command: readonly string[],
+  text: string,
+): { readonly options: ParsedOptions; readonly command: readonly string[] } {
+  const given = options.given.map(({ name, value }) => ({
+    name,
+    value: value === null ? null : substitute(value, text),
+  }));
+  return { options: optionsFrom(given), command: command.map((word) => substitute(word, text)) };
 }
 
 /** Replaces `{cc}`, but not what stands in double braces: that is the job's to replace. */
-function substitute(word: string, id: number): string {
-  return word.replace(/(?<!\{)\{cc\}(?!\})/g, String(id));
+function substitute(word: string, text: string): string {
+  return word.replace(/(?<!\{)\{cc\}(?!\})/g, text);
 }
 
 /** Builds the submissions of replicas; what is the same in all of them is built once. */

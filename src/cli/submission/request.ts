@@ -158,6 +158,8 @@ function shellOptionsOf(options: ParsedOptions, source: SubmissionSource): Recor
   const taskmap = options.text("taskmap");
   if (taskmap !== null) {
     const at = taskmap.indexOf(":");
+    if (taskmap === "" || at === 0)
+      throw new FluxError("EINVAL", `Invalid taskmap URI "${taskmap}": must be SCHEME[:VALUE]`);
     shell["taskmap"] =
       at < 0 ? { scheme: taskmap, value: "" } : { scheme: taskmap.slice(0, at), value: taskmap.slice(at + 1) };
   }

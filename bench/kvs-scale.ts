@@ -1,8 +1,9 @@
 /**
  * What the key-value store's costs depend on: rates through the SDK, and what a commit costs in a wide directory, beside
- * many watchers of other keys, and while namespaces come and go.
+ * many watchers of other keys, to a value that grows, and while namespaces come and go.
  *
- *     bin/node bench/kvs-scale.ts [--flux PATH] [--entries N] [--watchers N] [--namespaces N] [--commits N] [--only NAME]
+ *     bin/node bench/kvs-scale.ts [--flux PATH] [--entries N] [--watchers N] [--namespaces N] [--appends N]
+ *         [--commits N] [--only NAME]
  *
  * Costs are the processor time of the broker (all its threads), so that another load on the machine counts little.
  */
@@ -21,6 +22,7 @@ const { values: options } = parseArgs({
     entries: { type: "string", default: "100000" },
     watchers: { type: "string", default: "10000" },
     namespaces: { type: "string", default: "100000" },
+    appends: { type: "string", default: "100000" },
     commits: { type: "string", default: "5000" },
     only: { type: "string" },
   },
@@ -120,6 +122,22 @@ const workloads: Record<string, (scene: Scene) => Promise<void>> = {
       scene,
     );
     show("ending a watch", await cost(scene, count, async () => void (await Promise.all(watches.map(end)))), scene);
+  },
+
+  async appends(scene) {
+    const count = Number(options.appends);
+    const line = `{"timestamp":1700000000.123,"name":"debug","context":{"note":"a line of an eventlog"}}\n`;
+    const append = (): Promise<unknown> => scene.kvs.commit(new KvsTransaction().append("log", line));
+    const step = count / 5;
+    for (let before = 0; before < count; before += step) {
+      const name = `appending beyond ${before}`;
+      show(name, await cost(scene, step, () => oneByOne(step, append)), scene);
+    }
+    const read = async (): Promise<unknown> => scene.kvs.getText("log");
+    show("reading it", await cost(scene, 20, () => oneByOne(20, read)), scene);
+    await scene.kvs.commit(new KvsTransaction().put("last", 1), { sync: true });
+    const [megabytes, live] = [(await storedBytes(scene.handle)) / 1e6, (count * line.length) / 1e6];
+    console.log(`    ${megabytes.toFixed(1)} MB in the file for ${live.toFixed(1)} MB`);
   },
 
   async namespaces(scene) {

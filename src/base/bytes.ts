@@ -47,6 +47,12 @@ export function base64Encode(bytes: Uint8Array): string {
   return view(bytes).toString("base64");
 }
 
+/** How many bytes base64 stands for. */
+export function base64ByteLength(text: string): number {
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  return (text.length / 4) * 3 - padding;
+}
+
 /** Decodes base64, or returns null where the text is not base64. */
 export function base64Decode(text: string): Uint8Array | null {
   if (text.length % 4 !== 0) return null;

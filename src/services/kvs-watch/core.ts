@@ -3,9 +3,26 @@
  *
  * A watcher sees the versions of its namespace in order, each once; those that cannot concern it are never shown to it.
  */
+import { base64ByteLength } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson } from "../../base/json.ts";
 import { LookupFlag, type TreeObject } from "../../sdk/kvs-protocol.ts";
+
+/** A piece of a value that was sent: its blob (null where it had none of its own) and its length in bytes. */
+export interface Sent {
+  readonly ref: string | null;
+  readonly bytes: number;
+}
+
+/**
+ * A value that consists of other blobs than it did: perhaps some of them were merged. From the place `from` on, `sent` was
+ * sent, and the blobs are `refs` now: if these begin with the same bytes, the watch goes on behind them.
+ */
+export interface Mismatch {
+  readonly from: number;
+  readonly sent: readonly Sent[];
+  readonly refs: readonly string[];
+}
 
 /** A piece to send: a value, or a blob that is to be loaded first, or the sentinel. */
 export type Piece =
@@ -17,6 +34,8 @@ export interface Reaction {
   readonly pieces: readonly Piece[];
   /** The watch is over: with an error, or normally (null). Undefined while it goes on. */
   readonly end?: FluxError | null;
+  /** To be settled first: then the same is to be seen again. */
+  readonly mismatch?: Mismatch;
 }
 
 /** What a lookup found: null where the key does not exist. */
@@ -31,9 +50,8 @@ export class WatchState {
   #sentinelSent = false;
   /** The last value sent, as text: for watches that tell differences. */
   #lastText: string | null = null;
-  /** Blobs sent of a value that is appended to, and the last one. */
-  #blobCount = 0;
-  #lastBlob: string | null = null;
+  /** What was sent of a value that is appended to. */
+  #sent: Sent[] = [];
 
   constructor(flags: number) {
     this.#flags = flags;
@@ -46,17 +64,32 @@ export class WatchState {
 
   /** The flags of the lookups: those of `kvs` itself, and tree objects where blobs are wanted one by one. */
   get lookupFlags(): number {
-    if (this.#has(LookupFlag.WatchAppend | LookupFlag.Stream)) return LookupFlag.TreeObject | LookupFlag.FollowLast;
+    if (this.sendsPieces) return LookupFlag.TreeObject | LookupFlag.FollowLast;
     return this.#flags & (LookupFlag.ReadDir | LookupFlag.ReadLink | LookupFlag.TreeObject);
   }
 
-  /** Reacts to what a version holds. */
+  /** Whether pieces of a value are sent as they are appended. */
+  get sendsPieces(): boolean {
+    return this.#has(LookupFlag.WatchAppend | LookupFlag.Stream);
+  }
+
+  /** A blob has been sent. */
+  sent(blob: Sent): void {
+    this.#sent.push(blob);
+  }
+
+  /** What was sent from a place on is in these blobs now. */
+  merged(from: number, blobs: readonly Sent[]): void {
+    this.#sent.splice(from, Infinity, ...blobs);
+  }
+
+  /** Reacts to what a version holds. Blobs it says to send are sent, and told by `sent`, before the next is seen. */
   see(seen: Seen): Reaction {
     if ("error" in seen) return this.#fail(seen.error);
     if (seen.value === null) return this.#fail(new FluxError("ENOENT"));
     const isFirst = !this.#exists;
     this.#exists = true;
-    if (this.#has(LookupFlag.WatchAppend | LookupFlag.Stream)) return this.#blobs(seen.value, isFirst);
+    if (this.sendsPieces) return this.#blobs(seen.value, isFirst);
     if (!this.#has(LookupFlag.Watch)) return { pieces: [{ kind: "value", value: seen.value }], end: null };
     if (this.#has(LookupFlag.WatchFull | LookupFlag.WatchUniq)) {
       const text = stringifyJson(seen.value);
@@ -76,21 +109,32 @@ export class WatchState {
   #blobs(value: TreeObject, isFirst: boolean): Reaction {
     if (value.type !== "val" && value.type !== "valref")
       return { pieces: [], end: new FluxError(isFirst ? "EISDIR" : "EINVAL") };
-    if (!isFirst && !this.#continues(value)) return { pieces: [], end: new FluxError("EINVAL") };
+    if (this.#sent.length > 0 && !this.#continues(value)) {
+      if (value.type === "val") return { pieces: [], end: new FluxError("EINVAL") };
+      return { pieces: [], mismatch: this.#mismatch(value.data) };
+    }
     const pieces: Piece[] = [];
-    if (value.type === "val") pieces.push({ kind: "value", value });
-    else for (const ref of value.data.slice(this.#blobCount)) pieces.push({ kind: "blob", ref });
-    this.#blobCount = value.type === "val" ? 1 : value.data.length;
-    this.#lastBlob = value.type === "val" ? null : value.data.at(-1)!;
+    if (value.type === "val") {
+      pieces.push({ kind: "value", value });
+      this.#sent.push({ ref: null, bytes: base64ByteLength(value.data) });
+    } else for (const ref of value.data.slice(this.#sent.length)) pieces.push({ kind: "blob", ref });
     pieces.push(...this.#sentinel());
     return this.#has(LookupFlag.Watch) ? { pieces } : { pieces, end: null };
   }
 
   /** Whether a value is the one sent so far, with more at its end. */
   #continues(value: TreeObject): boolean {
-    if (value.type !== "valref" || value.data.length < this.#blobCount) return false;
-    if (this.#lastBlob === null) return value.data.length > this.#blobCount;
-    return value.data[this.#blobCount - 1] === this.#lastBlob;
+    if (value.type !== "valref" || value.data.length < this.#sent.length) return false;
+    const { ref } = this.#sent.at(-1)!;
+    // A value that was in the directory itself is in a blob once something is appended.
+    if (ref === null) return value.data.length > this.#sent.length;
+    return value.data[this.#sent.length - 1] === ref;
+  }
+
+  #mismatch(refs: readonly string[]): Mismatch {
+    let from = 0;
+    while (from < refs.length && this.#sent[from]?.ref === refs[from]) from++;
+    return { from, sent: this.#sent.slice(from), refs: refs.slice(from) };
   }
 
   #sentinel(): Piece[] {

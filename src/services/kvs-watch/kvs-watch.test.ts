@@ -6,6 +6,7 @@ import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
 import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
 import { LookupFlag } from "../../sdk/kvs-protocol.ts";
 import { startStorage, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { LOOSE_REFS_MAX } from "../kvs/ref-list.ts";
 import { WatchState } from "./core.ts";
 import { kvsWatchModule } from "./service.ts";
 import { WatchIndex, type Watched } from "./watch-index.ts";
@@ -259,12 +260,49 @@ test("only the watchers that a write concerns are found", () => {
   assert.deepEqual(concerned("a.b"), new Set());
 });
 
-test("a replaced value is no append, even with as many pieces", () => {
+test("a replaced value is no append, even with as many pieces", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.commit(new KvsTransaction().append("log", "one").append("log", "two"));
+  const watch = watching(kvs, "log", { append: true });
+  assert.deepEqual([await watch.next(), await watch.next()], ["one", "two"]);
+  await kvs.commit(new KvsTransaction().unlink("log").append("log", "eins").append("log", "zwei").append("log", "3"));
+  await assert.rejects(watch.next(), fails("EINVAL"));
+});
+
+test("only what was sent decides whether a value with other pieces goes on", () => {
   const state = new WatchState(LookupFlag.Watch | LookupFlag.WatchAppend);
   const valref = (...data: string[]) => ({ value: { ver: 1, type: "valref", data } as const });
   assert.equal(state.see(valref("r1", "r2")).pieces.length, 2);
+  for (const ref of ["r1", "r2"]) state.sent({ ref, bytes: 3 });
   assert.deepEqual(state.see(valref("r1", "r2", "r3")).pieces, [{ kind: "blob", ref: "r3" }]);
-  assert.ok(fails("EINVAL")(state.see(valref("r4", "r5", "r6", "r7")).end));
+  const sent = [{ ref: "r2", bytes: 3 }];
+  assert.deepEqual(state.see(valref("r1", "r23")), { pieces: [], mismatch: { from: 1, sent, refs: ["r23"] } });
+  state.merged(1, [{ ref: "r23", bytes: 6 }]);
+  assert.deepEqual(state.see(valref("r1", "r23", "r4")).pieces, [{ kind: "blob", ref: "r4" }]);
+});
+
+test("appends go on being told piece by piece while the store merges them, on every rank, also to who comes late", async (t) => {
+  const { brokers, kvs } = await start(t, 2);
+  const count = 3 * LOOSE_REFS_MAX;
+  const line = (number: number): string => `line ${number}\n`;
+  const whole = Array.from({ length: count }, (_, number) => line(number)).join("");
+  const read = async (watch: ReturnType<typeof watching>): Promise<string[]> => {
+    const pieces: string[] = [];
+    for (let length = 0; length < whole.length; length += pieces.at(-1)!.length) pieces.push((await watch.next())!);
+    return pieces;
+  };
+  await kvs.commit(new KvsTransaction().append("log", line(0)));
+  const clients = brokers.map((broker) => new Kvs(broker.connect()));
+  const first = clients.map((client) => read(watching(client, "log", { append: true })));
+  const late: typeof first = [];
+  for (let number = 1; number < count; number++) {
+    await kvs.commit(new KvsTransaction().append("log", line(number)), { noMerge: true });
+    if (number % 100 === 0) for (const client of clients) late.push(read(watching(client, "log", { append: true })));
+  }
+  for (const pieces of await Promise.all([...first, ...late])) assert.equal(pieces.join(""), whole);
+  const { data } = (await kvs.lookup("log", LookupFlag.TreeObject)) as { data: string[] };
+  assert.ok(data.length <= LOOSE_REFS_MAX + 1, `${data.length} blobs`);
+  assert.equal(await kvs.getText("log"), whole);
 });
 
 test("that its namespace was created is no news to a watcher that has seen it", async (t) => {

@@ -5,7 +5,7 @@
  * missed while it looks, and none is told twice.
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
 import { isFromOwner } from "../../protocol/message.ts";
@@ -22,7 +22,8 @@ import {
   type RootAnswer,
   type TreeObject,
 } from "../../sdk/kvs-protocol.ts";
-import { WatchState, type Piece, type Seen } from "./core.ts";
+import { WatchState, type Mismatch, type Piece, type Seen, type Sent } from "./core.ts";
+import { continuationOf } from "./merged.ts";
 import { BLOB_WINDOW, parseWatch, VERSIONS_QUEUED_MAX, type WatchRequest } from "./protocol.ts";
 import { WatchIndex, type Attention, type Watched } from "./watch-index.ts";
 
@@ -44,6 +45,12 @@ interface Watcher extends Watched {
   awaitsNamespace: boolean;
   isBusy: boolean;
   isOver: boolean;
+}
+
+interface Fetched {
+  readonly value: TreeObject | null;
+  /** The blob it came from; null where it is in none. */
+  readonly blob: Sent | null;
 }
 
 interface Namespace {
@@ -185,7 +192,7 @@ class WatchService implements RunningModule {
         const isSeen = version === null ? watcher.rootseq >= 0 : version.rootseq <= watcher.rootseq;
         if (isSeen) continue;
         const seen = await this.#look(watcher, version);
-        if (!watcher.isOver) await this.#react(watcher, seen);
+        if (!watcher.isOver) await this.#reactTo(watcher, seen);
       }
     } catch (error) {
       if (error instanceof FluxError) this.#end(watcher, error);
@@ -231,32 +238,74 @@ class WatchService implements RunningModule {
     namespace.watchers.add(watcher);
   }
 
+  /** Reacts to what was seen. Where blobs of it are gone before they were sent, what took their place is looked at. */
+  async #reactTo(watcher: Watcher, first: Seen): Promise<void> {
+    let seen = first;
+    for (;;) {
+      const { rootseq } = watcher;
+      try {
+        return await this.#react(watcher, seen);
+      } catch (error) {
+        if (!isFluxError(error, "ENOENT") || !watcher.state.sendsPieces) throw error;
+        seen = await this.#look(watcher, null);
+        if (watcher.isOver) return;
+        if (watcher.rootseq === rootseq) throw error;
+      }
+    }
+  }
+
   async #react(watcher: Watcher, seen: Seen): Promise<void> {
-    const { pieces, end } = watcher.state.see(seen);
+    let { pieces, end, mismatch } = watcher.state.see(seen);
+    if (mismatch !== undefined && !(await this.#catchUp(watcher, mismatch)))
+      return this.#end(watcher, new FluxError("EINVAL"));
+    if (mismatch !== undefined) ({ pieces, end } = watcher.state.see(seen));
     await this.#send(watcher, pieces);
     if (watcher.isOver) return;
     if (end === undefined) this.#attend(watcher, watcher.attention === "every");
     else this.#end(watcher, end);
   }
 
-  /** Sends pieces in order; blobs are fetched some ahead. Who reads slowly is not sent more than it takes. */
+  /** Sends what merged blobs hold besides what was sent. False where they hold something else. */
+  async #catchUp(watcher: Watcher, mismatch: Mismatch): Promise<boolean> {
+    const { codec } = this.#context.ports;
+    const found = await continuationOf(codec, mismatch, (ref) => this.#load(ref));
+    if (found === null) return false;
+    watcher.state.merged(mismatch.from, found.blobs);
+    if (found.rest.byteLength > 0 && !watcher.isOver) await this.#respond(watcher, valOfPieces([found.rest]));
+    return true;
+  }
+
+  /** Sends pieces in order; blobs are fetched some ahead. */
   async #send(watcher: Watcher, pieces: readonly Piece[]): Promise<void> {
-    const ahead: Promise<TreeObject | null>[] = [];
+    const ahead: Promise<Fetched>[] = [];
     for (let next = 0; (next < pieces.length || ahead.length > 0) && !watcher.isOver;) {
-      while (next < pieces.length && ahead.length < BLOB_WINDOW) ahead.push(heard(this.#valueOf(pieces[next++]!)));
-      const value = await ahead.shift()!;
+      while (next < pieces.length && ahead.length < BLOB_WINDOW) ahead.push(heard(this.#fetch(pieces[next++]!)));
+      const { value, blob } = await ahead.shift()!;
       if (watcher.isOver) return;
-      const answer = value === null ? null : lookupAnswer(value);
-      if (answer instanceof Payload) await watcher.request.respondInTurn(answer);
-      else watcher.request.respond(answer);
+      if (blob !== null) watcher.state.sent(blob);
+      await this.#respond(watcher, value);
     }
   }
 
-  async #valueOf(piece: Piece): Promise<TreeObject | null> {
-    if (piece.kind === "value") return piece.value;
-    if (piece.kind === "sentinel") return null;
-    const payload = await this.#context.handle.call("content.load", blobrefDigest(piece.ref));
-    return valOfPieces([payload?.bytes ?? EMPTY_BYTES]);
+  /** Who reads slowly is not sent more than it takes. */
+  async #respond(watcher: Watcher, value: TreeObject | null): Promise<void> {
+    const answer = value === null ? null : lookupAnswer(value);
+    if (answer instanceof Payload) await watcher.request.respondInTurn(answer);
+    else watcher.request.respond(answer);
+  }
+
+  async #fetch(piece: Piece): Promise<Fetched> {
+    if (piece.kind === "sentinel") return { value: null, blob: null };
+    if (piece.kind === "blob") {
+      const bytes = await this.#load(piece.ref);
+      return { value: valOfPieces([bytes]), blob: { ref: piece.ref, bytes: bytes.byteLength } };
+    }
+    return { value: piece.value, blob: null };
+  }
+
+  async #load(ref: string): Promise<Uint8Array> {
+    const payload = await this.#context.handle.call("content.load", blobrefDigest(ref));
+    return payload?.bytes ?? EMPTY_BYTES;
   }
 
   /** Ends a watch: with an error, or normally. */

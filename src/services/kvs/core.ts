@@ -16,6 +16,7 @@ import { CommitFlag, normalizeKey, PRIMARY_NAMESPACE, type CommitAnswer } from "
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory } from "./directory.ts";
 import { NamespaceDirectory } from "./namespace-directory.ts";
+import type { KeyMerge } from "./ref-list.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
 import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE, type CommitRequest } from "./protocol.ts";
 import { Draft, referencesIn } from "./transaction.ts";
@@ -35,6 +36,7 @@ export interface NewVersion {
   readonly root: NamespaceRoot;
   readonly before: NamespaceRoot;
   readonly commits: readonly PendingCommit[];
+  readonly merges: readonly KeyMerge[];
   /** The keys written, in normal form, as members of an object. */
   readonly keys: Record<string, null>;
 }
@@ -61,6 +63,9 @@ interface Namespace {
   readonly queue: PendingCommit[];
   /** The head of the queue waits for blobs. */
   isBlocked: boolean;
+  /** It waits for such that are to be merged; if they cannot be had, nothing is merged in this namespace. */
+  awaitsMerge: boolean;
+  canMerge: boolean;
 }
 
 /** What a step made of the head of a queue. */
@@ -69,6 +74,8 @@ interface Step {
   readonly failed: TurnOutcome["failed"];
   readonly missing: MissingBlob | null;
   readonly foreign: ForeignBlobs | null;
+  /** What is missing is to be merged. */
+  readonly awaitsMerge?: boolean;
 }
 
 /** What a checkpoint holds of the leader: enough to go on from there. */
@@ -207,6 +214,7 @@ export class Leader {
           versions.push(step.version);
           records.push(this.#numbered(recordOf(step.version)));
         }
+        namespace.awaitsMerge = step.awaitsMerge === true;
         namespace.isBlocked = step.missing !== null || step.foreign !== null;
         if (step.missing !== null) missing.push({ namespace: namespace.root.name, blobs: step.missing });
         if (step.foreign !== null) foreign.push(step.foreign);
@@ -222,6 +230,10 @@ export class Leader {
     if (namespace === undefined || !namespace.isBlocked) return null;
     namespace.isBlocked = false;
     this.#due.add(namespace);
+    if (namespace.awaitsMerge) {
+      namespace.canMerge = error === null;
+      return null;
+    }
     return error === null ? null : (namespace.queue.shift() ?? null);
   }
 
@@ -253,6 +265,7 @@ export class Leader {
     const requests = record.commits.map((payload) => parseCommit(payload.value));
     const foreign = this.index.revive(requests.flatMap(({ operations }) => referencesIn(operations)));
     for (const { operations } of requests) draft.apply(operations);
+    for (const merge of record.merges) draft.merge(merge);
     this.#setRoot(namespace, new Version(namespace.root, record.rootseq, this.index, draft.root));
     return foreign;
   }
@@ -285,11 +298,14 @@ export class Leader {
         } else throw error;
       }
     }
+    const merges = draft === null || commits.length === 0 || !namespace.canMerge ? [] : mergeLoose(draft);
+    if (merges instanceof MissingBlob)
+      return { version: null, failed: [], missing: merges, foreign: null, awaitsMerge: true };
     namespace.queue.splice(0, commits.length + failed.length);
     if (draft === null || commits.length === 0) return { version: null, failed, missing, foreign };
     this.#setRoot(namespace, new Version(before, before.rootseq + 1, this.index, draft.root));
     for (const { request } of commits) this.index.noteUnhashed(request.operations.length);
-    const version = { root: namespace.root, before, commits, keys: keysOf(commits) };
+    const version = { root: namespace.root, before, commits, merges, keys: keysOf(commits) };
     return { version, failed, missing, foreign };
   }
 
@@ -322,7 +338,7 @@ export class Leader {
   }
 
   #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): void {
-    const namespace = { root, queue: [...queue], isBlocked: false };
+    const namespace = { root, queue: [...queue], isBlocked: false, awaitsMerge: false, canMerge: true };
     this.#namespaces.set(root.name, namespace);
     if (queue.length > 0) this.#due.add(namespace);
   }
@@ -351,7 +367,17 @@ function recordOf(version: NewVersion): LogRecord {
     namespace: version.root.name,
     rootseq: version.root.rootseq,
     commits: version.commits.map((commit) => commit.payload),
+    merges: version.merges,
   };
+}
+
+function mergeLoose(draft: Draft): KeyMerge[] | MissingBlob {
+  try {
+    return draft.mergeLoose();
+  } catch (error) {
+    if (error instanceof MissingBlob) return error;
+    throw error;
+  }
 }
 
 function keysOf(commits: readonly PendingCommit[]): Record<string, null> {

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { LookupFlag } from "../../sdk/kvs-protocol.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
 import { readLog } from "./redo-log.ts";
+import { LOOSE_REFS_MAX } from "./ref-list.ts";
 
 /** A crash: the brokers are never spoken to again; what is on the disk is all there is. */
 async function restart(disk: MemoryDisk): Promise<{ brokers: Broker[]; kvs: Kvs }> {
@@ -26,6 +28,27 @@ test("acknowledged commits survive a crash, versions and namespaces too", async 
   assert.equal(await after.kvs.get("dir.key42"), 42);
   assert.equal(await after.kvs.in("job-1").get("a"), "x".repeat(100));
   assert.equal((await after.kvs.in("job-1").getRoot()).owner, 2000);
+  await stopStorage(after.brokers);
+});
+
+test("a value that was merged has the same hash after a crash, also where its pieces were in the store only", async () => {
+  const disk = new MemoryDisk();
+  const { brokers, kvs } = await restart(disk);
+  const append = (number: number) =>
+    kvs.commit(new KvsTransaction().append("dir.log", `line ${number}\n`), { noMerge: true, sync: number === 100 });
+  for (let number = 0; number < LOOSE_REFS_MAX; number++) await append(number);
+  // The pieces that are to be merged must be had from the store.
+  await kvs.handle.rpc("kvs.dropcache");
+  await brokers[0]!.connect().rpc("content.dropcache");
+  for (let number = LOOSE_REFS_MAX; number < LOOSE_REFS_MAX + 10; number++) await append(number);
+  const { data } = (await kvs.lookup("dir.log", LookupFlag.TreeObject)) as { data: string[] };
+  assert.ok(data.length < 12, `${data.length} blobs`);
+  const root = await kvs.getRoot();
+  const text = await kvs.getText("dir.log");
+  assert.equal(text, Array.from({ length: LOOSE_REFS_MAX + 10 }, (_, number) => `line ${number}\n`).join(""));
+  const after = await restart(disk);
+  assert.deepEqual(await after.kvs.getRoot(), root);
+  assert.equal(await after.kvs.getText("dir.log"), text);
   await stopStorage(after.brokers);
 });
 

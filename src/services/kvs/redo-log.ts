@@ -11,6 +11,7 @@ import { bytesEqual, utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import type { Codec } from "../../base/ports.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { Payload } from "../../protocol/message.ts";
+import type { KeyMerge } from "./ref-list.ts";
 
 const LENGTH_BYTES = 4;
 const CHECKSUM_BYTES = 8;
@@ -26,6 +27,8 @@ export type LogRecord =
       readonly namespace: string;
       readonly rootseq: number;
       readonly commits: readonly Payload[];
+      /** Which blobs of values became one after the commits. */
+      readonly merges: readonly KeyMerge[];
     }
   | {
       readonly kind: "create";
@@ -58,8 +61,9 @@ export function encodeRecords(codec: Codec, records: readonly NumberedRecord[]):
 /** What a record consists of; each part of one of commits stands behind its length. */
 function partsOf(record: LogRecord): Uint8Array[] {
   if (record.kind !== "commits") return [utf8Encode(stringifyJson(record))];
-  const { namespace, rootseq, commits } = record;
-  return [utf8Encode(stringifyJson({ namespace, rootseq })), ...commits.map((payload) => payload.bytes)];
+  const { namespace, rootseq, commits, merges } = record;
+  const head = { namespace, rootseq, ...(merges.length === 0 ? {} : { merges }) };
+  return [utf8Encode(stringifyJson(head)), ...commits.map((payload) => payload.bytes)];
 }
 
 function lengthOf(parts: readonly Uint8Array[], isCommits: boolean): number {
@@ -155,6 +159,7 @@ function readBody(kind: number, body: Uint8Array): LogRecord | null {
     namespace: head["namespace"] as string,
     rootseq: head["rootseq"] as number,
     commits: parts.slice(1).map((part) => Payload.raw(part)),
+    merges: (head["merges"] ?? []) as unknown as KeyMerge[],
   };
 }
 

@@ -4,13 +4,17 @@
  *
  * A transaction happens whole or not at all: what it changed in a draft that it shares with others is undone when one of
  * its operations fails, or finds a directory that is not in memory (MissingBlob).
+ *
+ * A value to which much was appended is merged into fewer blobs after the transactions of a version. What is merged is
+ * logged: a version that is made again has the same hash.
  */
+import { base64ByteLength, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { splitKey, OPERATION_APPEND, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import type { Val, Valref } from "../../formats/treeobj.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
-import { RefList } from "./ref-list.ts";
+import { RefList, type KeyMerge } from "./ref-list.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
 import { entryOf } from "./tree.ts";
 
@@ -39,6 +43,8 @@ export class Draft {
   /** What this draft has copied is marked with: only that may be changed. */
   readonly #owner: object = {};
   readonly #changes: Change[] = [];
+  /** Keys of values that consist of many small blobs. */
+  readonly #looseKeys = new Set<string>();
 
   /** Takes a root, or its blobref. Throws MissingBlob where that is not in memory. */
   constructor(index: BlobIndex, root: Directory | string) {
@@ -56,6 +62,55 @@ export class Draft {
       throw error;
     } finally {
       this.#changes.length = 0;
+    }
+  }
+
+  /** Merges the small blobs of values to which much was appended. Throws MissingBlob: then begin anew. Returns what was merged. */
+  mergeLoose(): KeyMerge[] {
+    const merges: KeyMerge[] = [];
+    for (const key of this.#looseKeys) {
+      const refs = this.#listAt(key)?.refs;
+      if (refs?.isLoose !== true) continue;
+      const merge = { key, ...refs.plan() };
+      this.merge(merge);
+      merges.push(merge);
+    }
+    return merges;
+  }
+
+  /** Throws MissingBlob: then begin anew; EIO where there is no such value. */
+  merge({ key, start, counts }: KeyMerge): void {
+    const found = this.#listAt(key);
+    const end = counts.reduce((sum, count) => sum + count, start);
+    if (found === null || end > found.refs.length) throw new FluxError("EIO", `no such value to merge: ${key}`);
+    let position = start;
+    const groups = counts.map((count) => {
+      const refs = count === 1 ? [] : found.refs.slice(position, count);
+      position += count;
+      return refs;
+    });
+    // All that are missing are asked for at once.
+    const bytes = this.#index.values(groups.flat(), new Map());
+    let next = 0;
+    const blobs = groups.map(({ length }) => {
+      if (length === 0) return null;
+      const blob = concatBytes(bytes.slice(next, (next += length)));
+      return { ref: this.#index.addBytes(blob), size: blob.byteLength };
+    });
+    const refs = found.refs.merged({ start, counts }, blobs);
+    this.#set(found.directory, found.name, { kind: "valref", refs, text: null });
+  }
+
+  /** The blobs of a value, and where it is; null where there is no such value (any more). */
+  #listAt(key: string): { directory: Directory; name: string; refs: RefList } | null {
+    try {
+      const place = this.#descend(splitKey(key), false);
+      const entry = place?.directory.get(place.name, this.#index);
+      return place !== null && entry?.kind === "valref" ? { ...place, refs: entry.refs } : null;
+    } catch (error) {
+      // Something else has taken the place of a directory on the way.
+      if (error instanceof FluxError) return null;
+      throw error;
     }
   }
 
@@ -77,29 +132,26 @@ export class Draft {
     if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val" && dirent.type !== "valref")
       throw new FluxError("EPROTO", "only a value can be appended");
     const before = directory.get(name, this.#index);
-    const isAppend = (flags & OPERATION_APPEND) !== 0 && before !== undefined;
-    this.#set(
-      directory,
-      name,
-      isAppend ? this.#appended(before, dirent as Val | Valref) : entryOf(dirent, this.#addValue),
-    );
+    if ((flags & OPERATION_APPEND) === 0 || before === undefined)
+      return this.#set(directory, name, entryOf(dirent, this.#addValue));
+    const refs = this.#appended(before, dirent as Val | Valref);
+    if (refs.isLoose) this.#looseKeys.add(key);
+    this.#set(directory, name, { kind: "valref", refs, text: null });
   }
 
   readonly #addValue = (base64: string): string => this.#index.addValue(base64);
 
   /** A value with bytes added: blobs one after the other, in the order of the appends. A long one comes as references. */
-  #appended(before: Entry, added: Val | Valref): Entry {
-    const refs = (): readonly string[] => (added.type === "valref" ? added.data : [this.#index.addValue(added.data)]);
-    switch (before.kind) {
-      case "val":
-        return { kind: "valref", refs: RefList.of([this.#index.addValue(before.data), ...refs()]), text: null };
-      case "valref":
-        return { kind: "valref", refs: before.refs.append(refs()), text: null };
-      case "symlink":
-        throw new FluxError("ENOTSUP");
-      default:
-        throw new FluxError("EISDIR");
-    }
+  #appended(before: Entry, added: Val | Valref): RefList {
+    if (before.kind === "symlink") throw new FluxError("ENOTSUP");
+    if (before.kind !== "val" && before.kind !== "valref") throw new FluxError("EISDIR");
+    const list =
+      before.kind === "valref"
+        ? before.refs
+        : RefList.of([this.#index.addValue(before.data)], [base64ByteLength(before.data)]);
+    return added.type === "valref"
+      ? list.append(added.data)
+      : list.append([this.#index.addValue(added.data)], [base64ByteLength(added.data)]);
   }
 
   /**

@@ -6,7 +6,7 @@
  * 2. In the text every subdirectory is a dirref, every value longer than INLINE_VALUE_LENGTH a valref.
  */
 import { assert } from "../../base/assert.ts";
-import { utf8Decode } from "../../base/bytes.ts";
+import { base64ByteLength, utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { parseTreeobj } from "../../formats/treeobj.ts";
 import {
@@ -121,7 +121,7 @@ export function entryOf(object: TreeObject, addValue: ((base64: string) => strin
   switch (object.type) {
     case "val":
       return addValue !== null && object.data.length > INLINE_VALUE_LENGTH
-        ? { kind: "valref", refs: RefList.of([addValue(object.data)]), text: null }
+        ? { kind: "valref", refs: RefList.of([addValue(object.data)], [base64ByteLength(object.data)]), text: null }
         : { kind: "val", data: object.data, text: null };
     case "valref":
       return { kind: "valref", refs: RefList.of(object.data), text: null };

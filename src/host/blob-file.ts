@@ -25,7 +25,7 @@ import {
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
-const MIN_COMPRESSED_BYTES = 512;
+const MIN_COMPRESSED_BYTES = 2048;
 const ZSTD_MAGIC: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
 /** What flux-core has in the place of the size where a blob is not compressed. */
 const PLAIN_SIZE = -1;

@@ -255,10 +255,11 @@ class WatchService implements RunningModule {
   }
 
   async #react(watcher: Watcher, seen: Seen): Promise<void> {
-    let { pieces, end, mismatch } = watcher.state.see(seen);
+    const first = watcher.state.see(seen);
+    const { mismatch } = first;
     if (mismatch !== undefined && !(await this.#catchUp(watcher, mismatch)))
       return this.#end(watcher, new FluxError("EINVAL"));
-    if (mismatch !== undefined) ({ pieces, end } = watcher.state.see(seen));
+    const { pieces, end } = mismatch === undefined ? first : watcher.state.see(seen);
     await this.#send(watcher, pieces);
     if (watcher.isOver) return;
     if (end === undefined) this.#attend(watcher, watcher.attention === "every");

@@ -115,7 +115,7 @@ export class ResourceService implements RunningModule {
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
-      failed: (error) => context.log(LogLevel.err, `committing to ${KEY_EVENTLOG}: ${error.message}`),
+      failed: (error) => this.#complain(`committing to ${KEY_EVENTLOG}: ${error.message}`),
       delayed: (error) => context.log(LogLevel.err, `committing to ${KEY_EVENTLOG}: ${error.message}; trying again`),
     });
   }
@@ -242,9 +242,14 @@ export class ResourceService implements RunningModule {
   #follow(expiration: number): void {
     const text = expiration === 0 ? "none" : expiration.toFixed(2);
     this.context.log(LogLevel.info, `resource expiration updated to ${text}`);
-    this.setExpiration(expiration).catch((error: unknown) => {
-      if (!this.#isStopped) this.context.log(LogLevel.err, `updating the expiration: ${errorText(error)}`);
-    });
+    this.setExpiration(expiration).catch((error: unknown) =>
+      this.#complain(`updating the expiration: ${errorText(error)}`),
+    );
+  }
+
+  /** What an instance that ends at once could not finish is no trouble. */
+  #complain(text: string): void {
+    if (!this.#isStopped) this.context.log(LogLevel.err, text);
   }
 
   #post(event: ResourceEvent): void {
@@ -292,7 +297,7 @@ export class ResourceService implements RunningModule {
       if (this.#reported.nnodes === this.context.size) await this.define(this.#reported, "dynamic-discovery");
     } catch (error) {
       if (!(error instanceof FluxError)) return this.context.fatal(error);
-      this.context.log(LogLevel.err, `defining resources: ${error.message}`);
+      this.#complain(`defining resources: ${error.message}`);
     }
   }
 

@@ -3,7 +3,7 @@
  * the launcher of this instance, with the way to this instance. Pure.
  */
 
-const REMOVED_PREFIXES = ["PMI_", "PMIX_", "SLURM_", "PALS_"];
+const REMOVED_PREFIXES = ["PMI_", "PMIX_", "SLURM_", "PALS_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "JSM_NAMESPACE_"];
 const REMOVED_NAMES: ReadonlySet<string> = new Set([
   "FLUX_PMI_LIBRARY_PATH",
   "I_MPI_PMI_LIBRARY",

@@ -3,14 +3,15 @@
  * exit code between it and the operating system.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import { utf8Encode } from "../base/bytes.ts";
 import type { ByteStream, Exec, Ports } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { Broker } from "../broker/broker.ts";
-import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
+import type { BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
+import { chooseBoot } from "./choose-boot.ts";
 import {
   keepDirectory,
   linkCommand,
@@ -59,7 +60,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
   }
   let boot: BootClient;
   try {
-    boot = await chooseBoot(context, ports, attributes, config);
+    boot = await chooseBoot({ context, ports, attributes, config });
   } catch (error) {
     if (error instanceof FluxError) return complain(`bootstrap: ${error.message}`);
     throw error;
@@ -185,59 +186,4 @@ function watchLifeline(lifeline: ByteStream | null, broker: Broker): void {
     broker.signal(SIGNALS["SIGTERM"]!);
   };
   lifeline?.start({ data: () => {}, close: cut });
-}
-
-const METHODS_DEFAULT = "config simple single";
-
-async function chooseBoot(
-  context: CommandContext,
-  ports: Ports,
-  attributes: Readonly<Record<string, string>>,
-  config: JsonObject,
-): Promise<BootClient> {
-  const { env } = ports.host;
-  const forced = attributes["broker.boot-method"]?.split(":", 1)[0];
-  const methods = forced === undefined ? (env["FLUX_PMI_CLIENT_METHODS"] ?? METHODS_DEFAULT).split(/[\s,]+/) : [forced];
-  for (const method of methods) {
-    const boot = await bootBy(method, context, ports, attributes, config);
-    if (boot !== null) return boot;
-    if (forced !== undefined) throw new FluxError("ENOENT", `method '${method}' is not usable here`);
-  }
-  if (env["PMIX_RANK"] !== undefined)
-    context.err("flux-broker: the launcher offers PMIx only; under Slurm use srun --mpi=pmi2\n");
-  return singleBoot();
-}
-
-async function bootBy(
-  method: string,
-  context: CommandContext,
-  ports: Ports,
-  attributes: Readonly<Record<string, string>>,
-  config: JsonObject,
-): Promise<BootClient | null> {
-  const { env } = ports.host;
-  switch (method) {
-    case "config": {
-      if (!isJsonObject(config["bootstrap"])) return null;
-      const { configBoot } = await import("../broker/boot-config.ts");
-      const hostname = attributes["hostname"] ?? ports.host.hostname;
-      return configBoot(ports, config["bootstrap"], hostname);
-    }
-    case "simple": {
-      const { pmiBoot, pmiEnvironment } = await import("../broker/boot-pmi.ts");
-      const place = pmiEnvironment(env);
-      if (place === null) return null;
-      const debug = env["FLUX_PMI_DEBUG"] !== undefined && env["FLUX_PMI_DEBUG"] !== "0";
-      const trace = debug ? (text: string): void => context.err(`bootstrap: ${place.rank}: ${text}\n`) : undefined;
-      return pmiBoot(ports.net.openDescriptor(place.descriptor), place, trace);
-    }
-    case "single":
-      return singleBoot();
-    case "libpmi":
-    case "libpmi2":
-    case "":
-      return null;
-    default:
-      throw new FluxError("ENOENT", `plugin matching '${method}' not found`);
-  }
 }

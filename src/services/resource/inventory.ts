@@ -13,12 +13,15 @@ import { fakeResources, resourcesFromConfig } from "../../formats/resource-confi
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
+import { coresOfTask } from "./slurm.ts";
 
 /** What one rank has. */
 export function ownResources(context: ModuleContext): ResourceSet {
-  const { cores, gpus, hostname } = context.ports.host;
+  const { cores, coreCpus, gpus, hostname, env } = context.ports.host;
+  // Under Slurm a task may see more than it was given. A job of an enclosing instance is bound to what it has.
+  const given = context.attribute("jobid") === null ? coresOfTask(env, coreCpus ?? cores.map((core) => [core])) : null;
   const node = {
-    cores: Idset.from(cores),
+    cores: Idset.from(given === null ? cores : given.map((index) => cores[index]!)),
     gpus: Idset.from(gpus),
     host: context.attribute("hostname") ?? hostname,
   };

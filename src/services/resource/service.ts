@@ -29,6 +29,7 @@ import { configuredResources, hasFakeResources, ownResources, ownTopology, table
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
+import { SlurmLimit } from "./slurm.ts";
 
 const KEY_R = "resource.R";
 const KEY_EVENTLOG = "resource.eventlog";
@@ -96,6 +97,7 @@ export class ResourceService implements RunningModule {
   readonly #args: Arguments;
   readonly #batch: KvsBatch;
   readonly #enclosingInstance: EnclosingInstance;
+  readonly #slurm: SlurmLimit;
   readonly #hosts: readonly string[];
   #reported: ResourceSet;
   #isDefining = false;
@@ -112,6 +114,11 @@ export class ResourceService implements RunningModule {
     this.acquisition = new Acquisition(this.state);
     this.#reported = ownResources(context);
     this.#enclosingInstance = new EnclosingInstance(context, (expiration) => this.#follow(expiration));
+    this.#slurm = new SlurmLimit({
+      ports: context.ports,
+      changed: (expiration) => this.#follow(expiration),
+      unknown: (reason) => context.log(LogLevel.info, `the time limit of the Slurm job is not known: ${reason}`),
+    });
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -150,6 +157,7 @@ export class ResourceService implements RunningModule {
   stop(): void {
     this.#isStopped = true;
     this.#enclosingInstance.close();
+    this.#slurm.stop();
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
@@ -294,7 +302,9 @@ export class ResourceService implements RunningModule {
       const enclosing = await this.#enclosing();
       if (this.state.resources !== null || this.#isDefining || this.#isStopped) return;
       if (enclosing !== null) return await this.define(enclosing, "job-info");
-      if (this.#reported.nnodes === this.context.size) await this.define(this.#reported, "dynamic-discovery");
+      if (this.#reported.nnodes !== this.context.size) return;
+      await this.define(this.#reported, "dynamic-discovery");
+      if (this.context.attribute("jobid") === null) this.#slurm.start();
     } catch (error) {
       if (!(error instanceof FluxError)) return this.context.fatal(error);
       this.#complain(`defining resources: ${error.message}`);

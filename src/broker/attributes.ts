@@ -78,7 +78,9 @@ export class Attributes {
   setByClient(name: string, value: string, force: boolean): void {
     const rule = attributeRule(name);
     if (rule === null) throw new FluxError("ENOENT", "unknown attribute");
-    if (!force && rule.runtime !== true) throw new FluxError("EPERM", "attribute may not be updated");
+    // What nobody has set yet may be set once.
+    if (!force && rule.runtime !== true && (rule.readonly === true || this.#values.has(name)))
+      throw new FluxError("EPERM", "attribute may not be updated");
     this.set(name, canonical(name, rule, value));
   }
 

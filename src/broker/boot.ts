@@ -135,7 +135,7 @@ function localSocket(disk: Disk, attributes: Attributes, rundir: string, rank: n
   const directory = path.slice(0, path.lastIndexOf("/")) || "/";
   const info = disk.info(directory);
   if (info === null) throw new FluxError("ENOENT", `local-uri: cannot stat ${directory}: No such file or directory`);
-  if (info.kind !== "directory") throw new FluxError("ENOTDIR", `local-uri: ${directory} is not a directory`);
+  if (info.kind !== "directory") throw new FluxError("ENOTDIR", `local-uri: cannot use ${directory}: Not a directory`);
   if ((info.mode & OWNER_ALL) !== OWNER_ALL)
     throw new FluxError("EPERM", `local-uri: ${directory} does not have owner=rwx permissions`);
   return path;
@@ -200,7 +200,7 @@ async function inheritFromLauncher(options: BootOptions, place: Place): Promise<
   const parentUri = env["FLUX_URI"];
   if (parentUri !== undefined && level !== null) attributes.set("parent-uri", parentUri);
   const namespace = env["FLUX_KVS_NAMESPACE"];
-  if (namespace !== undefined) attributes.set("parent-kvs-namespace", namespace);
+  if (namespace !== undefined && level !== null) attributes.set("parent-kvs-namespace", namespace);
   // The path that the enclosing instance gives a job ends with that job: this instance.
   attributes.set("jobid-path", level === null ? "/" : (env["FLUX_JOB_ID_PATH"] ?? `/${place.name}`));
   attributes.set("broker.mapping", await mappingOf(client, place.size));

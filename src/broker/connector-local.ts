@@ -63,6 +63,8 @@ export interface LocalConnectorOptions {
   readonly router: { attach(credentials: Credentials): Port };
   readonly ownerUserid: number;
   access(): Access;
+  /** A fault that somebody has asked for, for the next client: it is refused, or taken for a guest. */
+  takeFault?(): "refused" | "guest" | null;
   isOffline(): boolean;
   log(severity: number, text: string): void;
 }
@@ -75,6 +77,11 @@ export function admit(peer: PeerCredentials | null, ownerUserid: number, access:
     return { userid, rolemask: Role.Owner | Role.Local };
   if (access.allowGuestUser) return { userid, rolemask: Role.User | Role.Local };
   return Errno.EPERM;
+}
+
+function withFault(admitted: Credentials | number, fault: "refused" | "guest" | null): Credentials | number {
+  if (typeof admitted === "number" || fault === null) return admitted;
+  return fault === "refused" ? Errno.EPERM : { ...admitted, rolemask: Role.User | Role.Local };
 }
 
 export class LocalConnector {
@@ -98,7 +105,7 @@ export class LocalConnector {
   #accept(stream: ByteStream): void {
     const { ownerUserid, access, log } = this.#options;
     this.#connects++;
-    const admitted = admit(stream.credentials, ownerUserid, access());
+    const admitted = withFault(admit(stream.credentials, ownerUserid, access()), this.#options.takeFault?.() ?? null);
     if (typeof admitted === "number") {
       log(3, `refused a connection of uid ${stream.credentials?.uid ?? "unknown"}`);
       stream.start({ data: () => {}, close: () => {} });

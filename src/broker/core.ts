@@ -60,6 +60,11 @@ export interface CoreOptions {
 const BUILTIN_ORDER = ["config", "connector-local", "groups", "rexec", "overlay"] as const;
 const OWN_SERVICES = ["broker", "attr", "event", "module", "log", "runat", "shutdown", "state-machine", "service"];
 
+/** Bits of `connector-local.debug` and `overlay.debug`: faults that tests ask for. */
+const CONNECTOR_REFUSES = 1;
+const CONNECTOR_TAKES_FOR_GUEST = 4;
+const OVERLAY_HANGS = 1;
+
 export class Core {
   readonly options: CoreOptions;
   readonly router: Router;
@@ -75,6 +80,7 @@ export class Core {
   readonly userModules: Set<string> = new Set();
   /** Commands to run in the cleanup state, in this order. */
   readonly cleanupCommands: string[] = [];
+  #connectorFlags: Server | null = null;
   config: JsonObject;
   /** Settled when no configuration is being handed out. */
   #configuring: Promise<void> = Promise.resolve();
@@ -140,6 +146,7 @@ export class Core {
       router: this.router,
       ownerUserid,
       access: () => accessOf(this.config),
+      takeFault: () => this.#takeConnectorFault(),
       isOffline: () => isOffline(this.states.state),
       log: (severity, text) => log.append("connector-local", severity, text),
     });
@@ -190,6 +197,17 @@ export class Core {
     );
   }
 
+  /** Flags of `connector-local.debug` hold for one connection. */
+  #takeConnectorFault(): "refused" | "guest" | null {
+    const flags = this.#connectorFlags?.debugFlags;
+    const set = flags?.get("connector-local") ?? 0;
+    if (set === 0 || flags === undefined) return null;
+    const isRefused = (set & CONNECTOR_REFUSES) !== 0;
+    const taken = isRefused ? CONNECTOR_REFUSES : CONNECTOR_TAKES_FOR_GUEST;
+    flags.set("connector-local", set & ~taken);
+    return isRefused ? "refused" : (set & taken) !== 0 ? "guest" : null;
+  }
+
   /** Loads the builtin modules, and opens the socket for clients. */
   async loadBuiltins(socketPath: string): Promise<void> {
     const { log } = this.options;
@@ -204,6 +222,7 @@ export class Core {
             log.append("connector-local", 7, accessText(accessOf(config)));
           };
           configure(this.config);
+          this.#connectorFlags = server;
           await this.connector.listen(socketPath);
           return { configure, stop: () => this.connector.close() };
         },
@@ -218,7 +237,14 @@ export class Core {
         (server) => server.add("rexec", this.rexec.methods()),
         () => this.rexec.close(),
       ),
-      overlay: builtin("overlay", (server) => server.add("overlay", overlayMethods(this))),
+      overlay: {
+        name: "overlay",
+        start: ({ server }) => {
+          server.add("overlay", overlayMethods(this));
+          const hangs = (): boolean => ((server.debugFlags.get("overlay") ?? 0) & OVERLAY_HANGS) !== 0;
+          return { stop: () => (hangs() ? new Promise<void>(() => {}) : undefined) };
+        },
+      },
     };
     for (const name of BUILTIN_ORDER) await this.loadModule(parts[name]);
   }

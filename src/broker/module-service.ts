@@ -57,8 +57,11 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
     },
     status: () => null,
     debug: (request) => {
-      if (host.find(requireString(request.json, "name")) === null) throw new FluxError("ENOENT");
-      throw new FluxError("ENOTSUP", "messages to modules cannot be held back");
+      const loaded = host.find(requireString(request.json, "name"));
+      if (loaded === null) throw new FluxError("ENOENT");
+      const { defer } = request.json;
+      if (typeof defer === "boolean") loaded.port.defer(defer);
+      return {};
     },
   };
 }

@@ -49,6 +49,8 @@ export class Port implements MessageChannel {
   closed: ((error: Error | null) => void) | null = null;
   /** Whether who receives here says itself when a message has left; otherwise it has when it is received. */
   settlesTransit = false;
+  /** What came while nothing was to be handed over; null where it is. */
+  #deferred: Message[] | null = null;
 
   constructor(router: PortOwner, uuid: string, credentials: Credentials) {
     this.#router = router;
@@ -58,11 +60,19 @@ export class Port implements MessageChannel {
 
   start(receive: (message: Message) => void, closed: (error: Error | null) => void): void {
     this.receive = (message) => {
+      if (this.#deferred !== null && message.type !== MessageType.Response) return void this.#deferred.push(message);
       this.rx[COUNTED[message.type]]++;
       receive(message);
     };
     this.closed = closed;
   }
+  /** Holds requests and events back, or hands over what was held. */
+  defer(isDeferred: boolean): void {
+    const held = this.#deferred ?? [];
+    this.#deferred = isDeferred ? held : null;
+    if (!isDeferred) for (const message of held) this.receive?.(message);
+  }
+
   /** Hands over a message that came to this party. */
   take(message: Message): void {
     this.receive?.(message);

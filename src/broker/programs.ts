@@ -9,7 +9,7 @@ import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signal
 import type { ChildProcess, Exec } from "../base/ports.ts";
 
 /** A command that cannot be started ends as in a shell. */
-const CODE_NOT_FOUND = 127;
+export const CODE_NOT_FOUND = 127;
 const CODE_NOT_EXECUTABLE = 126;
 
 export interface ProgramOptions {
@@ -18,6 +18,8 @@ export interface ProgramOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   isProgram(path: string): boolean;
+  /** Whether a program is text that does not say who reads it: the shell may, the system does not. */
+  isScriptOfNobody(path: string): boolean;
   readonly stdin: "inherit" | "null";
   /** Takes the lines of standard output and error, which otherwise go where the broker's go. */
   readonly line?: (stream: string, line: string) => void;
@@ -61,9 +63,12 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
   let child: ChildProcess | null = null;
   const ended = new Promise<ProgramEnd>((resolve) => {
     try {
+      const argv = argvOf(options.words, env, options.isProgram);
+      if (argv === options.words && argv.length === 1 && options.isScriptOfNobody(argv[0]!))
+        throw new FluxError("ENOEXEC");
       child = exec.spawn(
         {
-          argv: argvOf(options.words, env, options.isProgram),
+          argv,
           env,
           cwd,
           stdin,

@@ -230,7 +230,7 @@ export class Router {
     const methods: Record<string, (body: JsonObject) => void> = {
       "event.subscribe": (body) => port.subscriptions.add(stringOf(body, "topic")),
       "event.unsubscribe": (body) => port.subscriptions.remove(stringOf(body, "topic")),
-      "service.add": (body) => this.#addServiceFor(port, stringOf(body, "service")),
+      "service.add": (body) => this.#addServiceFor(port, speakerOf(port, message), stringOf(body, "service")),
       "service.remove": (body) => this.removeService(port, stringOf(body, "service")),
     };
     const method = methods[message.topic];
@@ -248,9 +248,9 @@ export class Router {
     return true;
   }
 
-  #addServiceFor(port: Port, name: string): void {
-    const isGuest = (port.credentials.rolemask & Role.Owner) === 0;
-    if (isGuest && !name.startsWith(`${port.credentials.userid}-`)) throw new FluxError("EPERM");
+  #addServiceFor(port: Port, speaker: Credentials, name: string): void {
+    const isGuest = (speaker.rolemask & Role.Owner) === 0;
+    if (isGuest && !name.startsWith(`${speaker.userid}-`)) throw new FluxError("EPERM");
     // A topic is a service and a method with a dot between them.
     if (name === "" || name.includes(".")) throw new FluxError("EINVAL");
     this.addService(port, name);
@@ -263,6 +263,8 @@ export class Router {
       if (this.#deliverToService(request)) return;
       return this.#forwardUp(request);
     }
+    // What is asked of those above this broker has nobody to answer it at the root.
+    if (upstream && this.rank === 0) return this.#refuse(request, new FluxError("EHOSTUNREACH"));
     if (upstream) return this.#forwardUp(request);
     if (nodeid === this.rank) {
       if (!this.#deliverToService(request)) this.#refuse(request, noService(request));

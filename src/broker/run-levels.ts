@@ -3,13 +3,14 @@
  * services (rc3). Each ends with the event that leads on.
  */
 import { errorText, FluxError, isFluxError } from "../base/errors.ts";
+import type { Disk } from "../base/ports.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
 import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot } from "./snapshots.ts";
-import { startProgram, type Program } from "./programs.ts";
+import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
 import type { StateEvent } from "./state-machine.ts";
 
 const LOG_ERR = 3;
@@ -17,6 +18,8 @@ const LOG_INFO = 6;
 const ANY_EXECUTE = 0o111;
 /** A service that does not stop by itself is left behind after this time. */
 const STOP_TIMEOUT_MS = 30_000;
+/** A script longer than this is not looked into before it is started, in bytes. */
+const SCRIPT_BYTES_MAX: number = 1024 * 1024;
 
 export interface RunLevelOptions {
   readonly core: Core;
@@ -60,10 +63,8 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
     words,
     env: environment,
     cwd,
-    isProgram: (path) => {
-      const info = ports.disk.info(path.startsWith("/") ? path : `${cwd}/${path}`);
-      return info?.kind === "file" && (info.mode & ANY_EXECUTE) !== 0;
-    },
+    isProgram: (path) => isProgram(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),
+    isScriptOfNobody: (path) => isScriptOfNobody(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),
     ...(!isInitialProgram && {
       line: (stream: string, text: string) =>
         log.append("broker", stream === "stderr" ? LOG_ERR : LOG_INFO, `${name}: ${text}`),
@@ -81,12 +82,31 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
   return exitCode;
 }
 
+function isProgram(disk: Disk, path: string): boolean {
+  const info = disk.info(path);
+  return info?.kind === "file" && (info.mode & ANY_EXECUTE) !== 0;
+}
+
+/** Text that does not say (`#!`) what is to read it. */
+function isScriptOfNobody(disk: Disk, path: string): boolean {
+  const info = disk.info(path);
+  if (info === null || info.sizeBytes > SCRIPT_BYTES_MAX) return false;
+  const start = disk.readFile(path).subarray(0, 4);
+  return !(start[0] === 0x23 && start[1] === 0x21) && start.every((byte) => byte >= 0x09 && byte < 0x7f);
+}
+
 /** Starts the services of this rank, or runs the user's rc1. */
 export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
   const { core, registry } = options;
   const path = core.options.attributes.get("broker.rc1_path");
   if (path === "") return "rc1-none";
   if (path !== null) return (await runScripts(options, "rc1", [path])) ? "rc1-success" : "rc1-fail";
+  if (!hasShell(core)) {
+    options.failed(CODE_NOT_FOUND);
+    core.options.log.append("broker", LOG_ERR, `rc1.0: the shell ${core.options.environment["SHELL"]} does not exist`);
+    return "rc1-fail";
+  }
+  const startedMs = core.options.ports.clock.monotonicMs();
   for (const { name, args } of entriesFor(options)) {
     if (comesAfterRestore(name) && !(await restoredSnapshot(options))) return "rc1-fail";
     try {
@@ -99,8 +119,23 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
     }
   }
   if (!(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
+  logBuiltin(core, "rc1", startedMs, 0);
   if (core.options.rank === 0) await postStart(core);
   return "rc1-success";
+}
+
+/** Whatever users have the instance run needs their shell: without one it need not begin. */
+function hasShell(core: Core): boolean {
+  const shell = core.options.environment["SHELL"];
+  if (shell === undefined || !shell.startsWith("/")) return true;
+  return core.options.ports.disk.info(shell) !== null;
+}
+
+/** What the broker did itself is told like a script's end. */
+function logBuiltin(core: Core, level: "rc1" | "rc3", startedMs: number, exitCode: number): void {
+  const seconds = ((core.options.ports.clock.monotonicMs() - startedMs) / 1000).toFixed(1);
+  const severity = exitCode === 0 ? LOG_INFO : LOG_ERR;
+  core.options.log.append("broker", severity, `${level}.0: flux modprobe ${level} Exited (rc=${exitCode}) ${seconds}s`);
 }
 
 async function restoredSnapshot(options: RunLevelOptions): Promise<boolean> {
@@ -184,6 +219,7 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
   if (path === null && core.options.rank === 0) await postFinish(core);
   const scripts = path === null ? extraScripts(core, "rc3") : path === "" ? [] : [path];
   let failed = !(await runScripts(options, "rc3", scripts));
+  const startedMs = core.options.ports.clock.monotonicMs();
   let isDumped = path !== null || core.options.rank !== 0;
   for (const name of core.serviceModules.toReversed()) {
     if (!isDumped && comesAfterDump(name)) {
@@ -200,6 +236,7 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
     failed = true;
     core.options.log.append("broker", LOG_ERR, `rc3.0: remove ${name}: ${error}`);
   }
+  if (path === null) logBuiltin(core, "rc3", startedMs, failed ? 1 : 0);
   if (failed) return "rc3-fail";
   return path === "" ? "rc3-none" : "rc3-success";
 }

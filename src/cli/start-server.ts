@@ -5,7 +5,8 @@
 import { FluxError } from "../base/errors.ts";
 import type { Ports } from "../base/ports.ts";
 import { LocalConnector } from "../broker/connector-local.ts";
-import { Router } from "../broker/router.ts";
+import type { Credentials, Port } from "../broker/port.ts";
+import { Router, type RouterOptions } from "../broker/router.ts";
 import { Role } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import { RequestSet } from "../sdk/request-set.ts";
@@ -21,6 +22,33 @@ export interface StartControl {
   exitCode(rank: number): number | null;
   /** Throws EEXIST. */
   run(rank: number): void;
+  /** Tells of clients that come and go. */
+  say(text: string): void;
+}
+
+const SHOWN_DIGITS = 5;
+
+/** Says who comes and goes. */
+class TalkingRouter extends Router {
+  readonly #say: (text: string) => void;
+  #isOwnPort = true;
+
+  constructor(say: (text: string) => void, options: RouterOptions) {
+    super(options);
+    this.#say = say;
+  }
+
+  override attach(credentials: Credentials): Port {
+    const port = super.attach(credentials);
+    if (!this.#isOwnPort) this.#say(`hi ${port.uuid.slice(0, SHOWN_DIGITS)}`);
+    this.#isOwnPort = false;
+    return port;
+  }
+
+  override detach(port: Port): void {
+    this.#say(`bye ${port.uuid.slice(0, SHOWN_DIGITS)}`);
+    super.detach(port);
+  }
 }
 
 export class StartServer {
@@ -29,7 +57,7 @@ export class StartServer {
 
   constructor(ports: Ports, control: StartControl) {
     const { uid } = ports.host;
-    const router = new Router({
+    const router = new TalkingRouter((text) => control.say(text), {
       rank: 0,
       size: 1,
       ownerUserid: uid,
@@ -66,6 +94,7 @@ export class StartServer {
         return { exit_rc: exitCode };
       },
       disconnect: (request) => {
+        control.say(`disconnect from ${request.sender.slice(0, SHOWN_DIGITS)}`);
         this.#waiting.takeDisconnected(request);
         return undefined;
       },

@@ -14,7 +14,7 @@ import { LIFELINE_VARIABLE, sweepDirectories } from "./broker-process.ts";
 import { markDirectory } from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
 import { StartServer } from "./start-server.ts";
-import { verbosity } from "./commands/start.ts";
+import { brokerCommandOf, verbosity } from "./commands/start.ts";
 
 const EXIT_TIMEOUT_SECONDS = 20;
 const SIGNALLED_EXIT_SECONDS = 2;
@@ -145,6 +145,9 @@ class TestInstance {
         if (memberOf(rank).child?.kill(signum) !== true) throw new FluxError("ENOENT", `rank ${rank} is not running`);
       },
       exitCode: (rank) => memberOf(rank).exitCode,
+      say: (text) => {
+        if (this.#verbosity > 0) this.#say(text);
+      },
       isRunning: (rank) => memberOf(rank).child !== null,
       run: (rank) => {
         const member = memberOf(rank);
@@ -211,13 +214,13 @@ class TestInstance {
   }
 
   #argv(rank: number): string[] {
-    const { options, host } = this.#context;
+    const { options } = this.#context;
     const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
     const hosts = options.text("test-hosts");
     const hostname = hosts === null ? undefined : Hostlist.parse(hosts).nth(rank);
     const own = [`--setattr=rundir=${this.#rundir}`];
     if (hostname !== undefined) own.push(`--setattr=hostname=${hostname}`);
-    return [...wrap, host.fluxPath, "broker", ...own, ...this.#words, ...(rank === 0 ? this.#program : [])];
+    return [...wrap, ...brokerCommandOf(this.#context), ...own, ...this.#words, ...(rank === 0 ? this.#program : [])];
   }
 
   #start(member: Member, timeout: number): void {

@@ -14,9 +14,9 @@ function attributesFrom(context: CommandContext, words: readonly string[]): Reco
   return attributes;
 }
 
-/** `-v` shows on standard error what is logged for information, `-vv` what helps to find errors. */
+/** `-v` shows on standard error, on whatever broker, what is logged for information, `-vv` what helps to find errors. */
 function loudness(level: number): Record<string, string> {
-  return level === 0 ? {} : { "log-stderr-level": level === 1 ? "6" : "7" };
+  return level === 0 ? {} : { "log-stderr-mode": "local", "log-stderr-level": level === 1 ? "6" : "7" };
 }
 
 export const command: Command = defineCommand({

@@ -37,5 +37,7 @@ async function logger(context: CommandContext): Promise<void> {
   const lines = messageLines(text).map((line) =>
     formatLogRecord({ timestamp: clock.now(), severity, rank, appname, procid: String(context.host.pid), text: line }),
   );
-  await Promise.all(lines.map((line) => handle.rpc("log.append", Payload.text(line))));
+  for (const line of lines) handle.send("log.append", Payload.text(line));
+  // Behind them on the same way: when this is answered, the broker has them.
+  await handle.rpc("attr.get", { name: "rank" });
 }

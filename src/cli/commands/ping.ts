@@ -10,6 +10,8 @@ interface Target {
   /** As it is shown: "any", "upstream", a rank. */
   readonly node: string;
   readonly options: RequestOptions;
+  /** Of a host that was named. */
+  readonly rank?: number;
 }
 
 const MULTIPLIERS: Readonly<Record<string, number>> = { "": 1, k: 1024, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
@@ -18,7 +20,7 @@ export const command: Command = defineCommand({
   name: "ping",
   dialect: "getopt",
   summary: "measure round-trip latency to Flux services",
-  usage: "[OPTIONS] target",
+  usage: "[OPTIONS] TARGET",
   options: [
     { names: ["rank"], short: "r", argument: "RANK", help: "Find target on a specific broker rank" },
     { names: ["pad"], short: "p", argument: "N", help: "Include in the payload a string of length N bytes" },
@@ -48,7 +50,9 @@ async function ping(context: CommandContext): Promise<number> {
   const ports = await context.ports();
   const handle = await context.open();
   const target = await findTarget(context, handle, word);
-  context.out(`flux-ping ${target.node}!${target.service}\n`);
+  context.out(
+    `flux-ping ${target.node}!${target.service}${target.rank === undefined ? "" : ` (rank ${target.rank})`}\n`,
+  );
   const settle: (() => Promise<void>)[] = [];
   let failed = false;
   for (let seq = 0; seq < count; seq++) {
@@ -113,6 +117,12 @@ async function findTarget(context: CommandContext, handle: Handle, word: string)
     node = word;
     service = "broker";
   }
+  const hosts = async (): Promise<Hostlist> =>
+    Hostlist.parse((await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" })).value);
+  if (bang < 0 && node === null && (await hosts()).find(word) >= 0) {
+    node = word;
+    service = "broker";
+  }
   if (service === "") service = "broker";
   if (node === null || node === "any") return { service, node: "any", options: {} };
   if (node === "upstream") {
@@ -120,8 +130,7 @@ async function findTarget(context: CommandContext, handle: Handle, word: string)
     return { service, node, options: { nodeid: Number(value), upstream: true } };
   }
   if (/^\d+$/.test(node)) return { service, node, options: { nodeid: Number(node) } };
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" });
-  const rank = Hostlist.parse(value).find(node);
+  const rank = (await hosts()).find(node);
   if (rank < 0) context.fail(`invalid nodeid/host: '${node}'`);
-  return { service, node: String(rank), options: { nodeid: rank } };
+  return { service, node, options: { nodeid: rank }, rank };
 }

@@ -16,6 +16,7 @@ const AUTOMATIC = "auto";
 
 export const command: Command = defineCommand({
   name: "shutdown",
+  connectionWords: "error connecting to Flux",
   usageProgram: "flux shutdown",
   dialect: "getopt",
   summary: "Shut down the Flux instance",

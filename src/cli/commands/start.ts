@@ -2,8 +2,10 @@
  * `flux start`: becomes a broker of an instance that a launcher starts, or, with `--test-size`, starts all brokers of an
  * instance on this machine (flux-start(1)).
  */
+import { resolve } from "node:path";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { findInPath } from "../framework/external.ts";
 import { runCommand } from "../framework/run.ts";
 import { command as brokerCommand } from "./broker.ts";
 
@@ -141,6 +143,16 @@ export function verbosity(context: CommandContext): number {
   }, 0);
 }
 
+/** The broker's command: a program of the user's in FLUX_EXEC_PATH_PREPEND goes before ours. */
+export function brokerCommandOf(context: CommandContext): string[] {
+  const { env, fluxPath } = context.host;
+  for (const directory of (env["FLUX_EXEC_PATH_PREPEND"] ?? "").split(":")) {
+    const own = directory === "" ? null : findInPath(resolve(directory, "flux-broker"));
+    if (own !== null) return [own];
+  }
+  return [fluxPath, "broker"];
+}
+
 async function startOne(
   context: CommandContext,
   words: readonly string[],
@@ -148,10 +160,11 @@ async function startOne(
 ): Promise<number> {
   const { options } = context;
   const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
-  const argv = [...wrap, context.host.fluxPath, "broker", ...words, ...program];
+  const broker = brokerCommandOf(context);
+  const argv = [...wrap, ...broker, ...words, ...program];
   if (verbosity(context) > 0) context.err(`flux-start: ${argv.join(" ")}\n`);
   if (options.has("noexec")) return 0;
-  if (wrap.length === 0) return runCommand(brokerCommand, [...words, "--", ...program]);
+  if (wrap.length === 0 && broker.length > 1) return runCommand(brokerCommand, [...words, "--", ...program]);
   const { runWrapped } = await import("../test-instance.ts");
   return runWrapped(context, argv);
 }

@@ -98,8 +98,8 @@ export function throughProxy(name: string, value: string): string {
 }
 
 /** What a command says when there is no broker, in its dialect. */
-export function connectionComplaint(error: unknown, dialect: Dialect, uri: string | null): string {
+export function connectionComplaint(error: unknown, dialect: Dialect, uri: string | null, words = "flux_open"): string {
   if (!isFluxError(error)) throw error;
   const reason = uri === null ? `${error.message} (${REMEDY})` : error.message;
-  return dialect === "argparse" ? `Unable to connect to Flux: ${reason}` : `flux_open: ${reason}`;
+  return dialect === "argparse" ? `Unable to connect to Flux: ${reason}` : `${words}: ${reason}`;
 }

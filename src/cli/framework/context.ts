@@ -59,7 +59,8 @@ export class RunningCommand implements CommandContext {
       this.#handles.push(handle);
       return handle;
     } catch (error) {
-      this.complain(connectionComplaint(error, this.path[0].dialect, uri ?? this.#env["FLUX_URI"] ?? null));
+      const { dialect, connectionWords } = this.path[0];
+      this.complain(connectionComplaint(error, dialect, uri ?? this.#env["FLUX_URI"] ?? null, connectionWords));
       throw new CommandExit(1);
     }
   }

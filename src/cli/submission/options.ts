@@ -253,7 +253,8 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["nslots"],
     short: "n",
-    argument: "N", integer: true,
+    argument: "N",
+    integer: true,
     help: "Number of total resource slots requested. The size of a resource slot may be specified via the -c, --cores-per-slot and -g, --gpus-per-slot options. The default slot size is 1 core.",
   },
   { names: ["cores-per-slot"], short: "c", argument: "N", integer: true, help: "Number of cores to allocate per slot" },
@@ -261,7 +262,8 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["nodes"],
     short: "N",
-    argument: "N", integer: true,
+    argument: "N",
+    integer: true,
     help: "Distribute allocated resource slots across N individual nodes",
   },
   { names: ["exclusive"], short: "x", help: "With -N, --nodes, allocate nodes exclusively" },

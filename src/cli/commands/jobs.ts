@@ -1,47 +1,35 @@
 /** `flux jobs`: list jobs. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
+import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { CommandExit, defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText, parseJobId } from "../jobs/client.ts";
+import { JOB_FORMATS } from "../jobs/formats.ts";
+import { readRecords } from "../jobs/input.ts";
+import { askInstance, StatsSummary, type JobStats } from "../jobs/instance.ts";
+import { jobJson } from "../jobs/job-json.ts";
 import { fetchJob, listRecords, recordContext } from "../jobs/listing.ts";
-import { attributesOfFields, jobField, jobFieldHeading, jobJson, type JobRecord } from "../jobs/record.ts";
-import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint, type Selection } from "../jobs/selection.ts";
+import { openInstance, TaskLimit } from "../jobs/recursion.ts";
+import type { JobRecord } from "../jobs/record.ts";
+import {
+  ALL_STATES,
+  DEFAULT_STATES,
+  parseFilter,
+  queuesMeant,
+  selectionConstraint,
+  type Selection,
+} from "../jobs/selection.ts";
+import { JobTable } from "../jobs/table.ts";
 import { parseUser } from "../jobs/users.ts";
-import { OutputFormat, sortRows, splitSort } from "../output/format-string.ts";
-import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
+import { findFormat, formatHelp } from "../output/named-formats.ts";
 import { pythonJson } from "../output/python-json.ts";
-import { paintJob, wantsColor } from "../output/job-colors.ts";
 import { parseDateTime } from "../submission/dates.ts";
 
 const COUNT_DEFAULT = 1000;
-
-const FORMATS: Readonly<Record<string, NamedFormat>> = {
-  default: {
-    description: "Default flux-jobs format string",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status_abbrev:>2.2} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}",
-  },
-  cute: {
-    description: "Cute flux-jobs format string (default with emojis)",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status_emoji:>5.5} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}",
-  },
-  long: {
-    description: "Extended flux-jobs format string",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status:>9.9} {ntasks:>6} {nnodes:>6h} {t_submit!d:%b%d %R::>12} {t_remaining!F:>12h} {contextual_time!F:>8h} {contextual_info}",
-  },
-  deps: {
-    description: "Show job urgency, priority, and dependencies",
-    format: "{id.f58:>12} ?:{queue:<8.8} {name:<10.10+} {urgency:<3} {priority:<12} {state:<8.8} {dependencies}",
-  },
-  endreason: {
-    description: "Show why each job ended",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status_abbrev:>2.2} {t_inactive!d:%b%d %R::>12h} {inactive_reason}",
-  },
-};
+const FORMAT_SOURCE = { file: "flux-jobs" };
+/** Instances that are asked at the same time. */
+const THREADS_DEFAULT = 8;
 
 export const command: Command = defineCommand({
   name: "jobs",
@@ -119,6 +107,11 @@ export const command: Command = defineCommand({
       help: "With --recursive, attempt to recurse all jobs, not just jobs of current user",
     },
     { names: ["threads"], argument: "N", integer: true, help: "Set max number of worker threads" },
+    {
+      names: ["from-stdin"],
+      hidden: true,
+      help: "List the jobs that standard input describes, one JSON object a line",
+    },
     { names: ["stats"], help: "Print job statistics before header" },
     {
       names: ["stats-only"],
@@ -135,115 +128,125 @@ export const command: Command = defineCommand({
 });
 
 async function run(context: CommandContext): Promise<number> {
-  const { options } = context;
-  const requested = options.text("format") ?? context.host.env["FLUX_JOBS_FORMAT_DEFAULT"] ?? "default";
-  const special = await formatHelp("flux-jobs", { file: "flux-jobs" }, requested, FORMATS, context.host.env);
+  const { options, host } = context;
+  const isJson = options.has("json");
+  if (isJson && (options.has("stats") || options.has("stats-only")))
+    throw new FluxError("EINVAL", "--json incompatible with --stats or --stats-only");
+  for (const id of context.operands)
+    if (tryParseFluid(id.trim()) === null) context.failUsage(`argument JOBID: invalid JobID value: '${id}'`);
+  const requested = options.text("format") ?? host.env["FLUX_JOBS_FORMAT_DEFAULT"] ?? "default";
+  const special = await formatHelp("flux-jobs", FORMAT_SOURCE, requested, JOB_FORMATS, host.env);
   if (special !== null) {
     context.out(special);
     return 0;
   }
-  const format = await findFormat({ file: "flux-jobs" }, requested, FORMATS, context.host.env);
-  const listing = new Listing(context, format);
+  const format = await findFormat(FORMAT_SOURCE, requested, JOB_FORMATS, host.env);
+  const listing = new Listing(context, new JobTable(context, format, options.text("sort")));
+  if (options.has("from-stdin")) return listing.show(await readRecords(context));
   const handle = await context.open();
-  if (options.has("stats-only")) return printStats(context, handle);
-  if (options.has("json")) return listing.json(handle);
-  return listing.table(handle, []);
+  return options.has("stats-only") ? printStats(context, handle, true) : listing.list(handle);
+}
+
+/** The jobs of an instance, and of the instances among them where these are asked for. */
+interface Level {
+  readonly jobs: readonly JobRecord[];
+  readonly stats: StatsSummary | null;
+  readonly children: ReadonlyMap<JobRecord, Level>;
 }
 
 class Listing {
   readonly #context: CommandContext;
-  readonly #format: OutputFormat;
-  readonly #sortKeys: readonly string[];
-  readonly #color: boolean;
+  readonly #table: JobTable;
+  readonly #limit: TaskLimit;
   #exitCode = 0;
 
-  constructor(context: CommandContext, chosen: string) {
+  constructor(context: CommandContext, table: JobTable) {
     this.#context = context;
-    const { keys, format } = splitSort(chosen);
-    const sort = context.options.text("sort");
-    this.#sortKeys = sort === null ? keys : sort.split(",");
-    try {
-      this.#format = new OutputFormat(format, jobFieldHeading);
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-      throw new FluxError("EINVAL", `Error in user format: ${error.message}`, { cause: error });
-    }
-    for (const key of this.#sortKeys)
-      if (jobFieldHeading(key.replace(/^-/, "")) === null)
-        throw new FluxError("EINVAL", `Invalid sort key: ${key.replace(/^-/, "")}`);
-    this.#color = wantsColor(context);
+    this.#table = table;
+    this.#limit = new TaskLimit(Math.max(1, context.options.integer("threads") ?? THREADS_DEFAULT));
   }
 
-  async json(handle: Handle): Promise<number> {
-    const jobs = await this.#jobs(handle, ["all"]);
-    const objects = jobs.map(jobJson);
-    if (this.#context.operands.length === 1) {
-      if (objects[0] !== undefined) this.#context.out(`${pythonJson(objects[0])}\n`);
-    } else this.#context.out(`${pythonJson({ jobs: objects })}\n`);
+  async list(handle: Handle): Promise<number> {
+    const { options, operands } = this.#context;
+    const isJson = options.has("json");
+    if (options.has("stats")) await printStats(this.#context, handle, false);
+    const jobs = await this.#jobs(handle, operands);
+    const level = await this.#levelOf(handle, jobs, 0);
+    if (isJson) this.#printJson(level);
+    else this.#print(level, []);
     return this.#exitCode;
   }
 
-  /** Prints the jobs of an instance, and those of the instances among them where that is wanted. */
-  async table(handle: Handle, path: readonly string[]): Promise<number> {
+  /** Shows jobs that are known already. */
+  show(jobs: readonly JobRecord[]): number {
+    const level: Level = { jobs, stats: null, children: new Map() };
+    if (this.#context.options.has("json")) this.#printJson(level);
+    else this.#print(level, []);
+    return 0;
+  }
+
+  /** Asks the instances among jobs for what is to be shown of them: their own counts, their jobs. */
+  async #levelOf(handle: Handle, jobs: readonly JobRecord[], depth: number): Promise<Level> {
+    const { options, host } = this.#context;
+    const isRecursive = options.has("recursive") || options.has("recurse-all");
+    const descends = isRecursive && depth < (options.integer("level") ?? Infinity);
+    const asks = this.#table.needsInstances && !options.has("json");
+    const stats = options.has("stats") && depth > 0 ? new StatsSummary(await statsOf(handle, null)) : null;
+    const children = new Map<JobRecord, Level>();
+    const visit = async (job: JobRecord): Promise<void> => {
+      const isMine = job.number("userid") === host.uid || options.has("recurse-all");
+      const child = await openInstance(job);
+      if (child === null) return;
+      try {
+        if (asks) job.instance = await askInstance(child);
+        if (!descends || !isMine) return;
+        const inner = await this.#jobs(child, []);
+        children.set(job, await this.#levelOf(child, inner, depth + 1));
+      } catch (error) {
+        if (!isFluxError(error)) throw error;
+        this.#context.complain(`${jobIdText(job.id)}: ${error.message}`);
+      } finally {
+        child.close();
+      }
+    };
+    // An instance waits for those within it, so only the outermost ones count.
+    const limited = (job: JobRecord): Promise<void> => (depth === 0 ? this.#limit.run(() => visit(job)) : visit(job));
+    if (asks || descends) await Promise.all(jobs.filter((job) => !job.isInactive && job.uri !== null).map(limited));
+    return { jobs, stats, children };
+  }
+
+  #printJson(level: Level): void {
+    const { options, operands } = this.#context;
+    const isRecursive = options.has("recursive") || options.has("recurse-all");
+    const objects = jobObjects(level);
+    const isOne = operands.length === 1 && !isRecursive;
+    if (!isOne) this.#context.out(`${pythonJson({ jobs: objects })}\n`);
+    else if (objects[0] !== undefined) this.#context.out(`${pythonJson(objects[0])}\n`);
+  }
+
+  #print(level: Level, path: readonly string[]): void {
+    if (path.length > 0) this.#context.out(`\n${path.join("/")}:\n`);
+    if (level.stats !== null) this.#context.out(`${statsText(level.stats)}\n`);
+    this.#table.print(level.jobs, path.length === 0 && !this.#context.options.has("no-header"));
+    for (const [job, inner] of level.children) this.#print(inner, [...path, jobIdText(job.id)]);
+  }
+
+  async #jobs(handle: Handle, ids: readonly string[]): Promise<JobRecord[]> {
     const { options } = this.#context;
-    const recursive = options.has("recursive") || options.has("recurse-all");
-    if (options.has("stats")) await printStats(this.#context, handle);
-    const sortFields = this.#sortKeys.map((key) => key.replace(/^-/, ""));
-    const attrs = [...attributesOfFields([...this.#format.fields, ...sortFields]), "state", "result", "userid"];
-    const jobs = await this.#jobs(handle, [...new Set([...attrs, "annotations"])]);
-    this.#print(jobs, path.length === 0);
-    if (recursive && path.length < (options.integer("level") ?? Infinity)) await this.#children(jobs, path);
-    return this.#exitCode;
-  }
-
-  async #children(jobs: readonly JobRecord[], path: readonly string[]): Promise<void> {
-    for (const job of jobs) {
-      const uri = instanceUri(job);
-      const mine = job.number("userid") === this.#context.host.uid;
-      if (uri === null || job.isInactive || (!mine && !this.#context.options.has("recurse-all"))) continue;
-      const here = [...path, jobIdText(job.id)];
-      this.#context.out(`\n${here.join("/")}:\n`);
-      const child = await this.#context.open(uri);
-      await this.table(child, here);
-    }
-  }
-
-  #print(jobs: readonly JobRecord[], withHeader: boolean): void {
-    const { options } = this.#context;
-    const byRow = new Map(jobs.map((job) => [(name: string) => jobField(job, name), job]));
-    const rows = sortRows([...byRow.keys()], this.#sortKeys, (name) => jobFieldHeading(name) !== null);
-    const { header, lines } = this.#format.table(rows);
-    const width = this.#width();
-    if (withHeader && !options.has("no-header")) this.#context.out(`${cut(header, width)}\n`);
-    lines.forEach((line, index) => {
-      if (line === null) return;
-      const text = `${cut(line, width)}\n`;
-      this.#context.out(this.#color ? paintJob(byRow.get(rows[index]!)!, text, instanceUri) : text);
-    });
-  }
-
-  #width(): number {
-    const { options } = this.#context;
-    if (!options.has("width")) return Infinity;
-    const width = options.integer("width") ?? 0;
-    if (width < 0) return Infinity;
-    return width === 0 ? (this.#context.columns ?? Infinity) : width;
-  }
-
-  async #jobs(handle: Handle, attrs: readonly string[]): Promise<JobRecord[]> {
-    const { operands, options } = this.#context;
-    if (operands.length > 0) return this.#jobsById(handle, operands, attrs);
+    const attrs = options.has("json") ? ["all"] : this.#table.attributes;
+    if (ids.length > 0) return this.#jobsById(handle, ids, attrs);
     const count = options.integer("count") ?? COUNT_DEFAULT;
     const since = this.#since();
     const jobs = await listRecords(handle, {
       attrs,
-      constraint: selectionConstraint(this.#selection(since !== null)),
-      maxEntries: count,
+      constraint: selectionConstraint(await this.#selection(handle, since !== null)),
+      // One more than is shown tells whether there are more.
+      maxEntries: count > 0 ? count + 1 : count,
       ...(since !== null && { since }),
     });
-    if (jobs.length === count && count > 0 && !options.has("no-header") && !options.has("json"))
-      this.#warnTruncated(count);
-    return jobs;
+    if (count <= 0 || jobs.length <= count) return jobs;
+    if (!options.has("no-header")) this.#warnTruncated(count);
+    return jobs.slice(0, count);
   }
 
   #warnTruncated(count: number): void {
@@ -265,13 +268,12 @@ class Listing {
           if (!isFluxError(error)) throw error;
           const unknown = error.is("ENOENT") || error.is("EINVAL");
           this.#context.err(unknown ? `JobID ${text} unknown\n` : `${text}: ${error.message}\n`);
-          this.#exitCode = 1;
           return null;
         }
       }),
     );
     const jobs = found.filter((job) => job !== null);
-    if (jobs.length === 0) throw new CommandExit(this.#exitCode);
+    if (jobs.length === 0) throw new CommandExit(1);
     return jobs;
   }
 
@@ -279,64 +281,61 @@ class Listing {
     const text = this.#context.options.text("since");
     if (text === null) return null;
     const now = Date.now() / 1000;
-    const since = parseDateTime(text, now);
+    const since = /^\d+(\.\d*)?$/.test(text) ? Number(text) : parseDateTime(text, now);
     if (since === null) throw new FluxError("EINVAL", `--since: invalid datetime '${text}'`);
     if (since > now) throw new FluxError("EINVAL", `--since=${text} appears to be in the future`);
     return since;
   }
 
-  #selection(since: boolean): Selection {
+  async #selection(handle: Handle, since: boolean): Promise<Selection> {
     const { options, host } = this.#context;
     const filter = options.has("filter") ? parseFilter(options.list("filter")) : null;
-    const all = options.has("all-states") || (since && filter === null);
+    if (filter !== null && options.has("all-states"))
+      this.#context.err("flux-jobs: WARNING: Both -a and --filter specified, ignoring -a\n");
+    const all = filter === null && (options.has("all-states") || since);
     const include = options.text("include");
     const user = options.text("user");
     const everyone = options.has("all-users") || (include !== null && user === null);
     const userid = user === null ? host.uid : parseUser(user);
+    const queues = options.list("queue").flatMap((list) => list.split(","));
     return {
       userid: everyone || userid < 0 ? null : userid,
       states: all ? ALL_STATES : (filter?.states ?? DEFAULT_STATES),
       results: all ? 0 : (filter?.results ?? 0),
-      queues: options.list("queue").flatMap((list) => list.split(",")),
+      queues: queues.length === 0 ? queues : queuesMeant(queues, await handle.rpc<JsonObject>("config.get")),
       name: options.text("name"),
       include,
     };
   }
 }
 
-/** Where the instance that a job is listens; null where it is none. */
-function instanceUri(job: JobRecord): string | null {
-  const uri = job.annotation(["user", "uri"]);
-  return typeof uri === "string" ? uri.replace(/^ssh:\/\/[^/]*/, "local://") : null;
+function jobObjects(level: Level): JsonObject[] {
+  return level.jobs.map((job) => {
+    const inner = level.children.get(job);
+    return inner === undefined ? jobJson(job) : { ...jobJson(job), jobs: jobObjects(inner) };
+  });
 }
 
-function cut(line: string, width: number): string {
-  const letters = [...line];
-  return letters.length <= width ? line : `${letters.slice(0, Math.max(0, width - 1)).join("")}+`;
+async function statsOf(handle: Handle, queue: string | null): Promise<JobStats> {
+  const whole = await handle.rpc<JobStats>("job-list.job-stats");
+  if (queue === null) return whole;
+  const stats = whole.queues?.find(({ name }) => name === queue);
+  if (stats !== undefined) return stats;
+  throw new FluxError("EINVAL", `error retrieving job stats: no stats available for queue ${queue}`);
 }
 
-interface JobStats {
-  readonly job_states: Readonly<Record<string, number>>;
-  readonly successful: number;
-  readonly failed: number;
-  readonly canceled: number;
-  readonly timeout: number;
-  readonly inactive_purged: number;
-  readonly queues?: readonly (JsonObject & { readonly name: string })[];
+function statsText({ running, successful, failed, pending }: StatsSummary): string {
+  return `${running} running, ${successful} completed, ${failed} failed, ${pending} pending`;
 }
 
 /** Prints how many jobs are in which state; resolves with 1 where none is active. */
-async function printStats(context: CommandContext, handle: Handle): Promise<number> {
-  const whole = await handle.rpc<JobStats>("job-list.job-stats");
-  const queue = context.options.text("queue");
-  const stats = queue === null ? whole : (whole.queues?.find(({ name }) => name === queue) as JobStats | undefined);
-  if (stats === undefined) throw new FluxError("EINVAL", `no stats available for queue ${queue}`);
-  const states = stats.job_states;
-  const sum = (...names: string[]): number => names.reduce((total, name) => total + (states[name] ?? 0), 0);
-  const failed = stats.failed + stats.canceled + stats.timeout;
-  const active = sum("depend", "priority", "sched", "run", "cleanup");
-  context.out(
-    `${sum("run", "cleanup")} running, ${stats.successful} completed, ${failed} failed, ${sum("depend", "priority", "sched")} pending, ${stats.inactive_purged} inactive purged\n`,
-  );
-  return active === 0 ? 1 : 0;
+async function printStats(context: CommandContext, handle: Handle, isAll: boolean): Promise<number> {
+  const queues = context.options.list("queue").flatMap((list) => list.split(","));
+  let active = 0;
+  for (const queue of queues.length === 0 ? [null] : queues) {
+    const summary = new StatsSummary(await statsOf(handle, queue));
+    context.out(`${statsText(summary)}, ${summary.purged} inactive purged\n`);
+    active += summary.active;
+  }
+  return isAll && active === 0 ? 1 : 0;
 }

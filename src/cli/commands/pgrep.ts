@@ -1,5 +1,6 @@
 /** `flux pgrep` and `flux pkill`: jobs by name or range of ids. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { cancelJob } from "../../sdk/jobs.ts";
 import {
@@ -9,34 +10,26 @@ import {
   type CommandContext,
   type OptionSpec,
 } from "../framework/command.ts";
+import { JOB_FORMATS } from "../jobs/formats.ts";
 import { jobIdText, watchEventlog } from "../jobs/client.ts";
 import { listRecords } from "../jobs/listing.ts";
 import { parseJobPattern, type JobPattern } from "../jobs/pattern.ts";
-import { attributesOfFields, jobField, jobFieldHeading, type JobRecord } from "../jobs/record.ts";
-import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../jobs/selection.ts";
+import type { JobRecord } from "../jobs/record.ts";
+import { ALL_STATES, DEFAULT_STATES, parseFilter, queuesMeant, selectionConstraint } from "../jobs/selection.ts";
+import { JobTable } from "../jobs/table.ts";
 import { parseUser } from "../jobs/users.ts";
-import { OutputFormat, splitSort } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 
 const EXIT_USAGE = 2;
 const ENTRIES_DEFAULT = 1000;
+/** The default of `flux jobs` is `full` here. */
 const FORMATS: Readonly<Record<string, NamedFormat>> = {
-  default: { description: "Job ids only", format: "{id.f58}" },
-  full: {
-    description: "The default of flux jobs",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status_abbrev:>2.2} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}",
-  },
-  long: {
-    description: "With times of submission and what remains",
-    format:
-      "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} {status:>9.9} {ntasks:>6} {nnodes:>6h} {t_submit!d:%b%d %R::>12} {t_remaining!F:>12h} {contextual_time!F:>8h} {contextual_info}",
-  },
-  deps: {
-    description: "With urgency, priority and dependencies",
-    format: "{id.f58:>12} ?:{queue:<8.8} {name:<10.10+} {urgency:<3} {priority:<12} {state:<8.8} {dependencies}",
-  },
+  default: { description: "Default flux-pgrep format string", format: "{id.f58}" },
+  full: { ...JOB_FORMATS["default"]!, description: "full flux-pgrep format string" },
+  long: JOB_FORMATS["long"]!,
+  deps: JOB_FORMATS["deps"]!,
 };
+const FORMAT_SOURCE = { file: "flux-jobs" };
 
 const ALL_USERS: OptionSpec = { names: ["all-users"], short: "A", shortOnly: true, help: "Target all users" };
 const SELECTION: readonly OptionSpec[] = [
@@ -96,16 +89,15 @@ const pgrep: Command = defineCommand({
   async run(context): Promise<number> {
     const { options, host } = context;
     const requested = options.text("format") ?? host.env["FLUX_PGREP_FORMAT_DEFAULT"] ?? "default";
-    const special = await formatHelp("flux-jobs", { file: "flux-jobs" }, requested, FORMATS, host.env);
+    const special = await formatHelp("flux-jobs", FORMAT_SOURCE, requested, FORMATS, host.env);
     if (special !== null) {
       context.out(special);
       return 0;
     }
-    const format = userFormat(splitSort(await findFormat({ file: "flux-jobs" }, requested, FORMATS, host.env)).format);
-    const { jobs } = await matching(context, attributesOfFields(format.fields));
-    const { header, lines } = format.table(jobs.map((job) => (name: string) => jobField(job, name)));
-    if (requested !== "default" && !options.has("no-header")) context.out(`${header}\n`);
-    for (const line of lines) if (line !== null) context.out(`${line}\n`);
+    const table = new JobTable(context, await findFormat(FORMAT_SOURCE, requested, FORMATS, host.env), null);
+    const { jobs } = await matching(context, table.attributes);
+    if (jobs.length > 0 || requested !== "default")
+      table.print(jobs, requested !== "default" && !options.has("no-header"));
     return jobs.length === 0 ? 1 : 0;
   },
 });
@@ -128,15 +120,6 @@ const pkill: Command = defineCommand({
 
 export const commands: Readonly<Record<string, Command>> = { pgrep, pkill };
 
-function userFormat(format: string): OutputFormat {
-  try {
-    return new OutputFormat(format, jobFieldHeading);
-  } catch (error) {
-    if (!isFluxError(error)) throw error;
-    throw new FluxError("EINVAL", `Error in user format: ${error.message}`, { cause: error });
-  }
-}
-
 async function matching(
   context: CommandContext,
   attrs: readonly string[],
@@ -146,15 +129,16 @@ async function matching(
   const filter = options.has("filter") ? parseFilter(options.list("filter")) : null;
   const user = options.text("user");
   const userid = user === null ? host.uid : parseUser(user);
+  const queues = options.list("queue").flatMap((list) => list.split(","));
+  const handle = await context.open();
   const constraint = selectionConstraint({
     userid: options.has("all-users") || userid < 0 ? null : userid,
     states: options.has("all-states") ? ALL_STATES : (filter?.states ?? DEFAULT_STATES),
     results: options.has("all-states") ? 0 : (filter?.results ?? 0),
-    queues: options.list("queue").flatMap((list) => list.split(",")),
+    queues: queues.length === 0 ? queues : queuesMeant(queues, await handle.rpc<JsonObject>("config.get")),
     name: null,
     include: null,
   });
-  const handle = await context.open();
   const all = await listRecords(handle, {
     attrs: [...new Set([...attrs, "name"])],
     constraint,

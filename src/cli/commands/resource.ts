@@ -11,7 +11,8 @@ import {
   type OptionSpec,
 } from "../framework/command.ts";
 import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
-import { Float, OutputFormat, splitSort } from "../output/format-string.ts";
+import { Float } from "../output/field-value.ts";
+import { OutputFormat, splitSort } from "../output/format-string.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
 import { Queues } from "../resource/queues.ts";

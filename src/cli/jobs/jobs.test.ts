@@ -3,12 +3,17 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
 import { JobOutputFormatter } from "../output/job-stream.ts";
-import { OutputFormat, plainText } from "../output/format-string.ts";
+import { plainText } from "../output/field-value.ts";
+import { OutputFormat } from "../output/format-string.ts";
 import { JobOutcome } from "./outcome.ts";
+import { instanceValue, StatsSummary } from "./instance.ts";
+import { jobJson } from "./job-json.ts";
+import { parseView } from "../resource/view.ts";
 import { parseJobPattern } from "./pattern.ts";
 import { expandTable } from "./proctable.ts";
 import { attributesOfFields, jobField, jobFieldHeading, JobRecord } from "./record.ts";
-import { parseFilter, selectionConstraint } from "./selection.ts";
+import { TaskLimit } from "./recursion.ts";
+import { parseFilter, queuesMeant, selectionConstraint } from "./selection.ts";
 
 describe("the outcome of a job", () => {
   const outcome = (...events: readonly { name: string; context?: JsonObject }[]): JobOutcome => {
@@ -35,6 +40,79 @@ describe("the outcome of a job", () => {
   });
   test("an exception that ended nothing does not count", () =>
     assert.equal(outcome({ name: "exception", context: { type: "x", severity: 3 } }, finish(0)).exitCode(), 0));
+});
+
+describe("an instance among the jobs of a listing", () => {
+  const R = (cores: string): JsonObject => ({
+    version: 1,
+    execution: { R_lite: [{ rank: "0", children: { core: cores } }], starttime: 0, expiration: 0, nodelist: ["h0"] },
+  });
+  const states = { depend: 1, priority: 0, sched: 2, run: 3, cleanup: 1, inactive: 13, total: 20 };
+  const stats = { job_states: states, successful: 7, failed: 3, canceled: 2, timeout: 1 };
+  const view = parseView({ all: R("0-3"), down: R("3"), allocated: R("0") });
+  const ask = (path: string): string => plainText(instanceValue(path, new StatsSummary(stats), view));
+
+  const cases: readonly [path: string, text: string][] = [
+    ["stats", "PD:3 R:4 CD:7 F:6"],
+    ["stats.total", "20"],
+    ["progress", "0.65"],
+    ["utilization", "0.25"],
+    ["gpu_utilization", ""],
+    ["resources.all.ncores", "4"],
+    ["resources.up.ncores", "3"],
+    ["resources.free.ncores", "2"],
+    ["resources.down.nnodes", "1"],
+    ["resources.nowhere.ncores", ""],
+    ["else", ""],
+  ];
+  for (const [path, text] of cases) test(`instance.${path}`, () => assert.equal(ask(path), text));
+  test("without a scheduler only the jobs are known", () =>
+    assert.equal(plainText(instanceValue("utilization", new StatsSummary(stats), null)), ""));
+});
+
+describe("jobs as JSON", () => {
+  const context = { now: 2000, userName: (uid: number) => `user${uid}` };
+  const json = (attributes: JsonObject): JsonObject => jobJson(new JobRecord({ id: 1, ...attributes }, context));
+
+  test("a pending job: what is not known is left out", () =>
+    assert.deepEqual(json({ state: 8, userid: 7, expiration: 0 }), {
+      id: 1,
+      userid: 7,
+      jobid: "ƒ2",
+      state: "SCHED",
+      status: "SCHED",
+      username: "user7",
+      dependencies: [],
+      annotations: {},
+      exception: { occurred: false },
+    }));
+  test("a running instance: how long it runs, and where it listens", () => {
+    const job = json({ state: 16, t_run: 1990, expiration: 2060, annotations: { user: { uri: "local:///x" } } });
+    assert.deepEqual([job["runtime"], job["t_remaining"], job["uri"]], [10, 60, "local:///x"]);
+  });
+});
+
+test("the virtual queues of a queue that is asked for are meant, too", () => {
+  const config = { queues: { batch: {}, debug: {}, quick: { parent: "batch" }, slow: { parent: "batch" } } };
+  assert.deepEqual(queuesMeant(["batch"], config), ["batch", "quick", "slow"]);
+  assert.deepEqual(queuesMeant(["quick"], config), ["quick"]);
+  assert.deepEqual(queuesMeant(["none"], {}), ["none"]);
+});
+
+test("instances are asked a few at the same time", async () => {
+  const limit = new TaskLimit(2);
+  let running = 0;
+  let most = 0;
+  await Promise.all(
+    [1, 2, 3, 4, 5].map((value) =>
+      limit.run(async () => {
+        most = Math.max(most, (running += 1));
+        await Promise.resolve(value);
+        running -= 1;
+      }),
+    ),
+  );
+  assert.equal(most, 2);
 });
 
 describe("a job in a listing", () => {
@@ -76,7 +154,15 @@ describe("a job in a listing", () => {
     ["contextual_info", { state: 8, priority: 0, urgency: 16 }, "priority-hold"],
     ["contextual_info", { state: 8, priority: 16, annotations: { sched: { t_estimate: 5600 } } }, "eta:1h"],
     ["contextual_info", { state: 16, nodelist: "n[0-1]" }, "n[0-1]"],
+    ["contextual_info", { state: 8 }, ""],
+    ["status_emoji", { state: 32 }, "🗑"],
+    ["result_emoji", { state: 16 }, "\u3000"],
+    ["uri.local", { state: 16, annotations: { user: { uri: "ssh://h/tmp/local-0" } } }, "local:///tmp/local-0"],
+    ["instance.stats", { state: 16 }, ""],
+    ["sched.l", { annotations: { sched: { l: [1, { x: null, y: "a'b" }] } } }, "[1, {'x': None, 'y': 'a\\'b'}]"],
+    ["sched.f", { annotations: { sched: { f: 0.00001 } } }, "1e-05"],
     ["inactive_reason", { state: 16 }, ""],
+    ["inactive_reason", { state: 64, result: 2, waitstatus: 9 }, "Exit -9"],
     ["inactive_reason", { state: 64, result: 1, waitstatus: 0 }, "Exit 0"],
     ["inactive_reason", { state: 64, result: 2, waitstatus: 127 << 8 }, "command not found"],
     ["inactive_reason", { state: 64, result: 2, waitstatus: 137 << 8 }, "Killed"],

@@ -10,7 +10,7 @@ import { formatFsd } from "../../formats/duration.ts";
 import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
 import { jobResultName, jobStateName } from "../../formats/job-states.ts";
 import { JobResult, JobState, STATES_PENDING } from "../../sdk/job-protocol.ts";
-import { Float, type FieldValue } from "../output/format-string.ts";
+import { Float, TextList, type FieldValue } from "../output/field-value.ts";
 import { strftime } from "../output/strftime.ts";
 import { jobIdText } from "./client.ts";
 
@@ -32,13 +32,15 @@ const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_NOT_FOUND = 127;
 const SIGNAL_BASE = 128;
 
+/** As wide as an emoji. */
+const WIDE_SPACE = "\u3000";
 const EMOJI: Readonly<Record<string, string>> = {
   NEW: "🆕",
   DEPEND: "🛑",
-  PRIORITY: "🚧",
+  PRIORITY: "🚦",
   SCHED: "📅",
   RUN: "🏃",
-  CLEANUP: "🧹",
+  CLEANUP: "🗑",
   INACTIVE: "💀",
   COMPLETED: "😀",
   FAILED: "💩",
@@ -50,6 +52,8 @@ const EMOJI: Readonly<Record<string, string>> = {
 export class JobRecord {
   readonly attributes: JsonObject;
   readonly context: RecordContext;
+  /** What the instance that the job is tells of itself, by the path of a field after `instance.`; null where nobody asked. */
+  instance: ((path: string) => FieldValue) | null = null;
 
   constructor(attributes: JsonObject, context: RecordContext) {
     this.attributes = attributes;
@@ -124,6 +128,12 @@ export class JobRecord {
     return memberAt(this.attributes["annotations"], path);
   }
 
+  /** Where the instance that the job is listens; null where it is none. */
+  get uri(): string | null {
+    const uri = this.annotation(["user", "uri"]);
+    return typeof uri === "string" ? uri : null;
+  }
+
   get contextualTime(): number {
     return (this.state & (STATES_PENDING | JobState.New)) !== 0 ? this.number("duration") : this.runtime;
   }
@@ -133,7 +143,7 @@ export class JobRecord {
     if (this.state === JobState.Depend)
       return `depends:${this.dependencies.map((each) => dependencyText(each, this.context.now)).join(",")}`;
     if (this.state !== JobState.Sched) return this.text("nodelist");
-    if (this.number("priority") === 0) return this.number("urgency") === 0 ? "held" : "priority-hold";
+    if (this.attributes["priority"] === 0) return this.number("urgency") === 0 ? "held" : "priority-hold";
     const estimate = this.annotation(["sched", "t_estimate"]);
     if (typeof estimate !== "number") return "";
     return estimate <= this.context.now ? "eta:now" : `eta:${formatFsd(estimate - this.context.now)}`;
@@ -166,9 +176,9 @@ function dependencyText(description: string, now: number): string {
 function exitText(status: number): string {
   const signum = signalOfStatus(status);
   const code = exitCodeOfStatus(status);
-  if (signum !== 0) return signalSentence(signum);
+  if (signum !== 0) return `Exit -${signum}`;
   if (code === EXIT_NOT_FOUND) return "command not found";
-  if (code === EXIT_NOT_EXECUTABLE) return "Permission denied";
+  if (code === EXIT_NOT_EXECUTABLE) return "Command invoked cannot execute";
   return code > SIGNAL_BASE ? signalSentence(code - SIGNAL_BASE) : `Exit ${code}`;
 }
 
@@ -200,7 +210,7 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
   username: { heading: "USER", attrs: ["userid"], value: (job) => job.context.userName(job.number("userid")) },
   urgency: numberField("URG", "urgency"),
   priority: numberField("PRI", "priority"),
-  dependencies: { heading: "DEPENDENCIES", attrs: ["dependencies"], value: (job) => job.dependencies },
+  dependencies: { heading: "DEPENDENCIES", attrs: ["dependencies"], value: (job) => new TextList(job.dependencies) },
   status: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => job.status },
   status_abbrev: { heading: "ST", attrs: STATUS_ATTRS, value: (job) => job.statusAbbreviated },
   status_emoji: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => EMOJI[job.status] ?? "" },
@@ -223,7 +233,7 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
   result_emoji: {
     heading: "RESULT",
     attrs: STATUS_ATTRS,
-    value: (job) => (job.isInactive ? (EMOJI[job.status] ?? "") : ""),
+    value: (job) => (job.isInactive ? (EMOJI[job.status] ?? "") : WIDE_SPACE),
   },
   success: numberField("SUCCESS", "success"),
   waitstatus: numberField("WSTATUS", "waitstatus"),
@@ -252,12 +262,31 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
     value: (job) => job.contextualInfo,
   },
   contextual_time: { heading: "TIME", attrs: TIME_ATTRS, value: (job) => new Float(job.contextualTime) },
+  uri: { heading: "URI", attrs: ["annotations"], value: (job) => job.uri ?? "" },
+  "uri.local": {
+    heading: "URI",
+    attrs: ["annotations"],
+    value: (job) => (job.uri === null ? "" : job.uri.replace(/^ssh:\/\/[^/]*/, "local://")),
+  },
   inactive_reason: { heading: "INACTIVE-REASON", attrs: REASON_ATTRS, value: (job) => job.inactiveReason },
 };
 
+/** Annotations that schedulers make have headings of their own. */
 const ANNOTATION_HEADINGS: Readonly<Record<string, string>> = {
-  "annotations.sched.resource_summary": "RESOURCES",
+  "sched.t_estimate": "T_ESTIMATE",
+  "sched.reason_pending": "REASON",
   "sched.resource_summary": "RESOURCES",
+};
+
+const INSTANCE_HEADINGS: Readonly<Record<string, string>> = {
+  stats: "STATS",
+  "stats.total": "NJOBS",
+  utilization: "CORE%",
+  gpu_utilization: "GPU%",
+  progress: "PROG",
+  "resources.all.ncores": "CORES",
+  "resources.all.ngpus": "GPUS",
+  "resources.all.nnodes": "NODES",
 };
 
 /** The description of a field; null where there is none. */
@@ -270,24 +299,35 @@ function fieldSpec(name: string): FieldSpec | null {
       attrs: [],
       value: (job) => (idForm === "f58" ? jobIdText(job.id) : formatFluid(job.id, idForm as FluidForm)),
     };
+  if (name.startsWith("instance.")) return instanceField(name.slice("instance.".length));
   const path = name.split(".");
   if (!["annotations", "sched", "user"].includes(path[0]!)) return null;
   const inside = path[0] === "annotations" ? path.slice(1) : path;
+  const key = inside.join(".");
   return {
-    heading:
-      ANNOTATION_HEADINGS[name] ??
-      name
-        .toUpperCase()
-        .replaceAll(".", "-")
-        .replace(/^ANNOTATIONS-/, "ANNOTATIONS-"),
+    heading: key === "" ? "ANNOTATIONS" : (ANNOTATION_HEADINGS[key] ?? key.toUpperCase()),
     attrs: ["annotations"],
     value: (job) => fieldOfJson(job.annotation(inside)),
   };
 }
 
+/** The fields of jobs that are instances: what their brokers tell. */
+function instanceField(path: string): FieldSpec {
+  const resource = /^resources\.(up|down|allocated|free)\.n(?:cores|gpus|nodes)$/
+    .exec(path)?.[1]
+    ?.replace("allocated", "used");
+  const heading = path.replace(/^resources\.(?=.)/, "").toUpperCase();
+  return {
+    heading: INSTANCE_HEADINGS[path] ?? resource?.toUpperCase() ?? heading,
+    attrs: ["state", "annotations"],
+    value: (job) => job.instance?.(path) ?? "",
+  };
+}
+
 function fieldOfJson(value: JsonValue | undefined): FieldValue {
   if (value === undefined || value === null) return "";
-  return Array.isArray(value) ? value.map(String) : (value as FieldValue);
+  if (typeof value === "number" && !Number.isInteger(value)) return new Float(value);
+  return value as FieldValue;
 }
 
 /** The heading of a field's column; null where there is no such field. */
@@ -303,35 +343,4 @@ export function attributesOfFields(fields: readonly string[]): string[] {
 /** A field of a job; undefined where there is no such field. */
 export function jobField(job: JobRecord, name: string): FieldValue | undefined {
   return fieldSpec(name)?.value(job);
-}
-
-/** A job with what is derived from it, for `--json`. */
-export function jobJson(job: JobRecord): JsonObject {
-  const derived: Record<string, JsonValue> = { id: job.id };
-  for (const name of Object.keys(job.attributes))
-    if (!["id", "state", "result", "dependencies"].includes(name) && !name.startsWith("exception_"))
-      derived[name] = job.attributes[name] as JsonValue;
-  derived["jobid"] = jobIdText(job.id);
-  derived["state"] = jobStateName(job.state);
-  derived["status"] = job.status;
-  derived["username"] = job.context.userName(job.number("userid"));
-  derived["dependencies"] = [...job.dependencies];
-  if (job.number("t_run") > 0) derived["runtime"] = job.runtime;
-  if (job.remaining > 0) derived["t_remaining"] = job.remaining;
-  if (job.isInactive) {
-    derived["result"] = jobResultName(job.number("result"));
-    derived["returncode"] = job.returncode as JsonValue;
-    derived["exception"] = exceptionJson(job);
-  }
-  return derived;
-}
-
-function exceptionJson(job: JobRecord): JsonObject {
-  if (job.attributes["exception_occurred"] !== true) return { occurred: false };
-  return {
-    occurred: true,
-    severity: job.number("exception_severity"),
-    type: job.text("exception_type"),
-    note: job.text("exception_note"),
-  };
 }

@@ -1,6 +1,6 @@
 /** Which jobs a listing selects: options of the command line into a constraint of `job-list` (RFC 43). Pure. */
 import { FluxError } from "../../base/errors.ts";
-import type { JsonObject } from "../../base/json.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { parseJobResult, parseJobStates } from "../../formats/job-states.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
@@ -57,4 +57,11 @@ function includeTerm(text: string): JsonObject {
   } catch (error) {
     throw new FluxError("EINVAL", `-i/--include: invalid targets: ${text}`, { cause: error });
   }
+}
+
+/** The queues that are meant: those that are named, and the virtual queues whose jobs run in one of them. */
+export function queuesMeant(named: readonly string[], config: JsonObject): string[] {
+  const queues = isJsonObject(config["queues"]) ? Object.entries(config["queues"]) : [];
+  const virtual = queues.filter(([, queue]) => isJsonObject(queue) && named.includes(String(queue["parent"])));
+  return [...new Set([...named, ...virtual.map(([name]) => name)])];
 }

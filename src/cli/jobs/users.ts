@@ -40,7 +40,7 @@ export function userName(userid: number): string {
 /** A user id by name or number; -1 for "all". Throws FluxError EINVAL. */
 export function parseUser(text: string): number {
   if (text === "all") return -1;
-  if (/^\d+$/.test(text)) return Number(text);
+  if (/^\+?\d+$/.test(text)) return Number(text);
   const userid = users().byName.get(text);
   if (userid === undefined) throw new FluxError("EINVAL", `Invalid user ${text} specified`);
   return userid;

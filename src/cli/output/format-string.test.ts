@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { FluxError } from "../../base/errors.ts";
-import { Float, OutputFormat, sortRows, splitSort, type FieldValue, type Row } from "./format-string.ts";
+import { Float, TextList, type FieldValue } from "./field-value.ts";
+import { OutputFormat, sortRows, splitSort, type Row } from "./format-string.ts";
 
 const HEADINGS: Readonly<Record<string, string>> = {
   id: "JOBID",
@@ -49,7 +50,15 @@ describe("specs", () => {
     ["", new Float(3600), "3600.0"],
     ["", new Float(Infinity), "inf"],
     ["", true, "True"],
-    ["", ["a", "b"], "a,b"],
+    ["", new TextList(["a", "b"]), "a,b"],
+    ["", ["a", 1, null, true, { x: "it's" }], "['a', 1, None, True, {'x': 'it\\'s'}]"],
+    ["", new Float(1e-7), "1e-07"],
+    ["", new Float(0.001), "0.001"],
+    [":>4", true, "   1"],
+    [":h", false, "False"],
+    [":^9.3+", "sleep", "   sle  +"],
+    ["!r", "it's", "'it\\'s'"],
+    ["!s", "sleep", "sleep"],
     ["", { sched: { eta: 1 } }, '{"sched": {"eta": 1}}'],
     [":>6h", "", "     -"],
     [":>6h", 0, "     0"],
@@ -66,6 +75,11 @@ describe("specs", () => {
     ["!P", new Float(0.0005), "0.05%"],
     ["!P:>5", new Float(1), " 100%"],
     ["!P", new Float(100), "1e+04%"],
+    ["!P", new Float(0), "0%"],
+    ["!P", new Float(0.00994), "0.99%"],
+    ["!H", new Float(10.5), "0:00:10"],
+    ["!H", new Float(11.5), "0:00:12"],
+    ["!d", new Float(0), ""],
     ["!D", new Float(0), ""],
     ["!d:%Y::>6h", new Float(0), "     -"],
     ["!d:%Y::>6", new Float(1795367586), "  2026"],

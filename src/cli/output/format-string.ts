@@ -11,21 +11,9 @@
  * Pure. Knows nothing of the things that are listed: rows give values by field name.
  */
 import { FluxError } from "../../base/errors.ts";
-import type { JsonObject } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
-import { pythonJson } from "./python-json.ts";
+import { exponentText, Float, plainText, pythonText, type FieldValue } from "./field-value.ts";
 import { strftime } from "./strftime.ts";
-
-/** A number that is shown as Python shows floats: 3600.0. */
-export class Float {
-  readonly value: number;
-
-  constructor(value: number) {
-    this.value = value;
-  }
-}
-
-export type FieldValue = string | number | bigint | boolean | Float | readonly string[] | JsonObject | null;
 
 /** One thing to list. Returns undefined for a field that does not exist at all. */
 export type Row = (field: string) => FieldValue | undefined;
@@ -87,9 +75,15 @@ export class OutputFormat {
     return this.#segments.flatMap(({ field }) => (field === null ? [] : [field.name]));
   }
 
-  /** The line of headings and the lines of the rows, without line ends; rows in which nothing shows are left out. */
-  table(rows: readonly Row[]): { header: string; lines: (string | null)[] } {
-    const columns = this.#fit(rows);
+  /**
+   * The line of headings and the lines of the rows, without line ends; rows in which nothing shows are left out. Columns
+   * that grow leave room for their headings where these are shown.
+   */
+  table(
+    rows: readonly Row[],
+    { withHeader = true }: { readonly withHeader?: boolean } = {},
+  ): { header: string; lines: (string | null)[] } {
+    const columns = this.#fit(rows, withHeader);
     const header = columns.map(({ literal, field }) => literal + (field === null ? "" : this.#heading(field))).join("");
     const lines = rows.map((row) => {
       const line = columns.map(({ literal, field }) => literal + (field === null ? "" : render(field, row))).join("");
@@ -104,7 +98,7 @@ export class OutputFormat {
   }
 
   /** Leaves out what is empty, widens what shall fit. */
-  #fit(rows: readonly Row[]): Segment[] {
+  #fit(rows: readonly Row[], withHeader: boolean): Segment[] {
     return this.#segments.flatMap((segment) => {
       const { literal, field } = segment;
       if (field === null || (!field.dropIfEmpty && !field.growToFit)) return [segment];
@@ -112,7 +106,7 @@ export class OutputFormat {
       const texts = rows.map((row) => render(bare, row).trim());
       if (field.dropIfEmpty && texts.every((text) => EMPTY_TEXTS.has(text) || text === "-")) return [];
       if (!field.growToFit) return [segment];
-      const heading = this.#headings(field.name) ?? "";
+      const heading = withHeader ? (this.#headings(field.name) ?? "") : "";
       return [{ literal, field: { ...field, spec: widened(field, Math.max(...[heading, ...texts].map(lengthOf))) } }];
     });
   }
@@ -225,9 +219,15 @@ function render(field: Field, row: Row): string {
   const value = converted(field, row(field.name) ?? null);
   const empty = spec.hyphen && EMPTY_TEXTS.has(typeof value === "string" ? value : plainText(value));
   if (empty) return pad("-", spec);
-  if (typeof value === "number" || typeof value === "bigint" || value instanceof Float)
-    return formatNumber(value, spec);
+  // As in Python, a truth value that is given a form is a number.
+  const number = typeof value === "boolean" && isFormed(spec) ? Number(value) : value;
+  if (typeof number === "number" || typeof number === "bigint" || number instanceof Float)
+    return formatNumber(number, spec);
   return formatText(plainText(value), spec);
+}
+
+function isFormed({ align, width, sign, zero, type }: Spec): boolean {
+  return align !== null || width > 0 || sign !== "" || zero || type !== "";
 }
 
 function converted(field: Field, value: FieldValue): FieldValue {
@@ -245,19 +245,19 @@ function converted(field: Field, value: FieldValue): FieldValue {
     case "P":
       return seconds === null ? "" : percentText(seconds);
     default:
-      return field.conversion === "r" && typeof value === "string" ? `'${value}'` : plainText(value);
+      return field.conversion === "s" || typeof value !== "string" ? plainText(value) : pythonText(value);
   }
 }
 
 function dateFormat(spec: string): string {
   const at = spec.indexOf("::");
   const format = at < 0 ? spec : spec.slice(0, at);
-  return format === "" ? "%Y-%m-%d %H:%M:%S" : format;
+  return format === "" ? "%Y-%m-%dT%H:%M:%S" : format;
 }
 
 /** Hours, minutes, seconds; what has begun to run shows at least a second. */
 function clockText(seconds: number): string {
-  const whole = seconds > 0 && seconds < 1 ? 1 : Math.round(seconds);
+  const whole = seconds > 0 && seconds < 1 ? 1 : roundHalfEven(seconds);
   const days = Math.floor(whole / 86400);
   const hours = Math.floor((whole % 86400) / 3600);
   const rest = `${two(Math.floor((whole % 3600) / 60))}:${two(whole % 60)}`;
@@ -265,26 +265,21 @@ function clockText(seconds: number): string {
   return `${head}${hours}:${rest}`;
 }
 
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
 function two(value: number): string {
   return String(value).padStart(2, "0");
 }
 
+/** Three digits that count, below one percent two behind the point. */
 function percentText(share: number): string {
-  return `${formatGeneral(share * 100, PERCENT_DIGITS)}%`;
-}
-
-/** A value as text: what Python's `str` makes of it. */
-export function plainText(value: FieldValue): string {
-  if (value === null) return "";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (value instanceof Float) return floatText(value.value);
-  if (Array.isArray(value)) return value.join(",");
-  return typeof value === "object" ? pythonJson(value as JsonObject) : String(value);
-}
-
-function floatText(value: number): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${value}.0` : String(value);
+  const percent = share * 100;
+  const isSmall = percent !== 0 && Math.abs(percent) < 1;
+  return `${isSmall ? percent.toFixed(2) : formatGeneral(percent, PERCENT_DIGITS)}%`;
 }
 
 function formatNumber(value: number | bigint | Float, spec: Spec): string {
@@ -344,14 +339,10 @@ function formatGeneral(value: number, precision: number): string {
   return fixed.includes(".") ? fixed.replace(/\.?0+$/, "") : fixed;
 }
 
-function exponentText(text: string): string {
-  return text.replace(/e([+-])(\d)$/, "e$10$2");
-}
-
 function formatText(text: string, spec: Spec): string {
   if (spec.precision === null || lengthOf(text) <= spec.precision) return pad(text, spec);
-  const kept = [...text].slice(0, spec.plus ? Math.max(0, spec.precision - 1) : spec.precision).join("");
-  return pad(spec.plus ? `${kept}+` : kept, spec);
+  const kept = pad([...text].slice(0, spec.precision).join(""), spec);
+  return spec.plus ? `${[...kept].slice(0, -1).join("")}+` : kept;
 }
 
 function lengthOf(text: string): number {

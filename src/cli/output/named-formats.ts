@@ -17,6 +17,9 @@ export interface FormatSource {
   readonly section?: string;
 }
 
+/** Columns for names in the list of formats, at least. */
+const NAME_WIDTH = 12;
+
 type Formats = Readonly<Record<string, NamedFormat>>;
 type Environment = Readonly<Record<string, string>>;
 
@@ -46,9 +49,9 @@ export async function formatHelp(
   if (name === undefined && requested !== "help") return null;
   const all = { ...known, ...(await configuredFormats(source, known, env)) };
   if (name === undefined) {
-    const width = Math.max(...Object.keys(all).map((each) => each.length)) + 3;
+    const width = Math.max(NAME_WIDTH, ...Object.keys(all).map((each) => each.length));
     const lines = Object.entries(all).map(([each, { description }]) => `  ${each.padEnd(width)} ${description}\n`);
-    return `\nConfigured ${program} output formats:\n\n${lines.join("")}\n`;
+    return `\nConfigured ${program} output formats:\n\n${lines.join("")}`;
   }
   const format = Object.hasOwn(all, name) ? all[name] : undefined;
   if (format === undefined) throw new FluxError("EINVAL", `--format: No such format ${name}`);

@@ -3,7 +3,8 @@
  * tells of each queue, and the resources that the scheduler has. Pure.
  */
 import type { ResourceSet } from "../../formats/resource-set.ts";
-import { Float, type FieldValue, type Row } from "../output/format-string.ts";
+import { Float, type FieldValue } from "../output/field-value.ts";
+import { type Row } from "../output/format-string.ts";
 import type { NamedFormat } from "../output/named-formats.ts";
 import { RESOURCE_KINDS, type QueuePolicy, type ResourceKind } from "./policy.ts";
 

@@ -5,7 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { Float } from "../output/format-string.ts";
+import { Float } from "../output/field-value.ts";
 import { schedulerView, type FieldValues } from "./view.ts";
 
 /** In the order in which `status` lists them. */

@@ -5,7 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { Float } from "../output/format-string.ts";
+import type { Float } from "../output/field-value.ts";
 import type { Queues } from "./queues.ts";
 
 /** What a line shows, by field. */

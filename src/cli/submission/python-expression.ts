@@ -6,7 +6,8 @@
  * loops: an expression always ends, and reaches nothing outside.
  */
 import { FluxError } from "../../base/errors.ts";
-import { Float, OutputFormat } from "../output/format-string.ts";
+import { Float } from "../output/field-value.ts";
+import { OutputFormat } from "../output/format-string.ts";
 import { FUNCTIONS, METHODS } from "./python-library.ts";
 import { tokenize, type Token } from "./python-tokens.ts";
 import { binary, compare, contains, fail, intOf, isTrue, textOf, typeName, type Value } from "./python-values.ts";

@@ -39,6 +39,8 @@ export const CommitFlag = {
 
 /** Flag of one operation: add to the value instead of replacing it. */
 export const OPERATION_APPEND = 32;
+/** Flag of one operation that removes a key: directories above it that are empty then go, too, but for the top one. Ours alone. */
+export const OPERATION_PRUNE = 0x10000;
 
 /** A tree object in its JSON form. */
 export type TreeObject = Treeobj;

@@ -10,7 +10,7 @@ import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob } from "../../sdk/job-protocol.ts";
-import { valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { OPERATION_PRUNE, valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { frobnicate, type Defaults } from "./frobnicate.ts";
 import type { SubmitRequest } from "./protocol.ts";
 import { checkReadable } from "../../formats/jobspec-readable.ts";
@@ -97,5 +97,5 @@ export function operationsOf(job: SubmittedJob, envelope: string, payload: strin
 
 /** What removes a job that the job manager refused. */
 export function removalOf(id: Integer): Operation {
-  return { key: fluidKvsPath(id), flags: 0, dirent: null };
+  return { key: fluidKvsPath(id), flags: OPERATION_PRUNE, dirent: null };
 }

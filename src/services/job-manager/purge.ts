@@ -6,6 +6,7 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
+import { OPERATION_PRUNE } from "../../sdk/kvs-protocol.ts";
 import type { Methods } from "../../sdk/service.ts";
 import type { JobManager } from "./core.ts";
 import { purgeIdRequest, purgeRequest } from "./protocol.ts";
@@ -42,7 +43,7 @@ async function purge(manager: JobManager, surroundings: ManagerSurroundings, ids
   manager.history.removeAll(new Set(ids));
   for (const id of ids) {
     manager.waits.purged(id);
-    surroundings.addOperation({ key: fluidKvsPath(id), flags: 0, dirent: null });
+    surroundings.addOperation({ key: fluidKvsPath(id), flags: OPERATION_PRUNE, dirent: null });
   }
   await surroundings.committed();
   surroundings.publish("job-purge-inactive", { jobs: ids });

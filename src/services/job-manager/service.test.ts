@@ -18,6 +18,7 @@ import {
   watchEventlog,
 } from "../../sdk/jobs.ts";
 import { JobFlag, JobResult, JobState } from "../../sdk/job-protocol.ts";
+import { Kvs } from "../../sdk/kvs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
 import { MemoryDisk } from "../kvs/world.test.ts";
 import { JobWorld, jobspecOf, OWNER, R } from "./job-world.test.ts";
@@ -303,6 +304,11 @@ describe("purging", () => {
     const left = await Array.fromAsync(listJobs(world.client, { attrs: [] }));
     assert.deepEqual(left, [{ id: ids[2] }]);
     await assert.rejects(lookupJob(world.client, ids[0]!, ["R"]), rejection("ENOENT", "invalid job id"));
+    assert.deepEqual(await world.client.rpc("job-manager.purge", { ...purge, num_limit: 0, force: true }), {
+      count: 1,
+    });
+    const directory = await new Kvs(world.client).getDirectory("job");
+    assert.deepEqual(directory, {}, "nothing is left of their directories");
   });
 });
 

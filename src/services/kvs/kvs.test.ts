@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { OPERATION_PRUNE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeobj.ts";
 import { makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
@@ -144,6 +145,30 @@ test("keys are taken with any number of dots; writing goes through links, over v
   await kvs.commit(new KvsTransaction().unlink("link").unlink("a.b.c").unlink("not.there"));
   assert.deepEqual(Object.keys(await kvs.getDirectory("dir")), ["x"]);
   assert.deepEqual(await kvs.getDirectory("a.b"), {});
+});
+
+test("a removal that prunes takes emptied directories along, but for the top one, and no other", async (t) => {
+  const kvs = await oneBroker(t);
+  const directories = async (key: string) => Object.keys(await kvs.getDirectory(key));
+  const remove = (key: string, flags: number = OPERATION_PRUNE) => ({ key, flags, dirent: null });
+  const commit = (...operations: Operation[]) =>
+    kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops: operations });
+  await kvs.commit(
+    new KvsTransaction().put("job.a.b.1.R", 1).put("job.a.b.2.R", 1).put("job.a.c.3.R", 1).mkdir("none"),
+  );
+  await commit(remove("job.a.b.1"));
+  assert.deepEqual(await directories("job.a.b"), ["2"]);
+  // Pruning and a new job in the same directories are one after the other, also within a version.
+  await Promise.all([commit(remove("job.a.b.2")), kvs.put("job.a.b.4.R", 1), commit(remove("job.a.c.3"))]);
+  assert.deepEqual([await directories("job.a"), await directories("job.a.b")], [["b"], ["4"]]);
+  await commit(remove("job.a.b.4"), remove("not.there"));
+  assert.deepEqual([await directories("job"), await directories("none")], [[], []]);
+  await kvs.commit(new KvsTransaction().put("x.y.z.k", 1).symlink("link", "x.y"));
+  await commit(remove("link.z.k"));
+  assert.deepEqual([await directories("x"), await directories(".")], [[], ["job", "link", "none", "x"]]);
+  await kvs.put("x.y.z.k", 1);
+  await commit(remove("x.y.z.k", 0));
+  assert.deepEqual(await directories("x.y.z"), [], "who only removes a key removes nothing else");
 });
 
 test("an old root can still be looked at", async (t) => {

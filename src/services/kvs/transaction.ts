@@ -10,7 +10,13 @@
  */
 import { base64ByteLength, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import { splitKey, OPERATION_APPEND, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import {
+  splitKey,
+  OPERATION_APPEND,
+  OPERATION_PRUNE,
+  type Operation,
+  type TreeObject,
+} from "../../sdk/kvs-protocol.ts";
 import type { Val, Valref } from "../../formats/treeobj.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
@@ -22,6 +28,13 @@ interface Change {
   readonly directory: Directory;
   readonly name: string;
   readonly before: Entry | undefined;
+}
+
+interface Place {
+  readonly directory: Directory;
+  readonly name: string;
+  /** The way there, without links. */
+  readonly path: readonly string[];
 }
 
 /** The blobrefs in the tree objects of operations. */
@@ -127,6 +140,7 @@ export class Draft {
     const { directory, name } = place;
     if (dirent === null) {
       if (directory.get(name, this.#index) !== undefined) this.#set(directory, name, undefined);
+      if ((flags & OPERATION_PRUNE) !== 0) this.#prune(place.path);
       return;
     }
     if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val" && dirent.type !== "valref")
@@ -137,6 +151,16 @@ export class Draft {
     const refs = this.#appended(before, dirent as Val | Valref);
     if (refs.isLoose) this.#looseKeys.add(key);
     this.#set(directory, name, { kind: "valref", refs, text: null });
+  }
+
+  /** Removes the directories above a path that are empty, but for the top one. */
+  #prune(path: readonly string[]): void {
+    for (let depth = path.length - 1; depth > 1; depth--) {
+      const { directory, name } = this.#descend(path.slice(0, depth), true)!;
+      const entry = directory.get(name, this.#index);
+      if (entry?.kind !== "draft" || entry.directory.size > 0) return;
+      this.#set(directory, name, undefined);
+    }
   }
 
   readonly #addValue = (base64: string): string => this.#index.addValue(base64);
@@ -158,7 +182,7 @@ export class Draft {
    * Goes to the directory that holds the last name of a path. Directories on the way become drafts; what is in the way is
    * overwritten by a directory when `create` is set, otherwise there is no such place (null).
    */
-  #descend(path: readonly string[], create: boolean): { directory: Directory; name: string } | null {
+  #descend(path: readonly string[], create: boolean): Place | null {
     let names = path;
     if (names.length > KEY_PARTS_MAX) throw new FluxError("EINVAL", "a key has too many parts");
     let directory = this.#root;
@@ -178,7 +202,7 @@ export class Draft {
       if (next === null) return null;
       directory = next;
     }
-    return { directory, name: names.at(-1)! };
+    return { directory, name: names.at(-1)!, path: names };
   }
 
   #draftOf(directory: Directory, name: string, entry: Entry | undefined, create: boolean): Directory | null {

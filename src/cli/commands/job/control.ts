@@ -4,7 +4,7 @@ import type { Integer } from "../../../base/json.ts";
 import { signalNumber } from "../../../base/signals.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
 import { parseJobStates } from "../../../formats/job-states.ts";
-import { STATES_ACTIVE } from "../../../sdk/job-protocol.ts";
+import { JobState, STATES_ACTIVE } from "../../../sdk/job-protocol.ts";
 import { killAll, killJob, raiseAll, raiseException, setUrgency } from "../../../sdk/jobs.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { parseUser } from "../../jobs/users.ts";
@@ -116,14 +116,21 @@ export async function kill(context: CommandContext): Promise<number> {
 
 function signalOf(context: CommandContext, what: string): number {
   const name = context.options.text("signal") ?? "SIGTERM";
-  const signum = signalNumber(name);
+  // Whether a number is one of a signal is for those to say who send it.
+  const signum = /^[1-9]\d{0,8}$/.test(name) ? Number(name) : signalNumber(name);
   if (signum === null) throw new FluxError("EINVAL", `${what}: Invalid signal ${name}`);
   return signum;
 }
 
 function targetUser(context: CommandContext): number {
   const user = context.options.text("user");
-  return user === null ? context.host.uid : parseUser(user);
+  if (user === null) return context.host.uid;
+  try {
+    return parseUser(user);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError("EINVAL", `unknown user ${user}`, { cause: error });
+  }
 }
 
 export async function killall(context: CommandContext): Promise<number> {
@@ -132,7 +139,7 @@ export async function killall(context: CommandContext): Promise<number> {
   const userid = targetUser(context);
   const dryRun = !context.options.has("force");
   const handle = await context.open();
-  const { count, errors } = await killAll(handle, { userid, signum, dryRun });
+  const { count, errors } = await named("killall", killAll(handle, { userid, signum, dryRun }));
   if (count === 0 || dryRun) tellMatched(context, count);
   else context.complain(`Signaled ${count} jobs (${errors} errors)`);
   return errors > 0 ? 1 : 0;
@@ -147,17 +154,24 @@ export async function raiseall(context: CommandContext): Promise<number> {
   const dryRun = !options.has("force");
   const severity = options.integer("severity") ?? SEVERITY_OF_MANY;
   const handle = await context.open();
-  const { count, errors } = await raiseAll(handle, {
-    userid,
-    states,
-    type,
-    severity,
-    dryRun,
-    ...(words.length > 0 && { note: words.join(" ") }),
-  });
+  const note = words.length > 0 ? { note: words.join(" ") } : {};
+  const { count, errors } = await named(
+    "raiseall",
+    raiseAll(handle, { userid, states, type, severity, dryRun, ...note }),
+  );
   if (count === 0 || dryRun) tellMatched(context, count);
   else context.complain(`Raised exception on ${count} jobs (${errors} errors)`);
   return errors > 0 ? 1 : 0;
+}
+
+/** Puts the name of the subcommand before what a service says. */
+async function named<T>(what: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `${what}: ${error.message}`, { cause: error });
+  }
 }
 
 function tellMatched(context: CommandContext, count: number): void {
@@ -166,9 +180,13 @@ function tellMatched(context: CommandContext, count: number): void {
 
 function statesOf(list: string | null): number {
   if (list === null) return STATES_ACTIVE;
-  return list.split(",").reduce((states, name) => {
+  const names = list.split(",").filter((name) => name !== "");
+  if (names.length === 0) throw new FluxError("EINVAL", "no states specified");
+  const states = names.reduce((mask, name) => {
     const state = parseJobStates(name);
     if (state === null) throw new FluxError("EINVAL", `error parsing --states: ${name} is unknown`);
-    return states | state;
+    return mask | state;
   }, 0);
+  if ((states & JobState.Inactive) !== 0) throw new FluxError("EINVAL", "Exceptions cannot be raised on inactive jobs");
+  return states;
 }

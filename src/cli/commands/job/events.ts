@@ -39,7 +39,7 @@ function pathOf(context: CommandContext): string {
 function formatterOf(context: CommandContext): EventlogFormatter {
   const { options } = context;
   const format = options.text("format") ?? "text";
-  if (format !== "text" && format !== "json") throw new FluxError("EINVAL", "invalid format type");
+  if (format !== "text" && format !== "json") throw new FluxError("EINVAL", `invalid format type '${format}'`);
   const time = options.text("time-format") ?? "raw";
   if (!["raw", "iso", "offset", "human"].includes(time)) throw new FluxError("EINVAL", "invalid time-format type");
   const when = options.has("color") ? (options.text("color") ?? "always") : "auto";

@@ -8,7 +8,7 @@ import { parseJobStates } from "../../../formats/job-states.ts";
 import { systemError } from "../../../host/errors.ts";
 import { JOB_FLAG_NAMES, JobState, URGENCY_DEFAULT } from "../../../sdk/job-protocol.ts";
 import { jobInfo, listJobs, submitJob } from "../../../sdk/jobs.ts";
-import type { CommandContext } from "../../framework/command.ts";
+import { CommandExit, type CommandContext } from "../../framework/command.ts";
 import { jobIdText } from "../../jobs/client.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../../jobs/selection.ts";
 import { parseUser } from "../../jobs/users.ts";
@@ -32,9 +32,10 @@ async function convert(context: CommandContext, render: (id: Integer) => string)
       : utf8Decode(await context.readInput())
           .split("\n")
           .filter((line) => line.trim() !== "");
+  if (texts.length === 0) throw new CommandExit(1);
   for (const text of texts) {
     const value = tryParseFluid(text.trim());
-    if (value === null) throw new FluxError("EINVAL", `${text}: malformed input`);
+    if (value === null) throw new FluxError("EINVAL", `error parsing jobid: "${text}"`);
     context.out(`${render(value)}\n`);
   }
   return 0;
@@ -43,8 +44,10 @@ async function convert(context: CommandContext, render: (id: Integer) => string)
 export async function last(context: CommandContext): Promise<number> {
   const [slice = "[:1]", ...rest] = context.operands;
   if (rest.length > 0) context.failUsage();
-  if (!/^(\d+|\[[^\]]*\])$/.test(slice)) context.failUsage();
+  if (!/^(-?\d+|\[.*)$/.test(slice)) context.failUsage();
   const request = slice.startsWith("[") ? slice : `[:${slice}]`;
+  if (!/^\[(-?\d*)(:-?\d*){0,2}\]$/.test(request))
+    throw new FluxError("EINVAL", "could not parse python-style slice expression");
   const handle = await context.open();
   const { jobs } = await handle.rpc<{ jobs: readonly Integer[] }>("job-manager.history.get", { slice: request });
   if (jobs.length === 0) throw new FluxError("ENOENT", "job history is empty");
@@ -53,6 +56,7 @@ export async function last(context: CommandContext): Promise<number> {
 }
 
 export async function list(context: CommandContext): Promise<number> {
+  if (context.operands.length > 0) context.failUsage();
   const { options, host } = context;
   const user = options.text("user");
   const userid = options.has("all") ? -1 : user === null ? host.uid : parseUser(user);
@@ -73,6 +77,7 @@ export async function list(context: CommandContext): Promise<number> {
 }
 
 export async function listInactive(context: CommandContext): Promise<number> {
+  if (context.operands.length > 0) context.failUsage();
   const { options } = context;
   const since = Number(options.text("since") ?? "0");
   if (Number.isNaN(since)) throw new FluxError("EINVAL", `'${options.text("since")}' is no timestamp`);

@@ -117,7 +117,6 @@ async function waitForAll(context: CommandContext, handle: Handle): Promise<numb
 }
 
 export async function stats(context: CommandContext): Promise<number> {
-  if (context.operands.length > 0) context.failUsage();
   const handle = await context.open();
   context.out(`${stringifyJson(await handle.rpc("job-list.job-stats"))}\n`);
   return 0;
@@ -174,7 +173,7 @@ async function jobExpiration(handle: Handle, id: Integer, text: string): Promise
   try {
     job = await jobInfo(handle, id, { attrs: ["state", "expiration"] });
   } catch (error) {
-    if (isFluxError(error, "ENOENT")) throw new FluxError("ENOENT", `${text}: No such job`, { cause: error });
+    if (isFluxError(error, "ENOENT")) throw new FluxError("ENOENT", `${text}: no such jobid`, { cause: error });
     throw error;
   }
   const state = Number(job["state"]);
@@ -193,7 +192,7 @@ async function instanceExpiration(handle: Handle): Promise<number | null> {
 export async function purge(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const force = options.has("force");
-  if (operands.length > 0) return purgeIds(context, operands.map(requireJobId), force);
+  if (operands.length > 0) return purgeIds(context, operands.map(purgedId), force);
   const age = options.text("age-limit");
   const ageLimit = age === null ? -1 : tryParseFsd(age);
   if (ageLimit === null) throw new FluxError("EINVAL", "invalid Flux standard duration");
@@ -211,6 +210,12 @@ export async function purge(context: CommandContext): Promise<number> {
   if (force) context.out(`purged ${purged} inactive jobs, ${inactive_jobs} remaining\n`);
   else context.out(`use --force to purge ${purged} of ${inactive_jobs} inactive jobs\n`);
   return 0;
+}
+
+function purgedId(text: string): Integer {
+  const id = tryParseFluid(text);
+  if (id === null) throw new FluxError("EINVAL", `failed to parse jobid ${text}`);
+  return id;
 }
 
 async function purgeIds(context: CommandContext, ids: readonly Integer[], force: boolean): Promise<number> {

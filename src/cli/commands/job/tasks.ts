@@ -138,7 +138,9 @@ export async function hostpids(context: CommandContext): Promise<number> {
   const handle = await context.open();
   const rows = await Promise.race([proctable(handle, id, text), expire(seconds)]);
   const pairs = rows.filter(({ rank }) => wanted === null || wanted.has(rank)).map(({ host, pid }) => `${host}:${pid}`);
-  context.out(`${pairs.join(options.text("delimiter") ?? ",")}\n`);
+  // A shell passes "\n" on as two characters.
+  const delimiter = (options.text("delimiter") ?? ",").replaceAll("\\n", "\n").replaceAll("\\t", "\t");
+  context.out(`${pairs.join(delimiter)}\n`);
   return 0;
 }
 
@@ -155,7 +157,10 @@ async function proctable(
   text: string,
 ): Promise<{ host: string; pid: number; rank: number }[]> {
   // Waits for the job to run, as long as it is active.
-  const job = await jobInfo(handle, id, { attrs: ["state"], state: JobState.Run });
+  const job = await jobInfo(handle, id, { attrs: ["state"], state: JobState.Run }).catch((error: unknown) => {
+    if (isFluxError(error, "ENOENT")) throw new FluxError("ENOENT", `${text}: No such job`, { cause: error });
+    throw error;
+  });
   if (job["state"] === JobState.Inactive) throw new FluxError("EINVAL", `hostpids: job ${text} is inactive`);
   const { service, leader } = await shellService(handle, id);
   const table = await handle.rpc(`${service}.proctable`, {}, { nodeid: leader });

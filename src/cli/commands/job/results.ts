@@ -3,6 +3,7 @@ import { FluxError, isFluxError } from "../../../base/errors.ts";
 import { parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../../base/signals.ts";
 import { formatDuration, tryParseFsd } from "../../../formats/duration.ts";
+import { tryParseFluid } from "../../../formats/fluid.ts";
 import { jobResult, JobState } from "../../../sdk/job-protocol.ts";
 import { addMemo, jobInfo, waitForWaitable } from "../../../sdk/jobs.ts";
 import type { Handle } from "../../../sdk/handle.ts";

@@ -121,6 +121,7 @@ export class CrashSweep {
     const workload = new CrashWorkload(node, recorder, world.dice.fork("workload"), this.#options);
     await drive(world, workload.run(this.#options.operations));
     for (let count = 0; count < workload.refusals; count++) this.#mark("a change was refused on a full disk");
+    for (let count = 0; count < workload.sightings; count++) this.#mark("a version was seen before it was answered");
     await node.stop();
     recorder.stop();
     if (node.failure !== null) throw node.failure as Error;

@@ -1,14 +1,15 @@
 /**
  * A workload on the storage services of one broker, from a seed: commits in several namespaces, one at a time and many
  * at once, values of all lengths, appended ones, namespaces that come and go, values of blobs that were stored before,
- * checkpoints that are asked for and those that come by themselves, garbage for the collector.
+ * checkpoints that are asked for and those that come by themselves, garbage for the collector. Others look on: who was
+ * shown a version, by an answer or an event, relies on it as on what was acknowledged.
  */
 import { utf8Encode } from "../../src/base/bytes.ts";
 import { isFluxError } from "../../src/base/errors.ts";
 import { blobrefFromDigest } from "../../src/formats/blobref.ts";
 import { makeValref } from "../../src/formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../src/sdk/kvs.ts";
-import { PRIMARY_NAMESPACE } from "../../src/sdk/kvs-protocol.ts";
+import { NAMESPACE_EVENT_PREFIX, PRIMARY_NAMESPACE } from "../../src/sdk/kvs-protocol.ts";
 import type { Seeded } from "../../src/testkit/seeded.ts";
 import type { Change, Edit } from "./crash-model.ts";
 import type { Recorder } from "./crash-recorder.ts";
@@ -38,6 +39,9 @@ export class CrashWorkload {
   readonly changes: Change[] = [];
   /** Changes that were refused because the disk was full. */
   refusals = 0;
+  /** Changes of which somebody else knew before who made them was answered. */
+  sightings = 0;
+  readonly #sightings: { readonly namespace: string; readonly rootseq: number; readonly moment: Moment }[] = [];
   readonly #node: StorageNode;
   readonly #recorder: Recorder;
   readonly #dice: Seeded;
@@ -56,10 +60,47 @@ export class CrashWorkload {
 
   /** Works until the disk has seen so many operations. */
   async run(operations: number): Promise<void> {
+    await this.#node.handle.subscribe(NAMESPACE_EVENT_PREFIX, ({ payload }) => {
+      const { namespace, rootseq } = payload?.value ?? {};
+      if (typeof namespace === "string" && typeof rootseq === "number") this.#sawVersion(namespace, rootseq);
+    });
     await this.#placeBallast();
     if (this.#options.isWide === true) await this.#fillWide();
     while (this.#recorder.points.length < operations) await this.#step();
     if (this.#isTight) this.#squeeze();
+    this.#noteSightings();
+  }
+
+  #sawVersion(namespace: string, rootseq: number): void {
+    this.#sightings.push({ namespace, rootseq, moment: this.#recorder.moment() });
+  }
+
+  /** Asks for versions, again and again, until something is done. */
+  async #watch(namespace: string, isDone: () => boolean): Promise<void> {
+    while (!isDone()) {
+      try {
+        const payload = { namespace, flags: 0, hold: false };
+        const { rootseq } = await this.#node.handle.rpc<{ rootseq: number }>("kvs.getroot", payload);
+        this.#sawVersion(namespace, rootseq);
+      } catch (error) {
+        // It is not there (yet).
+        if (!isFluxError(error, "ENOTSUP")) throw error;
+      }
+      await this.#wait(0.01);
+    }
+  }
+
+  /** A change counts as acknowledged when somebody saw its version. */
+  #noteSightings(): void {
+    for (const { namespace, rootseq, moment } of this.#sightings)
+      for (const change of this.changes) {
+        const isSeen = change.kind === "commit" && change.namespace === namespace && change.rootseq <= rootseq;
+        if (!isSeen || moment.order <= change.asked.order) continue;
+        if (change.acknowledged === null || moment.order < change.acknowledged.order) {
+          change.acknowledged = moment;
+          this.sightings += 1;
+        }
+      }
   }
 
   async #step(): Promise<void> {
@@ -143,10 +184,13 @@ export class CrashWorkload {
       rootseq: -1,
     };
     this.changes.push(change);
+    let isDone = false;
+    const watching = this.#watch(namespace, () => isDone);
     await this.#unlessFull(change, async () => {
       const { rootseq } = await new Kvs(this.#node.handle, namespace).commit(transaction, options);
       change.rootseq = rootseq;
-    });
+    }).finally(() => (isDone = true));
+    await watching;
   }
 
   /** Carries a change out. One that is refused because the disk is full did not happen, and must never be seen. */

@@ -1,8 +1,8 @@
 /**
  * The service on the leader (rank 0): gathers commits, logs them, announces versions, makes checkpoints.
  *
- * The order of things in a turn: apply in memory, append to the redo log, then answer and announce. When the log cannot
- * be written, nothing of the turn happened.
+ * The order of things in a turn: apply in memory, append to the redo log, then answer and announce (`publication.ts`).
+ * When the log cannot be written, nothing of the turn happened.
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
@@ -14,19 +14,13 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireString, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
-import {
-  CommitFlag,
-  NAMESPACE_EVENT_PREFIX,
-  PRIMARY_NAMESPACE,
-  type CommitAnswer,
-  type SetrootEvent,
-} from "../../sdk/kvs-protocol.ts";
+import { CommitFlag, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-protocol.ts";
 import { splitDigests } from "../../sdk/blob-batch.ts";
 import { bytesOf, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
-import { Leader, type NewVersion, type TurnOutcome } from "./core.ts";
+import { Leader, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
 import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
@@ -38,6 +32,7 @@ import {
   type Caller,
   type CommitRequest,
 } from "./protocol.ts";
+import { Publication } from "./publication.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
@@ -58,9 +53,9 @@ export class LeaderService implements RunningModule {
   readonly #held = new HeldRoots();
   readonly #supplier: Supplier;
   readonly #arrivals: HugeCommits;
+  readonly #publication: Publication;
   #settings: Settings;
   #turnIsDue = false;
-  #transactionCount = 0;
   readonly #operationCounts = new RunningSummary();
   #stopped = false;
   #syncTimer: TimerHandle | null = null;
@@ -82,10 +77,12 @@ export class LeaderService implements RunningModule {
     this.#supplier = new Supplier({ leader, loader, fatal: (error) => context.fatal(error), ready: ended });
     this.#checkpointer = new Checkpointer({ context, leader, loader, held, log, saved, ended });
     this.#settings = parseSettings(context.config());
+    const fatal = (error: unknown): void => context.fatal(error);
+    this.#publication = new Publication({ handle: context.handle, leader, log, reader: () => this.#reader, fatal });
     this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
     this.#reader = new Reader(leader.index, loader, {
-      find: (namespace) => leader.root(namespace),
-      fetch: async (namespace) => leader.root(namespace),
+      find: (namespace) => this.#publication.root(namespace),
+      fetch: async (namespace) => this.#publication.root(namespace),
       hold: (sender, root) => this.#holdRoot(sender, root.name, root.rootref),
     });
   }
@@ -136,6 +133,8 @@ export class LeaderService implements RunningModule {
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
+      // Who waits for the log to be safe gets an answer.
+      if (this.#settings.syncEachCommit) await this.#log?.sync();
       if (this.#checkpointer.isUnsaved) isSaved = !(await this.#endsWithItsDirectory());
       if (this.#checkpointer.isUnsaved && isSaved) await this.#checkpointer.saveAll();
     } catch (error) {
@@ -170,7 +169,7 @@ export class LeaderService implements RunningModule {
       "commit-cut": (request) => this.#commitCut(request),
       "namespace-create": (request) => this.#createNamespace(request),
       "namespace-remove": (request) => this.#removeNamespace(request),
-      "namespace-list": () => ({ namespaces: this.#leader.roots.map(listed) }),
+      "namespace-list": () => ({ namespaces: this.#publication.roots.map(listed) }),
       "setroot-pause": (request) => this.#known(request),
       "setroot-unpause": (request) => this.#known(request),
       "load-blob": (request) => this.#loadBlob(request),
@@ -184,7 +183,7 @@ export class LeaderService implements RunningModule {
             this.#index,
             this.#loader,
             this.#reader,
-            this.#leader.roots,
+            this.#publication.roots,
             (name) => this.#leader.queueLengthOf(name),
             this.#operationCounts,
           ),
@@ -304,13 +303,7 @@ export class LeaderService implements RunningModule {
       return this.#refuse(outcome, error);
     }
     this.#refusals.over();
-    if (this.#log === null || !this.#settings.syncEachCommit) acknowledge(outcome);
-    else
-      this.#log.sync().then(
-        () => acknowledge(outcome),
-        (error) => this.#context.fatal(error),
-      );
-    for (const version of outcome.versions) this.#announce(version);
+    this.#publication.turn(outcome, this.#settings.syncEachCommit);
     this.#afterLogging();
   }
 
@@ -327,30 +320,6 @@ export class LeaderService implements RunningModule {
     this.#refusals.met(`commits are refused: ${error.message}`);
     this.#leader.rollBack(outcome);
     for (const { commits } of outcome.versions) for (const commit of commits) commit.settle(error);
-  }
-
-  #announce({ root, keys, commits: { length } }: NewVersion): void {
-    const first = this.#transactionCount;
-    this.#transactionCount += length;
-    const event: SetrootEvent = {
-      namespace: root.name,
-      // Made when the event leaves the process, or somebody here looks at it.
-      get rootref() {
-        return root.rootref;
-      },
-      rootseq: root.rootseq,
-      owner: root.owner,
-      get names() {
-        return Array.from({ length }, (_, position) => `transaction_req.0.${first + position}`);
-      },
-      keys,
-    };
-    this.#publish(root.name, "setroot", event);
-    this.#reader.rootChanged(root);
-  }
-
-  #publish(namespace: string, what: string, payload: object): void {
-    this.#context.handle.sendEvent(`${NAMESPACE_EVENT_PREFIX}${namespace}-${what}`, payload, { isPrivate: true });
   }
 
   #createNamespace(request: IncomingRequest): Answer | Promise<Answer> {
@@ -371,8 +340,7 @@ export class LeaderService implements RunningModule {
   #create(name: string, owner: number, flags: number, rootref: string): Answer | Promise<Answer> {
     const change = this.#leader.createNamespace(name, owner, flags, rootref);
     this.#logChange(change, () => this.#leader.undoChange(change));
-    this.#publish(name, "created", { namespace: name, rootseq: 0, rootref, owner });
-    return this.#onceSafe();
+    return this.#publication.created(this.#leader.root(name), this.#settings.syncEachCommit);
   }
 
   #removeNamespace(request: IncomingRequest): Answer | Promise<Answer> {
@@ -381,21 +349,7 @@ export class LeaderService implements RunningModule {
     if (removed === null) return null;
     this.#logChange(removed.record, () => this.#leader.undoChange(removed.record, removed));
     for (const commit of removed.commits) commit.settle(new FluxError("ENOTSUP"));
-    this.#reader.namespaceRemoved(name);
-    this.#publish(name, "removed", { namespace: name });
-    return this.#onceSafe();
-  }
-
-  /** The empty answer to a change that has been logged, when it is as safe as the user asked for. */
-  #onceSafe(): Answer | Promise<Answer> {
-    if (this.#log === null || !this.#settings.syncEachCommit) return null;
-    return this.#log.sync().then(
-      () => null,
-      (error) => {
-        this.#context.fatal(error);
-        throw error;
-      },
-    );
+    return this.#publication.removed(removed.root, this.#settings.syncEachCommit);
   }
 
   #logChange(change: NumberedRecord, undo: () => void): void {
@@ -428,18 +382,6 @@ export class LeaderService implements RunningModule {
       if (error instanceof FluxError) request.respondError(error);
       else this.#context.fatal(error);
     }
-  }
-}
-
-function acknowledge(outcome: TurnOutcome): void {
-  for (const { root, commits } of outcome.versions) {
-    const answer: CommitAnswer = {
-      get rootref() {
-        return root.rootref;
-      },
-      rootseq: root.rootseq,
-    };
-    for (const commit of commits) commit.settle(answer);
   }
 }
 

@@ -26,7 +26,7 @@ export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [
   { name: "job-list", where: "leader" },
   { name: "sched-simple", where: "leader" },
   { name: "job-exec", where: "leader" },
-  { name: "job-ingest", where: "leader" },
+  { name: "job-ingest", where: "all" },
 ];
 
 /** Where the services' code is; each is read when it is first loaded. */

@@ -56,6 +56,8 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   hostlist: { file: "hostlist", summary: "fetch, combine, and manipulate Flux hostlists" },
   job: { file: "job", summary: "get job status, info, etc (see: flux help job)" },
   "job-exec-override": { file: "job-exec-override" },
+  "job-frobnicator": { file: "job-validator" },
+  "job-validator": { file: "job-validator" },
   jobs: { file: "jobs", summary: "list jobs submitted to Flux" },
   keygen: { file: "keygen" },
   kvs: { file: "kvs", summary: "Flux key-value store utility" },

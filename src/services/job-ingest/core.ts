@@ -6,14 +6,15 @@ import { FluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import { base64Encode, utf8Encode } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
-import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
+import type { Hostlist } from "../../formats/hostlist.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
+import { checkReadable } from "../../formats/jobspec-readable.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { OPERATION_PRUNE, valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
-import { frobnicate, type Defaults } from "./frobnicate.ts";
 import type { SubmitRequest } from "./protocol.ts";
-import { checkReadable } from "../../formats/jobspec-readable.ts";
+import { validate, type ValidatorSettings } from "./validate.ts";
 
 const FLAGS_ALLOWED = JobFlag.Debug | JobFlag.Waitable | JobFlag.NoValidate;
 const EVENTLOG_VERSION = 1;
@@ -24,13 +25,12 @@ export interface Submitter {
   readonly isOwner: boolean;
 }
 
-export interface IngestPolicy {
-  /** Whether jobspecs are validated at all. */
-  readonly isValidating: boolean;
-  /** Whether the scheduler is asked if a job could ever run. */
-  readonly checksFeasibility: boolean;
-  readonly requireVersion: number | "any" | null;
-  readonly defaults: Defaults;
+/** A submission whose sender may submit it. */
+export interface Opened {
+  /** The jobspec as it was signed. */
+  readonly original: JsonValue;
+  /** Its text in base64. */
+  readonly payload: string;
 }
 
 /** A submission that passed the checks. */
@@ -38,23 +38,28 @@ export interface Checked {
   readonly jobspec: Jobspec;
   /** The jobspec's JSON text without the environment, in base64, as it is stored. */
   readonly payload: string;
-  readonly needsFeasibility: boolean;
 }
 
-/** Checks a submission. Throws FluxError with a sentence for the submitter. */
-export function checkSubmission(request: SubmitRequest, submitter: Submitter, policy: IngestPolicy): Checked {
+/** Checks who submits, and unwraps what. Throws FluxError with a sentence for the submitter. */
+export function openSubmission(request: SubmitRequest, submitter: Submitter): Opened {
   checkRequest(request, submitter);
   const envelope = unwrapJobspec(request.J);
   if (envelope.userid !== submitter.userid)
     throw new FluxError("EPERM", `signer=${envelope.userid} != requestor=${submitter.userid}`);
   if (!submitter.isOwner) throw new FluxError("EPERM", "only instance owner can use sign-type=none");
-  const original = parseJobspec(envelope.jobspec);
-  const changed = frobnicate(original, policy.defaults);
-  const validates = policy.isValidating && (request.flags & JobFlag.NoValidate) === 0;
-  const jobspec = validates ? validate(changed, policy) : checkReadable(changed);
+  return { original: parseJobspec(envelope.jobspec), payload: envelope.payload };
+}
+
+/** Validates a jobspec as it will run; `changed` is the opened one, or what frobnicators made of it. */
+export function checkSubmission(
+  { original, payload }: Opened,
+  changed: JsonValue,
+  validator: ValidatorSettings | null,
+  hosts: () => Hostlist | null = () => null,
+): Checked {
+  const jobspec = validator === null ? checkReadable(changed) : validate(changed, validator, hosts);
   const stored = withoutEnvironment(jobspec);
-  const payload = stored === original ? envelope.payload : base64Encode(utf8Encode(stringifyJson(stored)));
-  return { jobspec, payload, needsFeasibility: validates && policy.checksFeasibility };
+  return { jobspec, payload: stored === original ? payload : base64Encode(utf8Encode(stringifyJson(stored))) };
 }
 
 function checkRequest(request: SubmitRequest, submitter: Submitter): void {
@@ -75,10 +80,6 @@ function parseJobspec(text: string): JsonValue {
     if (!(error instanceof FluxError)) throw error;
     throw new FluxError("EINVAL", `jobspec: ${error.message}`, { cause: error });
   }
-}
-
-function validate(value: JsonValue, policy: IngestPolicy): Jobspec {
-  return validateJobspec(value, policy.requireVersion === null ? {} : { version: policy.requireVersion });
 }
 
 /** What is stored for a new job (RFC 16): the request as it was signed, the jobspec, the first line of the eventlog. */

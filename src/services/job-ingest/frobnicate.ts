@@ -1,66 +1,65 @@
 /**
- * Changes to a jobspec at submission, from the configuration: defaults of system attributes
- * (`policy.jobspec.defaults.system`, and those of the job's queue), and the constraints of its queue
- * (`queues.NAME.requires`).
+ * The frobnicator: changes to a jobspec at submission, from the configuration. Its plugins are `defaults`
+ * (`policy.jobspec.defaults.system`, and those of the job's queue) and `constraints` (`queues.NAME.requires`).
  */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { tryParseFsd } from "../../formats/duration.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import type { PolicyConfig, QueueConfig } from "../../formats/policy-config.ts";
 import { joinConstraints } from "../../sdk/job-constraints.ts";
 
-export interface Defaults {
-  readonly system: JsonObject;
-  /** Per queue: its defaults and the properties its resources have. Null where queues have no names. */
-  readonly queues: ReadonlyMap<string, { readonly system: JsonObject; readonly requires: readonly string[] }> | null;
-}
+export const FROBNICATORS: readonly string[] = ["defaults", "constraints"];
 
-export const NO_DEFAULTS: Defaults = { system: {}, queues: null };
-
-/** Reads the tables of a configuration. Throws EINVAL with the key that is wrong. */
-export function defaultsOf(config: JsonObject): Defaults {
-  const table = config["queues"];
-  const queues = new Map<string, { system: JsonObject; requires: string[] }>();
-  const parents = new Map<string, string>();
-  for (const [name, queue] of isJsonObject(table) ? Object.entries(table) : []) {
-    if (!isJsonObject(queue)) throw new FluxError("EINVAL", `queues.${name} must be a table`);
-    const requires = Array.isArray(queue["requires"]) ? (queue["requires"] as string[]) : [];
-    queues.set(name, { system: systemDefaults(queue, `queues.${name}.`), requires });
-    if (typeof queue["parent"] === "string") parents.set(name, queue["parent"]);
+/** What the plugins, in their order, do to a jobspec: a new one, or the same object where nothing changes. */
+export function frobnicate(jobspec: JsonValue, plugins: readonly string[], policy: PolicyConfig): JsonValue {
+  let changed = jobspec;
+  for (const plugin of plugins) {
+    if (plugin === "defaults") changed = withDefaults(changed, policy);
+    if (plugin === "constraints") changed = withQueueConstraints(changed, policy);
   }
-  // A virtual queue has its parent's resources, and its parent's defaults where it has none of its own (RFC 33).
-  for (const [name, parentName] of parents) {
-    const parent = queues.get(parentName);
-    if (parent === undefined) continue;
-    queues.set(name, { system: { ...parent.system, ...queues.get(name)!.system }, requires: parent.requires });
-  }
-  return { system: systemDefaults(config, ""), queues: queues.size === 0 ? null : queues };
+  return changed;
 }
 
-function systemDefaults(table: JsonObject, prefix: string): JsonObject {
-  const value = memberAt(table, ["policy", "jobspec", "defaults", "system"]);
-  if (!isJsonObject(value)) return {};
-  const { duration } = value;
-  if (typeof duration !== "string") return value;
-  const seconds = tryParseFsd(duration);
-  if (seconds === null)
-    throw new FluxError("EINVAL", `${prefix}policy.jobspec.defaults.system.duration is not a valid FSD`);
-  return { ...value, duration: Number.isFinite(seconds) ? seconds : 0 };
+/** Whether the built-in plugins have anything to do. */
+export function isIdle({ policy, queues }: PolicyConfig): boolean {
+  return queues === null && Object.keys(policy.defaults).length === 0;
 }
 
-/** The jobspec with defaults and constraints; the same object where nothing changes. Throws EPERM for a wrong queue. */
-export function frobnicate(jobspec: JsonValue, defaults: Defaults): JsonValue {
-  if (defaults.queues === null && Object.keys(defaults.system).length === 0) return jobspec;
+/** Throws EPERM where no queue, or a wrong one, is named. */
+function withDefaults(jobspec: JsonValue, policy: PolicyConfig): JsonValue {
+  if (isIdle(policy)) return jobspec;
+  const { defaults } = policy.policy;
+  return changeSystem(jobspec, (given) => {
+    const queueName = given["queue"] ?? defaults.queue;
+    const queue = findQueue(policy, queueName);
+    if (policy.queues !== null && queue === undefined) {
+      if (queueName === undefined) throw new FluxError("EPERM", "no queue specified");
+      throw new FluxError("EPERM", `Invalid queue '${String(queueName)}' specified`);
+    }
+    return fill(given, { ...defaults, ...queue?.policy.defaults });
+  });
+}
+
+/** The resources of a job are those of its queue. */
+function withQueueConstraints(jobspec: JsonValue, policy: PolicyConfig): JsonValue {
+  return changeSystem(jobspec, (given) => {
+    const requires = findQueue(policy, given["queue"])?.requires ?? [];
+    if (requires.length === 0) return given;
+    const own = isJsonObject(given["constraints"]) ? [given["constraints"]] : [];
+    return { ...given, constraints: joinConstraints([...own, { properties: requires }]) ?? {} };
+  });
+}
+
+function findQueue({ queues }: PolicyConfig, name: JsonValue | undefined): QueueConfig | undefined {
+  return typeof name === "string" ? queues?.get(name) : undefined;
+}
+
+/** The jobspec with other system attributes; one whose attributes cannot be read stays for the validator. */
+function changeSystem(jobspec: JsonValue, change: (system: JsonObject) => JsonObject): JsonValue {
   const attributes = isJsonObject(jobspec) ? jobspec["attributes"] : undefined;
   if (!isJsonObject(jobspec) || !isJsonObject(attributes)) return jobspec;
   const given = isJsonObject(attributes["system"]) ? attributes["system"] : {};
-  const queueName = given["queue"] ?? defaults.system["queue"];
-  const queue = typeof queueName === "string" ? defaults.queues?.get(queueName) : undefined;
-  if (defaults.queues !== null && queue === undefined) {
-    if (queueName === undefined) throw new FluxError("EPERM", "no queue specified");
-    throw new FluxError("EPERM", `Invalid queue '${String(queueName)}' specified`);
-  }
-  const system = withConstraints(fill(given, { ...defaults.system, ...queue?.system }), queue?.requires ?? []);
-  return { ...jobspec, attributes: { ...attributes, system } };
+  const system = change(given);
+  return system === given ? jobspec : { ...jobspec, attributes: { ...attributes, system } };
 }
 
 function fill(given: JsonObject, defaults: JsonObject): JsonObject {
@@ -70,11 +69,4 @@ function fill(given: JsonObject, defaults: JsonObject): JsonObject {
     if (system[key] === undefined || (key === "duration" && system[key] === 0)) system[key] = value;
   }
   return system;
-}
-
-function withConstraints(system: JsonObject, requires: readonly string[]): JsonObject {
-  if (requires.length === 0) return system;
-  const given = isJsonObject(system["constraints"]) ? [system["constraints"]] : [];
-  const constraints = joinConstraints([...given, { properties: requires }]);
-  return { ...system, constraints: constraints ?? {} };
 }

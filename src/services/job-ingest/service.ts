@@ -2,18 +2,21 @@
  * The ingest service: submissions of one event-loop turn are stored in one KVS commit and handed to the job manager in
  * one message. A submitter hears its job's id only when the job is safely stored.
  */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
 import { FluidGenerator, fluidParts } from "../../formats/fluid.ts";
-import type { SubmittedJob } from "../../sdk/job-protocol.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { JobFlag, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE } from "../../sdk/service.ts";
-import { checkSubmission, operationsOf, removalOf, type Checked, type IngestPolicy } from "./core.ts";
+import { checkSubmission, openSubmission, operationsOf, removalOf, type Checked, type Opened } from "./core.ts";
 import { SharedEnvironments } from "./environments.ts";
-import { defaultsOf, NO_DEFAULTS } from "./frobnicate.ts";
+import { frobnicate } from "./frobnicate.ts";
 import { parseSubmit, type SubmitRequest } from "./protocol.ts";
+import { DEFAULT_SETTINGS, generatorOf, ingestSettings, type ExternalStage, type IngestSettings } from "./settings.ts";
+import { WorkCrew } from "./workers.ts";
 
 const SERVICE = "job-ingest";
 /** Jobs in one commit; more of the same turn go with a second one. */
@@ -30,45 +33,91 @@ interface Entry {
 
 class JobIngestService implements RunningModule {
   readonly #context: ModuleContext;
-  readonly #generator: FluidGenerator;
+  readonly #generatorNumber: number;
+  /** What makes ids; null until it is known where those of the instance are. */
+  #generator: FluidGenerator | null = null;
+  #generatorUnderWay: Promise<FluidGenerator> | null = null;
   readonly #environments = new SharedEnvironments();
   readonly #counts = { requests: 0, errors: 0 };
-  #policy: IngestPolicy = {
-    isValidating: true,
-    checksFeasibility: false,
-    requireVersion: null,
-    defaults: NO_DEFAULTS,
-  };
+  #settings: IngestSettings = DEFAULT_SETTINGS;
+  #frobnicators: WorkCrew | null = null;
+  #validators: WorkCrew | null = null;
+  /** The hosts of the instance, once somebody asked; null where they are not known. */
+  #hosts: Hostlist | null | undefined = undefined;
   #batch: Entry[] = [];
   #isScheduled = false;
 
-  private constructor(context: ModuleContext, maxJobId: Integer) {
+  private constructor(context: ModuleContext, generator: number) {
     this.#context = context;
-    // Ids count milliseconds; those of an instance that comes back go on where it was.
-    const passedMs = maxJobId === 0 ? 0 : fluidParts(maxJobId).timestampMs + 1;
-    const epochMs = Math.floor(context.ports.clock.now() * 1000) - passedMs;
-    this.#generator = new FluidGenerator({ generator: generatorOf(context.rank, context.args), epochMs });
+    this.#generatorNumber = generator;
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {
-    const { max_jobid } = await context.handle.rpc<{ max_jobid: Integer }>("job-manager.getinfo", null, { nodeid: 0 });
-    const service = new JobIngestService(context, max_jobid);
+    const generator = generatorOf(context.rank, context.args);
+    if (generator === null) return standAside(context);
+    const service = new JobIngestService(context, generator);
     service.configure(context.config());
     context.server.add(SERVICE, {
       submit: { roles: ANY_USER, handler: (request) => service.#submit(request) },
-      getinfo: () => ({ timestamp: service.#generator.timestampMs(service.#nowMs()) }),
+      getinfo: async () => ({ timestamp: (await service.#readyGenerator()).timestampMs(service.#nowMs()) }),
       "stats-get": { roles: ANYONE, handler: () => service.#statistics() },
     });
+    // Other ranks ask when the first job comes, so that brokers need not wait for one another when they start.
+    if (context.rank === 0) await service.#readyGenerator();
     return service;
   }
 
+  async #readyGenerator(): Promise<FluidGenerator> {
+    try {
+      this.#generator ??= await (this.#generatorUnderWay ??= this.#makeGenerator());
+      return this.#generator;
+    } finally {
+      this.#generatorUnderWay = null;
+    }
+  }
+
+  /** Ids count milliseconds: those of all ranks together, and those of an instance that comes back from where it was. */
+  async #makeGenerator(): Promise<FluidGenerator> {
+    const epochMs = Math.floor(this.#nowMs()) - (await this.#passedMs());
+    return new FluidGenerator({ generator: this.#generatorNumber, epochMs });
+  }
+
+  async #passedMs(): Promise<number> {
+    const { handle, rank } = this.#context;
+    if (rank > 0) {
+      try {
+        return (await handle.rpc<{ timestamp: number }>("job-ingest.getinfo", null, { nodeid: 0 })).timestamp;
+      } catch (error) {
+        if (!isFluxError(error, "ENOSYS")) throw error;
+      }
+    }
+    const { max_jobid: id } = await handle.rpc<{ max_jobid: Integer }>("job-manager.getinfo", null, { nodeid: 0 });
+    return id === 0 ? 0 : fluidParts(id).timestampMs + 1;
+  }
+
   configure(config: JsonObject): void {
-    this.#policy = policyOf(config, this.#context.args);
+    const settings = ingestSettings(config, this.#context.args);
+    this.#settings = settings;
+    this.#dismissCrews();
+    this.#frobnicators = this.#crew("job-frobnicator", settings.externalFrobnicators);
+    this.#validators = this.#crew("job-validator", settings.externalValidators);
   }
 
   stop(): void {
     for (const { request } of this.#batch) request.respondError(new FluxError("ENOSYS", "job-ingest is unloading"));
     this.#batch = [];
+    this.#dismissCrews();
+  }
+
+  #dismissCrews(): void {
+    this.#frobnicators?.stop();
+    this.#validators?.stop();
+  }
+
+  #crew(program: string, stage: ExternalStage | null): WorkCrew | null {
+    if (stage === null) return null;
+    const args = [`--plugins=${stage.plugins.join(",")}`, ...stage.args];
+    return new WorkCrew(this.#context, { program, args, bufferSizeBytes: this.#settings.bufferSizeBytes });
   }
 
   #nowMs(): number {
@@ -78,10 +127,44 @@ class JobIngestService implements RunningModule {
   #submit(request: IncomingRequest): undefined | Promise<undefined> {
     this.#counts.requests += 1;
     const submission = parseSubmit(request);
+    if (this.#generator === null) return this.#readyGenerator().then(() => this.#take(request, submission));
+    return this.#take(request, submission);
+  }
+
+  #take(request: IncomingRequest, submission: SubmitRequest): undefined | Promise<undefined> {
     try {
       const { userid, isOwner } = request;
-      const checked = checkSubmission(submission, { userid, isOwner }, this.#policy);
-      if (checked.needsFeasibility) return this.#checkFeasibility(request, submission, checked);
+      const opened = openSubmission(submission, { userid, isOwner });
+      const { frobnicators, policy, validator } = this.#settings;
+      const changed = frobnicate(opened.original, frobnicators, policy);
+      const validates = (submission.flags & JobFlag.NoValidate) === 0 && validator !== null;
+      const isQuick = !validates || (!validator.plugins.includes("feasibility") && this.#validators === null);
+      if (this.#frobnicators !== null || !isQuick) return this.#submitSlowly(request, submission, opened, changed);
+      const hosts = (): Hostlist | null => this.#knownHosts();
+      this.#accept(request, submission, checkSubmission(opened, changed, validates ? validator : null, hosts));
+      return undefined;
+    } catch (error) {
+      this.#counts.errors += 1;
+      throw error;
+    }
+  }
+
+  /** The same, with others asked: worker programs, and the scheduler whether the job could ever run. */
+  async #submitSlowly(
+    request: IncomingRequest,
+    submission: SubmitRequest,
+    opened: Opened,
+    frobnicated: JsonValue,
+  ): Promise<undefined> {
+    try {
+      const { urgency, flags } = submission;
+      const { userid, rolemask } = request;
+      const job = (jobspec: JsonValue): JsonObject => ({ jobspec, userid, rolemask, urgency, flags });
+      const fromOthers = await this.#frobnicators?.run(job(frobnicated));
+      const validator = (flags & JobFlag.NoValidate) === 0 ? this.#settings.validator : null;
+      const checked = checkSubmission(opened, fromOthers ?? frobnicated, validator, () => this.#knownHosts());
+      if (validator?.plugins.includes("feasibility") === true) await this.#checkFeasibility(checked);
+      if (validator !== null) await this.#validators?.run(job(checked.jobspec));
       this.#accept(request, submission, checked);
       return undefined;
     } catch (error) {
@@ -90,15 +173,24 @@ class JobIngestService implements RunningModule {
     }
   }
 
-  async #checkFeasibility(request: IncomingRequest, submission: SubmitRequest, checked: Checked): Promise<undefined> {
-    await this.#context.handle.rpc("feasibility.check", { jobspec: checked.jobspec });
-    this.#accept(request, submission, checked);
+  async #checkFeasibility({ jobspec }: Checked): Promise<void> {
+    try {
+      await this.#context.handle.rpc("feasibility.check", { jobspec });
+    } catch (error) {
+      // Without a scheduler nobody knows: the one that comes will say what it thinks of the job.
+      if (!isFluxError(error, "ENOSYS")) throw error;
+    }
+  }
+
+  #knownHosts(): Hostlist | null {
+    if (this.#hosts === undefined) this.#hosts = Hostlist.tryParse(this.#context.attribute("hostlist") ?? "");
+    return this.#hosts === null || this.#hosts.isEmpty ? null : this.#hosts;
   }
 
   #accept(request: IncomingRequest, submission: SubmitRequest, checked: Checked): void {
     const { J, urgency, flags } = submission;
     const job: SubmittedJob = {
-      id: this.#generator.next(this.#nowMs()),
+      id: this.#generator!.next(this.#nowMs()),
       userid: request.userid,
       urgency,
       flags,
@@ -106,14 +198,17 @@ class JobIngestService implements RunningModule {
       jobspec: this.#environments.share(checked.jobspec),
     };
     this.#batch.push({ request, job, envelope: J, checked });
-    if (this.#isScheduled) return;
+    const { batchCount } = this.#settings;
+    if (this.#isScheduled || this.#batch.length < batchCount) return;
     this.#isScheduled = true;
-    this.#context.ports.clock.defer(() => {
-      this.#isScheduled = false;
-      const batch = this.#batch;
-      this.#batch = [];
-      for (let at = 0; at < batch.length; at += BATCH_MAX) void this.#process(batch.slice(at, at + BATCH_MAX));
-    });
+    this.#context.ports.clock.defer(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#isScheduled = false;
+    const batch = this.#batch;
+    this.#batch = [];
+    for (let at = 0; at < batch.length; at += BATCH_MAX) void this.#process(batch.slice(at, at + BATCH_MAX));
   }
 
   /** Stores a batch, hands it on, and answers. Never rejects. */
@@ -130,9 +225,11 @@ class JobIngestService implements RunningModule {
       this.#counts.errors += errors.length;
       if (errors.length > 0) await this.#commit(errors.map(([id]) => removalOf(id)));
     } catch (error) {
-      if (!(error instanceof FluxError)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.err, `submission failed: ${error.message}`);
-      for (const { request } of batch) if (!request.isFinished) request.respondError(error);
+      const failure =
+        error instanceof FluxError ? error : new FluxError("EINVAL", `internal error: ${errorText(error)}`);
+      const trace = failure === error ? failure.message : String((error as Error).stack ?? error);
+      this.#context.log(LogLevel.err, `submission failed: ${trace}`);
+      for (const { request } of batch) if (!request.isFinished) request.respondError(failure);
     }
   }
 
@@ -157,55 +254,15 @@ class JobIngestService implements RunningModule {
   #statistics(): object {
     const idle = { running: 0, requests: 0, errors: 0, trash: 0, backlog: 0, pids: [0, 0, 0, 0] };
     const { requests, errors } = this.#counts;
-    return { pipeline: { frobnicator: idle, validator: { ...idle, requests, errors, backlog: this.#batch.length } } };
+    const validator = this.#validators?.report() ?? { ...idle, requests, errors, backlog: this.#batch.length };
+    const isFrobnicating = this.#settings.frobnicators.length > 0;
+    const frobnicator = this.#frobnicators?.report() ?? { ...idle, ...(isFrobnicating ? { requests, errors } : {}) };
+    return { pipeline: { frobnicator, validator } };
   }
 }
 
-/** Arguments that say nothing to this service: it makes its batches as requests come. */
-const WITHOUT_EFFECT = /^(batch-count|buffer-size)=\d+[kKMG]?$/;
-
-/** What the module's arguments set of the table `ingest.validator`. Throws EINVAL for one that is not known. */
-function validatorOf(args: readonly string[]): JsonObject {
-  const table: Record<string, JsonValue> = {};
-  for (const arg of args) {
-    const [, name, list] = /^validator-(plugins|args)=(.*)$/.exec(arg) ?? [];
-    if (name !== undefined && list !== undefined) table[name] = list.split(",").filter((word) => word !== "");
-    else if (arg === "disable-validator") table["disable"] = true;
-    else if (!WITHOUT_EFFECT.test(arg) && !arg.startsWith(MAX_GENERATOR))
-      throw new FluxError("EINVAL", `unknown option ${arg}`);
-  }
-  return table;
-}
-
-const MAX_GENERATOR = "max-fluid-generator-id=";
-const GENERATOR_MAX = 2 ** 14 - 1;
-
-/** Ids are made on ranks up to a number that fits into them; `max-fluid-generator-id` sets a lower one. Throws EINVAL. */
-function generatorOf(rank: number, args: readonly string[]): number {
-  const text = args.find((arg) => arg.startsWith(MAX_GENERATOR))?.slice(MAX_GENERATOR.length);
-  const max = text === undefined ? GENERATOR_MAX : Number(text);
-  if (!Number.isInteger(max) || max < 0 || max > GENERATOR_MAX)
-    throw new FluxError("EINVAL", `max-fluid-generator-id must be between 0 and ${GENERATOR_MAX}`);
-  if (rank > max) throw new FluxError("EINVAL", `rank ${rank} makes no job ids: the highest that does is ${max}`);
-  return rank;
-}
-
-/** Reads the table `ingest` of a configuration, and the module's arguments. Throws EINVAL. */
-function policyOf(config: JsonObject, args: readonly string[]): IngestPolicy {
-  const ingest = config["ingest"];
-  const configured = isJsonObject(ingest) && isJsonObject(ingest["validator"]) ? ingest["validator"] : {};
-  const validator: JsonObject = { ...configured, ...validatorOf(args) };
-  const plugins: JsonValue = validator["plugins"] ?? ["jobspec"];
-  if (!Array.isArray(plugins)) throw new FluxError("EINVAL", "ingest.validator.plugins must be an array");
-  const unknown = (plugins as JsonValue[]).find((name) => name !== "jobspec" && name !== "feasibility");
-  if (unknown !== undefined)
-    throw new FluxError("EINVAL", `ingest.validator.plugins: no validator plugin ${stringifyJson(unknown)}`);
-  const options = Array.isArray(validator["args"]) ? (validator["args"] as JsonValue[]) : [];
-  const version = options.map((option) => /^--require-version=(\d+|any)$/.exec(String(option))?.[1]).find(Boolean);
-  return {
-    isValidating: validator["disable"] !== true,
-    checksFeasibility: (plugins as JsonValue[]).includes("feasibility"),
-    requireVersion: version === undefined ? null : version === "any" ? "any" : Number(version),
-    defaults: defaultsOf(config),
-  };
+/** A rank that makes no ids leaves the service to those above it: requests from here go there. */
+function standAside(context: ModuleContext): RunningModule {
+  context.ports.clock.defer(() => context.handle.send("module.remove", { name: context.name }));
+  return { stop: () => undefined };
 }

@@ -1,8 +1,8 @@
 /**
  * Requests about queues, and those that wait until there is nothing to do.
  *
- * `queue-list` {} → {queues}; `queue-status` {name?} → {enable, start, …}; `queue-enable` {enable, all, name?, reason?};
- * `queue-start` {start, all, name?, reason?, nocheckpoint?}; `drain` answers when no job is active, `idle` when none has
+ * `queue-list` {} → {queues}; `queue-status` {name?} → {enable, start, …}; `queue-enable` {enable, all, name?, reason?,
+ * nocheckpoint?}; `queue-start` {start, all, name?, reason?, nocheckpoint?}; `drain` answers when no job is active, `idle` when none has
  * resources or a request for them, with the number of pending ones.
  */
 import { utf8Encode } from "../../base/bytes.ts";
@@ -40,8 +40,8 @@ export function queueMethods(manager: JobManager, surroundings: ManagerSurroundi
         manager.queues.status(queueStatusRequest(request).name ?? "", manager.scheduler.isReady ? null : "scheduler"),
     },
     "queue-enable": (request) => {
-      const { enable, name, all, reason } = queueEnableRequest(request);
-      manager.queues.enable({ name, all }, enable, reason);
+      const { enable, name, all, reason, nocheckpoint } = queueEnableRequest(request);
+      manager.queues.enable({ name, all }, enable, reason, nocheckpoint === true);
       return saved();
     },
     "queue-start": (request) => {

@@ -8,6 +8,15 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { configType, type PolicyConfig } from "../../formats/policy-config.ts";
+
+/** What a queue does, and why not. */
+interface QueueState {
+  readonly enabled: boolean;
+  readonly started: boolean;
+  readonly disableReason: string | null;
+  readonly stopReason: string | null;
+}
 
 interface Queue {
   /** Empty for the anonymous queue. */
@@ -20,8 +29,8 @@ interface Queue {
   started: boolean;
   disableReason: string | null;
   stopReason: string | null;
-  /** A stop that is forgotten at the next restart. */
-  isStopTemporary: boolean;
+  /** What a restart finds: changes with `nocheckpoint` are not in it. */
+  kept: QueueState;
 }
 
 const RESTART_REASON = "Automatically stopped due to restart";
@@ -43,15 +52,11 @@ export class Queues {
     return [...this.#queues.keys()].filter((name) => name !== "");
   }
 
-  /** Takes the table `queues` of a configuration; queues that stay keep their state. Throws EINVAL. */
-  configure(config: JsonObject): void {
-    const table = config["queues"];
+  /** Takes the queues of a configuration; those that stay keep their state. Throws EINVAL. */
+  configure(config: JsonObject, { queues }: PolicyConfig): void {
     const next = new Map<string, Queue>();
     const stopOnRestart = stopOnRestartOf(config["job-manager"]);
-    if (table !== undefined && !isJsonObject(table)) throw new FluxError("EINVAL", "queues must be a table");
-    for (const [name, value] of Object.entries(table ?? {}).sort(([left], [right]) => (left < right ? -1 : 1))) {
-      const parent = parentOf(name, value, table!);
-      const requires = parent === null ? requiresOf(name, value) : requiresOf(parent, table![parent]);
+    for (const [name, { requires, parent }] of queues ?? []) {
       const old = this.#queues.get(name);
       next.set(name, old === undefined ? namedQueue(name, requires, parent) : { ...old, requires, parent });
     }
@@ -77,7 +82,7 @@ export class Queues {
 
   /** Whether a queue takes new jobs. Throws EINVAL with the reason where it does not. */
   checkSubmission(name: string): void {
-    if (name === "" && this.areNamed) throw new FluxError("EINVAL", "no queue specified");
+    if (name === "" && this.areNamed) throw new FluxError("EINVAL", "a named queue is required");
     const queue = this.#find(name);
     if (queue.enabled) return;
     const where = name === "" ? "" : ` to ${name}`;
@@ -103,12 +108,19 @@ export class Queues {
   }
 
   /** Lets queues take new jobs, or not. Throws EINVAL. */
-  enable(selection: { name: string | null; all: boolean }, enabled: boolean, reason: string | null): void {
-    const queues = this.#select(selection);
+  enable(
+    selection: { name: string | null; all: boolean },
+    enabled: boolean,
+    reason: string | null,
+    isTemporary: boolean,
+  ): void {
+    const queues = this.#select(selection, "Use --all to apply this command to all queues");
     if (!enabled && reason === null) throw new FluxError("EINVAL", "reason is required for disable");
     for (const queue of queues) {
       queue.enabled = enabled;
       queue.disableReason = enabled ? null : reason;
+      const { disableReason } = queue;
+      if (!isTemporary) queue.kept = { ...queue.kept, enabled, disableReason };
     }
   }
 
@@ -122,11 +134,12 @@ export class Queues {
     reason: string | null,
     isTemporary: boolean,
   ): string[] {
-    const queues = this.#select(selection);
+    const queues = this.#select(selection, "Named queues are defined. Specify queues or use --all.");
     for (const queue of queues) {
       queue.started = started;
       queue.stopReason = started ? null : reason;
-      queue.isStopTemporary = !started && isTemporary;
+      const { stopReason } = queue;
+      if (!isTemporary) queue.kept = { ...queue.kept, started, stopReason };
     }
     const names = new Set(queues.map(({ name }) => name));
     for (const { name, parent } of this.#queues.values()) if (parent !== null && names.has(parent)) names.add(name);
@@ -135,12 +148,12 @@ export class Queues {
 
   /** What is kept over a restart (key `checkpoint.job-manager`). */
   save(): JsonObject[] {
-    return [...this.#queues.values()].map((queue) => ({
-      ...(queue.name === "" ? {} : { name: queue.name }),
-      enable: queue.enabled,
-      start: queue.isStopTemporary ? true : queue.started,
-      ...(queue.disableReason === null ? {} : { disable_reason: queue.disableReason }),
-      ...(queue.stopReason === null || queue.isStopTemporary ? {} : { stop_reason: queue.stopReason }),
+    return [...this.#queues.values()].map(({ name, kept }) => ({
+      ...(name === "" ? {} : { name }),
+      enable: kept.enabled,
+      start: kept.started,
+      ...(kept.disableReason === null ? {} : { disable_reason: kept.disableReason }),
+      ...(kept.stopReason === null ? {} : { stop_reason: kept.stopReason }),
     }));
   }
 
@@ -155,9 +168,12 @@ export class Queues {
       queue.started = start;
       queue.disableReason = typeof disable_reason === "string" ? disable_reason : null;
       queue.stopReason = typeof stop_reason === "string" ? stop_reason : null;
-      if (!start || !this.#stopOnRestart) continue;
-      queue.started = false;
-      queue.stopReason = RESTART_REASON;
+      if (start && this.#stopOnRestart) {
+        queue.started = false;
+        queue.stopReason = RESTART_REASON;
+      }
+      const { enabled, started, disableReason, stopReason } = queue;
+      queue.kept = { enabled, started, disableReason, stopReason };
     }
   }
 
@@ -168,60 +184,32 @@ export class Queues {
   #find(name: string): Queue {
     const queue = this.#queues.get(name);
     if (queue !== undefined) return queue;
-    throw new FluxError("EINVAL", name === "" ? "a queue name is required" : `'${name}' is not a valid queue`);
+    throw new FluxError("EINVAL", name === "" ? "a named queue is required" : `'${name}' is not a valid queue`);
   }
 
-  #select(selection: { name: string | null; all: boolean }): Queue[] {
+  #select(selection: { name: string | null; all: boolean }, refusal: string): Queue[] {
     if (selection.name !== null) return [this.#find(selection.name)];
-    if (this.areNamed && !selection.all)
-      throw new FluxError("EINVAL", "Named queues are defined. Specify queues or use --all.");
+    if (this.areNamed && !selection.all) throw new FluxError("EINVAL", refusal);
     return [...this.#queues.values()];
   }
 }
 
 function anonymousQueue(): Queue {
-  return { ...namedQueue("", []), started: true };
+  return newQueue("", [], null, true);
 }
 
-function namedQueue(name: string, requires: readonly string[], parent: string | null = null): Queue {
-  return {
-    name,
-    requires,
-    parent,
-    enabled: true,
-    started: false,
-    disableReason: null,
-    stopReason: null,
-    isStopTemporary: false,
-  };
+function namedQueue(name: string, requires: readonly string[], parent: string | null): Queue {
+  return newQueue(name, requires, parent, false);
 }
 
-function requiresOf(name: string, value: JsonValue | undefined): string[] {
-  if (!isJsonObject(value)) throw new FluxError("EINVAL", `queues.${name} must be a table`);
-  const requires = value["requires"];
-  if (requires === undefined) return [];
-  if (!Array.isArray(requires) || requires.some((property) => typeof property !== "string"))
-    throw new FluxError("EINVAL", `queues.${name}.requires must be an array of strings`);
-  return requires as string[];
-}
-
-function parentOf(name: string, value: JsonValue | undefined, table: JsonObject): string | null {
-  const parent = isJsonObject(value) ? value["parent"] : undefined;
-  if (parent === undefined) return null;
-  const fail = (reason: string): never => {
-    throw new FluxError("EINVAL", `error parsing [queues.${name}] config table: ${reason}`);
-  };
-  if (typeof parent !== "string") return fail("'parent' must be a string");
-  const other = table[parent];
-  if (!isJsonObject(other)) return fail(`parent queue '${parent}' is not configured`);
-  if ((value as JsonObject)["requires"] !== undefined) return fail("a virtual queue must not set 'requires'");
-  if (other["parent"] !== undefined) return fail(`parent queue '${parent}' is itself a virtual queue`);
-  return parent;
+function newQueue(name: string, requires: readonly string[], parent: string | null, started: boolean): Queue {
+  const state: QueueState = { enabled: true, started, disableReason: null, stopReason: null };
+  return { name, requires, parent, ...state, kept: state };
 }
 
 /** `job-manager.stop-queues-on-restart`: queues that were started when the instance ended are stopped in the next one. */
 function stopOnRestartOf(table: JsonValue | undefined): boolean {
   const value = isJsonObject(table) ? table["stop-queues-on-restart"] : undefined;
   if (value === undefined || typeof value === "boolean") return value ?? false;
-  throw new FluxError("EINVAL", `Expected true or false, got ${typeof value === "number" ? "integer" : typeof value}`);
+  throw new FluxError("EINVAL", `Expected true or false, got ${configType(value)}`);
 }

@@ -5,6 +5,7 @@
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
+import { parsePolicyConfig } from "../../formats/policy-config.ts";
 import type { ResponseMessage } from "../../protocol/message.ts";
 import { JobState, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
@@ -109,9 +110,10 @@ class JobManagerService implements RunningModule {
   }
 
   configure(config: JsonObject): void {
+    const policy = parsePolicyConfig(config);
     const retention = retentionOf(config);
-    this.#manager.limits.configure(config);
-    this.#manager.queues.configure(config);
+    this.#manager.queues.configure(config, policy);
+    this.#manager.limits.configure(policy);
     this.#retention = retention;
     this.#manager.settle();
   }

@@ -19,6 +19,8 @@ napi_value flux_stream_write(napi_env env, napi_callback_info info);
 napi_value flux_stream_await_room(napi_env env, napi_callback_info info);
 napi_value flux_stream_shutdown(napi_env env, napi_callback_info info);
 napi_value flux_stream_close(napi_env env, napi_callback_info info);
+napi_value flux_connect_unix(napi_env env, napi_callback_info info);
+napi_value flux_duplicate(napi_env env, napi_callback_info info);
 napi_value flux_on_exit(napi_env env, napi_callback_info info);
 napi_value flux_peer_credentials(napi_env env, napi_callback_info info);
 

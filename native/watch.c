@@ -1,5 +1,5 @@
 /*
- * Descriptors in Node's event loop: streams of a child (pipes, sockets, a terminal's master) and the end of a process.
+ * Descriptors in Node's event loop: streams (pipes, sockets, a terminal's master) and the end of a process.
  *
  * A stream reads one piece per turn, so that a process that prints without end starves nobody. A process's end shows on
  * its pidfd; it is reaped by its pid, which nobody else waits for: libuv waits for its own children only.
@@ -7,15 +7,17 @@
 #include "flux_native.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
 #define PIECE_BYTES (64 * 1024)
 
-/* What a stream's callback hears: kind, data. */
+/* What a stream's callback hears: kind, and the data, or the errno that ended it (0: the end of the data). */
 enum { HEARD_DATA, HEARD_END, HEARD_ROOM };
 
 struct watch {
@@ -65,11 +67,11 @@ static void tell(struct watch *watch, size_t count, napi_value *arguments) {
   if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
 }
 
-static void tell_stream(struct watch *watch, int kind, napi_value data) {
+static void tell_stream(struct watch *watch, int kind, napi_value data, int error) {
   napi_value arguments[2];
   napi_create_int32(watch->env, kind, &arguments[0]);
   arguments[1] = data;
-  if (data == NULL) napi_get_null(watch->env, &arguments[1]);
+  if (data == NULL) napi_create_int32(watch->env, error, &arguments[1]);
   tell(watch, 2, arguments);
 }
 
@@ -82,26 +84,38 @@ static void await_events(struct watch *watch, int events) {
   else uv_poll_start(&watch->poll, events, stream_ready);
 }
 
+/* Reads one piece, and tells it or the end. */
+static void read_piece(struct watch *watch) {
+  ssize_t length = read(watch->fd, piece, sizeof(piece));
+  if (length > 0) {
+    napi_value data;
+    if (napi_create_buffer_copy(watch->env, (size_t)length, piece, NULL, &data) == napi_ok)
+      tell_stream(watch, HEARD_DATA, data, 0);
+  } else if (length == 0 || (errno != EAGAIN && errno != EINTR)) {
+    /* A terminal whose other side is closed reads as EIO: the end as well. */
+    int error = length == 0 ? 0 : errno;
+    await_events(watch, watch->events & ~UV_READABLE);
+    tell_stream(watch, HEARD_END, NULL, error);
+  }
+}
+
 static void stream_ready(uv_poll_t *poll, int status, int events) {
   struct watch *watch = poll->data;
   napi_handle_scope scope;
   napi_open_handle_scope(watch->env, &scope);
-  if ((events & UV_WRITABLE) || (status < 0 && (watch->events & UV_WRITABLE))) {
+  /* An error, as when the other side closed with something unread, may stand before data: libuv has stopped, and reading
+   * and writing tell what is wrong. */
+  int wanted = status < 0 ? watch->events : 0;
+  if (status < 0) {
+    events = wanted;
+    watch->events = 0;
+    await_events(watch, wanted);
+  }
+  if ((events & UV_WRITABLE) && (watch->events & UV_WRITABLE)) {
     await_events(watch, watch->events & ~UV_WRITABLE);
-    tell_stream(watch, HEARD_ROOM, NULL);
+    tell_stream(watch, HEARD_ROOM, NULL, 0);
   }
-  if (!watch->closing && (watch->events & UV_READABLE) && ((events & UV_READABLE) || status < 0)) {
-    ssize_t length = read(watch->fd, piece, sizeof(piece));
-    if (length > 0) {
-      napi_value data;
-      if (napi_create_buffer_copy(watch->env, (size_t)length, piece, NULL, &data) == napi_ok)
-        tell_stream(watch, HEARD_DATA, data);
-    } else if (length == 0 || (errno != EAGAIN && errno != EINTR)) {
-      /* A terminal whose other side is closed reads as EIO: the end as well. */
-      await_events(watch, watch->events & ~UV_READABLE);
-      tell_stream(watch, HEARD_END, NULL);
-    }
-  }
+  if (!watch->closing && (events & UV_READABLE) && (watch->events & UV_READABLE)) read_piece(watch);
   napi_close_handle_scope(watch->env, scope);
 }
 
@@ -235,6 +249,39 @@ napi_value flux_on_exit(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* connectUnix(path): a descriptor connected to a unix socket, or the errno negated */
+napi_value flux_connect_unix(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  size_t count = 1, length = 0;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  if (napi_get_value_string_utf8(env, args[0], address.sun_path, sizeof(address.sun_path), &length) != napi_ok) return NULL;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), status = -1;
+  if (fd >= 0) {
+    do status = connect(fd, (struct sockaddr *)&address, sizeof(address));
+    while (status < 0 && errno == EINTR);
+  }
+  if (status < 0) {
+    int error = errno;
+    if (fd >= 0) close(fd);
+    fd = -error;
+  }
+  napi_create_int32(env, fd, &result);
+  return result;
+}
+
+/* duplicate(fd): another descriptor of the same file, not inherited by programs; or the errno negated */
+napi_value flux_duplicate(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  size_t count = 1;
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  napi_get_value_int32(env, args[0], &fd);
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  napi_create_int32(env, copy < 0 ? -errno : copy, &result);
+  return result;
+}
+
 /* peerCredentials(fd): {uid, pid} of a unix socket's other side, or null */
 napi_value flux_peer_credentials(napi_env env, napi_callback_info info) {
   napi_value args[1], result, number;
@@ -269,6 +316,8 @@ NAPI_MODULE_INIT() {
       METHOD("streamAwaitRoom", flux_stream_await_room),
       METHOD("streamShutdown", flux_stream_shutdown),
       METHOD("streamClose", flux_stream_close),
+      METHOD("connectUnix", flux_connect_unix),
+      METHOD("duplicate", flux_duplicate),
       METHOD("peerCredentials", flux_peer_credentials),
       METHOD("affinity", flux_affinity),
       METHOD("dataRegion", flux_data_region),

@@ -76,8 +76,8 @@ class ChildStream {
     return this.#outputOver;
   }
 
-  readonly #onHeard = (heard: number, data: Uint8Array | null): void => {
-    if (heard === Heard.data) this.#events.output(data);
+  readonly #onHeard = (heard: number, data: Uint8Array | number): void => {
+    if (heard === Heard.data) this.#events.output(data as Uint8Array);
     else if (heard === Heard.room) this.#flush();
     else this.#onEnd();
   };

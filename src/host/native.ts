@@ -5,7 +5,6 @@
  * FLUX_NATIVE=off in the environment does without it, so that the pure-Node code can be tried anywhere.
  */
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { installRoot } from "./paths.ts";
 
@@ -46,8 +45,11 @@ export interface NativeAddon {
   /** Reaps a process when it ends, closes its pidfd, and calls back with its wait status. */
   onExit(pid: number, pidfd: number, callback: (status: number) => void): void;
   resizePty(master: number, rows: number, columns: number): void;
-  /** A stream over a descriptor, which belongs to it from now on. */
-  streamOpen(fd: number, callback: (heard: number, data: Uint8Array | null) => void): NativeStream;
+  /**
+   * A stream over a descriptor, which belongs to it from now on. The callback hears what happened (`Heard`), and the data, or
+   * the errno that ended it (0 where it just ended).
+   */
+  streamOpen(fd: number, callback: (heard: number, data: Uint8Array | number) => void): NativeStream;
   streamRead(stream: NativeStream, on: boolean): void;
   /** Returns how many bytes were taken, or the errno, negated. */
   streamWrite(stream: NativeStream, bytes: Uint8Array, offset: number): number;
@@ -55,6 +57,10 @@ export interface NativeAddon {
   streamAwaitRoom(stream: NativeStream, on: boolean): void;
   streamShutdown(stream: NativeStream): void;
   streamClose(stream: NativeStream): void;
+  /** A descriptor connected to a unix socket, or the errno, negated. */
+  connectUnix(path: string): number;
+  /** Another descriptor of the same file, or the errno, negated. */
+  duplicate(fd: number): number;
   peerCredentials(fd: number): { uid: number; pid: number } | null;
   affinity(): number[];
   /** Start and end of the next stretch of a file that holds data, from an offset on; null where only a hole follows. */
@@ -70,7 +76,9 @@ export function nativeAddon(): NativeAddon | null {
   const file = join(installRoot(), "dist/native/flux_native.node");
   if (process.env["FLUX_NATIVE"] === "off" || !existsSync(file)) return loaded;
   try {
-    loaded = createRequire(import.meta.url)(file) as NativeAddon;
+    const module = { exports: {} };
+    process.dlopen(module, file);
+    loaded = module.exports as NativeAddon;
   } catch (error) {
     process.stderr.write(`flux: ${file} does not load (${(error as Error).message}); going on without it\n`);
   }

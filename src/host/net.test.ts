@@ -9,6 +9,7 @@ import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Address, ByteStream, Listener, ListenSecurity } from "../base/ports.ts";
 import { chooseAddress, defaultRouteInterface } from "./address.ts";
+import { nativeAddon } from "./native.ts";
 import { nodeNet } from "./net.ts";
 
 const net = nodeNet();
@@ -119,6 +120,47 @@ test("a writer is told to wait while the reader pauses, and of the drain when it
   assert.equal(await closed, null);
   assert.equal(received, sent);
   await listener.close();
+});
+
+test("what a peer wrote before it closed arrives, though it left something unread; then its stream closes", async () => {
+  const { listener, client, server } = await pair(unixAt("unread"));
+  const here = new Peer(client);
+  client.pause();
+  const there = new Peer(server);
+  server.write(new Uint8Array(1000));
+  client.write(utf8Encode("last words"));
+  assert.equal(await there.until(10), "last words");
+  // Unread bytes make the kernel report an error to the other side, beside the end.
+  client.destroy();
+  await there.closed;
+  assert.equal(await here.closed, null);
+  await listener.close();
+});
+
+test("many short chunks of one turn, and what is written while the reader is slow, arrive whole and in order", async () => {
+  const { listener, client, server } = await pair(unixAt("chunks"));
+  const there = new Peer(server);
+  const here = new Peer(client);
+  const words = Array.from({ length: 20_000 }, (_, index) => `${index},`);
+  server.pause();
+  for (const word of words) client.write(utf8Encode(word));
+  server.resume();
+  client.end();
+  const text = words.join("");
+  assert.equal(await there.until(text.length), text);
+  assert.equal(await there.closed, null);
+  assert.equal(await here.closed, null);
+  await listener.close();
+});
+
+test("without the native addon the same holds", { skip: nativeAddon() === null && "there is no addon" }, () => {
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const child = spawnSync(process.execPath, ["--test-reporter=tap", import.meta.filename], {
+    env: { ...env, FLUX_NATIVE: "off" },
+    encoding: "utf8",
+  });
+  assert.equal(child.status, 0, child.stdout);
+  assert.match(child.stdout, /^# pass [1-9]/m);
 });
 
 test("destroy() closes both sides; whoever destroyed hears of no error", async () => {

@@ -55,18 +55,21 @@ async function run(context: CommandContext): Promise<number> {
   // The first job is made before anything is opened: a mistake on the command line costs nothing.
   const jobs = lines.count * replicaCount(lines.at(0).options);
   const handle = await context.open();
-  const [waiter, progress, log] = await Promise.all([
-    waiterOf(context, handle),
-    progressOf(context, jobs),
-    jobLog(context),
-  ]);
+  const [waiter, progress] = await Promise.all([waiterOf(context, handle), progressOf(context, jobs)]);
+  const log = await jobLog(context, progress);
   const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
-  return submitAll(bulk, new SubmissionBuilder(submissionSource(context)), allReplicas(lines, order), log);
+  return submitAll(bulk, new SubmissionBuilder(submissionSource(context)), allReplicas(context, lines, order), log);
 }
 
-function* allReplicas(lines: Lines, order: Uint32Array | null): Generator<Replica, void, undefined> {
+function* allReplicas(
+  context: CommandContext,
+  lines: Lines,
+  order: Uint32Array | null,
+): Generator<Replica, void, undefined> {
+  const isVerbose = context.options.has("verbose");
   for (let index = 0; index < lines.count; index++) {
     const { options, command } = lines.at(order?.[index] ?? index);
+    if (isVerbose) context.out(`bulksubmit: submit ${describeLine(context.options, options, command)}\n`);
     yield* replicas(options, command, "");
   }
 }
@@ -83,12 +86,12 @@ async function linesOf(context: CommandContext): Promise<Lines> {
   const methods = await methodsOf(options);
   const made = (index: number): Line => {
     const inputs = at(index);
-    const replace = (text: string): string => substituteInputs(text, inputs, index, methods);
     const given = options.given.map(({ name, value }) => ({
       name,
-      value: value === null || name === "define" ? value : replace(value),
+      value:
+        value === null || name === "define" ? value : substituteInputs(value, inputs, index, methods, labelOf(name)),
     }));
-    const words = command.map(replace);
+    const words = command.map((word) => substituteInputs(word, inputs, index, methods));
     // A template that was given as one word is several.
     const split = words.length === 1 ? words[0]!.split(/\s+/).filter((part) => part !== "") : words;
     return { options: optionsFrom(given), command: split };
@@ -102,8 +105,14 @@ async function methodsOf(options: ParsedOptions): Promise<Methods | undefined> {
   return parseDefinitions(options.list("define"));
 }
 
+/** How an option stands before its argument. */
+function labelOf(name: string): string {
+  const short = BULKSUBMIT_OPTIONS.find(({ names }) => names[0] === name)?.short;
+  return short === undefined ? `--${name}=` : `-${short}`;
+}
+
 function splitText(text: string, separator: string | null): string[] {
-  const parts = separator === "none" ? text.split(/\s+/) : text.split(separator ?? "\n");
+  const parts = separator?.toLowerCase() === "none" ? text.split(/\s+/) : text.split(separator ?? "\n");
   return parts.filter((part) => part.trim() !== "");
 }
 

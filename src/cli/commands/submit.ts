@@ -2,8 +2,8 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
-import type { SubmissionProgress } from "../output/progress.ts";
-import { BulkSubmitter, type BulkLog, type BulkWaiter } from "../submission/bulk.ts";
+import type { JobProgress } from "../output/progress.ts";
+import { BulkSubmitter, type BulkLog, type BulkWaiter, type JobHandling } from "../submission/bulk.ts";
 import { jobLog } from "../submission/job-log.ts";
 import { SUBMIT_OPTIONS } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
@@ -44,13 +44,10 @@ async function run(context: CommandContext): Promise<number> {
     return 0;
   }
   const handle = await context.open();
-  const [waiter, progress, log] = await Promise.all([
-    waiterOf(context, handle),
-    progressOf(context, replicaCount(options)),
-    jobLog(context),
-  ]);
+  const [waiter, progress] = await Promise.all([waiterOf(context, handle), progressOf(context, replicaCount(options))]);
+  const log = await jobLog(context, progress);
   const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
-  bulk.submit(submission, log(first.value.options), first.value.label);
+  bulk.submit(submission, handlingOf(first.value, log));
   return submitAll(bulk, builder, all, log);
 }
 
@@ -66,7 +63,7 @@ export async function submitAll(
 ): Promise<number> {
   try {
     for (const replica of all) {
-      const room = bulk.submit(builder.build(replica), log(replica.options), replica.label);
+      const room = bulk.submit(builder.build(replica), handlingOf(replica, log));
       if (room !== null) await room;
     }
   } catch (error) {
@@ -76,25 +73,31 @@ export async function submitAll(
   return bulk.finish();
 }
 
+function handlingOf({ options, label }: Replica, log: (options: ParsedOptions) => BulkLog): JobHandling {
+  return { log: log(options), label, waitEvent: options.text("wait-event") };
+}
+
+function waits(options: ParsedOptions): boolean {
+  return ["wait", "wait-event", "watch"].some((name) => options.has(name));
+}
+
 /** What waits for the jobs, where they are waited for. */
 export async function waiterOf(context: CommandContext, handle: Handle): Promise<BulkWaiter | null> {
   const { options } = context;
-  if (!["wait", "wait-event", "watch"].some((name) => options.has(name))) return null;
+  if (!waits(options)) return null;
   const { JobWaiter, waiterOptions } = await import("../submission/bulk-waiter.ts");
   const wanted = waiterOptions(options);
   return wanted === null ? null : new JobWaiter(handle, wanted);
 }
 
 /** The progress bar of so many jobs, where there is one. */
-export async function progressOf(context: CommandContext, jobs: number): Promise<SubmissionProgress | null> {
+export async function progressOf(context: CommandContext, jobs: number): Promise<JobProgress | null> {
   const { options } = context;
   if (!options.has("progress")) return null;
   if (!context.stdoutIsTerminal) {
     context.err("flux: WARNING: stdout is not a tty. Ignoring --progress option\n");
     return null;
   }
-  const { SubmissionProgress } = await import("../output/progress.ts");
-  const progress = new SubmissionProgress(context, options.has("jps"));
-  progress.expect(jobs);
-  return progress;
+  const { JobProgress } = await import("../output/progress.ts");
+  return new JobProgress(context, { jobs, waits: waits(options), rate: options.has("jps") });
 }

@@ -2,18 +2,23 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
+import { JobResult, STATES_RUNNING } from "../../formats/job-states.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { fetchJob, listRecords } from "../jobs/listing.ts";
 import type { JobRecord } from "../jobs/record.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../jobs/selection.ts";
+import { TaskLimit } from "../jobs/recursion.ts";
 import { watchJob } from "../jobs/watch.ts";
-import { SubmissionProgress } from "../output/progress.ts";
+import { terminalLog } from "../submission/job-log.ts";
+import { JobProgress } from "../output/progress.ts";
 import { parseDateTime } from "../submission/dates.ts";
 
 const COUNT_DEFAULT = 1000;
 const EXIT_USAGE = 2;
-const ATTRS = ["state", "t_submit"];
+/** Jobs of the past whose output is read at the same time. */
+const PAST_MAX = 32;
+const ATTRS = ["state", "t_submit", "result"];
 
 export const command: Command = defineCommand({
   name: "watch",
@@ -78,32 +83,61 @@ async function run(context: CommandContext): Promise<number> {
 
 async function watchAll(context: CommandContext, handle: Handle, jobs: readonly JobRecord[]): Promise<number> {
   const { options } = context;
-  const progress = progressOf(context);
-  progress?.expect(jobs.length);
-  const origin = Math.min(...jobs.map((job) => job.number("t_submit")));
-  const verbosity = options.count("verbose");
-  const codes = await Promise.all(
-    jobs.map(async ({ id }) => {
-      let ran = false;
-      const started = (): void => {
-        ran = true;
-        progress?.started();
-      };
-      const code = await watchJob(context, handle, id, { label: options.has("label-io"), verbosity, origin, started });
-      progress?.done(code, ran);
-      return code;
-    }),
-  );
+  const origin = jobs.reduce((first, job) => Math.min(first, job.number("t_submit")), Infinity);
+  const progress = await progressOf(context, handle, jobs, origin);
+  const log = terminalLog(context, progress);
+  const style = { label: options.has("label-io"), verbosity: options.count("verbose"), origin };
+  const past = new TaskLimit(PAST_MAX);
+  let worst = 0;
+  const watch = async (job: JobRecord): Promise<void> => {
+    let isRunning = !job.isInactive && (job.state & STATES_RUNNING) !== 0;
+    const started = (): void => {
+      if (isRunning || job.isInactive) return;
+      isRunning = true;
+      progress?.started();
+    };
+    const code = await watchJob(log, handle, job.id, { ...style, started });
+    worst = Math.max(worst, code);
+    if (!job.isInactive) progress?.done(code, isRunning ? "running" : "pending");
+  };
+  // What is over is read a few at a time: there may be very many of them.
+  await Promise.all(jobs.map((job) => (job.isInactive ? past.run(() => watch(job)) : watch(job))));
   progress?.finish();
-  return Math.max(...codes);
+  return worst;
 }
 
-function progressOf(context: CommandContext): SubmissionProgress | null {
+/** The progress bar, with what is known of the jobs already; null where there is none. */
+async function progressOf(
+  context: CommandContext,
+  handle: Handle,
+  jobs: readonly JobRecord[],
+  origin: number,
+): Promise<JobProgress | null> {
   const { options } = context;
   if (!options.has("progress")) return null;
-  if (context.stdoutIsTerminal) return new SubmissionProgress(context, options.has("jps"));
-  context.err("flux-watch: WARNING: stdout is not a tty. Ignoring --progress option\n");
-  return null;
+  if (!context.stdoutIsTerminal) {
+    context.err("flux-watch: WARNING: stdout is not a tty. Ignoring --progress option\n");
+    return null;
+  }
+  const began = options.has("all") ? await instanceStart(handle, origin) : origin;
+  const progress = new JobProgress(context, { jobs: jobs.length, waits: true, rate: options.has("jps"), began });
+  for (const job of jobs) {
+    if (job.isInactive) progress.done(job.number("result") === JobResult.Completed ? 0 : 1, "none");
+    else progress.pending();
+    if (!job.isInactive && (job.state & STATES_RUNNING) !== 0) progress.started();
+  }
+  return progress;
+}
+
+/** When the instance began, in seconds since the epoch. */
+async function instanceStart(handle: Handle, otherwise: number): Promise<number> {
+  try {
+    const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "broker.starttime" });
+    return Number(value);
+  } catch (error) {
+    if (isFluxError(error)) return otherwise;
+    throw error;
+  }
 }
 
 function jobIdOf(context: CommandContext, text: string): Integer {

@@ -82,12 +82,16 @@ function combine(words: readonly string[], sources: readonly Source[]): BulkInpu
   };
 }
 
-/** Replaces the replacement strings of a word. Throws FluxError EINVAL for one that is unknown. */
+/**
+ * Replaces the replacement strings of a word: of the command, or the argument of an option (`-n`, `--output=`). Throws
+ * FluxError EINVAL for one that is unknown.
+ */
 export function substituteInputs(
   word: string,
   inputs: readonly string[],
   sequence: number,
   methods: Methods = NO_METHODS,
+  option: string | null = null,
 ): string {
   if (!/[{}]/.test(word)) return word;
   return word.replace(/\{\{.*?\}\}|\{([^{}]*)\}|[{}]/gs, (whole, inside: string | undefined) => {
@@ -97,9 +101,18 @@ export function substituteInputs(
     if (inside === "seq1") return String(sequence + 1);
     const match = /^(\d*)(?:\.(.*))?$/.exec(inside);
     const value = match === null ? undefined : inputs[Number(match[1] || 0)];
-    if (value === undefined) throw new FluxError("EINVAL", `Invalid replacement string in command: '${whole}'`);
+    if (value === undefined) throw unknownReplacement(whole, option, word);
     return transform(value, match![2], methods);
   });
+}
+
+function unknownReplacement(whole: string, option: string | null, word: string): FluxError {
+  if (option === null) return new FluxError("EINVAL", `Invalid replacement string in command: '${whole}'`);
+  const key = whole.slice(1, -1);
+  const text = /^\d*(\.|$)/.test(key)
+    ? `Invalid replacement index in ${option}${word}`
+    : `Replacement key '${key}' not found in '${option}${word}'`;
+  return new FluxError("EINVAL", text);
 }
 
 function transform(value: string, how: string | undefined, methods: Methods): string {

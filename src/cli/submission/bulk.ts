@@ -8,7 +8,7 @@ import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { jobIdText, submitJob, type Submission } from "../jobs/client.ts";
 import type { WatchLog } from "../jobs/watch.ts";
-import type { SubmissionProgress } from "../output/progress.ts";
+import type { JobProgress } from "../output/progress.ts";
 
 /** Submissions without an answer yet, at most. */
 const IN_FLIGHT_MAX = 4096;
@@ -17,15 +17,24 @@ export interface BulkOptions {
   readonly quiet: boolean;
   /** Null does not wait. It must be made before the first job is submitted. */
   readonly waiter: BulkWaiter | null;
-  readonly progress: SubmissionProgress | null;
+  readonly progress: JobProgress | null;
 }
 
 /** Where the messages about one job go. */
 export type BulkLog = WatchLog;
 
+/** What is done about one job besides submitting it. */
+export interface JobHandling {
+  readonly log: BulkLog;
+  /** Stands before what goes wrong. */
+  readonly label: string;
+  /** The event to wait for, where the job has one of its own. */
+  readonly waitEvent: string | null;
+}
+
 /** Waits for a job that was submitted; resolves with its exit code. `started` is told once it runs. */
 export interface BulkWaiter {
-  waitFor(id: Integer, log: BulkLog, started: () => void): Promise<number>;
+  waitFor(id: Integer, job: JobHandling, started: () => void): Promise<number>;
   close(): void;
 }
 
@@ -47,11 +56,11 @@ export class BulkSubmitter {
   }
 
   /**
-   * Submits a job; `name` stands before what goes wrong. Null as long as not too many answers are outstanding; else what
+   * Submits a job. Null as long as not too many answers are outstanding; else what
    * to wait for before the next.
    */
-  submit(submission: Submission, log: BulkLog, name = ""): Promise<void> | null {
-    const job = this.#carry(submission, log, name)
+  submit(submission: Submission, handling: JobHandling): Promise<void> | null {
+    const job = this.#carry(submission, handling)
       .catch((error: unknown) => (this.#failures.push(error), undefined))
       .finally(() => this.#open.delete(job));
     this.#open.add(job);
@@ -68,31 +77,34 @@ export class BulkSubmitter {
     return this.#exitCode;
   }
 
-  async #carry(submission: Submission, log: BulkLog, name: string): Promise<void> {
-    const id = await this.#submitOne(submission, log, name);
+  async #carry(submission: Submission, handling: JobHandling): Promise<void> {
+    const { log } = handling;
+    const id = await this.#submitOne(submission, handling);
     if (id === null) return;
-    if (!this.#options.quiet) log.out(`${jobIdText(id)}\n`);
     const { waiter, progress } = this.#options;
+    if (!this.#options.quiet) log.out(`${jobIdText(id)}\n`);
+    progress?.pending();
     let ran = false;
     const started = (): void => {
       if (ran) return;
       ran = true;
       progress?.started();
     };
-    const code = (await waiter?.waitFor(id, log, started)) ?? 0;
+    if (waiter === null) return;
+    const code = await waiter.waitFor(id, handling, started);
     this.#note(code);
-    progress?.done(code, ran);
+    progress?.done(code, ran ? "running" : "pending");
   }
 
-  async #submitOne(submission: Submission, log: BulkLog, name: string): Promise<Integer | null> {
+  async #submitOne(submission: Submission, { log, label }: JobHandling): Promise<Integer | null> {
     this.#inFlight++;
     try {
       return await submitJob(this.#handle, submission, this.#context.host.uid);
     } catch (error) {
       if (!isFluxError(error)) throw error;
-      log.err(`${name}[Errno ${error.errnum}] ${error.message}\n`);
+      log.err(`${label}[Errno ${error.errnum}] ${error.message}\n`);
       this.#note(1);
-      this.#options.progress?.done(1);
+      this.#options.progress?.done(1, "none");
       return null;
     } finally {
       this.#inFlight--;

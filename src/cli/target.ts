@@ -1,8 +1,8 @@
 /**
  * Finds the instance that a word names (flux-uri(1)): a URI, a job, a path of jobs through the hierarchy of instances, or
- * a process (`pid:N`). `?local` and `?remote` choose the form of the result.
+ * a process (`pid:N`), or a job of another workload manager (`slurm:ID`, `lsf:ID`). `?local` and `?remote` choose the form
+ * of the result.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../base/json.ts";
 import { tryParseFluid } from "../formats/fluid.ts";
@@ -12,14 +12,28 @@ import { watchEventlog } from "./jobs/client.ts";
 import { throughProxy } from "./framework/connect.ts";
 import type { CommandContext } from "./framework/command.ts";
 
-/** Resolves a word to a `local://` or `ssh://` URI; `isPatient` waits for jobs to announce theirs. Throws FluxError ENOENT, EINVAL with a sentence. */
+/** The ways to name an instance, as the help lists them. */
+export const RESOLVERS: Readonly<Record<string, string>> = {
+  jobid: "Get URI for a given Flux JOBID",
+  lsf: "Get URI for a Flux instance launched under IBM Spectrum LSF",
+  pid: "Get FLUX_URI for a given local PID",
+  slurm: "Get URI for a Flux instance launched under Slurm",
+};
+
+/**
+ * Resolves a word to a `local://` or `ssh://` URI; `isPatient`, or `?wait`, waits for jobs to announce theirs. Throws
+ * FluxError ENOENT, EINVAL with a sentence.
+ */
 export async function resolveTarget(context: CommandContext, word: string, isPatient = false): Promise<string> {
-  const [target, query] = word.split("?", 2) as [string, string | undefined];
-  const uri = await nativeUri(context, target, isPatient);
-  const wantsLocal =
-    query === "local" || (query !== "remote" && context.host.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined);
-  if (wantsLocal) return localForm(uri);
-  return query === "remote" ? remoteForm(uri, (await context.ports()).host.hostname) : uri;
+  const at = word.indexOf("?");
+  const target = at < 0 ? word : word.slice(0, at);
+  const query = at < 0 ? [] : word.slice(at + 1).split("&");
+  const wanted = ["local", "remote"].filter((form) => query.includes(form));
+  if (wanted.length > 1) throw new FluxError("EINVAL", "Only one of 'local' or 'remote' is allowed");
+  const uri = await nativeUri(context, target, isPatient || query.includes("wait"));
+  const local = context.host.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined;
+  if (wanted[0] === "remote") return remoteForm(uri, (await context.ports()).host.hostname);
+  return local || wanted[0] === "local" ? localForm(uri) : uri;
 }
 
 /** The URI by which a broker on this machine is reached. */
@@ -33,11 +47,20 @@ function remoteForm(uri: string, hostname: string): string {
 
 async function nativeUri(context: CommandContext, target: string, isPatient: boolean): Promise<string> {
   if (/^(local|ssh):\/\//.test(target)) return target;
-  const [scheme, rest] = /^[a-z]+:/.test(target) ? (target.split(/:(.*)/s, 2) as [string, string]) : ["jobid", target];
-  if (scheme === "pid") return uriOfProcess(rest);
-  if (scheme !== "jobid") throw new FluxError("ENOENT", `failed to resolve ${target}: unknown scheme '${scheme}'`);
-  let uri = context.host.env["FLUX_URI"] ?? "local:///run/flux/local";
+  const colon = /^[A-Za-z][A-Za-z0-9+.-]*:/.exec(target)?.[0].length ?? 0;
+  const scheme = colon === 0 ? "jobid" : target.slice(0, colon - 1);
+  const rest = target.slice(colon);
+  if (scheme === "pid") return (await import("./target-process.ts")).uriOfProcess(rest);
+  if (scheme === "slurm") return (await import("./target-batch.ts")).slurmUri(rest);
+  if (scheme === "lsf") return (await import("./target-batch.ts")).lsfUri(rest);
+  if (scheme !== "jobid")
+    throw new FluxError(
+      "EINVAL",
+      `No plugin for URI scheme ${scheme}: there are ${Object.keys(RESOLVERS).join(", ")}, and local:// and ssh:// URIs`,
+    );
   let handle = await context.open();
+  // The socket that this command came by may be that of a proxy.
+  let uri = await attribute(handle, "local-uri");
   const enter = async (next: string): Promise<void> => {
     uri = next;
     handle = await context.open(localForm(next));
@@ -86,21 +109,4 @@ async function announcedUri(handle: Handle, id: Integer, word: string): Promise<
       end: (error) => reject(error ?? new FluxError("ENOENT", `URI not found for job ${word}`)),
     });
   });
-}
-
-/** A broker's own FLUX_URI is that of its parent: then its children are asked. */
-function uriOfProcess(pid: string): string {
-  const fail = (): never => {
-    throw new FluxError("ENOENT", `PID ${pid} doesn't seem to have a FLUX_URI`);
-  };
-  if (!/^\d+$/.test(pid) || !existsSync(`/proc/${pid}/environ`)) return fail();
-  const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  const isBroker = command.some((word) => word === "broker" || word === "start");
-  const children = isBroker ? readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ") : [pid];
-  for (const each of children.filter(Boolean)) {
-    const variables = readFileSync(`/proc/${each}/environ`, "utf8").split("\0");
-    const uri = variables.find((variable) => variable.startsWith("FLUX_URI="));
-    if (uri !== undefined) return uri.slice("FLUX_URI=".length);
-  }
-  return fail();
 }

@@ -1,7 +1,7 @@
 /** `flux uri`: the URI of an instance (flux-uri(1)). */
 import { errorText } from "../../base/errors.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
-import { resolveTarget } from "../target.ts";
+import { RESOLVERS, resolveTarget } from "../target.ts";
 
 export const command: Command = defineCommand({
   name: "uri",
@@ -11,15 +11,18 @@ export const command: Command = defineCommand({
   options: [
     { names: ["remote"], help: "convert a local URI to remote" },
     { names: ["local"], help: "convert a remote URI to local" },
-    { names: ["wait"], help: "wait for the URI of a job to become available" },
+    { names: ["wait"], help: "wait for a URI to become available, if supported" },
   ],
-  operands: [{ name: "TARGET", arity: "1", help: "a URI, a job id, a path of job ids, or pid:PID" }],
-  epilogue: "Supported resolver schemes: jobid, pid\n",
+  operands: [{ name: "TARGET", arity: "1", help: "A Flux jobid or URI in scheme:argument form (e.g. jobid:f1234)" }],
+  epilogue: `Supported resolver schemes:\n${Object.entries(RESOLVERS)
+    .map(([name, text]) => `  ${name}\t\t${text}\n`)
+    .join("")}`,
   run: async (context) => {
-    const form = context.options.has("local") ? "?local" : context.options.has("remote") ? "?remote" : "";
-    const word = form === "" ? context.operands[0]! : context.operands[0]!.split("?", 1)[0]! + form;
-    const isPatient = context.options.has("wait");
-    const uri = await resolveTarget(context, word, isPatient).catch((error: unknown) => context.fail(errorText(error)));
+    const { options, operands } = context;
+    const forms = ["local", "remote", "wait"].filter((name) => options.has(name));
+    const target = operands[0]!;
+    const word = forms.length === 0 ? target : `${target}${target.includes("?") ? "&" : "?"}${forms.join("&")}`;
+    const uri = await resolveTarget(context, word).catch((error: unknown) => context.fail(errorText(error)));
     context.out(`${uri}\n`);
   },
 });

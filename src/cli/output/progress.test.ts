@@ -36,6 +36,11 @@ describe("the line of a progress bar", () => {
     assert.equal(progressLine(STATE, 12), "PD:3   R:2 ");
     assert.equal(progressLine(STATE, 0), "");
   });
+  test("leaves room for the count of many jobs", () => {
+    const line = (pending: number): string => progressLine({ ...STATE, jobs: 100_000, pending }, 100);
+    assert.match(line(100_000), /^PD:100000 R:2 {6}CD:4 {6}F:1 {6}│/);
+    assert.equal(line(1).indexOf("│"), line(100_000).indexOf("│"));
+  });
   test("never has more done than there is", () =>
     assert.match(progressLine({ ...STATE, complete: 20 }, 80), /│█+│100\.0%/));
 });

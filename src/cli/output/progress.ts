@@ -50,8 +50,10 @@ export function progressLine(state: ProgressState, columns: number): string {
     ["CD", complete],
     ["F", failed],
   ];
+  // As wide as the largest count may become: the bar does not move.
+  const width = Math.max(COUNT_WIDTH, String(jobs).length + 1);
   const left = waits
-    ? counts.map(([name, count]) => `${name}:${String(count).padEnd(COUNT_WIDTH)}`).join("")
+    ? counts.map(([name, count]) => `${name}:${String(count).padEnd(width)}`).join("")
     : `Submitting ${jobs} job${jobs === 1 ? "" : "s"}: `;
   const share = jobs === 0 ? 1 : Math.min(1, done / jobs);
   const percent = `${(share * 100).toFixed(1).padStart(5)}%`;

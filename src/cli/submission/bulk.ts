@@ -11,7 +11,7 @@ import type { WatchLog } from "../jobs/watch.ts";
 import type { JobProgress } from "../output/progress.ts";
 
 /** Submissions without an answer yet, at most. */
-const IN_FLIGHT_MAX = 4096;
+const IN_FLIGHT_MAX = 1024;
 
 export interface BulkOptions {
   readonly quiet: boolean;
@@ -60,7 +60,8 @@ export class BulkSubmitter {
    * to wait for before the next.
    */
   submit(submission: Submission, handling: JobHandling): Promise<void> | null {
-    const job = this.#carry(submission, handling)
+    // What waits for the job must not hold the jobspec: there may be very many of them.
+    const job = this.#carry(this.#submitOne(submission, handling), handling)
       .catch((error: unknown) => (this.#failures.push(error), undefined))
       .finally(() => this.#open.delete(job));
     this.#open.add(job);
@@ -77,9 +78,9 @@ export class BulkSubmitter {
     return this.#exitCode;
   }
 
-  async #carry(submission: Submission, handling: JobHandling): Promise<void> {
+  async #carry(submitted: Promise<Integer | null>, handling: JobHandling): Promise<void> {
     const { log } = handling;
-    const id = await this.#submitOne(submission, handling);
+    const id = await submitted;
     if (id === null) return;
     const { waiter, progress } = this.#options;
     if (!this.#options.quiet) log.out(`${jobIdText(id)}\n`);

@@ -16,7 +16,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
     title: "run and submit jobs, allocate resources",
     names: ["submit", "run", "bulksubmit", "alloc", "batch"],
   },
-  { title: "list and interact with jobs", names: ["jobs", "cancel", "pgrep/pkill", "job", "update", "watch"] },
+  { title: "list and interact with jobs", names: ["jobs", "cancel", "pgrep/pkill", "job", "top", "update", "watch"] },
   {
     title: "get resource, queue and other instance information",
     names: ["resource", "queue", "overlay", "uptime"],
@@ -86,6 +86,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   startlog: { file: "startlog" },
   submit: { file: "submit", summary: "submit a job to a Flux instance" },
   terminus: { file: "terminus" },
+  top: { file: "top", summary: "display running Flux jobs" },
   update: { file: "update", summary: "update active jobs" },
   uri: { file: "uri" },
   uptime: { file: "uptime", summary: "Tell how long Flux has been up and running" },

@@ -193,7 +193,16 @@ function statusLine(view: InstanceView, width: number, now: number): Line {
 
 function cells(view: InstanceView, values: Readonly<Record<string, string>>): string {
   const queue = view.jobs.some((job) => job.queue !== "") ? ` ${fit(values["queue"]!, 8)}` : "";
-  return `${right(values["id"]!, 12)}${queue} ${right(values["user"]!, 8)} ${right(values["status"]!, 2)} ${right(values["ntasks"]!, 6)} ${right(values["nnodes"]!, 6)} ${right(values["runtime"]!, 7)} ${values["name"]!}`;
+  const columns = [
+    right(values["id"]!, 12) + queue,
+    right(values["user"]!, 8),
+    right(values["status"]!, 2),
+    right(values["ntasks"]!, 6),
+    right(values["nnodes"]!, 6),
+    right(values["runtime"]!, 7),
+    values["name"]!,
+  ];
+  return columns.join(" ");
 }
 
 function headingLine(view: InstanceView, width: number): Line {

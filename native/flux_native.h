@@ -27,4 +27,7 @@ napi_value flux_peer_credentials(napi_env env, napi_callback_info info);
 /* files.c: sparse files */
 napi_value flux_data_region(napi_env env, napi_callback_info info);
 
+/* memory.c: giving memory back */
+napi_value flux_trim_memory(napi_env env, napi_callback_info info);
+
 #endif

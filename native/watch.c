@@ -321,6 +321,7 @@ NAPI_MODULE_INIT() {
       METHOD("peerCredentials", flux_peer_credentials),
       METHOD("affinity", flux_affinity),
       METHOD("dataRegion", flux_data_region),
+      METHOD("trimMemory", flux_trim_memory),
   };
   napi_value works;
   napi_define_properties(env, exports, sizeof(methods) / sizeof(methods[0]), methods);

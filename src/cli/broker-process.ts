@@ -11,6 +11,7 @@ import { Broker } from "../broker/broker.ts";
 import type { BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
+import { returnMemoryInQuiet } from "../host/memory.ts";
 import { chooseBoot } from "./choose-boot.ts";
 import {
   keepDirectory,
@@ -89,6 +90,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
   for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
   if (lifeline === null) sweepDirectories(ports);
+  returnMemoryInQuiet();
   const exitCode = await broker.run();
   leaveRundir(broker);
   return exitCode;

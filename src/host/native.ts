@@ -65,6 +65,8 @@ export interface NativeAddon {
   affinity(): number[];
   /** Start and end of the next stretch of a file that holds data, from an offset on; null where only a hole follows. */
   dataRegion(fd: number, offset: number): [start: number, end: number] | null;
+  /** Free pages of the C library's memory go back to the system. */
+  trimMemory(): void;
 }
 
 let loaded: NativeAddon | null | undefined;

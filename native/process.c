@@ -67,6 +67,7 @@ struct plan {
     double value;
   } limits[RLIM_NLIMITS];
   int limit_count;
+  int oom_adjust; /* plus 1000; below 0 = as ours */
   int has_terminal;
   volatile int error;
   volatile int stage;
@@ -110,6 +111,20 @@ static void apply_limits(struct plan *plan) {
     limit.rlim_cur = wanted > limit.rlim_max ? limit.rlim_max : wanted;
     if (setrlimit(plan->limits[i].resource, &limit) < 0) fail(plan, STAGE_RLIMITS);
   }
+}
+
+/* Written before the program is executed, so that it holds for all it starts. The caller sees whether it was allowed. */
+static void adjust_oom(int score) {
+  char text[8];
+  char *at = text + sizeof(text);
+  unsigned rest = (unsigned)(score < 0 ? -score : score);
+  do *--at = (char)('0' + rest % 10);
+  while ((rest /= 10) > 0);
+  if (score < 0) *--at = '-';
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (write(fd, at, (size_t)(text + sizeof(text) - at)) < 0) errno = 0;
+  close(fd);
 }
 
 /* Executes a file; one without a format that the kernel knows is a script of the shell, as for execvp(3). */
@@ -166,6 +181,7 @@ static int run_child(void *argument) {
     if (getppid() != plan->parent) _exit(127); /* it died before it could be watched */
   }
   if (chdir(plan->cwd) < 0) fail(plan, STAGE_CWD);
+  if (plan->oom_adjust >= 0) adjust_oom(plan->oom_adjust - 1000);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -300,6 +316,7 @@ static int read_numbers(struct plan *plan, const double *numbers, size_t count, 
     plan->limits[i].resource = (int)NEXT();
     plan->limits[i].value = NEXT();
   }
+  plan->oom_adjust = (int)NEXT();
 #undef NEXT
   return 0;
 }

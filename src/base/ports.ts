@@ -312,6 +312,8 @@ export interface SpawnOptions {
   /** Resource limits by RFC 14 name without RLIMIT_ (nofile, core …): soft value, -1 = unlimited. */
   readonly rlimits?: Readonly<Record<string, number>>;
   readonly umask?: number;
+  /** From -1000 to 1000 (proc(5), oom_score_adj), where the system allows it. Done by the native addon only. */
+  readonly oomScoreAdjust?: number;
   /** SIGKILL for the child when this process dies, however it dies. Done by the native addon only. */
   readonly diesWithParent?: boolean;
 }

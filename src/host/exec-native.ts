@@ -34,6 +34,9 @@ const WRITE_LIMIT_BYTES = 65536;
 /** End of transmission: what a terminal takes for the end of its input. */
 const END_OF_TRANSMISSION: Uint8Array = new Uint8Array([4]);
 
+/** Makes scores of the kernel's choice positive. */
+const OOM_SCORE_OFFSET = 1000;
+
 const GROUP_SAME = 0;
 const GROUP_OWN = 1;
 const GROUP_SESSION = 2;
@@ -311,6 +314,7 @@ function encodeNumbers(options: SpawnOptions, input: number | null): Float64Arra
     ...cpus,
     limits.length,
     ...limits.flat(),
+    options.oomScoreAdjust === undefined ? -1 : options.oomScoreAdjust + OOM_SCORE_OFFSET,
   );
 }
 

@@ -9,13 +9,13 @@
  * | shell-host.attach   | job-exec → shell host, streaming | {} → HostResponse                       |
  * | shell-host.start    | job-exec → shell host, no response | {jobs: ShellStart[]}                  |
  * | shell-host.kill     | job-exec → shell host, no response | {id, signum}                          |
- * | shell-host.destroy  | job-exec → shell host, no response | {id}: give the job up, whatever runs  |
+ * | shell-host.destroy  | job-exec → shell host, no response | {id, signum}: give the job up         |
  * | shell-host.expiration | job-exec → shell host, no response | {id, expiration}                    |
  * | shell-host.release  | job-exec → leader's shell host, no response | {id}: every shell of the job has ended |
  * | shell-host.stdin    | leader's shell → shell host    | {id, input} → {}: input for the tasks there |
  * | shell-host.exchange | shell → leader's shell host    | {id, puts} → {puts}: a PMI barrier over nodes |
  * | shell-host.write    | shell → leader's shell host    | {id, path, data} → {}: a piece of a shared file |
- * | job-exec.shell-barrier | shell → job-exec            | {id} → {} once all shells of the job are there |
+ * | job-exec.shell-barrier | shell → job-exec            | {id, rank} → {} once all shells of the job are there |
  */
 import type { Integer, JsonObject } from "../base/json.ts";
 

@@ -1,15 +1,19 @@
 /** The plugins that every shell has, in the order in which they are called. */
 import { cpuAffinityPlugin, gpuAffinityPlugin } from "./plugins/affinity.ts";
 import { environmentPlugin } from "./plugins/environment.ts";
+import { coprocessPlugin } from "./plugins/coprocess.ts";
 import { filesPlugin } from "./plugins/files.ts";
 import { exitPolicyPlugin } from "./plugins/exit-policy.ts";
+import { hwlocPlugin } from "./plugins/hwloc.ts";
 import { inputPlugin } from "./plugins/input.ts";
 import { limitsPlugin } from "./plugins/limits.ts";
+import { oomPlugin } from "./plugins/oom.ts";
 import { outputPlugin } from "./plugins/output.ts";
 import { pmiPlugin } from "./plugins/pmi.ts";
 import { proctablePlugin } from "./plugins/proctable.ts";
 import { ptyPlugin } from "./plugins/pty.ts";
 import { stageInPlugin } from "./plugins/stage-in.ts";
+import { sysmonPlugin } from "./plugins/sysmon.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
 import type { PluginFactory } from "./plugin.ts";
 
@@ -20,6 +24,8 @@ export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   cpuAffinityPlugin,
   gpuAffinityPlugin,
   limitsPlugin,
+  hwlocPlugin,
+  oomPlugin,
   pmiPlugin,
   ptyPlugin,
   outputPlugin,
@@ -27,4 +33,6 @@ export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   exitPolicyPlugin,
   warningSignalPlugin,
   proctablePlugin,
+  sysmonPlugin,
+  coprocessPlugin,
 ];

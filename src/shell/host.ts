@@ -154,7 +154,7 @@ class ShellHost {
         return undefined;
       },
       destroy: (request) => {
-        this.#find(request)?.shell.destroy(SIGNALS["SIGKILL"]!);
+        this.#find(request)?.shell.destroy(requireInteger(request.json, "signum"));
         return undefined;
       },
       expiration: (request) => {
@@ -198,7 +198,7 @@ class ShellHost {
         facts: this.#facts,
         report: (event) => this.#report(event),
         exited: (ended, status) => this.#exited(ended, status),
-        barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id }, { nodeid: 0 }),
+        barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id, rank: this.#facts.rank }, { nodeid: 0 }),
       });
       this.#shells.set(id, { shell, hasOwnName: shell.plan.userid !== this.#facts.ports.host.uid });
       shell.start();

@@ -144,7 +144,12 @@ function mapTasks(
   readFile: (path: string) => Uint8Array,
 ): Taskmap {
   const choice = options.value("taskmap");
-  if (!isJsonObject(choice)) return Taskmap.block(counts);
+  if (choice === undefined) return Taskmap.block(counts);
+  if (!isJsonObject(choice))
+    throw new FluxError(
+      "EINVAL",
+      `failed to parse taskmap shell option: '${String(choice)}' is no object {scheme, value}`,
+    );
   const scheme = choice["scheme"];
   const value = textOf(choice["value"]);
   switch (scheme) {

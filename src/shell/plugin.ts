@@ -99,6 +99,7 @@ export interface TaskLaunch {
   stdin: "pipe" | "null" | InputFile;
   cpus: readonly number[] | null;
   rlimits: Record<string, number>;
+  oomScoreAdjust: number | null;
   channels: string[];
   /** The task leads a process group of its own. */
   ownGroup: boolean;
@@ -113,6 +114,8 @@ export interface ShellPlugin {
   /** Before the tasks of any node start. */
   init?(): void | Promise<void>;
   prepare?(task: TaskPlan, launch: TaskLaunch): void;
+  /** The task's process is there. */
+  spawned?(task: RunningTask): void;
   /** The node's tasks run. */
   started?(): void;
   /** What a task writes; null is the end of a stream. True where the plugin has taken it. */

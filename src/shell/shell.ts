@@ -59,6 +59,8 @@ export class Shell implements ShellContext {
   #exitCode = 0;
   #hasTaskExited = false;
   #hasLostOutput = false;
+  /** The exit code stands: tasks that end now were killed for it. */
+  #isGivenUp = false;
   #cwd: string;
   #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
@@ -71,8 +73,8 @@ export class Shell implements ShellContext {
     this.clock = this.host.ports.clock;
     this.guestKey = `${fluidKvsPath(plan.id)}.guest`;
     this.isLeader = plan.shellRank === 0;
-    const verbose = plan.options.value("verbose");
-    this.#verbosity = typeof verbose === "number" ? verbose : plan.options.isOn("verbose") ? 1 : 0;
+    const verbosity = Number(plan.options.value("verbose") ?? 0);
+    this.#verbosity = Number.isInteger(verbosity) ? verbosity : 0;
     this.#cwd = plan.cwd;
   }
 
@@ -104,6 +106,7 @@ export class Shell implements ShellContext {
         `jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id, this.host.idForm)}`,
         [this.host.rundir, this.plan.environment["TMPDIR"] ?? FALLBACK_TMPDIR],
       );
+      this.#checkOptions();
       for (const factory of BUILTIN_PLUGINS) {
         const plugin = factory(this);
         if (plugin !== null) this.#plugins.push(plugin);
@@ -138,12 +141,12 @@ export class Shell implements ShellContext {
     this.log(ShellLogLevel.error, "ignoring malformed event", "kill");
   }
 
-  /** Gives the job up: the shell ends, whatever its tasks do. */
+  /** Gives the job up: the shell ends, but for tasks that the signal does not end: somebody has to know of those. */
   destroy(signum: number): void {
     this.kill(signum);
+    if (this.#tasks.size > 0 || this.#phase === "done") return;
     this.#exitCode = Math.max(this.#exitCode, 128 + signum);
-    this.#tasks.clear();
-    if (this.#phase !== "done") this.#end();
+    this.#end();
   }
 
   setExpiration(expiration: number): void {
@@ -220,13 +223,19 @@ export class Shell implements ShellContext {
   }
 
   die(note: string, component?: string): void {
-    if (this.#phase === "done") return;
+    if (this.#phase === "done" || this.#isGivenUp) return;
     this.log(ShellLogLevel.fatal, note, component);
     this.exception(0, "exec", note);
+    this.#exitCode = Math.max(this.#exitCode, 1);
+    this.#isGivenUp = true;
     this.kill(SIGNALS["SIGKILL"]!);
-    this.#tasks.clear();
-    this.#exitCode = 1;
-    this.#end();
+    if (this.#tasks.size === 0) this.#finish();
+  }
+
+  /** Throws FluxError EINVAL. */
+  #checkOptions(): void {
+    if (!Number.isInteger(Number(this.plan.options.value("verbose") ?? 0)))
+      throw new FluxError("EINVAL", "failed to parse attributes.system.shell.verbose: an integer is wanted");
   }
 
   #checkCwd(): void {
@@ -242,8 +251,9 @@ export class Shell implements ShellContext {
     const { shellRank, taskCount, tasks, cores, brokerRanks } = this.plan;
     const about = `task_count=${taskCount} nnodes=${brokerRanks.length} cores=${Idset.from(cores)}`;
     this.log(ShellLogLevel.debug, `${shellRank}: ${about}`);
-    const ranks = Idset.from(tasks.map(({ rank }) => rank));
-    this.log(ShellLogLevel.debug, `${shellRank}: tasks ${ranks} on cores ${Idset.from(cores)}`);
+    const ranks = Idset.from(tasks.map(({ rank }) => rank)).format({ brackets: true });
+    const word = tasks.length === 1 ? "task" : "tasks";
+    this.log(ShellLogLevel.debug, `${shellRank}: ${word} ${ranks} on cores ${Idset.from(cores)}`);
   }
 
   #launch(): void {
@@ -279,6 +289,7 @@ export class Shell implements ShellContext {
       stdin: "pipe",
       cpus: null,
       rlimits: {},
+      oomScoreAdjust: null,
       channels: [],
       ownGroup: !this.plan.options.isOn("nosetpgrp"),
       pty: null,
@@ -290,6 +301,7 @@ export class Shell implements ShellContext {
         exited: (from, status) => this.#taskExited(from, status),
       });
       this.#tasks.set(plan.rank, task);
+      for (const plugin of this.#plugins) plugin.spawned?.(task);
       return true;
     } catch (error) {
       if (!isFluxError(error)) throw error;
@@ -322,8 +334,8 @@ export class Shell implements ShellContext {
 
   #taskExited(task: Task, status: WaitStatus): void {
     if (!this.#tasks.delete(task.plan.rank)) return;
-    this.#exitCode = Math.max(this.#exitCode, exitCodeOfStatus(status));
-    if (!this.#hasTaskExited && this.isLeader)
+    if (!this.#isGivenUp) this.#exitCode = Math.max(this.#exitCode, exitCodeOfStatus(status));
+    if (!this.#hasTaskExited)
       this.event("shell.task-exit", {
         localid: task.plan.localId,
         rank: task.plan.rank,

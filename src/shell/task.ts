@@ -22,7 +22,7 @@ export class Task implements RunningTask {
     this.plan = plan;
     this.isTerminal = launch.pty !== null;
     this.#ownGroup = launch.ownGroup || launch.pty !== null;
-    const { argv, env, cwd, stdin, cpus, rlimits, channels, ownGroup, pty } = launch;
+    const { argv, env, cwd, stdin, cpus, rlimits, oomScoreAdjust, channels, ownGroup, pty } = launch;
     try {
       this.#child = exec.spawn(
         {
@@ -38,6 +38,7 @@ export class Task implements RunningTask {
           newProcessGroup: ownGroup,
           ...(pty === null ? {} : { pty }),
           ...(cpus === null ? {} : { cpus }),
+          ...(oomScoreAdjust === null ? {} : { oomScoreAdjust }),
         },
         {
           output: (stream, chunk) => listener.output(this, stream, chunk),

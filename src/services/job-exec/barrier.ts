@@ -5,6 +5,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
+import { Idset } from "../../formats/idset.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import type { JobExecution } from "./job.ts";
 import type { ExecWorld } from "./world.ts";
@@ -12,36 +13,44 @@ import type { ExecWorld } from "./world.ts";
 export class Barrier {
   readonly #world: ExecWorld;
   readonly #job: JobExecution;
-  readonly #timedOut: (note: string) => void;
-  #waiting: IncomingRequest[] = [];
+  /** Seconds from the first shell to the last; 0 = any. */
+  readonly #timeout: number;
+  readonly #timedOut: (missing: Idset) => void;
+  /** Who waits, with the broker rank where that is told. */
+  #waiting: { readonly request: IncomingRequest; readonly rank: number | null }[] = [];
   #timer: TimerHandle | null = null;
 
-  constructor(world: ExecWorld, job: JobExecution, timedOut: (note: string) => void) {
+  constructor(world: ExecWorld, job: JobExecution, timeout: number, timedOut: (missing: Idset) => void) {
     this.#world = world;
     this.#job = job;
+    this.#timeout = timeout;
     this.#timedOut = timedOut;
   }
 
   enter(request: IncomingRequest): void {
     if (this.#job.fatal !== null || this.#job.phase === "finished")
       return request.respondError(new FluxError("ECANCELED", "job got a fatal exception"));
-    this.#waiting.push(request);
+    const { rank } = request.json;
+    this.#waiting.push({ request, rank: typeof rank === "number" ? rank : null });
     if (this.#waiting.length >= this.#job.ranks.length) return this.#release();
-    const { barrierTimeout } = this.#world.settings;
-    if (this.#timer !== null || barrierTimeout === 0) return;
-    const note = `start barrier timeout: ${barrierTimeout}s after the first, not all shells have come`;
-    this.#timer = this.#world.context.ports.clock.after(barrierTimeout * 1000, () => this.#timedOut(note));
+    if (this.#timer !== null || this.#timeout === 0) return;
+    this.#timer = this.#world.context.ports.clock.after(this.#timeout * 1000, () => this.#expire());
   }
 
   cancel(why: string): void {
     this.#timer?.cancel();
     this.#timer = null;
-    for (const request of this.#waiting.splice(0)) request.respondError(new FluxError("ECANCELED", why));
+    for (const { request } of this.#waiting.splice(0)) request.respondError(new FluxError("ECANCELED", why));
+  }
+
+  #expire(): void {
+    const here = new Set(this.#waiting.map(({ rank }) => rank));
+    this.#timedOut(Idset.from(this.#job.ranks.filter((rank) => !here.has(rank))));
   }
 
   #release(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    for (const request of this.#waiting.splice(0)) request.respond();
+    for (const { request } of this.#waiting.splice(0)) request.respond();
   }
 }

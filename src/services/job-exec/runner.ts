@@ -9,9 +9,9 @@
 import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { errorText, FluxError } from "../../base/errors.ts";
-import { SIGNALS, statusOfExit } from "../../base/signals.ts";
+import { SIGNALS, signalName, statusOfExit } from "../../base/signals.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
-import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
+import { fluidKvsPath } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { getShellOption } from "../../formats/jobspec-attributes.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
@@ -23,7 +23,7 @@ import { Barrier } from "./barrier.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
 import { Termination } from "./termination.ts";
-import { testRunOf, type TestRun } from "./test-run.ts";
+import { barrierTimeoutOf, testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
@@ -48,12 +48,15 @@ export class JobRunner {
   /** Ranks whose host is not there yet. */
   readonly #awaited = new Set<number>();
   readonly #timers = new Map<TimerName, TimerHandle>();
+  /** Seconds since the epoch; 0 = none. */
+  #expiration: number;
   #termination: Termination | null = null;
   /** It failed before anything was started: there is no end to tell of. */
   #isStillborn = false;
   /** Its shells were handed to their hosts. */
   #isLaunched = false;
   #isProceeding = false;
+  #hasTaskExited = false;
   #isStopped = false;
 
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
@@ -65,13 +68,15 @@ export class JobRunner {
     this.#eventlogKey = `${this.#guestKey}.exec.eventlog`;
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
     this.testRun = testRunOf(exec.jobspec);
-    this.#barrier = new Barrier(world, this.job, (note) => this.fail("exec", note));
+    this.#expiration = this.#resources.expiration + this.#startDelay();
+    const timeout = barrierTimeoutOf(exec.jobspec) ?? world.settings.barrierTimeout;
+    this.#barrier = new Barrier(world, this.job, timeout, (missing) => this.#barrierExpired(missing));
   }
 
   /** Starts (or finds again) the shells. */
   begin(): void {
     this.log(this.#exec.reattach ? "reattach" : "init");
-    this.setExpiration(this.#resources.expiration);
+    this.setExpiration(this.#expiration);
     if (this.testRun !== null) return this.#simulate(this.testRun);
     for (const rank of this.job.ranks) {
       const link = this.#world.link(rank);
@@ -95,13 +100,20 @@ export class JobRunner {
   }
 
   hostEvent(rank: number, event: HostEvent): void {
-    if (event.type === "log") this.logEvent(event.event);
+    if (event.type === "log") this.#shellEvent(event.event);
     else if (event.type === "exception") this.#exception(event);
     else {
       for (const [name, text] of Object.entries(event.appends ?? {}))
         this.#world.batch.append(`${this.#guestKey}.${name}`, text);
       this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
     }
+  }
+
+  /** Each shell tells of the first of its tasks to exit; the log has the first of the job. */
+  #shellEvent(event: { timestamp: number; name: string; context?: JsonObject }): void {
+    if (event.name === "shell.task-exit" && this.#hasTaskExited) return;
+    this.#hasTaskExited ||= event.name === "shell.task-exit";
+    this.logEvent(event);
   }
 
   shellLost(rank: number, why: string): void {
@@ -132,7 +144,25 @@ export class JobRunner {
     this.jobException(type);
   }
 
+  /** What a job lost while it waited to be started, where that is much of its time; it gets it back. */
+  #startDelay(): number {
+    const { expiration, starttime } = this.#resources;
+    const duration = expiration - starttime;
+    if (expiration <= 0 || starttime <= 0 || duration <= 0 || this.#exec.reattach) return 0;
+    const delay = this.#world.context.ports.clock.now() - starttime;
+    return delay > (duration * this.#world.settings.maxStartDelayPercent) / 100 ? delay : 0;
+  }
+
+  #barrierExpired(missing: Idset): void {
+    const id = this.#world.idText(this.job.id);
+    const total = this.job.ranks.length;
+    const ranks = missing.isEmpty ? "" : ` (rank${missing.count === 1 ? "" : "s"} ${missing})`;
+    this.fail("exec", `start barrier timeout waiting for ${missing.count}/${total} nodes${ranks}`);
+    if (!missing.isEmpty) this.#world.drain(missing.toString(), `job ${id} start timeout: possible node hang`);
+  }
+
   setExpiration(expiration: number): void {
+    this.#expiration = expiration;
     this.#cancelTimer("expiration");
     if (expiration <= 0) return;
     const delayMs = Math.max(0, (expiration - this.#world.context.ports.clock.now()) * 1000);
@@ -152,7 +182,7 @@ export class JobRunner {
     if (phase !== (event === "start" ? "starting" : "running")) throw new FluxError("EINVAL", `Job is ${phase}`);
     if (event === "finish") return this.#endAll(status);
     this.#started();
-    if (this.testRun !== null && this.testRun.runDuration > 0) this.#endInTime(this.testRun);
+    if (this.testRun !== null) this.#endInTime(this.testRun);
   }
 
   log(name: string, context?: JsonObject): void {
@@ -169,11 +199,17 @@ export class JobRunner {
     const { phase, runningRanks, ranks } = this.job;
     const { killTimeout } = this.#world.settings;
     return {
+      implementation: this.testRun === null ? "shell-host" : "testexec",
       phase,
+      started: phase === "starting" ? 0 : 1,
+      running: phase === "running" ? 1 : 0,
+      finalizing: phase === "finished" ? 1 : 0,
+      exception_in_progress: this.job.fatal === null ? 0 : 1,
+      reattach: this.#exec.reattach ? 1 : 0,
       total_shells: ranks.length,
       active_shells: runningRanks.length,
       active_ranks: Idset.from(runningRanks).toString(),
-      expiration: this.#resources.expiration,
+      expiration: this.#expiration,
       kill_count: 0,
       kill_shell_count: 0,
       kill_timeout: killTimeout,
@@ -239,6 +275,7 @@ export class JobRunner {
   }
 
   #endInTime(run: TestRun): void {
+    if (run.runDuration === null) return;
     this.#setTimer("run", run.runDuration * 1000, () => this.#endAll(run.waitStatus));
   }
 
@@ -289,7 +326,12 @@ export class JobRunner {
   }
 
   #terminate(type: string): void {
-    if (this.#termination !== null || this.job.phase === "finished") return;
+    if (this.job.phase === "finished") return;
+    if (this.#termination !== null) {
+      // An exception that was raised here comes back as an event of the job manager.
+      if (type !== this.job.fatal) this.#termination.again();
+      return;
+    }
     // There is no shell that would make an exit code of the signal.
     if (this.testRun !== null) return this.#endAll(SIGNALS["SIGTERM"]!);
     const { clock } = this.#world.context.ports;
@@ -298,9 +340,15 @@ export class JobRunner {
       for (const rank of this.job.runningRanks) this.#world.link(rank).tell(method, payload);
     };
     const actions = {
-      kill: (signum: number) => tell("kill", { id, signum }),
-      destroy: () => tell("destroy", { id }),
-      abandon: () => this.#abandon(),
+      kill: (signum: number) => {
+        this.#world.debug(`Sending ${signalName(signum)} to job ${this.#world.idText(id)}`);
+        tell("kill", { id, signum });
+      },
+      destroy: (signum: number) => {
+        this.#world.debug(`Sending ${signalName(signum)} to job shell for job ${this.#world.idText(id)}`);
+        tell("destroy", { id, signum });
+      },
+      abandon: (limit: string) => this.#abandon(limit),
     };
     this.#termination = new Termination(clock, this.#world.settings, actions, type);
     this.#withdraw(type);
@@ -316,9 +364,11 @@ export class JobRunner {
   }
 
   /** Something cannot be killed: its nodes take no more jobs until somebody has looked. */
-  #abandon(): void {
+  #abandon(limit: string): void {
     const targets = Idset.from(this.job.runningRanks).toString();
-    const reason = `unkillable user processes for job ${formatFluid(this.job.id)}`;
+    const id = this.#world.idText(this.job.id);
+    this.#world.debug(`job ${id} exceeded ${limit}. Draining active ranks ${targets}`);
+    const reason = `unkillable user processes for job ${id}`;
     this.#world.drain(targets, reason);
     this.#endAll(shellStatusOfSignal("SIGKILL"));
   }

@@ -6,7 +6,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
-import { formatFluid } from "../../formats/fluid.ts";
+import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { MATCHTAG_NONE, Payload, responseTo, type EventMessage } from "../../protocol/message.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
@@ -116,6 +116,14 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     this.context.handle
       .rpc("resource.drain", { targets, reason, mode: "update" }, { nodeid: 0 })
       .catch((error: unknown) => this.context.log(LogLevel.err, `draining ${targets}: ${String(error)}`));
+  }
+
+  debug(text: string): void {
+    this.context.log(LogLevel.debug, text);
+  }
+
+  idText(id: Integer): string {
+    return formatFluid(id, f58FormOf(this.context.ports.host.env));
   }
 
   attached(rank: number, jobs: readonly Integer[]): void {
@@ -241,7 +249,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   #stats(): JsonObject {
     const jobs = Object.fromEntries(
-      [...this.#runners.values()].map((runner) => [formatFluid(runner.job.id, "f58"), runner.report]),
+      [...this.#runners.values()].map((runner) => [this.idText(runner.job.id), runner.report]),
     );
     return { ...settingsReport(this.settings), jobs };
   }

@@ -17,21 +17,28 @@ export interface ExecSettings {
   readonly barrierTimeout: number;
   /** Seconds that shells may outlive the leader's; null = any. */
   readonly shellExitTimeout: number | null;
+  /** A job that starts later than so many percent of its duration after its allocation gets the time back. */
+  readonly maxStartDelayPercent: number;
+  /** What is kept for readers of the settings: units of systemd are not used. */
+  readonly stopTimerSeconds: number | null;
 }
 
 /** Module arguments (`kill-timeout=1s`) come before the configuration. Throws FluxError EINVAL with the key that is wrong. */
 export function execSettings(config: JsonObject, args: readonly string[] = []): ExecSettings {
   const exec = { ...(isJsonObject(config["exec"]) ? config["exec"] : {}), ...tableOf(args) };
   const maxKillTimeout = exec["max-kill-timeout"];
+  const stopTimer = exec["sdexec-stop-timer-sec"];
   const shellExit = exec["shell-exit-timeout"];
   return {
     killTimeout: seconds(exec, "kill-timeout", 5),
     termSignal: signal(exec, "term-signal", SIGNALS["SIGTERM"]!),
     killSignal: signal(exec, "kill-signal", SIGNALS["SIGKILL"]!),
     maxKillCount: count(exec, "max-kill-count", 8),
-    maxKillTimeout: maxKillTimeout === undefined ? null : seconds(exec, "max-kill-timeout", 0),
-    barrierTimeout: seconds(exec, "barrier-timeout", 1800),
+    maxKillTimeout: maxKillTimeout === undefined ? null : fsdSeconds(exec, "max-kill-timeout", 0),
+    barrierTimeout: fsdSeconds(exec, "barrier-timeout", 1800),
     shellExitTimeout: shellExit === "none" ? null : seconds(exec, "shell-exit-timeout", 30),
+    maxStartDelayPercent: percent(exec, "max-start-delay-percent", 25),
+    stopTimerSeconds: stopTimer === undefined ? null : count(exec, "sdexec-stop-timer-sec", 1),
   };
 }
 
@@ -47,6 +54,7 @@ function tableOf(args: readonly string[]): JsonObject {
 
 /** The settings as `flux module stats job-exec` shows them. */
 export function settingsReport(settings: ExecSettings): JsonObject {
+  const lastKill = settings.maxKillTimeout ?? effectiveMaxKillTimeout(settings);
   return {
     method: "shell-host",
     "kill-timeout": settings.killTimeout,
@@ -54,7 +62,14 @@ export function settingsReport(settings: ExecSettings): JsonObject {
     "kill-signal": signalName(settings.killSignal),
     "max-kill-count": settings.maxKillCount,
     "max-kill-timeout": settings.maxKillTimeout ?? -1,
-    "effective-max-kill-timeout": settings.maxKillTimeout ?? effectiveMaxKillTimeout(settings),
+    "effective-max-kill-timeout": lastKill,
+    config: {
+      exec_service: "shell-host",
+      default_barrier_timeout: settings.barrierTimeout,
+      shell_exit_timeout: settings.shellExitTimeout ?? -1,
+      max_start_delay_percent: settings.maxStartDelayPercent,
+      sdexec_stop_timer_sec: settings.stopTimerSeconds ?? Math.ceil(lastKill),
+    },
   };
 }
 
@@ -78,8 +93,23 @@ function seconds(exec: JsonObject, key: string, fallback: number): number {
   const parsed = typeof value === "number" ? value : typeof value === "string" ? tryParseFsd(value) : null;
   if (parsed === null || parsed < 0) throw new FluxError("EINVAL", `invalid value for exec.${key}`);
   // Signals that follow each other at once would never end.
-  if (parsed === 0 && key === "kill-timeout") throw new FluxError("EINVAL", `invalid value for exec.${key}`);
+  if (parsed === 0 && (key === "kill-timeout" || key === "max-kill-timeout"))
+    throw new FluxError("EINVAL", `invalid value for exec.${key}`);
   return parsed;
+}
+
+/** A duration that has to be given as such, in quotes. */
+function fsdSeconds(exec: JsonObject, key: string, fallback: number): number {
+  if (typeof exec[key] === "number")
+    throw new FluxError("EINVAL", `exec.${key} must be a duration in quotes, like "30m"`);
+  return seconds(exec, key, fallback);
+}
+
+function percent(exec: JsonObject, key: string, fallback: number): number {
+  const value = exec[key] ?? fallback;
+  if (typeof value !== "number" || !(value >= 0 && value <= 100))
+    throw new FluxError("EINVAL", `invalid value for exec.${key}: a number from 0 to 100 is wanted`);
+  return value;
 }
 
 function signal(exec: JsonObject, key: string, fallback: number): number {

@@ -13,10 +13,10 @@ const DESTROY_AFTER = 5;
 export interface TerminationActions {
   /** Sends a signal to all tasks. */
   kill(signum: number): void;
-  /** Gives the shells up, with all that they run. */
-  destroy(): void;
-  /** Drains the nodes where shells still run and forgets the job. */
-  abandon(): void;
+  /** Gives the shells up, with all that they run, by a last signal. */
+  destroy(signum: number): void;
+  /** Drains the nodes where shells still run and forgets the job; `limit` is what was exceeded. */
+  abandon(limit: string): void;
 }
 
 export class Termination {
@@ -39,6 +39,11 @@ export class Termination {
     this.#next(settings.killTimeout);
   }
 
+  /** A further fatal exception: who would not hear the first one is asked once more. */
+  again(): void {
+    this.#actions.kill(this.#settings.termSignal);
+  }
+
   /** How often tasks and shells were sent a signal, and seconds until the next. */
   get report(): { kill_count: number; kill_shell_count: number; kill_timeout: number } {
     return { kill_count: this.#kills, kill_shell_count: this.#attempts, kill_timeout: this.#wait };
@@ -55,16 +60,18 @@ export class Termination {
   #step(): void {
     const elapsed = (this.#clock.monotonicMs() - this.#startedMs) / 1000;
     const { killTimeout, killSignal, maxKillCount, maxKillTimeout } = this.#settings;
-    if (elapsed < DESTROY_AFTER * killTimeout - 0.001) {
+    const isOver = maxKillTimeout !== null && elapsed >= maxKillTimeout - 0.001;
+    if (!isOver && elapsed < DESTROY_AFTER * killTimeout - 0.001) {
       this.#actions.kill(killSignal);
       this.#kills++;
-      return this.#next(killTimeout);
+      return this.#next(maxKillTimeout === null ? killTimeout : Math.min(killTimeout, maxKillTimeout - elapsed));
     }
-    this.#actions.destroy();
+    this.#actions.destroy(killSignal);
     this.#attempts++;
-    const isLast = maxKillTimeout === null ? this.#attempts >= maxKillCount : elapsed >= maxKillTimeout;
-    if (isLast) return this.#actions.abandon();
-    this.#next(this.#wait);
+    const left = maxKillTimeout === null ? Infinity : maxKillTimeout - elapsed;
+    if (left < 0.001) return this.#actions.abandon("max-kill-timeout");
+    if (maxKillTimeout === null && this.#attempts >= maxKillCount) return this.#actions.abandon("max kill count");
+    this.#next(Math.min(this.#wait, left));
     this.#wait = Math.min(2 * this.#wait, BACKOFF_MAX);
   }
 }

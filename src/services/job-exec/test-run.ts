@@ -6,8 +6,8 @@ import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 
 export interface TestRun {
-  /** Seconds; the job's duration where the jobspec names none. */
-  readonly runDuration: number;
+  /** Seconds; the job's duration where the jobspec names none; null: until something ends it. */
+  readonly runDuration: number | null;
   readonly waitStatus: number;
   /** The phase in which an exception is made. */
   readonly mockException: "init" | "starting" | "run" | null;
@@ -25,7 +25,7 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
   const isPhase = exception === "init" || exception === "starting" || exception === "run";
   const isUnreadable = duration !== undefined && (typeof duration !== "string" || tryParseFsd(duration) === null);
   return {
-    runDuration: (typeof duration === "string" ? tryParseFsd(duration) : null) ?? durationOf(jobspec),
+    runDuration: (typeof duration === "string" && tryParseFsd(duration)) || durationOf(jobspec),
     waitStatus: typeof status === "number" ? status : 0,
     mockException: isPhase ? exception : null,
     isOverridden: override === 1 || override === true,
@@ -33,9 +33,16 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
   };
 }
 
-function durationOf(jobspec: JsonObject): number {
+/** Seconds from a job's own wish for its start barrier (`exec.bulkexec.barrier-timeout`), or null. */
+export function barrierTimeoutOf(jobspec: JsonObject): number | null {
+  const exec = member(member(member(jobspec, "attributes"), "system"), "exec");
+  const timeout = member(exec, "bulkexec")["barrier-timeout"];
+  return typeof timeout === "number" ? timeout : typeof timeout === "string" ? tryParseFsd(timeout) : null;
+}
+
+function durationOf(jobspec: JsonObject): number | null {
   const { duration } = member(member(jobspec, "attributes"), "system");
-  return typeof duration === "number" ? duration : 0;
+  return typeof duration === "number" && duration > 0 ? duration : null;
 }
 
 function member(object: JsonObject, key: string): JsonObject {

@@ -1,4 +1,5 @@
 /** What the runner of one job sees of the service around it. */
+import type { Integer } from "../../base/json.ts";
 import type { KvsBatch } from "../../sdk/kvs-batch.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -18,4 +19,7 @@ export interface ExecWorld {
   /** The job is over: `respondFinish` is called when what it wrote is on its way. */
   finished(runner: JobRunner): void;
   drain(targets: string, reason: string): void;
+  debug(text: string): void;
+  /** A job id, as this instance writes them. */
+  idText(id: Integer): string;
 }

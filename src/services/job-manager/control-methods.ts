@@ -122,7 +122,9 @@ function kill(manager: JobManager, surroundings: ManagerSurroundings, request: I
   checkSignal(signum);
   const job = manager.active(id, "EINVAL");
   checkOwner(request, job, "guests may only send signals to their own jobs");
-  if (job.state !== JobState.Run) throw new FluxError("EINVAL", "job is not running");
+  // Also one that is to end: its tasks may not have heard of it.
+  const isRunning = job.state === JobState.Run || (job.started && job.waitStatus === null);
+  if (!isRunning) throw new FluxError("EINVAL", "job is not running");
   surroundings.publish(`shell-${id}.kill`, { signum });
   return null;
 }

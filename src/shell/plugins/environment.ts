@@ -9,9 +9,21 @@ const FALLBACK_TMPDIR = "/tmp";
 const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE"];
 
 export const environmentPlugin: PluginFactory = (shell) => {
+  const common = jobEnvironment(shell);
+  return {
+    name: "environment",
+    prepare(task, { env }) {
+      for (const name of REMOVED) delete env[name];
+      Object.assign(env, common, { FLUX_TASK_RANK: String(task.rank), FLUX_TASK_LOCAL_ID: String(task.localId) });
+    },
+  };
+};
+
+/** What every program of a job on this node has in its environment. */
+export function jobEnvironment(shell: ShellContext): Record<string, string> {
   const { plan, host, tmpdir } = shell;
   const id = formatFluid(plan.id, host.idForm);
-  const common: Record<string, string> = {
+  return {
     FLUX_URI: host.uri,
     FLUX_JOB_ID: id,
     FLUX_KVS_NAMESPACE: `job-${plan.id}`,
@@ -21,15 +33,15 @@ export const environmentPlugin: PluginFactory = (shell) => {
     FLUX_JOB_TMPDIR: tmpdir,
     ...localEnvironment(shell),
     ...(host.jobId === null ? {} : { FLUX_ENCLOSING_ID: host.jobId }),
+    ...openMpiEnvironment(shell),
   };
-  return {
-    name: "environment",
-    prepare(task, { env }) {
-      for (const name of REMOVED) delete env[name];
-      Object.assign(env, common, { FLUX_TASK_RANK: String(task.rank), FLUX_TASK_LOCAL_ID: String(task.localId) });
-    },
-  };
-};
+}
+
+/** Open MPI keeps what the tasks of a node share in the job's directory, where nothing of it is left over. */
+function openMpiEnvironment({ plan, tmpdir }: ShellContext): Record<string, string> {
+  const mpi = plan.options.text("mpi");
+  return mpi === "none" ? {} : { OMPI_MCA_btl_vader_backing_directory: tmpdir };
+}
 
 /** Variables that speak of the place of submission, corrected for this node. */
 function localEnvironment(shell: ShellContext): Record<string, string> {

@@ -2,23 +2,22 @@
  * What the first task to exit means for the others: after `exit-timeout` they are too late, and with `exit-on-error` its
  * failure is the job's.
  */
+import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
 import type { ShellOptions } from "../options.ts";
 import type { TaskPlan } from "../plan.ts";
-import { ShellLogLevel, type PluginFactory } from "../plugin.ts";
+import type { PluginFactory } from "../plugin.ts";
 
 const EXIT_TIMEOUT_SECONDS = 30;
 
 export const exitPolicyPlugin: PluginFactory = (shell) => {
   const { options, tasks } = shell.plan;
-  const seconds = options.seconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
+  const seconds = options.trySeconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
+  if (seconds === null) throw new FluxError("EINVAL", "exit-timeout is not a valid Flux Standard Duration");
   const about = (task: TaskPlan): string =>
     `${shell.plan.command[0] ?? ""}: task rank ${task.rank} on host ${shell.plan.host}`;
-  const fail = (note: string): void => {
-    shell.log(ShellLogLevel.fatal, note, "task-exit");
-    shell.exception(0, "exec", note);
-  };
+  const fail = (note: string): void => shell.die(note, "task-exit");
   let isFirst = true;
   let timer: TimerHandle | null = null;
   return {
@@ -27,9 +26,7 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
       if (!isFirst) return;
       isFirst = false;
       if (options.isOn("exit-on-error") && status !== 0)
-        fail(
-          `${about(task)} ${isSignaled(status) ? "was signaled" : "failed"} (${ending(status)}) and exit-on-error is set`,
-        );
+        fail(`${about(task)} failed (${ending(status)}) and exit-on-error is set`);
       else if (tasks.length > 1 && seconds < Infinity)
         timer = shell.clock.after(seconds * 1000, () =>
           fail(`${about(task)} exited (${ending(status)}) and exit-timeout=${timeoutText(options)} has expired`),
@@ -44,8 +41,6 @@ function timeoutText(options: ShellOptions): string {
   const value = options.value("exit-timeout") ?? EXIT_TIMEOUT_SECONDS;
   return typeof value === "number" ? `${value}s` : String(value);
 }
-
-const isSignaled = (status: number): boolean => signalOfStatus(status) !== 0;
 
 function ending(status: number): string {
   const signum = signalOfStatus(status);

@@ -21,7 +21,7 @@ const BATCH_TIMEOUT_SECONDS = 0.5;
 /** Bytes of input that are recorded, by default and at most. */
 const LIMIT_BYTES = 10 * 1024 ** 2;
 const LIMIT_BYTES_MAX = 32 * 1024 ** 2;
-const COMPONENT = "input";
+const COMPONENT = "input.util";
 
 export const inputPlugin: PluginFactory = (shell) => new InputPlugin(shell);
 

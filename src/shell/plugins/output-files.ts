@@ -19,8 +19,12 @@ export class OutputFiles {
   /** Pieces on their way to the leader. */
   readonly #sending = new Set<Promise<void>>();
 
-  constructor(shell: ShellContext) {
+  /** What pieces for the leader say of the part of the shell that they belong to. */
+  readonly #part: string | null;
+
+  constructor(shell: ShellContext, part: string | null = null) {
     this.#shell = shell;
+    this.#part = part;
     const mode = shell.plan.options.value("output.mode") ?? "truncate";
     this.#isAppend = mode === "append";
     if (mode !== "append" && mode !== "truncate")
@@ -52,7 +56,8 @@ export class OutputFiles {
   /** Resolves when the leader has written. */
   send(path: string, data: Uint8Array): Promise<void> {
     const { host, plan } = this.#shell;
-    const payload = { id: plan.id, path, data: base64Encode(data) };
+    const part = this.#part === null ? {} : { part: this.#part };
+    const payload = { id: plan.id, path, data: base64Encode(data), ...part };
     const sent = host.handle
       .rpc(`${SHELL_HOST_SERVICE}.write`, payload, { nodeid: plan.brokerRanks[0]! })
       .then(() => {});

@@ -60,6 +60,8 @@ class OutputPlugin implements ShellPlugin {
   readonly #written: Record<StreamName, number> = { stdout: 0, stderr: 0 };
   readonly #limitBytes: number;
   readonly #key: string;
+  /** How long output waits for company. */
+  readonly #delayMs: number;
   /** The limit counts what all tasks write: the leader keeps the log of the whole job then. */
   readonly #isCollected: boolean;
   /** Ends of streams that the leader of a collected log waits for. */
@@ -79,6 +81,8 @@ class OutputPlugin implements ShellPlugin {
     this.#targets = { stdout, stderr: this.#target("stderr", stdout) };
     this.#files = new OutputFiles(shell);
     this.#limitBytes = outputLimit(shell);
+    this.#delayMs = batchDelayMs(shell);
+    checkCredits(shell);
     this.#isCollected = plan.options.value("output.limit") !== undefined && plan.brokerRanks.length > 1;
     if (this.#isCollected)
       for (const { path } of Object.values(this.#targets)) if (path === null) this.#awaitedEnds += plan.taskCount;
@@ -143,7 +147,7 @@ class OutputPlugin implements ShellPlugin {
   }
 
   receive(method: string, payload: JsonObject): Promise<JsonObject> | null {
-    if (method !== "write") return null;
+    if (method !== "write" || payload["part"] !== undefined) return null;
     return Promise.resolve().then(() => {
       const { stream, rank, data } = payload;
       if (typeof payload["path"] === "string") this.#receivePiece(payload);
@@ -267,7 +271,7 @@ class OutputPlugin implements ShellPlugin {
     const kept = data.byteLength > room ? data.subarray(0, room) : data;
     const text = utf8DecodeStrict(kept);
     const content = text === null ? { data: base64Encode(kept), encoding: "base64" } : { data: text };
-    this.#append("data", { stream, rank: String(rank), ...content });
+    this.#append("data", { stream, rank: String(rank), ...content }, this.#delayMs);
     this.#backlog(kept.byteLength, () => this.#shell.host.batch.settle(this.#key));
   }
 
@@ -314,6 +318,23 @@ function outputLimit({ plan }: ShellContext): number {
   if (limit === null || limit <= 0 || limit > LIMIT_BYTES)
     throw new FluxError("EINVAL", `Invalid KVS output.limit=${String(plan.options.value("output.limit"))}`);
   return limit;
+}
+
+/** Output goes as soon as it is there, unless the job wants it gathered. Throws FluxError EINVAL. */
+function batchDelayMs(shell: ShellContext): number {
+  const seconds = shell.plan.options.trySeconds("output.batch-timeout", 0);
+  if (seconds === null || seconds === Infinity)
+    throw new FluxError("EINVAL", "output.kvs: invalid output.batch-timeout option");
+  shell.log(ShellLogLevel.debug, `batch timeout = ${seconds.toFixed(3)}s`, "output.kvs");
+  return seconds * 1000;
+}
+
+/** Bounds by bytes take the place of credits per message; wishes that contradict themselves are refused. Throws FluxError EINVAL. */
+function checkCredits({ plan }: ShellContext): void {
+  const low = plan.options.value("output.client.lwm") ?? 100;
+  const high = plan.options.value("output.client.hwm") ?? 1000;
+  if (typeof low !== "number" || typeof high !== "number" || low < 0 || low >= high)
+    throw new FluxError("EINVAL", "output.config: invalid client.lwm and/or client.hwm specified");
 }
 
 /** Puts the task's rank before each line. */

@@ -33,6 +33,15 @@ export function resourcesFromHwloc(xml: string): { cores: Idset; gpus: Idset } {
   return { cores: Idset.upTo(coreCount), gpus: Idset.upTo(gpuCount) };
 }
 
+/** The name of the machine; null where the text does not say. */
+export function hostOfHwloc(xml: string): string | null {
+  for (const [, attributes = ""] of xml.matchAll(/<info\s+([^>]*?)\/?>/g)) {
+    const { name, value } = attributesOf(attributes);
+    if (name === "HostName" && value !== undefined) return value;
+  }
+  return null;
+}
+
 function attributesOf(text: string): Partial<Record<string, string>> {
   return Object.fromEntries([...text.matchAll(ATTRIBUTE)].map(([, key, value]) => [key!, value!]));
 }

@@ -31,19 +31,23 @@ properties = ["debug"]
 
 test("a configuration that cannot be meant is refused with the entry and the reason", () => {
   const table: [JsonValue, RegExp][] = [
-    [undefined as unknown as JsonValue, /non-empty array/],
-    [[], /non-empty array/],
-    [[{}], /entry 1: hosts is missing/],
+    [undefined as unknown as JsonValue, /^resource config must be an array$/],
+    [[], /^no hosts configured$/],
+    [[{}], /^config\[0\]: Object item not found: hosts$/],
+    [[{ hosts: 1 }], /^config\[0\]: Expected string, got integer$/],
     [[{ hosts: "", cores: "0" }], /hosts is empty/],
-    [[{ hosts: "foo[p]", cores: "0" }], /entry 1: Invalid hostlist/],
-    [[{ hosts: "foo0", cores: "0-" }], /error parsing idset '0-'/],
-    [[{ hosts: "foo0", gpus: "2,1" }], /out of order/],
-    [[{ hosts: "foo[0-10]", cores: "0" }, { hosts: "foo11" }], /host foo11 has no resources/],
-    [[{ hosts: "foo", cores: "0", junk: 5 }], /unknown key 'junk'/],
-    [[{ hosts: "foo", cores: "0", properties: ["de^bug"] }], /invalid character '\^'/],
+    [[{ hosts: "foo[p]", cores: "0" }], /^config\[0\]: Invalid hostlist hosts='foo\[p\]'$/],
+    [[{ hosts: "foo0", cores: "0-" }], /^config\[0\]: invalid idset cores='0-'$/],
+    [[{ hosts: "foo0", gpus: "2,1" }], /invalid idset gpus='2,1'/],
+    [
+      [{ hosts: "foo[0-10]", cores: "0" }, { hosts: "foo[11-12]" }],
+      /^resource.config: foo\[11-12\] assigned no resources$/,
+    ],
+    [[{ hosts: "foo", cores: "0", junk: 5 }], /^config\[0\]: 1 object item\(s\) left unpacked: junk$/],
+    [[{ hosts: "foo", cores: "0", properties: ["de^bug"] }], /^config\[0\]: invalid property "de\^bug"$/],
     [[{ hosts: "foo", cores: "0", properties: [1] }], /array of strings/],
-    [[{ hosts: "foo", cores: "0", properties: "foo" }], /array of strings/],
-    [[3], /must be a table/],
+    [[{ hosts: "foo", cores: "0", properties: "foo" }], /^config\[0\]: properties must be an array$/],
+    [[{ hosts: "a", cores: "0" }, 3], /^config\[1\]: Expected object, got integer$/],
   ];
   for (const [value, reason] of table) {
     assert.throws(

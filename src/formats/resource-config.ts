@@ -8,6 +8,7 @@ import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
+import { checkPropertyName } from "./resource-set-json.ts";
 import { ResourceSet } from "./resource-set.ts";
 
 /** The most nodes that can be made up. */
@@ -23,28 +24,27 @@ const KEYS: ReadonlySet<string> = new Set(["hosts", "cores", "gpus", "properties
 
 /**
  * Reads `resource.config`. A host may be in several entries: each adds to what the host has.
- * Throws FluxError EINVAL with the entry and what is wrong.
+ * Throws FluxError EINVAL with the entry (`config[0]` is the first) and what is wrong.
  */
 export function resourcesFromConfig(value: JsonValue | undefined): ResourceSet {
-  if (!Array.isArray(value) || value.length === 0) throw invalid("must be a non-empty array");
+  if (!Array.isArray(value)) throw invalid("resource config must be an array");
   const hosts = new Map<string, HostResources>();
   const properties = new Map<string, Idset>();
   for (const [index, entry] of (value as JsonValue[]).entries()) {
     try {
       addEntry(entry, hosts, properties);
     } catch (error) {
-      throw invalid(`entry ${index + 1}: ${(error as Error).message}`);
+      if (!(error instanceof FluxError)) throw error;
+      throw invalid(`config[${index}]: ${error.message}`);
     }
   }
-  for (const [host, { cores, gpus }] of hosts) {
-    if (cores.isEmpty && gpus.isEmpty) throw invalid(`host ${host} has no resources`);
-  }
+  if (hosts.size === 0) throw invalid("no hosts configured");
+  const bare = [...hosts].filter(([, { cores, gpus }]) => cores.isEmpty && gpus.isEmpty).map(([host]) => host);
+  if (bare.length > 0) throw invalid(`resource.config: ${Hostlist.from(bare).toString()} assigned no resources`);
   let resources = ResourceSet.fromNodes(
     [...hosts].map(([host, { rank, cores, gpus }]) => [rank, { cores, gpus, host }]),
   );
-  for (const [name, ranks] of properties) {
-    resources = withConfiguredProperty(resources, name, ranks);
-  }
+  for (const [name, ranks] of properties) resources = resources.withProperty(name, ranks);
   return resources;
 }
 
@@ -61,12 +61,15 @@ export function fakeResources(table: JsonObject): ResourceSet {
 }
 
 function addEntry(entry: JsonValue, hosts: Map<string, HostResources>, properties: Map<string, Idset>): void {
-  if (!isJsonObject(entry)) throw new FluxError("EINVAL", "must be a table");
-  const unknown = Object.keys(entry).find((key) => !KEYS.has(key));
-  if (unknown !== undefined) throw new FluxError("EINVAL", `unknown key '${unknown}'`);
-  if (typeof entry["hosts"] !== "string") throw new FluxError("EINVAL", "hosts is missing or not a string");
-  const names = Hostlist.parse(entry["hosts"]);
-  if (names.isEmpty) throw new FluxError("EINVAL", "hosts is empty");
+  if (!isJsonObject(entry)) throw invalid(`Expected object, got ${typeName(entry)}`);
+  if (entry["hosts"] === undefined) throw invalid("Object item not found: hosts");
+  for (const key of ["hosts", "cores", "gpus"]) {
+    const value = entry[key];
+    if (value !== undefined && typeof value !== "string") throw invalid(`Expected string, got ${typeName(value)}`);
+  }
+  const unknown = Object.keys(entry).filter((key) => !KEYS.has(key));
+  if (unknown.length > 0) throw invalid(`${unknown.length} object item(s) left unpacked: ${unknown.join(", ")}`);
+  const names = hostsOf(entry["hosts"] as string);
   const [cores, gpus] = [ids(entry, "cores"), ids(entry, "gpus")];
   const ranks = new Idset();
   for (const host of names) {
@@ -84,26 +87,42 @@ function addEntry(entry: JsonValue, hosts: Map<string, HostResources>, propertie
   }
 }
 
+function hostsOf(text: string): Hostlist {
+  const hosts = Hostlist.tryParse(text);
+  if (hosts === null) throw invalid(`Invalid hostlist hosts='${text}'`);
+  if (hosts.isEmpty) throw invalid("hosts is empty");
+  return hosts;
+}
+
 function propertyNames(value: JsonValue | undefined): readonly string[] {
   if (value === undefined) return [];
-  if (!Array.isArray(value) || !value.every((name) => typeof name === "string")) {
-    throw new FluxError("EINVAL", "properties must be an array of strings");
+  if (!Array.isArray(value)) throw invalid("properties must be an array");
+  const names = value as JsonValue[];
+  const other = names.find((name) => typeof name !== "string");
+  if (other !== undefined) throw invalid(`properties must be an array of strings, not ${typeName(other)}`);
+  for (const name of names as string[]) {
+    try {
+      checkPropertyName(name);
+    } catch {
+      throw invalid(`invalid property "${name}"`);
+    }
   }
-  return value as string[];
+  return names as string[];
 }
 
 function ids(entry: JsonObject, key: string): Idset {
-  const value = entry[key] ?? "";
-  if (typeof value !== "string") throw new FluxError("EINVAL", `${key} must be a string`);
-  return Idset.parse(value);
+  const text = (entry[key] ?? "") as string;
+  const set = Idset.tryParse(text);
+  if (set === null) throw invalid(`invalid idset ${key}='${text}'`);
+  return set;
 }
 
-function withConfiguredProperty(resources: ResourceSet, name: string, ranks: Idset): ResourceSet {
-  try {
-    return resources.withProperty(name, ranks);
-  } catch (error) {
-    throw invalid((error as Error).message);
-  }
+function typeName(value: JsonValue): string {
+  if (Array.isArray(value)) return "array";
+  if (value === null) return "null";
+  if (typeof value === "number" || typeof value === "bigint")
+    return Number.isInteger(Number(value)) ? "integer" : "real";
+  return typeof value === "boolean" ? String(value) : typeof value;
 }
 
 function count(table: JsonObject, key: string, fallback: number | undefined, min: number): number {
@@ -115,5 +134,5 @@ function count(table: JsonObject, key: string, fallback: number | undefined, min
 }
 
 function invalid(reason: string): FluxError {
-  return new FluxError("EINVAL", `resource.config: ${reason}`);
+  return new FluxError("EINVAL", reason);
 }

@@ -1,6 +1,6 @@
 /** `flux resource`: what an instance has, what is free, and what is withheld (flux-resource(1)). */
 import { FluxError } from "../../base/errors.ts";
-import type { JsonObject } from "../../base/json.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import {
@@ -10,14 +10,15 @@ import {
   type CommandContext,
   type OptionSpec,
 } from "../framework/command.ts";
-import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
 import { Float } from "../output/field-value.ts";
 import { OutputFormat, splitSort } from "../output/format-string.ts";
+import { wantsColor } from "../output/job-colors.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
+import { EVENTLOG_OPTIONS, eventlog } from "../resource/eventlog.ts";
 import { Queues } from "../resource/queues.ts";
 import { CONFIG_FILE, FROM_STDIN, hiddenQueues, resourceSource } from "../resource/source.ts";
-import { parseStates, STATUS_HEADINGS, systemView } from "../resource/status.ts";
+import { parseStates, STATUS_HEADINGS, systemView, VALID_STATES } from "../resource/status.ts";
 import { LIST_HEADINGS, listRows, ranksOf, resourcesIn, type FieldValues } from "../resource/view.ts";
 
 const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
@@ -51,10 +52,19 @@ const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
   },
 };
 
+/** The formats with the mark of who is up in color. */
+function coloredFormats(formats: Readonly<Record<string, NamedFormat>>): Record<string, NamedFormat> {
+  const painted = Object.entries(formats).map(([name, { description, format }]) => [
+    name,
+    { description, format: format.replace("{up:>2}", " {color_up}{up:>2}{color_off}") },
+  ]);
+  return Object.fromEntries(painted) as Record<string, NamedFormat>;
+}
+
 const FORMAT: OptionSpec = { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" };
 const NO_HEADER: OptionSpec = { names: ["no-header"], short: "n", help: "Suppress printing of header line" };
 const STATES: OptionSpec = {
-  names: ["states"],
+  names: ["states", "state"],
   short: "s",
   argument: "STATE,...",
   help: "Output resources in given states",
@@ -75,6 +85,13 @@ const SKIP_EMPTY: readonly OptionSpec[] = [
   { names: ["skip-empty"], help: "Skip empty lines" },
   { names: ["no-skip-empty"], help: "Do not skip empty lines" },
 ];
+const COLOR: OptionSpec = {
+  names: ["color"],
+  short: "L",
+  argument: "WHEN",
+  optionalArgument: true,
+  help: "Use color; WHEN can be 'never', 'always' or 'auto' (default)",
+};
 const FORCE: OptionSpec = {
   names: ["force"],
   short: "f",
@@ -146,12 +163,18 @@ function print(context: CommandContext, { format, sortKeys }: ChosenFormat, rows
 function includedRanks(context: CommandContext, all: ResourceSet, queues: Queues): Idset | null {
   const targets = context.options.text("include");
   const names = namedQueues(context);
-  const ranks = targets === null ? null : guarded(context, () => ranksOf(targets, all));
+  const ranks = targets === null ? null : includeRanks(context, targets, all);
   if (names === null) return ranks;
   const wanted = guarded(context, () =>
     names.map((name) => queues.ranks(name, all)).reduce((left, right) => left.union(right)),
   );
   return ranks === null ? wanted : ranks.intersect(wanted);
+}
+
+function includeRanks(context: CommandContext, targets: string, all: ResourceSet): Idset {
+  if (Idset.tryParse(targets) === null && Hostlist.tryParse(targets) === null)
+    context.fail(`--include: Invalid hostlist: '${targets}'`);
+  return guarded(context, () => ranksOf(targets, all));
 }
 
 function namedQueues({ options }: CommandContext): readonly string[] | null {
@@ -191,8 +214,13 @@ async function info(context: CommandContext): Promise<void> {
 }
 
 async function status(context: CommandContext): Promise<void> {
-  const chosen = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
+  const formats = wantsColor(context) ? coloredFormats(STATUS_FORMATS) : STATUS_FORMATS;
+  const chosen = await formatOf(context, "status", formats, STATUS_HEADINGS);
   if (chosen === null) return;
+  if (context.options.text("states") === "help") {
+    context.err(`flux-resource: INFO: valid states: ${VALID_STATES}\n`);
+    return;
+  }
   const states = guarded(context, () => parseStates(context.options.text("states")));
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
@@ -247,34 +275,6 @@ async function reload(context: CommandContext): Promise<void> {
   await handle.rpc("resource.reload", request, { nodeid: 0 }).catch((error: FluxError) => context.fail(error.message));
 }
 
-interface JournalAnswer {
-  readonly events: readonly { timestamp: number; name: string; context?: JsonObject }[];
-}
-
-const TIME_FORMATS = ["raw", "iso", "offset", "human"] as const;
-
-async function eventlog(context: CommandContext): Promise<void> {
-  const { options } = context;
-  const time = TIME_FORMATS.find((name) => name === options.text("time-format")) ?? null;
-  const formatter = new EventlogFormatter({
-    unformatted: options.text("format") === "json" && !options.has("human"),
-    human: time === "human" || (time === null && options.has("human")),
-    color: options.text("color") === "always",
-    ...((time === "iso" || time === "offset") && { time }),
-  });
-  const wanted = options.text("wait");
-  const handle = await context.open();
-  const settings = { nodeid: 0, cancelTopic: "resource.journal-cancel" };
-  for await (const { events } of handle.stream<JournalAnswer>("resource.journal", {}, settings)) {
-    if (events.length === 0 && !options.has("follow") && wanted === null) return;
-    for (const event of events) {
-      if (wanted !== null && event.name !== wanted) continue;
-      context.out(formatter.format(eventLine(event)));
-      if (wanted !== null) return;
-    }
-  }
-}
-
 const TARGETS = { name: "targets", arity: "?", help: "Targets: an idset or hostlist" } as const;
 const REASON = { name: "reason", arity: "*", help: "Reason" } as const;
 
@@ -292,7 +292,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "drain",
     dialect: "argparse",
     summary: "Drain resources, or list what is drained",
-    options: [FORCE, UPDATE, FORMAT, NO_HEADER, QUEUE, INCLUDE],
+    options: [FORCE, UPDATE, FORMAT, NO_HEADER, QUEUE, INCLUDE, COLOR],
     operands: [TARGETS, REASON],
     run: drain,
   },
@@ -308,7 +308,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "status",
     dialect: "argparse",
     summary: "Display overall system status of resources",
-    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY],
+    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, COLOR, ...SKIP_EMPTY],
     run: status,
   },
   {
@@ -349,14 +349,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "eventlog",
     dialect: "argparse",
     summary: "Watch the resource journal",
-    options: [
-      { names: ["format"], short: "f", argument: "FORMAT", choices: ["text", "json"], help: "Output format" },
-      { names: ["time-format"], short: "T", argument: "FORMAT", choices: TIME_FORMATS, help: "Timestamp format" },
-      { names: ["human"], short: "H", help: "Same as -T human -f text" },
-      { names: ["color"], short: "L", argument: "WHEN", optionalArgument: true, help: "Colorize output" },
-      { names: ["follow"], short: "F", help: "Wait for new events" },
-      { names: ["wait"], short: "w", argument: "EVENT", help: "Wait for an event, print it and quit" },
-    ],
+    options: EVENTLOG_OPTIONS,
     run: eventlog,
   },
 ];

@@ -1,6 +1,6 @@
 /** The system's view of resources: which nodes are available, excluded, drained, and why. */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, stringifyJson } from "../../base/json.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -11,7 +11,7 @@ import { schedulerView, type FieldValues } from "./view.ts";
 /** In the order in which `status` lists them. */
 const STATES: readonly string[] = ["avail", "exclude", "allocated", "torpid", "housekeeping", "draining", "drained"];
 const DEFAULT_STATES: readonly string[] = STATES.filter((state) => state !== "allocated");
-const VALID_STATES = "all,online,avail,offline,exclude,drain,draining,drained,torpid,allocated,housekeeping";
+export const VALID_STATES = "all,online,avail,offline,exclude,drain,draining,drained,torpid,allocated,housekeeping";
 /** States of which there is no offline row without nodes. */
 const DRAIN_STATES: readonly string[] = ["draining", "drained"];
 
@@ -30,6 +30,8 @@ export const STATUS_HEADINGS: Readonly<Record<string, string>> = {
   status: "STATUS",
   up: "UP",
   "up.ascii": "UP",
+  color_up: "",
+  color_off: "",
   nnodes: "NNODES",
   ranks: "RANKS",
   nodelist: "NODELIST",
@@ -85,6 +87,8 @@ class SystemView {
       status: isOnline ? "online" : "offline",
       up: isOnline ? "✔" : "✗",
       "up.ascii": isOnline ? "y" : "n",
+      color_up: isOnline ? "\u001b[01;32m" : "\u001b[01;31m",
+      color_off: "\u001b[0;0m",
       nnodes: ranks.count,
       ranks: ranks.toString(),
       nodelist: Hostlist.from([...ranks].map((rank) => this.resources.node(rank)?.host ?? "")).toString(),
@@ -124,9 +128,10 @@ export function parseStates(text: string | null): StateChoice {
 }
 
 export async function systemView(handle: Handle): Promise<SystemView> {
-  const [status, scheduler] = await Promise.all([
+  const [status, scheduler, housekeeping] = await Promise.all([
     handle.rpc("resource.status", null, { nodeid: 0 }),
     schedulerView(handle),
+    housekeepingRanks(handle),
   ]);
   const resources = ResourceSet.parse(status["R"]);
   const set = (key: string): Idset => Idset.parse(String(status[key] ?? ""));
@@ -152,7 +157,24 @@ export async function systemView(handle: Handle): Promise<SystemView> {
   add("exclude", exclude);
   add("torpid", torpid);
   add("allocated", allocated);
+  add("housekeeping", housekeeping);
   return new SystemView(resources, groups);
+}
+
+/** Ranks that are cleaned up after a job; none where the job manager is not there to ask. */
+async function housekeepingRanks(handle: Handle): Promise<Idset> {
+  const ranks = new Idset();
+  const statistics: JsonObject = await handle
+    .rpc("job-manager.stats-get", null, { nodeid: 0 })
+    .catch((error: unknown) => {
+      if (isFluxError(error, "ENOSYS")) return {};
+      throw error;
+    });
+  const housekeeping = statistics["housekeeping"];
+  const running = isJsonObject(housekeeping) ? housekeeping["running"] : undefined;
+  for (const job of Object.values(isJsonObject(running) ? running : {}))
+    if (isJsonObject(job)) ranks.addAll(Idset.parse(String(job["pending"] ?? "")));
+  return ranks;
 }
 
 function groupsWithin(groups: readonly NodeGroup[], include: Idset | null): NodeGroup[] {

@@ -94,7 +94,9 @@ export class ResourceState {
     const ranks = Idset.tryParse(targets);
     if (ranks !== null) {
       if (ranks.isEmpty) throw new FluxError("EINVAL", "idset is empty");
-      if (!this.ranks.includes(ranks)) throw new FluxError("EINVAL", "idset is out of range");
+      // A rank that the inventory lacks may have to be drained for just that.
+      if (!this.ranks.union(Idset.upTo(this.#size)).includes(ranks))
+        throw new FluxError("EINVAL", "idset is out of range");
       return ranks;
     }
     return this.#ranksOfHosts(targets);
@@ -120,16 +122,18 @@ export class ResourceState {
     return { timestamp, name: "drain", context };
   }
 
-  /** Checks an undrain and makes its event. Throws FluxError EEXIST, EINVAL. */
-  planUndrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent {
-    const ranks = this.parseTargets(targets);
-    const missing = ranks.subtract(this.drained);
+  /** Checks an undrain and makes its event; null where nobody is concerned. Throws FluxError EEXIST, EINVAL. */
+  planUndrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent | null {
+    const named = this.parseTargets(targets);
+    const missing = named.subtract(this.drained);
     if (!missing.isEmpty && mode === "default") throw new FluxError("EEXIST", `${rankWords(missing)} not drained`);
+    const ranks = named.subtract(missing);
+    if (ranks.isEmpty) return null;
     const context = {
       idset: ranks.toString(),
       nodelist: this.hostsOf(ranks),
-      ...(reason === null ? {} : { reason }),
       overwrite: overwriteOf(mode),
+      ...(reason === null ? {} : { reason }),
     };
     return { timestamp, name: "undrain", context };
   }

@@ -4,15 +4,16 @@
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { isJsonObject, parseJson, type JsonObject } from "../../base/json.ts";
 import type { Disk } from "../../base/ports.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
-import { hwlocXml } from "../../formats/hwloc-xml.ts";
+import { hostOfHwloc, hwlocXml, resourcesFromHwloc } from "../../formats/hwloc-xml.ts";
 import { Idset } from "../../formats/idset.ts";
-import { fakeResources, resourcesFromConfig } from "../../formats/resource-config.ts";
+import { fakeResources } from "../../formats/resource-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
+import type { ResourceSettings } from "./config.ts";
 import { coresOfTask } from "./slurm.ts";
 
 /** What one rank has. */
@@ -40,16 +41,38 @@ export function table(config: JsonObject, name: string): JsonObject {
   return isJsonObject(value) ? value : {};
 }
 
-/** The inventory that the configuration describes, or null. Throws FluxError EINVAL, or what reading the file throws. */
-export function configuredResources(config: JsonObject, disk: Disk, hosts: readonly string[]): ResourceSet | null {
-  const resource = table(config, "resource");
-  if (resource["config"] !== undefined) return rankByHosts(resourcesFromConfig(resource["config"]), hosts);
-  const { path } = resource;
-  if (path !== undefined) {
-    if (typeof path !== "string") throw new FluxError("EINVAL", "resource.path must be a string");
-    return rankByHosts(ResourceSet.parseText(utf8Decode(disk.readFile(path))), hosts);
-  }
-  return hasFakeResources(config) ? fakeResources(table(config, "fake-resources")) : null;
+/** The inventory that the configuration describes, or null. Throws FluxError EINVAL, or what reading a file throws. */
+export function configuredResources(
+  settings: ResourceSettings,
+  config: JsonObject,
+  disk: Disk,
+  hosts: readonly string[],
+): ResourceSet | null {
+  const described =
+    settings.resources ?? (settings.path === null ? null : ResourceSet.parseText(read(disk, settings.path)));
+  if (described === null) return hasFakeResources(config) ? fakeResources(table(config, "fake-resources")) : null;
+  const set = rankByHosts(described, hosts);
+  return settings.scheduling === null ? set : set.with({ scheduling: parseJson(read(disk, settings.scheduling)) });
+}
+
+function read(disk: Disk, path: string): string {
+  return utf8Decode(disk.readFile(path));
+}
+
+const XML_NAME = /^(\d+)\.xml$/;
+
+/** What a directory of `RANK.xml`, topologies as hwloc exports them, says of the ranks. Throws FluxError EINVAL. */
+export function resourcesFromXml(disk: Disk, directory: string): ResourceSet {
+  const nodes = disk.list(directory).flatMap((name) => {
+    const rank = XML_NAME.exec(name)?.[1];
+    if (rank === undefined) return [];
+    const xml = read(disk, `${directory}/${name}`);
+    const host = hostOfHwloc(xml);
+    if (host === null) throw new FluxError("EINVAL", `${directory}/${name}: the name of the host is missing`);
+    return [[Number(rank), { ...resourcesFromHwloc(xml), host }] as const];
+  });
+  if (nodes.length === 0) throw new FluxError("EINVAL", `${directory}: no XML files of the form RANK.xml found`);
+  return ResourceSet.fromNodes(nodes.toSorted(([left], [right]) => left - right));
 }
 
 /** Whether ranks without a broker count as online: a made-up cluster. */

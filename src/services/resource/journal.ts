@@ -14,10 +14,16 @@ const JOURNAL_EVENTS_MAX = 100_000;
 export class Journal {
   readonly #events: { readonly event: ResourceEvent; readonly R: JsonObject | undefined }[] = [];
   readonly #listeners = new RequestSet<null>();
-  readonly #limit: number;
+  #limit: number;
 
   constructor(limit: number = JOURNAL_EVENTS_MAX) {
     this.#limit = limit;
+  }
+
+  /** How many events are held; where it is lowered, the oldest go. */
+  set limit(limit: number) {
+    this.#limit = limit;
+    this.#truncate();
   }
 
   get listeners(): RequestSet<null> {
@@ -27,12 +33,16 @@ export class Journal {
   /** Adds an event; `R` comes with `resource-define`. */
   add(event: ResourceEvent, R?: JsonObject): void {
     this.#events.push({ event, R });
-    if (this.#events.length > this.#limit) {
-      this.#events.shift();
-      const { timestamp } = this.#events[0]!.event;
-      this.#events[0] = { event: { timestamp, name: "truncate" }, R: undefined };
-    }
+    this.#truncate();
     for (const [request] of this.#listeners) request.respond(answer([event], R));
+  }
+
+  /** The event `truncate` counts, and has the time of the last event that was dropped. */
+  #truncate(): void {
+    const excess = this.#events.length - this.#limit;
+    if (excess <= 0) return;
+    const { timestamp } = this.#events[excess]!.event;
+    this.#events.splice(0, excess + 1, { event: { timestamp, name: "truncate" }, R: undefined });
   }
 
   /** Opens a listener: all that is known, then the sentinel. */

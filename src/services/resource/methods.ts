@@ -5,16 +5,8 @@ import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import {
-  ANY_USER,
-  ANYONE,
-  requireInteger,
-  requireNumber,
-  requireObject,
-  requireString,
-  type Methods,
-} from "../../sdk/service.ts";
-import { ownTopology } from "./inventory.ts";
+import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
+import { ownTopology, resourcesFromXml } from "./inventory.ts";
 import type { DrainMode } from "./protocol.ts";
 import type { ResourceService } from "./service.ts";
 
@@ -32,7 +24,9 @@ export function resourceMethods(service: ResourceService): Methods {
     drain: (request) => drain(service, request),
     undrain: (request) => undrain(service, request),
     reload: (request) => reload(service, request),
-    get: async () => {
+    get: async (request) => {
+      if (state.resources === null && request.json["wait"] === false)
+        throw new FluxError("ENODATA", "the resources are not known yet");
       await service.defined();
       return { R: state.resources!.toJSON(), method: state.method };
     },
@@ -47,8 +41,9 @@ export function resourceMethods(service: ResourceService): Methods {
       return null;
     },
     "expiration-update": async (request) => {
-      const expiration = requireNumber(request.json, "expiration");
-      if (expiration < 0) throw new FluxError("EPROTO", "expiration must not be negative");
+      const { expiration } = request.json;
+      if (typeof expiration !== "number" || !(expiration >= 0))
+        throw new FluxError("EPROTO", "Protocol error: missing or invalid 'expiration'");
       await service.setExpiration(expiration);
       return null;
     },
@@ -56,7 +51,12 @@ export function resourceMethods(service: ResourceService): Methods {
       service.forceDown(Idset.parse(requireString(request.json, "ranks")));
       return null;
     },
-    "monitor-waitup": (request) => void service.awaitOnline(request, requireInteger(request.json, "up")),
+    "monitor-waitup": (request) => {
+      const count = requireInteger(request.json, "up");
+      if (count < 0 || count > state.ranks.count) throw new FluxError("EPROTO", "up value is out of range");
+      service.awaitOnline(request, count);
+      return undefined;
+    },
     disconnect: {
       roles: ANYONE,
       handler: (request) => {
@@ -73,7 +73,7 @@ async function status(service: ResourceService): Promise<JsonObject> {
   await service.defined();
   const { state } = service;
   return {
-    R: state.resources!.toJSON(),
+    R: state.resources!.with({ scheduling: undefined }).toJSON(),
     drain: state.drainTable(),
     online: state.online.toString(),
     offline: state.ranks.subtract(state.online).toString(),
@@ -106,7 +106,8 @@ async function drain(service: ResourceService, request: IncomingRequest): Promis
 
 async function undrain(service: ResourceService, request: IncomingRequest): Promise<null> {
   const { targets, reason } = targetsOf(request);
-  await service.change(service.state.planUndrain(targets, reason, modeOf(request, "undrain"), now(service)));
+  const event = service.state.planUndrain(targets, reason, modeOf(request, "undrain"), now(service));
+  if (event !== null) await service.change(event);
   return null;
 }
 
@@ -114,7 +115,10 @@ function modeOf(request: IncomingRequest, what: string): DrainMode {
   const modes: readonly DrainMode[] = ["default", "update", "overwrite", "force-overwrite"];
   const given = request.json["mode"] ?? "default";
   const mode = modes.find((each) => each === given);
-  if (mode === undefined) throw new FluxError("EINVAL", `invalid ${what} mode '${String(given)}' specified`);
+  if (mode === undefined) {
+    const text = what === "drain" ? "Invalid mode specified" : `invalid undrain mode '${String(given)}' specified`;
+    throw new FluxError("EINVAL", text);
+  }
   return mode;
 }
 
@@ -128,12 +132,17 @@ function targetsOf(request: IncomingRequest): { targets: string; reason: string 
 
 async function reload(service: ResourceService, request: IncomingRequest): Promise<null> {
   const { path, xml, force } = request.json;
-  if (typeof path !== "string") throw new FluxError("EPROTO", "missing or invalid 'path'");
-  if (xml === true) throw new FluxError("ENOTSUP", "hwloc XML is not supported: give a file in RFC 20 form");
-  if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are acquired by the scheduler");
-  const resources = ResourceSet.parseText(utf8Decode(service.context.ports.disk.readFile(path)));
+  if (typeof path !== "string") throw new FluxError("EPROTO");
+  const { disk } = service.context.ports;
+  const resources =
+    xml === true ? resourcesFromXml(disk, path) : ResourceSet.parseText(utf8Decode(disk.readFile(path)));
   const beyond = resources.ranks.subtract(Idset.upTo(service.context.size));
-  if (!beyond.isEmpty && force !== true) throw new FluxError("EINVAL", "R contains invalid ranks");
+  if (!beyond.isEmpty && force !== true)
+    throw new FluxError(
+      "EINVAL",
+      `resource set contains ranks execeeding size: ${beyond} (--force loads it all the same)`,
+    );
+  if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are acquired by the scheduler");
   await service.define(resources, "reload");
   return null;
 }

@@ -67,7 +67,7 @@ test("a configuration describes the inventory, excludes nodes and gives them pro
   const config = {
     resource: {
       config: [
-        { hosts: "node[0-1]", cores: "0-7" },
+        { hosts: "node[0-1]", cores: "0-3" },
         { hosts: "node1", properties: ["big"] },
       ],
       exclude: "node0",
@@ -78,7 +78,7 @@ test("a configuration describes the inventory, excludes nodes and gives them pro
   });
   assert.equal(seen.status["exclude"], "0");
   const { execution } = seen.view["all"] as { execution: JsonObject };
-  assert.deepEqual(execution["R_lite"], [{ rank: "1", children: { core: "0-7" } }]);
+  assert.deepEqual(execution["R_lite"], [{ rank: "1", children: { core: "0-3" } }]);
   assert.deepEqual(execution["properties"], { big: "1" });
 });
 
@@ -86,6 +86,7 @@ test("a made-up cluster is all up, though it has one broker", async () => {
   const config = { "fake-resources": { nnodes: 1000, "cores-per-node": 48, "gpus-per-node": 4 } };
   const seen = await simulate(1, config, status);
   assert.equal(seen["online"], "0-999");
+  assert.deepEqual(seen["drain"], {}, "nobody compares it with a machine");
   const { execution } = seen["R"] as { execution: JsonObject };
   assert.deepEqual(execution["R_lite"], [{ rank: "0-999", children: { core: "0-47", gpu: "0-3" } }]);
 });
@@ -124,10 +125,9 @@ test("only one scheduler acquires resources", async () => {
 });
 
 test("who waits for ranks that never come is told when the service ends", async () => {
-  const error = await simulate(1, {}, async (handle) => {
-    const waiting = handle
-      .rpc("resource.monitor-waitup", { up: 100 }, { nodeid: 0 })
-      .catch((caught: unknown) => caught);
+  const error = await simulate(2, {}, async (handle) => {
+    await handle.rpc("resource.monitor-force-down", { ranks: "1" }, { nodeid: 0 });
+    const waiting = handle.rpc("resource.monitor-waitup", { up: 2 }, { nodeid: 0 }).catch((caught: unknown) => caught);
     await handle.rpc("module.remove", { name: "resource" });
     return waiting;
   });
@@ -181,4 +181,55 @@ test("an expiration that is no time changes nothing", async () => {
   for (const text of seen.refused) assert.match(text, /expiration/);
   assert.equal(seen.taken, "taken");
   assert.match(seen.stored, /"expiration":5000000000\b/);
+});
+
+test("a rank that lacks what the configuration says is drained, and says why", async () => {
+  const entry = [{ hosts: "node[0-1]", cores: "0-5" }];
+  const drained = async (resource: object): Promise<unknown[]> => {
+    const seen = await simulate(2, { resource }, status);
+    return Object.entries(seen["drain"] as JsonObject).map(([ranks, { reason }]: [string, any]) => [ranks, reason]);
+  };
+  assert.deepEqual(await drained({ config: entry }), [
+    ["0", "rank 0 (node0) missing resources: core[4-5]"],
+    ["1", "rank 1 (node1) missing resources: core[4-5]"],
+  ]);
+  assert.deepEqual(await drained({ config: entry, noverify: true }), []);
+  assert.deepEqual(await drained({ config: entry, verify: { core: "allow-missing" } }), []);
+  assert.deepEqual(await drained({ config: [{ hosts: "node0,other", cores: "0-1" }] }), [
+    ["1", "rank 1 got hostname 'node1', expected 'other'"],
+  ]);
+});
+
+test("drains outlive a restart of the service, older events go, and the journal still tells them", async () => {
+  const seen = await simulate(2, { resource: { history: "0" } }, async (handle) => {
+    await handle.rpc("resource.drain", { targets: "1", reason: "loud fan" }, { nodeid: 0 });
+    await handle.rpc("module.remove", { name: "sched-simple" });
+    await handle.rpc("module.remove", { name: "resource" });
+    const before = (await lookupText(handle, "resource.eventlog")).split("\n").length;
+    await handle.rpc("module.load", { path: "resource", args: [] });
+    const names = await journal(handle);
+    return {
+      before,
+      log: await lookupText(handle, "resource.eventlog"),
+      names,
+      drain: (await status(handle))["drain"],
+    };
+  });
+  assert.equal(seen.before, 3, "resource-define and drain");
+  assert.match(seen.log, /^[^\n]*"method":"kvs"[^\n]*\n$/, "one event is left");
+  assert.ok(seen.names.includes("drain"));
+  const [[ranks, { reason }]] = Object.entries(seen.drain as JsonObject) as [[string, JsonObject]];
+  assert.deepEqual([ranks, reason], ["1", "loud fan"]);
+});
+
+test("other ranks say where to ask", async () => {
+  const errors = await simulate(2, {}, (handle) =>
+    Promise.all(
+      ["resource.status", "resource.expiration-update"].map((topic) =>
+        handle.rpc(topic, {}, { nodeid: 1 }).catch((error: unknown) => String(error)),
+      ),
+    ),
+  );
+  assert.match(String(errors[0]), /this RPC only works on rank 0/);
+  assert.match(String(errors[1]), /only available on rank 0/);
 });

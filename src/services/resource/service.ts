@@ -23,26 +23,29 @@ import { Acquisition } from "./acquisition.ts";
 import { ResourceState, type ResourceEvent } from "./core.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
-import { ANY_USER } from "../../sdk/service.ts";
+import { readResourceSettings, type ResourceSettings } from "./config.ts";
 import { EnclosingInstance } from "./enclosing.ts";
-import { configuredResources, hasFakeResources, ownResources, ownTopology, table } from "./inventory.ts";
+import { checkpointText, eventsToKeep, eventsToReplay, parseCheckpoint } from "./history.ts";
+import { configuredResources, hasFakeResources, ownResources } from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
+import { startReporter, verifyOwn } from "./reporter.ts";
 import { SlurmLimit } from "./slurm.ts";
 
 const KEY_R = "resource.R";
 const KEY_EVENTLOG = "resource.eventlog";
-const REPORT_RETRY_MS = 50;
+const KEY_CHECKPOINT = "checkpoint.resource";
 
 export const resourceModule: ModuleDefinition = {
   name: "resource",
   async start(context) {
     const args = parseArguments(context.args);
-    if (context.rank !== 0) return startReporter(context);
+    if (context.rank !== 0) return startReporter(context, args.isVerifying);
     const service = new ResourceService(context, args);
     await service.restore();
     service.serve();
+    if (args.isVerifying && service.state.resources !== null) await verifyOwn(context);
     return service;
   },
 };
@@ -50,6 +53,8 @@ export const resourceModule: ModuleDefinition = {
 interface Arguments {
   readonly forceUp: boolean;
   readonly noFallback: boolean;
+  readonly isVerifying: boolean;
+  readonly isTruncating: boolean;
   readonly exclude: string | null;
 }
 
@@ -57,44 +62,23 @@ interface Arguments {
 function parseArguments(args: readonly string[]): Arguments {
   const known = new Set(["noverify", "no-fallback", "monitor-force-up", "force-up", "norestrict", "notruncate"]);
   const unknown = args.find((arg) => !known.has(arg) && !arg.startsWith("exclude="));
-  if (unknown !== undefined) throw new FluxError("EINVAL", `resource: unknown module option '${unknown}'`);
+  if (unknown !== undefined) throw new FluxError("EINVAL", `unknown option: ${unknown}`);
   return {
     forceUp: args.includes("monitor-force-up") || args.includes("force-up"),
     noFallback: args.includes("no-fallback"),
+    isVerifying: !args.includes("noverify"),
+    isTruncating: !args.includes("notruncate"),
     exclude: args.find((arg) => arg.startsWith("exclude="))?.slice("exclude=".length) ?? null,
-  };
-}
-
-/** What a rank other than 0 does: it tells rank 0 what it has, until rank 0 has heard. */
-function startReporter(context: ModuleContext): RunningModule {
-  const resource = ownResources(context).toJSON();
-  context.server.add(context.name, {
-    "topo-get": { roles: ANY_USER, handler: (request) => void request.respond(ownTopology(context)) },
-  });
-  let timer: { cancel(): void } | null = null;
-  let isStopped = false;
-  const report = (): void => {
-    context.handle.rpc("resource.topo-reduce", { resource }, { nodeid: 0 }).catch((error: unknown) => {
-      if (isStopped) return;
-      context.log(LogLevel.debug, `reporting resources: ${errorText(error)}`);
-      timer = context.ports.clock.after(REPORT_RETRY_MS, report, { background: true });
-    });
-  };
-  report();
-  return {
-    stop: () => {
-      isStopped = true;
-      timer?.cancel();
-    },
   };
 }
 
 export class ResourceService implements RunningModule {
   readonly context: ModuleContext;
   readonly state: ResourceState;
-  readonly journal: Journal = new Journal();
+  readonly journal: Journal;
   readonly acquisition: Acquisition;
   readonly #args: Arguments;
+  #settings: ResourceSettings;
   readonly #batch: KvsBatch;
   readonly #enclosingInstance: EnclosingInstance;
   readonly #slurm: SlurmLimit;
@@ -109,6 +93,8 @@ export class ResourceService implements RunningModule {
   constructor(context: ModuleContext, args: Arguments) {
     this.context = context;
     this.#args = args;
+    this.#settings = readResourceSettings(context.config());
+    this.journal = new Journal(this.#settings.journalMax);
     this.#hosts = hostsOf(context);
     this.state = new ResourceState(context.size, this.#hosts);
     this.acquisition = new Acquisition(this.state);
@@ -129,8 +115,7 @@ export class ResourceService implements RunningModule {
 
   /** Brings back what an earlier run of the instance left in the KVS, and looks for an inventory. */
   async restore(): Promise<void> {
-    const text = await this.#lookup(KEY_EVENTLOG);
-    for (const event of text === null ? [] : parseEventlog(text)) this.state.replay(event);
+    await this.#replay();
     this.#post({
       timestamp: this.#now(),
       name: "restart",
@@ -141,10 +126,29 @@ export class ResourceService implements RunningModule {
       },
     });
     const config = this.context.config();
-    const configured = configuredResources(config, this.context.ports.disk, this.#hosts);
+    const configured = configuredResources(this.#settings, config, this.context.ports.disk, this.#hosts);
     const preset = configured === null ? await this.#lookup(KEY_R) : null;
     if (configured !== null) await this.define(configured, "configuration");
     else if (preset !== null) await this.define(ResourceSet.parseText(preset), "kvs");
+  }
+
+  /** Goes on from the last checkpoint, makes a new one, and forgets events that nobody wants any more. */
+  async #replay(): Promise<void> {
+    const [log, saved] = await Promise.all([this.#lookup(KEY_EVENTLOG), this.#lookup(KEY_CHECKPOINT)]);
+    const events = log === null ? [] : parseEventlog(log);
+    const checkpoint = saved === null ? null : parseCheckpoint(saved);
+    for (const event of eventsToReplay(checkpoint, events)) this.state.replay(event);
+    // Who reads the journal learns why nodes are drained.
+    for (const event of events) if (event.name === "drain" || event.name === "undrain") this.journal.add(event);
+    if (!this.#args.isTruncating) return;
+    const kept = eventsToKeep(checkpoint, events, { now: this.#now(), historySec: this.#settings.historySec });
+    if (kept.length < events.length) this.#batch.put(KEY_EVENTLOG, kept.map(encodeEvent).join(""));
+  }
+
+  /** Checks a new configuration; most of it counts from the next start on. Throws FluxError EINVAL. */
+  configure(config: JsonObject): void {
+    this.#settings = readResourceSettings(config);
+    this.journal.limit = this.#settings.journalMax;
   }
 
   serve(): void {
@@ -154,13 +158,16 @@ export class ResourceService implements RunningModule {
     if (this.state.resources === null) void this.#discover();
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#isStopped = true;
     this.#enclosingInstance.close();
     this.#slurm.stop();
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
+    this.#batch.put(KEY_CHECKPOINT, checkpointText(this.state, this.#now()));
+    // Without it the next start reads the whole log.
+    await this.#batch.settle(KEY_CHECKPOINT).catch(() => undefined);
   }
 
   /** Resolves once the inventory is known. */
@@ -282,18 +289,25 @@ export class ResourceService implements RunningModule {
 
   /** Returns the ranks that were drained until now. */
   #exclude(resources: ResourceSet): Idset {
-    const configured = table(this.context.config(), "resource")["exclude"];
-    const targets = this.#args.exclude ?? (typeof configured === "string" ? configured : "");
+    const targets = this.#args.exclude ?? this.#settings.exclude;
     if (targets === "") return new Idset();
     const before = this.state.resources;
     const { drained } = this.state;
     this.state.resources = resources;
     try {
-      this.state.setExclude(this.state.parseTargets(targets));
+      this.state.setExclude(this.#parseExclude(targets, resources));
       return drained.intersect(this.state.exclude);
     } finally {
       this.state.resources = before;
     }
+  }
+
+  /** Throws FluxError EINVAL. */
+  #parseExclude(targets: string, resources: ResourceSet): Idset {
+    const ranks = Idset.tryParse(targets);
+    if (ranks === null) return this.state.parseTargets(targets);
+    if (!resources.ranks.includes(ranks)) throw new FluxError("EINVAL", `exclude set ${ranks} is out of range`);
+    return ranks;
   }
 
   /** The enclosing instance's allocation, or what all ranks reported. */
@@ -312,7 +326,7 @@ export class ResourceService implements RunningModule {
   }
 
   async #enclosing(): Promise<ResourceSet | null> {
-    if (table(this.context.config(), "resource")["rediscover"] === true) return null;
+    if (this.#settings.rediscover) return null;
     try {
       return await this.#enclosingInstance.resources();
     } catch (error) {

@@ -34,7 +34,12 @@ interface Wanted {
   readonly on?: string;
 }
 
-function submit(core: SchedulerCore, id: number, cores: number, { priority = 16, duration = 0, on }: Wanted = {}): void {
+function submit(
+  core: SchedulerCore,
+  id: number,
+  cores: number,
+  { priority = 16, duration = 0, on }: Wanted = {},
+): void {
   const constraint = on === undefined ? {} : { constraints: { properties: [on] } };
   const request = core.check(jobspec(cores, { duration, ...constraint }));
   core.add({ id, userid: 0, priority, submitTime: id, request });

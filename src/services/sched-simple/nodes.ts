@@ -82,8 +82,7 @@ export class NodeTable {
       const bucket = this.#buckets[place];
       if (bucket === undefined || bucket.count === 0) continue;
       const next = (from: number): number => (within === null ? bucket.next(from) : bucket.nextInBoth(within, from));
-      for (let index = next(0); index >= 0; index = next(index + 1))
-        if (visitor(this.nodes[index]!, index)) return;
+      for (let index = next(0); index >= 0; index = next(index + 1)) if (visitor(this.nodes[index]!, index)) return;
     }
   }
 

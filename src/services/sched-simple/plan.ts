@@ -30,7 +30,11 @@ export function earliestStart(pool: ResourcePool, request: ResourceRequest, now:
  * When jobs start if none of them overtakes another, in seconds since the epoch. Jobs behind the first of which nothing
  * can be said are left out.
  */
-export function forecast(pool: ResourcePool, jobs: readonly PendingJob[], now: number): { id: PendingJob["id"]; time: number }[] {
+export function forecast(
+  pool: ResourcePool,
+  jobs: readonly PendingJob[],
+  now: number,
+): { id: PendingJob["id"]; time: number }[] {
   const future = new Future(pool, now);
   const starts: { id: PendingJob["id"]; time: number }[] = [];
   try {

@@ -55,7 +55,10 @@ test("what could never be had is told as the scheduler of flux-core tells it", (
     told({ slots: 5, coresPerSlot: 3 }),
     "need 5 slot(s) of 3 core(s), only 4 such slot(s) available (total cores: 16)",
   );
-  assert.equal(told({ slots: 9, gpusPerSlot: 1 }), "need 9 slot(s) with 1 GPU(s) each, only 8 available (total GPUs: 8)");
+  assert.equal(
+    told({ slots: 9, gpusPerSlot: 1 }),
+    "need 9 slot(s) with 1 GPU(s) each, only 8 available (total GPUs: 8)",
+  );
   assert.equal(told({ nodes: 2, slots: 2, coresPerSlot: 3 }), "need 2 node(s) with 6 cores each, only 0 eligible");
   assert.equal(told({ nodes: 5, gpusPerSlot: 3 }), "need 5 node(s) with 1 cores and 3 GPUs each, only 0 eligible");
   assert.equal(told({ nodes: 5, exclusive: true }), "need 5 exclusive node(s), only 4 eligible");

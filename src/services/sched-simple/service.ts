@@ -17,7 +17,14 @@ import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, requireInteger, requireJobId, requireNumber, requireObject, type Methods } from "../../sdk/service.ts";
+import {
+  ANY_USER,
+  requireInteger,
+  requireJobId,
+  requireNumber,
+  requireObject,
+  type Methods,
+} from "../../sdk/service.ts";
 import { SchedulerCore, type Grant } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
 import type { NodeInventory, NodeShare } from "./nodes.ts";
@@ -82,7 +89,8 @@ class Scheduler implements RunningModule {
     this.#statistics = new PassStatistics(context.ports.clock);
     this.#outlook = new Outlook(context.ports.clock, (id, sched) => {
       const request = this.#requests.get(id);
-      if (request !== undefined) this.#respond(request, { id, type: AllocResponseType.Annotate, annotations: { sched } });
+      if (request !== undefined)
+        this.#respond(request, { id, type: AllocResponseType.Annotate, annotations: { sched } });
     });
     this.#batch = new KvsBatch({
       handle: context.handle,

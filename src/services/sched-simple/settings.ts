@@ -86,9 +86,7 @@ function apply(settings: Draft, key: string, value: string, given: string): void
       if (value !== "Rv1Pool") throw invalid(`pool-class='${value}': could not load pool class`);
       return;
     default:
-      throw invalid(
-        `unknown argument '${given}': built-in options are queue-depth, log-level, pool-class, policy`,
-      );
+      throw invalid(`unknown argument '${given}': built-in options are queue-depth, log-level, pool-class, policy`);
   }
 }
 

@@ -129,14 +129,15 @@ test("no core is two jobs', and all are free again in the end", () => {
     );
 });
 
-test("the first waiting job never starts later than it was once promised", () => {
+test("the first waiting job never starts later than it was once promised, but for jobs that come before it", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       let promise: { id: unknown; time: number } | null = null;
-      play("easy", steps, (world) => {
+      play("easy", steps, (world, grants) => {
         const first = world.core.queue.first;
-        if (first === undefined || first.id !== promise?.id) promise = null;
+        if (first?.id !== promise?.id) promise = null;
         if (first === undefined) return;
+        if (grants.some(({ job }) => goesBefore(job, first))) promise = null;
         const [estimate] = world.core.forecast(1, world.now);
         assert.equal(estimate?.id, first.id, "all jobs have limits, so it can be told");
         if (promise !== null) assert.ok(estimate.time <= promise.time, `${estimate.time} after ${promise.time}`);

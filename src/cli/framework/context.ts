@@ -2,6 +2,7 @@
  * What a running command has, on a real machine: its streams, its connection, the ways it ends. Heavy parts of the
  * platform are loaded when a command first needs them.
  */
+import { fstatSync } from "node:fs";
 import type { Ports } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { fluxCommandPath } from "../../host/paths.ts";
@@ -12,8 +13,18 @@ import { DescriptorWriter } from "./writer.ts";
 const stdout: DescriptorWriter = new DescriptorWriter(1);
 const stderr: DescriptorWriter = new DescriptorWriter(2);
 
-/** Most commands do not ask, and Node loads much for the answer. */
+/** Device number of /dev/null on Linux. */
+const NULL_DEVICE = 0x103;
+
+/** Node loads much for the answer, so it is asked only about what can be a terminal. */
 function isTerminal(descriptor: number): boolean {
+  try {
+    const facts = fstatSync(descriptor);
+    if (!facts.isCharacterDevice() || facts.rdev === NULL_DEVICE) return false;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EBADF") return false;
+    throw error;
+  }
   return process.getBuiltinModule("node:tty").isatty(descriptor);
 }
 

@@ -16,7 +16,10 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
     title: "run and submit jobs, allocate resources",
     names: ["submit", "run", "bulksubmit", "alloc", "batch"],
   },
-  { title: "list and interact with jobs", names: ["jobs", "cancel", "pgrep/pkill", "job", "top", "update", "watch"] },
+  {
+    title: "list and interact with jobs",
+    names: ["jobs", "top", "pstree", "cancel", "pgrep/pkill", "job", "proxy", "watch", "update"],
+  },
   {
     title: "get resource, queue and other instance information",
     names: ["resource", "queue", "overlay", "uptime"],
@@ -48,6 +51,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   dump: { file: "dump" },
   env: { file: "env", summary: "print the flux environment or execute a command inside it" },
   event: { file: "event", summary: "send and receive Flux events" },
+  events: { file: "events", summary: "follow what happens to jobs, queues and resources" },
   exec: { file: "exec", summary: "execute processes across brokers" },
   fsck: { file: "fsck" },
   gc: { file: "gc" },
@@ -71,6 +75,8 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   pmi: { file: "pmi" },
   ping: { file: "ping", summary: "measure round-trip latency to Flux services" },
   pkill: { file: "pgrep" },
+  "multi-prog": { file: "multi-prog" },
+  pstree: { file: "pstree", summary: "display job hierarchies" },
   proxy: { file: "proxy", summary: "Create proxy environment for Flux instance" },
   python: { file: "python" },
   queue: { file: "queue", summary: "list and manipulate flux queues" },

@@ -13,6 +13,7 @@ export { Handle } from "../sdk/handle.ts";
 export type { EventOptions, PayloadLike, RequestOptions, StreamOptions, Subscription } from "../sdk/handle.ts";
 export { Kvs, KvsTransaction } from "../sdk/kvs.ts";
 export { formatFluid as formatJobId, parseFluid as parseJobId } from "../formats/fluid.ts";
+export { instanceEvents, type EventKind, type InstanceEvent } from "../sdk/events.ts";
 export * as jobs from "../sdk/jobs.ts";
 
 /**

@@ -56,3 +56,26 @@ test("a job manager that is loaded anew is followed again; until then the list i
   );
   assert.equal(total, 2);
 });
+
+test("two who wait for one job wait for one job", async () => {
+  const seen: { waits: number; states: number[] }[] = [];
+  const instance = new SimulatedInstance(new World("job-list waits"), {
+    size: 1,
+    workload: async ({ handle, ports }) => {
+      await handle.rpc("job-list.job-state-pause", {});
+      const id = await submitJob(handle, JOBSPEC, { userid: OWNER_USERID });
+      const wait = (state: number): Promise<{ job: { state: number } }> =>
+        handle.rpc("job-list.list-id", { id, attrs: ["state"], state });
+      const both = [wait(JobState.Depend), wait(JobState.Inactive)];
+      await new Promise<void>((resolve) => void ports.clock.after(1000, resolve));
+      const { idsync } = await handle.rpc<{ idsync: { waits: number } }>("job-list.stats-get", {});
+      await handle.rpc("job-list.job-state-unpause", {});
+      const answers = await Promise.all(both);
+      seen.push({ waits: idsync.waits, states: answers.map(({ job }) => job.state) });
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
+  assert.equal(seen[0]?.waits, 1);
+  assert.equal(seen[0]?.states[1], JobState.Inactive);
+});

@@ -132,7 +132,7 @@ class JobListService implements RunningModule {
         roles: ANYONE,
         handler: () => ({
           jobs: this.#list.sizes(),
-          idsync: { lookups: this.#lookups, waits: this.#waits.size },
+          idsync: { lookups: this.#lookups, waits: this.#waitedFor() },
           stats_watchers: this.#statisticsStreams.size,
         }),
       },
@@ -147,6 +147,11 @@ class JobListService implements RunningModule {
         },
       },
     };
+  }
+
+  /** How many jobs somebody waits for. */
+  #waitedFor(): number {
+    return new Set([...this.#waits].map(([, { id }]) => id)).size;
   }
 
   #take(entry: JournalEntry): void {

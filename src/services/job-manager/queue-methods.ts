@@ -10,8 +10,9 @@ import { FluxError } from "../../base/errors.ts";
 import { stringifyJson } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
-import { JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
-import { valueObject } from "../../sdk/kvs-protocol.ts";
+import { QUEUE_LOG_KEY } from "../../sdk/events.ts";
+import { encodeEvent, JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
+import { OPERATION_APPEND, valueObject } from "../../sdk/kvs-protocol.ts";
 import type { JobManager } from "./core.ts";
 import { queueEnableRequest, queueStartRequest, queueStatusRequest } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
@@ -23,6 +24,13 @@ export function saveCheckpoint(manager: JobManager, surroundings: ManagerSurroun
   const checkpoint = { version: 1, max_jobid: manager.maxJobId, queue: manager.queues.save() };
   const dirent = valueObject(utf8Encode(stringifyJson(checkpoint)));
   surroundings.addOperation({ key: CHECKPOINT_KEY, flags: 0, dirent });
+}
+
+/** Notes what was done to a queue, or to all of them, for those who follow what happens. */
+function note(surroundings: ManagerSurroundings, name: string, queue: string | null, reason: string | null): void {
+  const context = { ...(queue !== null && { queue }), ...(reason !== null && { reason }) };
+  const line = encodeEvent({ timestamp: surroundings.now(), name, context });
+  surroundings.addOperation({ key: QUEUE_LOG_KEY, flags: OPERATION_APPEND, dirent: valueObject(utf8Encode(line)) });
 }
 
 export function queueMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
@@ -42,12 +50,14 @@ export function queueMethods(manager: JobManager, surroundings: ManagerSurroundi
     "queue-enable": (request) => {
       const { enable, name, all, reason, nocheckpoint } = queueEnableRequest(request);
       manager.queues.enable({ name, all }, enable, reason, nocheckpoint === true);
+      if (nocheckpoint !== true) note(surroundings, enable ? "enable" : "disable", name, reason);
       return saved();
     },
     "queue-start": (request) => {
       const { start, name, all, reason, nocheckpoint } = queueStartRequest(request);
       const names = manager.queues.start({ name, all }, start, reason, nocheckpoint === true);
       for (const stopped of start ? [] : names) manager.scheduler.stopped(stopped);
+      if (nocheckpoint !== true) note(surroundings, start ? "start" : "stop", name, reason);
       return saved();
     },
   };

@@ -185,7 +185,8 @@ class EventStream {
     signal?.addEventListener("abort", () => this.#wake?.());
     await Promise.all(kinds.map((kind) => sources[kind]()));
     yield* this.#order.take(BACKLOG);
-    while (follow) {
+    if (!follow) return;
+    for (;;) {
       if (signal?.aborted === true) return;
       yield* this.#order.take(clock.monotonicMs() - SETTLE_MS);
       if (this.#error !== null) {

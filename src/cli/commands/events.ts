@@ -10,8 +10,11 @@ export const command: Command = defineCommand({
   name: "events",
   dialect: "argparse",
   summary: "follow what happens to jobs, queues and resources",
-  description:
-    "Prints an event per line as JSON: 'position', 'timestamp', 'type' (job, queue or resource), 'name', 'context'; of jobs 'id' and 'jobid'. A reader that has got an event goes on after it with --from=POSITION, also after a restart of the instance: nothing is told twice, nothing is left out.",
+  description: [
+    "Prints an event per line as JSON: 'position', 'timestamp', 'type' (job, queue or resource), 'name', 'context'; of",
+    "jobs 'id' and 'jobid'. Who has got an event goes on after it with --from=POSITION, also after a restart of the",
+    "instance: nothing is told twice, nothing is left out.",
+  ].join(" "),
   options: [
     {
       names: ["from"],

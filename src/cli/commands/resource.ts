@@ -34,11 +34,11 @@ const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
 const STATUS_FORMATS: Readonly<Record<string, NamedFormat>> = {
   default: {
     description: "Default flux-resource status format string",
-    format: "{statex:>12}{up:>2} {nnodes:>6} {nodelist}",
+    format: "{state:>12} {color_up}{up:>2}{color_off} {nnodes:>6} {nodelist}",
   },
   long: {
     description: "Long flux-resource status format string",
-    format: "{statex:>12}{up:>2} {nnodes:>6} {reason:<30.30+} {nodelist}",
+    format: "{state:>12} {color_up}{up:>2}{color_off} {nnodes:>6} +:{reason:<30.30} {nodelist}",
   },
 };
 const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
@@ -52,14 +52,8 @@ const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
   },
 };
 
-/** The formats with the mark of who is up in color. */
-function coloredFormats(formats: Readonly<Record<string, NamedFormat>>): Record<string, NamedFormat> {
-  const painted = Object.entries(formats).map(([name, { description, format }]) => [
-    name,
-    { description, format: format.replace("{up:>2}", " {color_up}{up:>2}{color_off}") },
-  ]);
-  return Object.fromEntries(painted) as Record<string, NamedFormat>;
-}
+/** What marks who is up in color; without color nothing is there, and no space before it. */
+const COLOR_FIELDS = /(?: ?\{color_up\})|\{color_off\}/g;
 
 const FORMAT: OptionSpec = { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" };
 const NO_HEADER: OptionSpec = { names: ["no-header"], short: "n", help: "Suppress printing of header line" };
@@ -122,7 +116,8 @@ async function formatOf(
     context.out(help);
     return null;
   }
-  const { keys, format } = splitSort(await findFormat(source, given, formats, env));
+  const { keys, format: text } = splitSort(await findFormat(source, given, formats, env));
+  const format = section === "status" && !wantsColor(context) ? text.replace(COLOR_FIELDS, "") : text;
   const heading = (name: string): string | null => (Object.hasOwn(headings, name) ? headings[name]! : null);
   const unknown = keys.map((key) => key.replace(/^-/, "")).find((key) => heading(key) === null);
   if (unknown !== undefined) context.fail(`Invalid sort key: ${unknown}`);
@@ -214,8 +209,7 @@ async function info(context: CommandContext): Promise<void> {
 }
 
 async function status(context: CommandContext): Promise<void> {
-  const formats = wantsColor(context) ? coloredFormats(STATUS_FORMATS) : STATUS_FORMATS;
-  const chosen = await formatOf(context, "status", formats, STATUS_HEADINGS);
+  const chosen = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
   if (chosen === null) return;
   if (context.options.text("states") === "help") {
     context.err(`flux-resource: INFO: valid states: ${VALID_STATES}\n`);

@@ -72,11 +72,11 @@ class SystemView {
     return mergeGroups(rows, options.fields).map((group) => this.#row(group));
   }
 
-  /** Rows for `drain`: newest first. */
+  /** Rows for `drain`, by rank. */
   drainRows(options: RowOptions): FieldValues[] {
     const groups = this.#groups.filter(({ state }) => state === "drained" || state === "draining");
     return mergeGroups(groupsWithin(groups, options.include), options.fields)
-      .toSorted((left, right) => right.timestamp - left.timestamp)
+      .toSorted((left, right) => (left.ranks.first ?? 0) - (right.ranks.first ?? 0))
       .map((group) => this.#row(group));
   }
 

@@ -1,10 +1,10 @@
 /**
  * The one stream of `resource.acquire` (RFC 28): the scheduler gets the inventory and who is up, then what changes.
  *
- * Invariant: the ranks told as up, less those told as down, are the ranks that are up.
+ * Invariants: ranks that are gone for good are told once; the ranks told as up, less those told as down, are the ranks that are up.
  */
 import { FluxError } from "../../base/errors.ts";
-import type { Idset } from "../../formats/idset.ts";
+import { Idset } from "../../formats/idset.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import type { ResourceState } from "./core.ts";
 
@@ -13,6 +13,7 @@ export class Acquisition {
   #request: IncomingRequest | null = null;
   /** What the scheduler believes; null until it has been told the inventory. */
   #told: Idset | null = null;
+  #toldLost = new Idset();
   #isMuted = false;
 
   constructor(state: ResourceState) {
@@ -34,17 +35,20 @@ export class Acquisition {
   /** Tells what changed since it was last told. */
   update(): void {
     if (this.#request === null || this.#isMuted || this.#state.resources === null) return;
-    const { up } = this.#state;
+    const { up, lost } = this.#state;
     if (this.#told === null) this.#request.respond({ resources: this.#state.schedulable.toJSON(), up: up.toString() });
     else {
       const came = up.subtract(this.#told);
       const went = this.#told.subtract(up);
-      if (came.isEmpty && went.isEmpty) return;
+      const shrink = lost.subtract(this.#toldLost);
+      if (came.isEmpty && went.isEmpty && shrink.isEmpty) return;
       this.#request.respond({
         ...(came.isEmpty ? {} : { up: came.toString() }),
-        ...(went.isEmpty ? {} : { down: went.toString() }),
+        ...(went.isEmpty && shrink.isEmpty ? {} : { down: went.union(shrink).toString() }),
+        ...(shrink.isEmpty ? {} : { shrink: shrink.toString() }),
       });
     }
+    this.#toldLost = lost;
     this.#told = up;
   }
 

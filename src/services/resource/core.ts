@@ -35,6 +35,8 @@ export class ResourceState {
   online: Idset = new Idset();
   torpid: Idset = new Idset();
   exclude: Idset = new Idset();
+  /** Ranks whose brokers are gone and cannot come back: nothing more is scheduled there. */
+  lost: Idset = new Idset();
   readonly #size: number;
   readonly #hosts: readonly string[];
   readonly #drains = new Map<number, Drain>();
@@ -59,9 +61,9 @@ export class ResourceState {
     return this.online.intersect(this.ranks).subtract(this.drained).subtract(this.exclude).subtract(this.torpid);
   }
 
-  /** What a scheduler gets: the inventory without excluded ranks. */
+  /** What a scheduler gets: the inventory without the ranks that are excluded or gone. */
   get schedulable(): ResourceSet {
-    return (this.resources ?? ResourceSet.EMPTY).removeRanks(this.exclude);
+    return (this.resources ?? ResourceSet.EMPTY).removeRanks(this.exclude.union(this.lost));
   }
 
   hostOf(rank: number): string {

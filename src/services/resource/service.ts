@@ -153,7 +153,7 @@ export class ResourceService implements RunningModule {
 
   serve(): void {
     this.context.server.add(this.context.name, resourceMethods(this));
-    this.#watchGroup("broker.online", (members) => this.#setOnline(members));
+    this.#watchGroup("broker.online", (members) => this.#brokersOnline(members));
     this.#watchGroup("broker.torpid", (members) => this.#setTorpid(members));
     if (this.state.resources === null) void this.#discover();
   }
@@ -272,6 +272,13 @@ export class ResourceService implements RunningModule {
     const isDefine = event.name === "resource-define";
     this.journal.add(event, isDefine ? this.state.resources!.toJSON() : undefined);
     this.acquisition.update();
+  }
+
+  /** A broker that found the others at the start of the instance cannot find them again; one that is configured can. */
+  #brokersOnline(members: Idset): void {
+    if (this.context.attribute("broker.boot-method") !== "config")
+      this.state.lost = this.state.lost.union(this.state.online).subtract(members);
+    this.#setOnline(members);
   }
 
   #setOnline(members: Idset): void {

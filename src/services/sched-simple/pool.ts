@@ -51,11 +51,11 @@ export class ResourcePool {
     return this.#held;
   }
 
-  /** Marks ranks up or down; ranks that are not in the inventory are ignored. */
+  /** Marks ranks up or down; ranks that are not in the inventory are ignored. One that was removed and is up is back. */
   setUp(ranks: Iterable<number>, isUp: boolean): void {
     for (const rank of ranks) {
       const index = this.table.indexOf(rank);
-      if (index !== undefined && !this.table.nodes[index]!.isRemoved) this.table.setState(index, { isUp });
+      if (index !== undefined) this.table.setState(index, isUp ? { isUp, isRemoved: false } : { isUp });
     }
     this.#generation++;
   }

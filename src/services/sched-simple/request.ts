@@ -27,13 +27,13 @@ interface Counts {
  * resources, the duration and the constraints: the rest is its submitter's and the shell's.
  */
 export function requestOf(jobspec: JsonObject, parseConstraint: ConstraintParser): JobRequest {
-  const counts = resourceCounts(jobspec["resources"]);
   const attributes = jobspec["attributes"];
   const system = isJsonObject(attributes) ? attributes["system"] : undefined;
   if (!isJsonObject(system)) throw invalid("getting duration: Object item not found: system");
   const { duration, constraints } = system;
   if (duration === undefined) throw invalid("getting duration: Object item not found: duration");
   if (typeof duration !== "number" || !(duration >= 0)) throw invalid("getting duration: not a number of seconds");
+  const counts = resourceCounts(jobspec["resources"]);
   // A slot that wants its resources to itself is a node.
   const isWholeNodes = counts.isExclusive && counts.nodes === 0;
   const request = {

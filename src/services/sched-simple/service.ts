@@ -219,9 +219,24 @@ class Scheduler implements RunningModule {
     const { pool } = this.#core;
     if (response.up !== undefined) pool.setUp(Idset.parse(response.up), true);
     if (response.down !== undefined) pool.setUp(Idset.parse(response.down), false);
-    if (response.shrink !== undefined) pool.remove(Idset.parse(response.shrink));
+    if (response.shrink !== undefined) this.#shrink(Idset.parse(response.shrink));
     if (response.expiration !== undefined) this.#core.instanceExpiration = response.expiration;
     this.#schedulePass();
+  }
+
+  /** Nodes are gone for good. Who can never run without them learns it now. */
+  #shrink(ranks: Idset): void {
+    const { pool, queue } = this.#core;
+    pool.remove(ranks);
+    for (const { id, request } of queue.leading(queue.size)) {
+      const shortage = pool.shortage(request);
+      if (shortage === null) continue;
+      this.#core.remove(id);
+      const alloc = this.#requests.get(id)!;
+      this.#requests.delete(id);
+      this.#outlook.takeBack(id);
+      this.#finish(alloc, { id, type: AllocResponseType.Deny, note: `unsatisfiable request: ${shortage}` });
+    }
   }
 
   /** All resources there are, all down. Who held some before still does, and who waited waits. */

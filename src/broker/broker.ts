@@ -14,6 +14,7 @@ import { Attributes } from "./attributes.ts";
 import { bootBroker } from "./boot.ts";
 import { singleBoot } from "./bootstrap.ts";
 import type { Core, CoreEvents } from "./core.ts";
+import { outlivesInstance } from "./resume.ts";
 import { removeDirectories } from "./directories.ts";
 import { BROKER } from "./groups.ts";
 import { appendLine, BrokerLog } from "./log.ts";
@@ -44,8 +45,7 @@ export class Broker {
   readonly #options: BrokerOptions;
   readonly #attributes = new Attributes();
   readonly #log: BrokerLog;
-  readonly #ended: Promise<number>;
-  #resolve: (exitCode: number) => void = () => {};
+  readonly #ended = Promise.withResolvers<number>();
   #core: Core | null = null;
   #overlay: Overlay | null = null;
   #levels: RunLevelOptions | null = null;
@@ -68,7 +68,6 @@ export class Broker {
     const { clock, host, disk } = options.ports;
     this.#sinceMs = clock.monotonicMs();
     this.#timers = new Timers(clock);
-    this.#ended = new Promise((resolve) => (this.#resolve = resolve));
     this.#log = new BrokerLog({
       rank: () => this.#attributes.get("rank") ?? host.hostname,
       pid: host.pid,
@@ -105,7 +104,7 @@ export class Broker {
       return 1;
     }
     this.#post("builtins-success");
-    return this.#ended;
+    return this.#ended.promise;
   }
 
   /** Who made the directory of the sockets can no longer remove it: this broker does, unless it was told not to. */
@@ -141,7 +140,7 @@ export class Broker {
     this.#timers.cancelAll();
     this.#overlay?.destroy();
     this.#core?.connector.destroy();
-    this.#resolve(KILLED_EXIT_CODE);
+    this.#ended.resolve(KILLED_EXIT_CODE);
   }
 
   async #boot(): Promise<void> {
@@ -168,6 +167,7 @@ export class Broker {
       personality: this.#options.personality ?? DEFAULT_PERSONALITY,
       sharesGroup: this.#options.sharesGroup === true,
       cwd: ports.host.cwd,
+      isRunning: () => this.#state === "run",
       running: (program) => (this.#program = program),
       script: (program) => (this.#script = program),
       failed: (exitCode) => (this.#exitCode ||= exitCode),
@@ -312,7 +312,7 @@ export class Broker {
 
   #enterCleanup(): void {
     if (!this.#isLeader) return this.#post("cleanup-none");
-    this.#do(runCleanup(this.#levels!));
+    this.#do(runCleanup(this.#levels!, this.#signals > 0 && outlivesInstance(this.#attributes)));
     this.#limitCleanup();
   }
 
@@ -425,7 +425,7 @@ export class Broker {
     }
     this.#core?.dismissGuard();
     this.#removeDirectories();
-    this.#resolve(exitCode);
+    this.#ended.resolve(exitCode);
   }
 
   /** What cannot be removed is left: the broker ends all the same. */

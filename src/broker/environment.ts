@@ -14,6 +14,7 @@ const REMOVED_NAMES: ReadonlySet<string> = new Set([
   "MPI_LOCALNRANKS",
   "MPI_LOCALRANKID",
   "FLUX_START_LIFELINE_FD",
+  "FLUX_RESUMED",
 ]);
 
 /** What a job knows of itself. An instance that is a job hands none of it on: its own jobs have their own. */

@@ -9,6 +9,7 @@ import type { Core } from "./core.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
+import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE } from "./resume.ts";
 import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot } from "./snapshots.ts";
 import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
 import type { StateEvent } from "./state-machine.ts";
@@ -28,6 +29,8 @@ export interface RunLevelOptions {
   /** The initial program shares the broker's process group: a terminal's signals reach both. */
   readonly sharesGroup: boolean;
   readonly cwd: string;
+  /** Whether the instance is still to run its program. */
+  isRunning(): boolean;
   /** The program that runs now, to be signalled when the broker is to end. */
   running(program: Program | null): void;
   /** The script that the broker waits for. */
@@ -61,7 +64,7 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
   if (isInitialProgram) core.postGuard();
   const program = startProgram(ports.exec, {
     words,
-    env: environment,
+    env: isInitialProgram && isResumed(attributes) ? { ...environment, [RESUMED_VARIABLE]: "1" } : environment,
     cwd,
     isProgram: (path) => isProgram(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),
     isScriptOfNobody: (path) => isScriptOfNobody(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),
@@ -169,22 +172,37 @@ function extraScripts(core: Core, level: "rc1" | "rc3"): string[] {
 }
 
 export async function runRc2(options: RunLevelOptions, words: readonly string[]): Promise<number> {
-  if (words.length === 0 && !options.sharesGroup) {
-    const text = "rc2.0: stdin is not a tty: an interactive shell needs one; give an initial program";
-    options.core.options.log.append("broker", LOG_ERR, text);
+  const { attributes, log } = options.core.options;
+  let program: { words: readonly string[]; cwd: string } = { words, cwd: options.cwd };
+  try {
+    if (words.length === 0 && isResumed(attributes)) program = (await recallProgram(options.core)) ?? program;
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    log.append("broker", LOG_ERR, `rc2.0: ${error.message}`);
     return 1;
   }
-  return runScript(options, "rc2.0", words);
+  if (program.words.length === 0 && !options.sharesGroup) {
+    const text = "rc2.0: stdin is not a tty: an interactive shell needs one; give an initial program";
+    log.append("broker", LOG_ERR, text);
+    return 1;
+  }
+  // The instance may have been told to end while the program was looked up.
+  if (!options.isRunning()) return 1;
+  noteProgram(options.core, program.words, program.cwd);
+  return runScript({ ...options, cwd: program.cwd }, "rc2.0", program.words);
 }
 
-/** Ends what still runs in the instance: commands that users asked for, then the jobs. On the leader only. */
-export async function runCleanup(options: RunLevelOptions): Promise<StateEvent> {
+/**
+ * Ends what still runs in the instance: commands that users asked for, then the jobs. On the leader only. With `keepsJobs`
+ * the jobs are not canceled: they end with the instance, and are started again where it goes on.
+ */
+export async function runCleanup(options: RunLevelOptions, keepsJobs: boolean): Promise<StateEvent> {
   const { core } = options;
   const commands = [...core.cleanupCommands];
   let failed = false;
   for (const [index, command] of commands.entries())
     if ((await runScript(options, `cleanup.${index}`, [command])) !== 0) failed = true;
-  if (core.modules.find("job-manager") !== null) await stopJobs(core);
+  if (core.modules.find("job-manager") !== null) await stopJobs(core, keepsJobs);
   else if (commands.length === 0) return "cleanup-none";
   return failed ? "cleanup-fail" : "cleanup-success";
 }
@@ -192,16 +210,19 @@ export async function runCleanup(options: RunLevelOptions): Promise<StateEvent> 
 const STATE_RUN = 16;
 
 /** Stops the queues, cancels what runs, waits until it has ended. */
-async function stopJobs(core: Core): Promise<void> {
-  const steps: readonly (readonly [string, object])[] = [
+async function stopJobs(core: Core, keepsJobs: boolean): Promise<void> {
+  const steps: (readonly [string, object])[] = [
     ["job-manager.queue-start", { start: false, all: true, nocheckpoint: true }],
     ["resource.acquire-mute", {}],
-    [
-      "job-manager.raiseall",
-      { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
-    ],
-    ["job-manager.idle", {}],
   ];
+  if (!keepsJobs)
+    steps.push(
+      [
+        "job-manager.raiseall",
+        { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
+      ],
+      ["job-manager.idle", {}],
+    );
   for (const [topic, payload] of steps) {
     try {
       await core.handle.rpc(topic, payload);

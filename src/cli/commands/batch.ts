@@ -37,8 +37,9 @@ export const command: Command = defineCommand({
 
 async function run(context: CommandContext): Promise<number> {
   const source = submissionSource(context);
-  const script = await readScript(context, (path) => source.readFile(path).data);
-  const options = withDirectives(context, script);
+  const isResumed = context.options.has("resume") && context.operands.length === 0 && !context.options.has("wrap");
+  const script = isResumed ? null : await readScript(context, (path) => source.readFile(path).data);
+  const options = script === null ? context.options : withDirectives(context, script);
   const jobspec = batchJobspec(options, script, source);
   const submitted = await submitSingle(context, options, jobspec);
   if (submitted === null) return 0;

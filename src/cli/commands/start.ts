@@ -3,10 +3,12 @@
  * instance on this machine (flux-start(1)).
  */
 import { resolve } from "node:path";
+import { FluxError } from "../../base/errors.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { findInPath } from "../framework/external.ts";
 import { runCommand } from "../framework/run.ts";
+import { resumeOptions } from "../submission/resume.ts";
 import { command as brokerCommand } from "./broker.ts";
 
 const CLIQUES = /^(single|per-broker|none|\[.*\])$/;
@@ -47,6 +49,11 @@ export const command: Command = defineCommand({
     },
     { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
     { names: ["rundir"], argument: "DIR", help: "(only with --test-size) Use DIR as the rundir of the instance" },
+    {
+      names: ["resume"],
+      argument: "PATH",
+      help: "Go on where the instance stopped that PATH was left by: its statedir, or a dump of its content",
+    },
     { names: ["wrap"], argument: "ARGS,...", help: "Wrap broker execution in comma-separated arguments" },
     {
       names: ["test-size"],
@@ -81,7 +88,7 @@ export const command: Command = defineCommand({
 
 async function start(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const words = brokerWords(context);
+  const words = [...brokerWords(context), ...resumeWords(context)];
   verbosity(context);
   checkDirectory(context);
   const size = options.integer("test-size");
@@ -122,6 +129,17 @@ function checkHosts(context: CommandContext, size: number): void {
   const hosts = Hostlist.tryParse(text);
   if (hosts === null) return context.fail(`failed to decode --test-hosts hostlist '${text}'`);
   if (hosts.count !== size) context.fail(`--test-hosts hostlist has ${hosts.count} hosts, --test-size is ${size}`);
+}
+
+function resumeWords(context: CommandContext): string[] {
+  const path = context.options.text("resume");
+  if (path === null) return [];
+  try {
+    return resumeOptions(path, context.host.cwd);
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    return context.fail(error.message);
+  }
 }
 
 /** The options that the broker gets, in its own form. */

@@ -16,11 +16,18 @@ export interface Submission {
   readonly urgency: number;
   /** A mask of `JobFlag`. */
   readonly flags: number;
+  /** Submit only where no job of this name has succeeded or is under way. */
+  readonly once?: string;
 }
 
-/** Submits a job; resolves with its id. */
-export function submitJob(handle: Handle, submission: Submission, userid: number): Promise<Integer> {
-  const { jobspec, urgency, flags } = submission;
+/** Submits a job; resolves with its id, or with that of the one that makes it superfluous. */
+export async function submitJob(handle: Handle, submission: Submission, userid: number): Promise<Integer> {
+  const { jobspec, urgency, flags, once } = submission;
+  if (once !== undefined) {
+    const { findOnce } = await import("./once.ts");
+    const found = await findOnce(handle, once, userid);
+    if (found !== null) return found;
+  }
   return sdkSubmitJob(handle, jobspec, { userid, urgency, flags });
 }
 

@@ -29,8 +29,11 @@ export interface BatchScript {
   readonly args: readonly string[];
 }
 
-/** The jobspec of a batch job. Throws FluxError EINVAL. */
-export function batchJobspec(options: ParsedOptions, script: BatchScript, source: SubmissionSource): Jobspec {
+/** The jobspec of a batch job; null runs the script of the instance that is resumed again. Throws FluxError EINVAL. */
+export function batchJobspec(options: ParsedOptions, script: BatchScript | null, source: SubmissionSource): Jobspec {
+  // The instance that goes on knows its script.
+  if (script === null)
+    return withFiles(instanceJobspec(options, [], source, { name: "resume", output: OUTPUT_DEFAULT }), options, source);
   const jobspec = instanceJobspec(options, [SCRIPT_PATH, ...script.args], source, {
     name: script.name,
     output: OUTPUT_DEFAULT,
@@ -99,6 +102,7 @@ function instanceJobspec(
       ...(defaults.brokerOptions ?? []),
       ...options.list("broker-opts").flatMap((words) => words.split(",")),
       ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") || DUMP_DEFAULT}`] : []),
+      ...(options.has("resume") ? source.resumeOptions(options.text("resume")!) : []),
       ...(config === null ? [] : [CONFIG_OPTION]),
     ],
     ...(slots !== undefined && { numSlots: slots }),

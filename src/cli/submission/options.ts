@@ -23,6 +23,11 @@ const COMMON_OPTIONS: readonly OptionSpec[] = [
   },
   { names: ["job-name"], argument: "NAME", help: "Set an optional name for job to NAME" },
   {
+    names: ["once"],
+    argument: "NAME",
+    help: "Name the job NAME, and submit it only if no job of that name has succeeded or is under way: print its id instead",
+  },
+  {
     names: ["setopt"],
     short: "o",
     argument: "OPT",
@@ -250,6 +255,11 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
   },
   { names: ["broker-opts"], argument: "OPTS", repeatable: true, help: "Pass options to flux brokers" },
   { names: ["dump"], argument: "FILE", optionalArgument: true, help: "Archive KVS on exit" },
+  {
+    names: ["resume"],
+    argument: "PATH",
+    help: "Go on where the instance stopped that PATH was left by: its statedir, or a dump of its content",
+  },
   {
     names: ["nslots"],
     short: "n",

@@ -46,6 +46,7 @@ describe("replicas", () => {
       now: 0,
       readFile: () => assert.fail(),
       readText: () => assert.fail(),
+      resumeOptions: () => assert.fail(),
       warn: () => assert.fail(),
     });
     const { options, operands } = parseLine(submit, ["--cc=1-3", "true"]);

@@ -4,7 +4,14 @@ import { Idset } from "../../formats/idset.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
 import type { Submission } from "../jobs/client.ts";
-import { submissionFlags, submissionUrgency, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
+import {
+  onceName,
+  submissionFlags,
+  submissionUrgency,
+  taskJobspec,
+  withSystem,
+  type SubmissionSource,
+} from "./request.ts";
 
 export interface Replica {
   readonly options: ParsedOptions;
@@ -85,7 +92,13 @@ export class SubmissionBuilder {
     const { options, command, cc } = replica;
     if (this.#last?.options !== options) {
       const jobspec = taskJobspec(options, command, this.#source);
-      const submission = { jobspec, urgency: submissionUrgency(options), flags: submissionFlags(options) };
+      const once = onceName(options);
+      const submission = {
+        jobspec,
+        urgency: submissionUrgency(options),
+        flags: submissionFlags(options),
+        ...(once !== undefined && { once }),
+      };
       this.#last = { options, submission };
     }
     const { submission } = this.#last;

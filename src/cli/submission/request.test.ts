@@ -29,6 +29,7 @@ const source: SubmissionSource = {
   now: 1000,
   readFile: (path) => ({ data: utf8Encode(readText(path)), permissions: 0o640 }),
   readText,
+  resumeOptions: (path) => [`-Scontent.restore=${path}`],
   warn: (message) => warnings.push(message),
 };
 

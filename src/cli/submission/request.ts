@@ -36,6 +36,8 @@ export interface SubmissionSource {
   /** Content and mode of a file. Throws FluxError. */
   readFile(path: string): { readonly data: Uint8Array; readonly permissions: number };
   readText(path: string): string;
+  /** What brokers are told to go on where the instance stopped that left the path. Throws FluxError. */
+  resumeOptions(path: string): readonly string[];
   /** Says something that does not stop the submission. */
   warn(message: string): void;
 }
@@ -101,7 +103,7 @@ export function submissionExtras(options: ParsedOptions, source: SubmissionSourc
     cwd: options.text("cwd") ?? source.cwd,
     ...optional("queue", options.text("queue") ?? undefined),
     ...optional("bank", options.text("bank") ?? undefined),
-    ...optional("name", options.text("job-name") ?? undefined),
+    ...optional("name", onceName(options) ?? options.text("job-name") ?? undefined),
     dependencies: dependenciesOf(options, source),
     ...optional("constraints", constraints ?? undefined),
     shellOptions: shellOptionsOf(options, source),
@@ -283,4 +285,14 @@ export function parseUrgency(text: string): number {
 
 function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return (value === undefined ? {} : { [key]: value }) as { [P in K]?: V };
+}
+
+/** The name of `--once`, which is the job's; undefined without. Throws FluxError EINVAL where `--job-name` is another. */
+export function onceName(options: ParsedOptions): string | undefined {
+  const once = options.text("once") ?? undefined;
+  const name = options.text("job-name");
+  if (once === "") throw new FluxError("EINVAL", "--once: the name of the job is missing");
+  if (once !== undefined && name !== null && name !== once)
+    throw new FluxError("EINVAL", `--once=${once} and --job-name=${name} name one job differently`);
+  return once;
 }

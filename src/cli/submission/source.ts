@@ -5,6 +5,7 @@ import { systemError } from "../../host/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { parseProcLimits } from "./limits.ts";
 import type { SubmissionSource } from "./request.ts";
+import { resumeOptions } from "./resume.ts";
 
 /** Set by bin/flux: Node raises its own soft limit on open files when it starts. */
 const OPEN_FILES_VARIABLE = "FLUX_SOFT_NOFILE";
@@ -18,6 +19,7 @@ export function submissionSource(context: CommandContext): SubmissionSource {
     now: Date.now() / 1000,
     readFile: (path) => reading(path, () => ({ data: readFileSync(path), permissions: statSync(path).mode & 0o7777 })),
     readText: (path) => reading(path, () => readFileSync(path, "utf8")),
+    resumeOptions: (path) => resumeOptions(path, context.host.cwd),
     warn: (message) => context.err(`${message}\n`),
   };
 }

@@ -191,6 +191,9 @@ function applyEvent(record: JobRecord, event: JobEvent): void {
     case "flux-restart":
       if (record.state === JobState.Sched) enter(record, JobState.Priority);
       return;
+    case "requeue":
+      record.tRun = 0;
+      return enter(record, JobState.Priority);
     case "urgency":
       record.urgency = context["urgency"] as number;
       return;

@@ -68,6 +68,8 @@ export class JobManager {
   readonly #output: ManagerOutput;
   readonly #clock: Clock;
   readonly #dirty = new Set<Job>();
+  /** Jobs that were read back and start again. */
+  readonly #requeued = new Set<Job>();
   readonly #stateCounts = new Map<JobState, number>();
   #isSettling = false;
 
@@ -131,9 +133,10 @@ export class JobManager {
     });
   }
 
-  /** Takes a job that was read back from its eventlog after a restart. */
-  restore(job: Job): void {
+  /** Takes a job that was read back from its eventlog after a restart; one that ran may be to start again. */
+  restore(job: Job, isRequeued: boolean = false): void {
     this.#insert(job);
+    if (isRequeued) this.#requeued.add(job);
   }
 
   /** Makes restored jobs go on. */
@@ -142,9 +145,16 @@ export class JobManager {
       this.#contained(job, () => {
         if (job.state === JobState.New) this.#admitAgain(job);
         else this.dependencies.restore(job);
+        if (this.#requeued.delete(job)) this.#requeue(job);
         if (job.state !== JobState.Depend) this.post(job, "flux-restart");
       });
     this.settle();
+  }
+
+  #requeue(job: Job): void {
+    this.post(job, "requeue", { reason: "the instance stopped while the job ran" });
+    job.R = null;
+    job.reattach = false;
   }
 
   /** Appends an event to a job's eventlog. Throws EINVAL, with nothing changed, where it is not legal. */

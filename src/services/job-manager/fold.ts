@@ -59,6 +59,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       if (job.state === Sched) job.state = Priority;
     },
   },
+  requeue: { states: Run, apply: applyRequeue },
   urgency: {
     states: BEFORE_RUN,
     apply: (job, context) => void (job.urgency = integer(context, "urgency", 0, URGENCY_MAX)),
@@ -195,6 +196,19 @@ function applyAlloc(job: Folded, context: JsonObject): void {
   if (annotations !== undefined) job.annotations = annotations as JsonObject;
   job.hasResources = true;
   job.state = Run;
+}
+
+/** The instance stopped while the job ran, and goes on elsewhere: the job waits for resources again. */
+function applyRequeue(job: Folded): void {
+  if (!job.hasResources || job.waitStatus !== null) throw new FluxError("EINVAL", "event requeue is not legal now");
+  job.hasResources = false;
+  job.started = false;
+  job.releasedRanks = null;
+  job.released = false;
+  job.prologs = null;
+  job.epilogs = null;
+  job.expiration = null;
+  job.state = Priority;
 }
 
 function begin(open: Set<string> | null, context: JsonObject): Set<string> {

@@ -88,14 +88,14 @@ export type StoredJob =
   | { readonly kind: "active"; readonly job: Job }
   | { readonly kind: "inactive"; readonly id: Integer; readonly timestamp: number; readonly folded: Folded };
 
-/** Reads a job back. Throws FluxError where its record is damaged. */
-export async function readJob(handle: Handle, id: Integer): Promise<StoredJob> {
+/** Reads a job back; whole where it `isResumed` and may start again. Throws FluxError where its record is damaged. */
+export async function readJob(handle: Handle, id: Integer, isResumed: boolean): Promise<StoredJob> {
   const events = await readEventlog(handle, id);
   if (events === null || events.length === 0) throw new FluxError("ENOENT", `job ${id} has no eventlog`);
   const folded = replay(events);
   if (folded.state === JobState.Inactive) return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
   const { jobspec, R } = await readCurrent(handle, id, folded);
-  const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec));
+  const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec, isResumed));
   for (const event of events) apply(job, event);
   job.events.push(...events);
   job.durableCount = events.length;
@@ -120,8 +120,14 @@ async function mayHaveShells(handle: Handle, { id, started, state }: Job): Promi
 }
 
 /** A job that is still to be started needs its environment, which is in the signed request only. */
-async function withStoredEnvironment(handle: Handle, id: Integer, folded: Folded, jobspec: Jobspec): Promise<Jobspec> {
-  const isOver = folded.started || folded.state === JobState.Cleanup;
+async function withStoredEnvironment(
+  handle: Handle,
+  id: Integer,
+  folded: Folded,
+  jobspec: Jobspec,
+  isResumed: boolean,
+): Promise<Jobspec> {
+  const isOver = (folded.started && !isResumed) || folded.state === JobState.Cleanup;
   if (isOver && (folded.state & STATES_RUNNING) !== 0) return jobspec;
   const { jobspec: text } = unwrapJobspec(await lookupText(handle, `${fluidKvsPath(id)}.J`));
   const signed = parseJson(text);

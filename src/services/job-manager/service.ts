@@ -20,6 +20,7 @@ import { antecedentsOf } from "./dependencies.ts";
 import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
 import { Journal } from "./journal.ts";
+import { forgetRun, startsAgain } from "./requeue.ts";
 import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import {
@@ -51,6 +52,8 @@ export const jobManagerModule: ModuleDefinition = {
 
 class JobManagerService implements RunningModule {
   readonly #context: ModuleContext;
+  /** The instance goes on where an earlier one stopped. */
+  readonly #isResumed: boolean;
   readonly #manager: JobManager;
   readonly #store: EventStore;
   readonly #journal = new Journal();
@@ -63,6 +66,7 @@ class JobManagerService implements RunningModule {
 
   private constructor(context: ModuleContext) {
     this.#context = context;
+    this.#isResumed = context.attribute("broker.resume") !== null;
     const { handle, ports } = context;
     this.#store = new EventStore({
       clock: ports.clock,
@@ -248,7 +252,9 @@ class JobManagerService implements RunningModule {
       for (const stored of jobs) {
         if (stored === null) continue;
         if (stored.kind === "active") {
-          this.#manager.restore(stored.job);
+          const isRequeued = this.#isResumed && startsAgain(stored.job);
+          if (isRequeued) await forgetRun(this.#context.handle, stored.job.id);
+          this.#manager.restore(stored.job, isRequeued);
           continue;
         }
         const { id, timestamp, folded } = stored;
@@ -267,7 +273,7 @@ class JobManagerService implements RunningModule {
 
   async #readJob(id: Integer): Promise<Awaited<ReturnType<typeof readJob>> | null> {
     try {
-      return await readJob(this.#context.handle, id);
+      return await readJob(this.#context.handle, id, this.#isResumed);
     } catch (error) {
       this.#context.log(LogLevel.err, `job ${id} cannot be read back: ${traceOf(error)}`);
       return null;

@@ -17,6 +17,7 @@ import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { encodeEvent, parseEventlog } from "../../sdk/job-protocol.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { Acquisition } from "./acquisition.ts";
@@ -115,6 +116,8 @@ export class ResourceService implements RunningModule {
 
   /** Brings back what an earlier run of the instance left in the KVS, and looks for an inventory. */
   async restore(): Promise<void> {
+    // What an earlier allocation had, and who was drained there, says nothing of this one.
+    if (this.context.attribute("broker.resume") !== null) await this.#forget();
     await this.#replay();
     this.#post({
       timestamp: this.#now(),
@@ -130,6 +133,12 @@ export class ResourceService implements RunningModule {
     const preset = configured === null ? await this.#lookup(KEY_R) : null;
     if (configured !== null) await this.define(configured, "configuration");
     else if (preset !== null) await this.define(ResourceSet.parseText(preset), "kvs");
+  }
+
+  async #forget(): Promise<void> {
+    const transaction = new KvsTransaction();
+    for (const key of [KEY_R, KEY_EVENTLOG, KEY_CHECKPOINT]) transaction.unlink(key);
+    await new Kvs(this.context.handle).commit(transaction);
   }
 
   /** Goes on from the last checkpoint, makes a new one, and forgets events that nobody wants any more. */

@@ -1,0 +1,20 @@
+/** `--resume PATH`: what the brokers of an instance are told that goes on where another one stopped. */
+import { existsSync, lstatSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { FluxError } from "../../base/errors.ts";
+
+/** What a state directory has at least one of. */
+const STORES = ["content.sqlite", "content.files", "kvs-log"];
+
+/** The broker options. Throws FluxError where nothing at the path can be gone on with. */
+export function resumeOptions(path: string, cwd: string): string[] {
+  const full = resolve(cwd, path);
+  const info = statSync(full, { throwIfNoEntry: false });
+  if (info === undefined) throw new FluxError("ENOENT", `--resume=${path}: No such file or directory`);
+  if (!info.isDirectory()) return ["-Sbroker.resume=1", `-Scontent.restore=${full}`];
+  const dump = join(full, "dump", "RESTORE");
+  const hasDump = lstatSync(dump, { throwIfNoEntry: false }) !== undefined;
+  if (!hasDump && !STORES.some((name) => existsSync(join(full, name))))
+    throw new FluxError("EINVAL", `--resume=${path}: is no state directory of an instance: no content store is in it`);
+  return ["-Sbroker.resume=1", `-Sstatedir=${full}`, ...(hasDump ? ["-Scontent.restore=auto"] : [])];
+}

@@ -94,7 +94,8 @@ export function jobName(jobspec: Jobspec): string {
   const name = jobspec.attributes.system?.job?.name;
   if (name !== undefined) return name;
   const program = jobspec.tasks[0]?.command[0] ?? "";
-  return program.slice(program.lastIndexOf("/") + 1);
+  const base = program.slice(program.lastIndexOf("/") + 1);
+  return base === "" ? program : base;
 }
 
 function validateResources(value: JsonValue | undefined): void {

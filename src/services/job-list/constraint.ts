@@ -11,6 +11,22 @@ import type { JobRecord } from "./record.ts";
 
 export type JobMatcher = (record: JobRecord) => boolean;
 
+/** How often jobs may be compared with something for one request. */
+export class ComparisonBudget {
+  #left: number;
+
+  /** 0 for no limit. */
+  constructor(limit: number) {
+    this.#left = limit === 0 ? Infinity : limit;
+  }
+
+  /** Throws FluxError EINVAL where it is used up. */
+  spend(): void {
+    this.#left -= 1;
+    if (this.#left < 0) throw new FluxError("EINVAL", "Excessive comparisons made, limit search via states or since");
+  }
+}
+
 /** Hosts and ranks in one constraint, so that a request stays within a bounded time. */
 const TARGETS_MAX = 1024;
 const RESULTS_ALL = 15;
@@ -31,7 +47,7 @@ function invalid(text: string): FluxError {
 }
 
 /** Throws EPROTO where the value is no constraint. */
-export function compileConstraint(value: JsonValue | undefined): JobMatcher {
+export function compileConstraint(value: JsonValue | undefined, budget: ComparisonBudget): JobMatcher {
   if (!isJsonObject(value)) throw invalid("constraint must be JSON object");
   const entries = Object.entries(value);
   if (entries.length > 1) throw invalid("constraint must only contain 1 element");
@@ -40,20 +56,43 @@ export function compileConstraint(value: JsonValue | undefined): JobMatcher {
   const [operator, values] = entry;
   if (!isOperator(operator)) throw invalid(`unknown constraint operator: ${operator}`);
   if (!Array.isArray(values)) throw invalid(`operator ${operator} values not an array`);
-  return compileOperator(operator, values as readonly JsonValue[]);
+  return compileOperator(operator, values as readonly JsonValue[], budget);
 }
 
 const OPERATORS = ["userid", "name", "queue", "states", "results", "hostlist", "ranks", "and", "or", "not"] as const;
-type Operator = (typeof OPERATORS)[number];
+type Comparison = Exclude<(typeof OPERATORS)[number], "and" | "or" | "not">;
 
 function isOperator(name: string): boolean {
   return (OPERATORS as readonly string[]).includes(name) || Object.hasOwn(TIME_KEYS, name);
 }
 
-function compileOperator(operator: string, values: readonly JsonValue[]): JobMatcher {
+function compileOperator(operator: string, values: readonly JsonValue[], budget: ComparisonBudget): JobMatcher {
+  const inner = (): JobMatcher[] => values.map((value) => compileConstraint(value, budget));
+  switch (operator) {
+    case "and":
+      return allOf(inner());
+    case "or": {
+      const matchers = inner();
+      return matchers.length === 0 ? () => true : (record) => matchers.some((matches) => matches(record));
+    }
+    case "not": {
+      const matches = allOf(inner());
+      return (record) => !matches(record);
+    }
+    default: {
+      const matches = compileComparison(operator as Comparison, values);
+      return (record) => {
+        budget.spend();
+        return matches(record);
+      };
+    }
+  }
+}
+
+function compileComparison(operator: Comparison, values: readonly JsonValue[]): JobMatcher {
   const timeKey = TIME_KEYS[operator];
   if (timeKey !== undefined) return compileTime(operator, timeKey, values);
-  switch (operator as Operator) {
+  switch (operator) {
     case "userid":
       return compileUserid(values);
     case "name":
@@ -72,16 +111,6 @@ function compileOperator(operator: string, values: readonly JsonValue[]): JobMat
       return compileHosts(values);
     case "ranks":
       return compileRanks(values);
-    case "and":
-      return allOf(values.map(compileConstraint));
-    case "or": {
-      const matchers = values.map(compileConstraint);
-      return matchers.length === 0 ? () => true : (record) => matchers.some((matches) => matches(record));
-    }
-    case "not": {
-      const matches = allOf(values.map(compileConstraint));
-      return (record) => !matches(record);
-    }
   }
 }
 

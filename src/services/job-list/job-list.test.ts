@@ -4,11 +4,13 @@ import { describe, test } from "node:test";
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";
-import { compileConstraint } from "./constraint.ts";
+import { compileConstraint, ComparisonBudget } from "./constraint.ts";
 import { parseList } from "./protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { JobList } from "./core.ts";
 import { ALL_ATTRIBUTES, describe as describeJob, type JobRecord } from "./record.ts";
+
+const UNLIMITED = new ComparisonBudget(0);
 
 const JOBSPEC: JsonObject = {
   version: 1,
@@ -141,7 +143,7 @@ describe("constraints", () => {
   take(list, 3, { userid: 1, until: "sched" });
   const matching = (constraint: JsonValue): unknown[] =>
     [...list.ordered(0)]
-      .filter(compileConstraint(constraint))
+      .filter(compileConstraint(constraint, UNLIMITED))
       .map(({ id }) => id)
       .sort();
 
@@ -191,7 +193,7 @@ describe("constraints", () => {
   for (const [constraint, text] of wrong)
     test(`${JSON.stringify(constraint)} is refused`, () =>
       assert.throws(
-        () => compileConstraint(constraint),
+        () => compileConstraint(constraint, UNLIMITED),
         (error) =>
           error instanceof FluxError && error.message === `invalid payload: constraint object invalid: ${text}`,
       ));
@@ -204,7 +206,7 @@ test("a listing may select by members of its own instead of a constraint", () =>
   take(list, 3, { userid: 1 });
   const select = (members: JsonObject): number[] => {
     const request = { json: { max_entries: 0, attrs: [], ...members } } as unknown as IncomingRequest;
-    const { matches } = parseList(request);
+    const { matches } = parseList(request, 0);
     return [...list.ordered(0)].filter(matches).map(({ id }) => Number(id));
   };
   assert.deepEqual(select({}).toSorted(), [1, 2, 3]);
@@ -219,14 +221,32 @@ test("a listing may select by members of its own instead of a constraint", () =>
 test("constraints know all times of a job's life", () => {
   const record = take(new JobList(), 100);
   for (const name of ["t_submit", "t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive"]) {
-    assert.ok(compileConstraint({ [name]: [">=100"] })(record), name);
-    assert.ok(!compileConstraint({ [name]: [">200"] })(record), name);
+    assert.ok(compileConstraint({ [name]: [">=100"] }, UNLIMITED)(record), name);
+    assert.ok(!compileConstraint({ [name]: [">200"] }, UNLIMITED)(record), name);
   }
 });
 
 test("a short text that stands for millions of hosts is refused before they are counted out", () => {
   const hosts = Array.from({ length: 1000 }, (_, index) => `h${index}x[0-999999]`).join();
   const started = performance.now();
-  assert.throws(() => compileConstraint({ hostlist: [hosts] }), /too many hosts specified/);
+  assert.throws(() => compileConstraint({ hostlist: [hosts] }, UNLIMITED), /too many hosts specified/);
   assert.ok(performance.now() - started < 1000, "they would take minutes");
+});
+
+test("a list that compares too often is refused", () => {
+  const record = take(new JobList(), 1, {});
+  const matches = compileConstraint({ or: [{ name: ["x"] }, { userid: [1] }] }, new ComparisonBudget(5));
+  assert.ok(matches(record));
+  assert.ok(matches(record));
+  assert.throws(
+    () => matches(record),
+    (error) => error instanceof FluxError && error.is("EINVAL") && error.message.startsWith("Excessive comparisons"),
+  );
+});
+
+test("a job without a program has no name and no tasks", () => {
+  const events = [{ timestamp: 1, name: "submit", context: { userid: 1, urgency: 16, flags: 0 } }];
+  const jobspec = { ...JOBSPEC, tasks: [{ command: [], slot: "task", count: { per_slot: 1 } }] } as JsonObject;
+  const job = describeJob(new JobList().take({ id: 1, events, jobspec })!, ALL_ATTRIBUTES);
+  assert.deepEqual([job["name"], job["ntasks"], job["cwd"]], [undefined, undefined, "/tmp"]);
 });

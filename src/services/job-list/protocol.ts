@@ -14,7 +14,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject, JsonValue } from "../../base/json.ts";
 import { JobState, STATES_ALL } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { compileConstraint, type JobMatcher } from "./constraint.ts";
+import { compileConstraint, ComparisonBudget, type JobMatcher } from "./constraint.ts";
 import { ALL_ATTRIBUTES, isAttribute, type AttributeName } from "./record.ts";
 
 export interface ListRequest {
@@ -50,7 +50,7 @@ function attributesOf(value: JsonValue | undefined): AttributeName[] {
 }
 
 /** Reads a list request. Throws EPROTO, EINVAL. */
-export function parseList(request: IncomingRequest): ListRequest {
+export function parseList(request: IncomingRequest, comparisonsMax: number): ListRequest {
   const { max_entries, attrs, since, constraint } = request.json;
   if (max_entries === undefined) throw invalid("Object item not found: max_entries");
   if (typeof max_entries !== "number" || !Number.isInteger(max_entries))
@@ -62,7 +62,7 @@ export function parseList(request: IncomingRequest): ListRequest {
     maxEntries: max_entries === 0 ? Infinity : max_entries,
     attributes: attributesOf(attrs),
     since: since ?? 0,
-    matches: compileConstraint(constraint ?? constraintOfMembers(request.json)),
+    matches: compileConstraint(constraint ?? constraintOfMembers(request.json), new ComparisonBudget(comparisonsMax)),
   };
 }
 

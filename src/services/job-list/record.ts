@@ -32,7 +32,8 @@ export interface JobRecord {
   tRun: number;
   tCleanup: number;
   tInactive: number;
-  name: string;
+  /** Null where the jobspec cannot be read. */
+  name: string | null;
   cwd: string | null;
   queue: string | null;
   project: string | null;
@@ -82,7 +83,7 @@ export function newRecord(id: Integer): JobRecord {
     tRun: 0,
     tCleanup: 0,
     tInactive: 0,
-    name: "",
+    name: null,
     cwd: null,
     queue: null,
     project: null,
@@ -132,12 +133,15 @@ function text(value: JsonValue | undefined): string | null {
 function takeJobspec(record: JobRecord, jobspec: Jobspec): void {
   const system = jobspec.attributes.system ?? {};
   record.jobspec = jobspec;
-  record.name = share(jobName(jobspec));
+  // What a jobspec without a program asks for is of no interest to anybody.
+  const isLegal = (jobspec.tasks[0]?.command.length ?? 0) > 0;
+  record.name = isLegal ? share(jobName(jobspec)) : null;
   record.cwd = text(system.cwd);
   record.queue = text(system.queue);
   record.project = text(system["project"]);
   record.bank = text(system.bank);
   record.duration = typeof system.duration === "number" ? system.duration : 0;
+  if (!isLegal) return;
   try {
     const counts = jobspecCounts(jobspec);
     record.ntasks = counts.ntasks;
@@ -288,7 +292,7 @@ const READERS: Readonly<Record<string, Reader>> = {
   t_cleanup: time("tCleanup"),
   t_inactive: time("tInactive"),
   state: (record) => record.state,
-  name: (record) => record.name,
+  name: (record) => record.name ?? undefined,
   cwd: (record) => record.cwd ?? undefined,
   queue: (record) => record.queue ?? undefined,
   project: (record) => record.project ?? undefined,

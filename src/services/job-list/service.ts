@@ -20,6 +20,8 @@ import { ALL_ATTRIBUTES, describe, type JobRecord, type JournalEntry } from "./r
 const SERVICE = "job-list";
 /** Jobs in one answer of a stream, after the first. */
 const STREAM_BATCH = 100;
+/** Comparisons for one list, where the configuration does not say. */
+const COMPARISONS_MAX_DEFAULT = 10_000_000;
 /** How often streams of statistics get new counts, at most. */
 const STATISTICS_PERIOD_MS = 500;
 /** Until the journal is asked for again after it has ended. */
@@ -39,6 +41,7 @@ class JobListService implements RunningModule {
   /** What the journal brought while a test holds it back; null otherwise. */
   #held: JournalEntry[] | null = null;
   #lookups = 0;
+  #comparisonsMax = COMPARISONS_MAX_DEFAULT;
 
   private constructor(context: ModuleContext) {
     this.#context = context;
@@ -61,6 +64,7 @@ class JobListService implements RunningModule {
   }
 
   configure(config: JsonObject): void {
+    this.#comparisonsMax = comparisonsMaxOf(config);
     configureQueues(this.#list, config);
   }
 
@@ -174,7 +178,7 @@ class JobListService implements RunningModule {
   }
 
   #answerList(request: IncomingRequest): object | undefined {
-    const { maxEntries, attributes, since, matches } = parseList(request);
+    const { maxEntries, attributes, since, matches } = parseList(request, this.#comparisonsMax);
     const jobs: JsonObject[] = [];
     for (const record of this.#list.ordered(since)) {
       if (jobs.length >= maxEntries) break;
@@ -244,6 +248,17 @@ class JobListService implements RunningModule {
       { background: true },
     );
   }
+}
+
+/** `[job-list] max_comparisons`: 0 for no limit. Throws FluxError EINVAL. */
+function comparisonsMaxOf(config: JsonObject): number {
+  const table = config[SERVICE];
+  const value = isJsonObject(table) ? table["max_comparisons"] : undefined;
+  if (value === undefined) return COMPARISONS_MAX_DEFAULT;
+  if (typeof value !== "number" || !Number.isInteger(value))
+    throw new FluxError("EINVAL", "error reading config for job-list: max_comparisons must be an integer");
+  if (value < 0) throw new FluxError("EINVAL", "job-list.max_comparisons must be >= 0");
+  return value;
 }
 
 function configureQueues(list: JobList, { queues }: JsonObject): void {

@@ -55,7 +55,15 @@ export async function last(context: CommandContext): Promise<number> {
   return 0;
 }
 
+/** Lists of JSON objects are for programs. Ends the command where somebody would read them on a terminal. */
+function refuseTerminal(context: CommandContext): void {
+  if (!context.stdoutIsTerminal) return;
+  context.err("This is not the command you are looking for. Try flux-jobs(1).\n");
+  throw new CommandExit(1);
+}
+
 export async function list(context: CommandContext): Promise<number> {
+  refuseTerminal(context);
   if (context.operands.length > 0) context.failUsage();
   const { options, host } = context;
   const user = options.text("user");
@@ -77,6 +85,7 @@ export async function list(context: CommandContext): Promise<number> {
 }
 
 export async function listInactive(context: CommandContext): Promise<number> {
+  refuseTerminal(context);
   if (context.operands.length > 0) context.failUsage();
   const { options } = context;
   const since = Number(options.text("since") ?? "0");
@@ -89,6 +98,7 @@ export async function listInactive(context: CommandContext): Promise<number> {
 }
 
 export async function listIds(context: CommandContext): Promise<number> {
+  refuseTerminal(context);
   const { options, operands } = context;
   if (operands.length === 0) context.failUsage();
   const wanted = options.text("wait-state");

@@ -19,7 +19,7 @@ const at = (...parts) => join(root, ...parts);
 const folder = at("dist/bundle");
 const work = join(folder, `.work-${process.pid}`);
 /** These load the files of other commands: they stay as they were compiled. */
-const UNBUNDLED = ["help"];
+const UNBUNDLED = ["help", "completion"];
 /** What boot.cjs expects of the first line. */
 const DIGEST_LENGTH = 16;
 const NOT_ASCII = /[^\0-\x7f]+/g;

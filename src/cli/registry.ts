@@ -30,7 +30,7 @@ export const HEADINGS: readonly { readonly title: string; readonly names: readon
   },
   {
     title: "other useful commands",
-    names: ["start", "version", "config", "env", "module", "cron", "dmesg", "getattr"],
+    names: ["start", "version", "config", "env", "module", "cron", "dmesg", "getattr", "completion"],
   },
 ];
 
@@ -44,6 +44,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   broker: { file: "broker" },
   bulksubmit: { file: "bulksubmit", summary: "submit jobs in bulk to a Flux instance" },
   cancel: { file: "cancel", summary: "cancel one or more jobs" },
+  completion: { file: "completion", summary: "complete flux commands in bash and zsh" },
   config: { file: "config", summary: "manage/query Flux configuration" },
   content: { file: "content" },
   cron: { file: "cron", summary: "schedule tasks on timers and events" },

@@ -69,10 +69,7 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
 async function load(options: ModuleServiceOptions, request: IncomingRequest): Promise<null> {
   const { args, name } = request.json;
   const path = requireString(request.json, "path");
-  // Which of its messages a module logs is for whoever hosts it: all of them here.
-  const words = Array.isArray(args)
-    ? args.filter((word) => typeof word === "string" && !word.startsWith("log-level="))
-    : [];
+  const words = Array.isArray(args) ? args.filter((word) => typeof word === "string") : [];
   const definition = await findModule(options.registry, path);
   if (options.host.find(typeof name === "string" ? name : definition.name) !== null) throw new FluxError("EEXIST");
   const wanted = typeof name === "string" ? { name } : {};

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ struct watch {
   int fd;
   pid_t pid;
   int events;
+  int reads_plainly;
   int closing;
   int owners; /* the loop and the JavaScript value: the last one frees */
 };
@@ -84,9 +86,20 @@ static void await_events(struct watch *watch, int events) {
   else uv_poll_start(&watch->poll, events, stream_ready);
 }
 
+/* Reads what there is, without waiting where another process was faster: standard input may be shared, and blocks. */
+static ssize_t read_now(struct watch *watch) {
+  struct iovec place = {.iov_base = piece, .iov_len = sizeof(piece)};
+  if (!watch->reads_plainly) {
+    ssize_t length = preadv2(watch->fd, &place, 1, -1, RWF_NOWAIT);
+    if (length >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) return length;
+    watch->reads_plainly = 1; /* a terminal, or an old kernel */
+  }
+  return read(watch->fd, piece, sizeof(piece));
+}
+
 /* Reads one piece, and tells it or the end. */
 static void read_piece(struct watch *watch) {
-  ssize_t length = read(watch->fd, piece, sizeof(piece));
+  ssize_t length = read_now(watch);
   if (length > 0) {
     napi_value data;
     if (napi_create_buffer_copy(watch->env, (size_t)length, piece, NULL, &data) == napi_ok)

@@ -5,6 +5,7 @@
 import { fstatSync } from "node:fs";
 import type { Ports } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { inputChunks, NULL_DEVICE } from "../../host/input.ts";
 import { fluxCommandPath } from "../../host/paths.ts";
 import { CommandExit, type Command, type CommandContext, type ParsedOptions } from "./command.ts";
 import { programOf, type CommandPath } from "./names.ts";
@@ -12,9 +13,6 @@ import { DescriptorWriter } from "./writer.ts";
 
 const stdout: DescriptorWriter = new DescriptorWriter(1);
 const stderr: DescriptorWriter = new DescriptorWriter(2);
-
-/** Device number of /dev/null on Linux. */
-const NULL_DEVICE = 0x103;
 
 /** Node loads much for the answer, so it is asked only about what can be a terminal. */
 function isTerminal(descriptor: number): boolean {
@@ -106,7 +104,7 @@ export class RunningCommand implements CommandContext {
     return Buffer.concat(chunks);
   }
   inputChunks(): AsyncIterable<Uint8Array> {
-    return process.stdin as AsyncIterable<Uint8Array>;
+    return inputChunks();
   }
 
   onSignal(name: string, listener: () => void): { cancel(): void } {

@@ -24,6 +24,11 @@ napi_value flux_duplicate(napi_env env, napi_callback_info info);
 napi_value flux_on_exit(napi_env env, napi_callback_info info);
 napi_value flux_peer_credentials(napi_env env, napi_callback_info info);
 
+/* pmi_library.c: a PMI library of somebody else */
+napi_value flux_pmi_open(napi_env env, napi_callback_info info);
+napi_value flux_pmi_initialize(napi_env env, napi_callback_info info);
+napi_value flux_pmi_call(napi_env env, napi_callback_info info);
+
 /* files.c: sparse files */
 napi_value flux_data_region(napi_env env, napi_callback_info info);
 

@@ -333,6 +333,9 @@ NAPI_MODULE_INIT() {
       METHOD("duplicate", flux_duplicate),
       METHOD("peerCredentials", flux_peer_credentials),
       METHOD("affinity", flux_affinity),
+      METHOD("pmiOpen", flux_pmi_open),
+      METHOD("pmiInitialize", flux_pmi_initialize),
+      METHOD("pmiCall", flux_pmi_call),
       METHOD("dataRegion", flux_data_region),
       METHOD("trimMemory", flux_trim_memory),
   };

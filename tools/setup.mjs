@@ -155,12 +155,31 @@ function buildNative(print) {
   try {
     run("building the native addon", compiler, [...flags, ...sources.map((name) => at("native", name))]);
     fs.renameSync(fresh, target);
+    buildPmiLibraries(compiler);
     writeStamp("native", `built\n${print}`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     fs.rmSync(fresh, { force: true });
     say(`${error.message}\ngoing on without the native addon: processes start slower`);
     writeStamp("native", `failed\n${print}`);
+  }
+}
+
+/** The libraries that programs of others link or load to find their launcher. They need nothing of Node. */
+function buildPmiLibraries(compiler) {
+  for (const [name, source] of [
+    ["libpmi.so", "pmi1.c"],
+    ["libpmi2.so", "pmi2.c"],
+  ]) {
+    const target = join(dist, "native", name);
+    const fresh = `${target}.${process.pid}`;
+    const flags = ["-O2", "-Wall", "-shared", "-fPIC", "-fvisibility=hidden", `-Wl,-soname,${name}.0`, "-o", fresh];
+    run(`building ${name}`, compiler, [...flags, at("native/pmi", source), at("native/pmi/wire.c")]);
+    fs.renameSync(fresh, target);
+    // Programs that were linked with one look for it by its interface's version.
+    const versioned = `${target}.0`;
+    fs.rmSync(versioned, { force: true });
+    fs.symlinkSync(name, versioned);
   }
 }
 

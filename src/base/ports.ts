@@ -376,6 +376,8 @@ export interface HostInfo {
   readonly coreCpus?: readonly (readonly number[])[];
   /** Absolute path of the `flux` command of this checkout. */
   readonly fluxPath: string;
+  /** Our libpmi.so for programs that load it; absent where it was not built. */
+  readonly pmiLibraryPath?: string;
 }
 
 /** All the doors together, as a broker or a shell host receives them. */

@@ -28,15 +28,23 @@ export async function chooseBoot(surroundings: BootSurroundings): Promise<BootCl
   const listed = env["FLUX_PMI_CLIENT_METHODS"];
   const methods = forced === undefined ? (listed ?? METHODS_DEFAULT).split(/[\s,]+/) : [forced];
   const wantsSingle = methods.join("") === "single";
+  const tell = (text: string): void => {
+    if (wantsTrace(env)) surroundings.context.err(`bootstrap: ${text}\n`);
+  };
   for (const method of methods) {
+    tell(`trying '${method}'`);
     if (method === "single" && !wantsSingle) await refuseCopies(env);
     const boot = await bootBy(method, surroundings);
+    tell(`${method}: ${boot === null ? "not usable here" : "selected"}`);
     if (boot !== null) return boot;
     if (forced !== undefined) throw new FluxError("ENOENT", `method '${method}' is not usable here`);
   }
   await refuseCopies(env);
   return singleBoot();
 }
+
+const wantsTrace = (env: Readonly<Record<string, string>>): boolean =>
+  env["FLUX_PMI_DEBUG"] !== undefined && env["FLUX_PMI_DEBUG"] !== "0";
 
 /** N copies that know nothing of each other would run the initial program N times. */
 async function refuseCopies(env: Readonly<Record<string, string>>): Promise<void> {
@@ -70,8 +78,9 @@ async function bootBy(method: string, surroundings: BootSurroundings): Promise<B
       const place = pmiEnvironment(env);
       if (place === null) return null;
       const { boundedBoot } = await import("../broker/boot-bounded.ts");
-      const debug = env["FLUX_PMI_DEBUG"] !== undefined && env["FLUX_PMI_DEBUG"] !== "0";
-      const trace = debug ? (text: string): void => context.err(`bootstrap: ${place.rank}: ${text}\n`) : undefined;
+      const trace = wantsTrace(env)
+        ? (text: string): void => context.err(`bootstrap: ${place.rank}: ${text}\n`)
+        : undefined;
       const boot = pmiBoot(ports.net.openDescriptor(place.descriptor), place, trace);
       return boundedBoot(boot, ports.clock, timeoutOf(env), "FLUX_BOOT_TIMEOUT sets how long to wait");
     }

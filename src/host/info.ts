@@ -1,10 +1,10 @@
 /** The facts of the machine and the process, read once. */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import type { HostInfo } from "../base/ports.ts";
 import { coresOfThisMachine, gpusFrom } from "./cpus.ts";
 import { hasCode } from "./errors.ts";
-import { fluxCommandPath } from "./paths.ts";
+import { fluxCommandPath, pmiLibraryPath } from "./paths.ts";
 
 const AMD_TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes";
 
@@ -38,6 +38,7 @@ class NodeHostInfo implements HostInfo {
   readonly env: Readonly<Record<string, string>>;
   readonly temporaryDirectory: string;
   readonly fluxPath: string = fluxCommandPath();
+  readonly pmiLibraryPath?: string;
   #coreCpus: readonly (readonly number[])[] | null = null;
   #gpus: readonly number[] | null = null;
 
@@ -47,6 +48,8 @@ class NodeHostInfo implements HostInfo {
       string,
       string
     >;
+    const library = pmiLibraryPath();
+    if (existsSync(library)) this.pmiLibraryPath = library;
     this.temporaryDirectory = this.env["TMPDIR"] || "/tmp";
   }
 

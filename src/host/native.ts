@@ -34,7 +34,18 @@ export const Heard = { data: 0, end: 1, room: 2 } as const;
 /** A stream of the addon; opaque. */
 export type NativeStream = { readonly native: unique symbol };
 
+/** The answer of a PMI library: 0, or an error of its interface. */
+export interface PmiLibraryAnswer {
+  readonly result: number;
+  readonly value: string;
+}
+
 export interface NativeAddon {
+  /** Loads a library with the interface of PMI-1 or PMI-2. Throws with the reason where that fails. */
+  pmiOpen(path: string, version: number): { readonly isFlux: boolean };
+  pmiInitialize(): { readonly result: number; readonly rank: number; readonly size: number; readonly name: string };
+  /** Calls "put", "get", "barrier", "finalize" or "abort"; waits for the launcher. */
+  pmiCall(what: string, kvsname: string, key: string, value: string): PmiLibraryAnswer;
   /** False on kernels before 5.3, which have no descriptors of processes. */
   readonly canSpawn: boolean;
   /**

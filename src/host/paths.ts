@@ -11,3 +11,8 @@ export function installRoot(): string {
 export function fluxCommandPath(): string {
   return join(installRoot(), "bin", "flux");
 }
+
+/** The library with the interface of PMI-1 that set-up builds; that of PMI-2 is beside it. */
+export function pmiLibraryPath(): string {
+  return join(installRoot(), "dist", "native", "libpmi.so");
+}

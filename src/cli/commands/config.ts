@@ -3,6 +3,8 @@ import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { utf8Decode } from "../../base/bytes.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
+import { join } from "node:path";
+import { installRoot, pmiLibraryPath } from "../../host/paths.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const FSD_TYPES = ["fsd", "fsd-integer", "fsd-real"];
@@ -53,6 +55,35 @@ async function configOf(context: CommandContext): Promise<JsonObject> {
   const { disk } = await context.ports();
   return loadConfigPath(disk, path);
 }
+
+const BUILTINS: Readonly<Record<string, () => string>> = {
+  rc1_path: () => "flux modprobe rc1",
+  rc3_path: () => "flux modprobe rc3",
+  rundir: () => "/run/flux",
+  confdir: () => "/etc/flux",
+  exec_path: () => join(installRoot(), "libexec"),
+  libexecdir: () => join(installRoot(), "libexec"),
+  pmi_library_path: pmiLibraryPath,
+};
+
+const builtin: Command = {
+  name: "builtin",
+  dialect: "getopt",
+  summary: "Print compiled-in Flux configuration values",
+  description: "Print compiled-in Flux configuration values",
+  usage: "NAME",
+  options: [
+    { names: ["intree"], help: "Force in-tree paths to be used" },
+    { names: ["installed"], help: "Force installed paths to be used" },
+  ],
+  operands: [{ name: "NAME", arity: "1" }],
+  run: (context) => {
+    const [name, ...others] = context.operands;
+    if (name === undefined || others.length > 0) return context.failUsage();
+    if (!Object.hasOwn(BUILTINS, name)) return context.fail(`${name} is invalid`);
+    context.out(`${BUILTINS[name]!()}\n`);
+  },
+};
 
 function typeOf(value: JsonValue): string {
   if (typeof value === "bigint") return "integer";
@@ -188,5 +219,5 @@ export const command: Command = defineCommand({
   summary: "Manage configuration",
   description: "Manage configuration",
   usage: "COMMAND [OPTIONS]",
-  subcommands: [load, reload, get, set, unset],
+  subcommands: [load, reload, get, builtin, set, unset],
 });

@@ -1,4 +1,5 @@
 /** `flux pmi`: a PMI client (RFC 13) to try out what a launcher offers to parallel programs (flux-pmi(1)). */
+import { base64Decode, base64Encode, utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import { pmiEnvironment } from "../../broker/boot-pmi.ts";
 import { errorText, FluxError } from "../../base/errors.ts";
 import type { Ports } from "../../base/ports.ts";
@@ -165,13 +166,40 @@ async function connect(context: CommandContext): Promise<Session> {
     case "single":
       return single();
     case "libpmi":
-    case "libpmi2": {
-      const path = method.slice(scheme.length + 1) || `${scheme}.so`;
-      throw new FluxError("ENOSYS", `${path}: libraries cannot be loaded, use the method 'simple'`);
-    }
+    case "libpmi2":
+      return library(context, scheme, method.slice(scheme.length + 1) || `${scheme}.so`);
     default:
       throw new FluxError("ENOENT", `plugin matching '${method}' not found`);
   }
+}
+
+/** A library with the interface of PMI-1 or PMI-2. Of Cray's it is known that values must be base64 and keys of Flux are not asked for. */
+async function library(context: CommandContext, method: "libpmi" | "libpmi2", path: string): Promise<Session> {
+  const { openPmiLibrary } = await import("../../host/pmi-library.ts");
+  const isCray = method === "libpmi2" && context.options.has("libpmi2-cray");
+  const opened = openPmiLibrary(path, method === "libpmi" ? 1 : 2, (isFlux) => {
+    if (isFlux && context.options.has("libpmi-noflux"))
+      throw new FluxError("EINVAL", `${method}: ${path} is that of Flux itself`);
+  });
+  return {
+    method,
+    rank: opened.rank,
+    size: opened.size,
+    name: opened.kvsname,
+    missing: "invalid key argument",
+    barrier: async () => opened.barrier(),
+    put: async (key, value) => opened.put(key, isCray ? base64Encode(utf8Encode(value)) : value),
+    get: async (key) => {
+      if (isCray && key.startsWith("flux.")) return null;
+      const value = opened.get(key);
+      if (!isCray || value === null || key === "PMI_process_mapping") return value;
+      const bytes = base64Decode(value);
+      if (bytes === null) throw new FluxError("EPROTO", `get ${key}: the value is not base64`);
+      return utf8Decode(bytes);
+    },
+    finalize: async () => opened.finalize(),
+    abort: async (message) => opened.abort(message),
+  };
 }
 
 function single(): Session {

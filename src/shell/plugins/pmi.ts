@@ -56,8 +56,19 @@ class PmiPlugin implements ShellPlugin {
 
   prepare(task: { rank: number }, launch: { env: Record<string, string>; channels: string[] }): void {
     launch.channels.push(CHANNEL);
+    this.#offerLibrary(launch.env);
     launch.env["PMI_RANK"] = String(task.rank);
     launch.env["PMI_SIZE"] = String(this.#shell.plan.taskCount);
+  }
+
+  /** Programs that load a libpmi.so find ours first. */
+  #offerLibrary(env: Record<string, string>): void {
+    const { pmiLibraryPath } = this.#shell.host.ports.host;
+    if (pmiLibraryPath === undefined) return;
+    const directory = pmiLibraryPath.slice(0, pmiLibraryPath.lastIndexOf("/"));
+    const before = env["LD_LIBRARY_PATH"];
+    env["FLUX_PMI_LIBRARY_PATH"] = pmiLibraryPath;
+    env["LD_LIBRARY_PATH"] = before === undefined || before === "" ? directory : `${directory}:${before}`;
   }
 
   output(

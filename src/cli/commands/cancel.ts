@@ -11,6 +11,7 @@ import { STATES_ACTIVE } from "../../sdk/job-protocol.ts";
 export const command: Command = defineCommand({
   name: "cancel",
   usageProgram: "flux cancel",
+  complaintProgram: "flux-cancel",
   dialect: "argparse",
   summary: "cancel one or more jobs",
   usage: "[OPTIONS] [JOBID...]",
@@ -38,7 +39,7 @@ async function run(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const selects = options.has("all") || options.has("user") || options.has("states");
   if (operands.length > 0 && selects)
-    throw new FluxError("EINVAL", "Please provide either a list of jobids or selection options, not both");
+    throw new FluxError("EINVAL", "Do not specify a list of jobids with --all,--user,--states options");
   if (operands.length === 0 && !selects) throw new FluxError("EINVAL", "No target jobs were provided");
   return operands.length > 0 ? cancelByIds(context) : cancelMany(context);
 }
@@ -46,7 +47,10 @@ async function run(context: CommandContext): Promise<number> {
 async function cancelByIds(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const ids = operands.map((text) => jobIdOperand(context, text));
-  if (options.has("dry-run")) throw new FluxError("EINVAL", "--dry-run not supported with list of jobids");
+  if (options.has("dry-run")) {
+    context.err(wouldCancel(ids.length));
+    return 0;
+  }
   const handle = await context.open();
   const note = options.text("message") ?? undefined;
   let failed = false;
@@ -88,8 +92,8 @@ async function cancelMany(context: CommandContext): Promise<number> {
     ...(note !== null && { note }),
   });
   if (count === 0 && options.has("quiet")) return 0;
-  if (options.has("dry-run")) context.err(`flux-cancel: Would cancel ${count} job${count === 1 ? "" : "s"}\n`);
-  else if (count === 0) context.err("flux-cancel: Matched 0 jobs\n");
+  if (count === 0) context.err("flux-cancel: Matched 0 jobs\n");
+  else if (options.has("dry-run")) context.err(wouldCancel(count));
   else
     context.err(
       `flux-cancel: Canceled ${count} job${count === 1 ? "" : "s"} (${errors} error${errors === 1 ? "" : "s"})\n`,
@@ -97,11 +101,16 @@ async function cancelMany(context: CommandContext): Promise<number> {
   return errors > 0 ? 1 : 0;
 }
 
+function wouldCancel(count: number): string {
+  return `flux-cancel: Would cancel ${count} job${count === 1 ? "" : "s"}\n`;
+}
+
 function statesOf(texts: readonly string[]): number {
   let states = 0;
   for (const word of texts.flatMap((text) => text.split(","))) {
     const state = parseJobStates(word);
-    if (state === null) throw new FluxError("EINVAL", `Invalid state ${word} specified`);
+    if (state === null || (state & STATES_ACTIVE) === 0)
+      throw new FluxError("EINVAL", `Invalid state ${word} specified`);
     states |= state;
   }
   return states === 0 ? STATES_ACTIVE : states;

@@ -10,6 +10,8 @@ import { MultiProgConfig, shellText } from "../submission/multi-prog.ts";
 
 export const command: Command = defineCommand({
   name: "multi-prog",
+  usageProgram: "flux multi-prog",
+  complaintProgram: "flux-multi-prog",
   dialect: "argparse",
   summary: "run a different program for each task of a job",
   usage: "[OPTIONS] CONFIG",

@@ -33,7 +33,7 @@ const SOURCES: readonly (readonly [RegExp, Source])[] = [
 const WORDS: readonly (readonly [RegExp, readonly string[]])[] = [
   [
     /^STATE\|RESULT$/,
-    [..."pending running inactive depend priority sched run cleanup completed failed canceled timeout".split(" ")],
+    "pending running inactive depend priority sched run cleanup completed failed canceled timeout".split(" "),
   ],
   [/^STATES$/, "pending running active depend priority sched run".split(" ")],
 ];
@@ -138,7 +138,7 @@ function lastRepeating(operands: readonly OperandSpec[]): OperandSpec | undefine
 
 /** Where an operand's name says little, that of its command says more. */
 function sourceOfOperand(command: Command, { name }: OperandSpec): Source {
-  if (name === "name") return /attr$/.test(command.name) ? "attributes" : "modules";
+  if (name === "name") return command.name.endsWith("attr") ? "attributes" : "modules";
   if (name === "TARGET") return ["uri", "proxy", "top", "shutdown"].includes(command.name) ? "jobs" : "none";
   return sourceOf(name);
 }

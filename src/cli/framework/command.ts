@@ -113,6 +113,8 @@ export interface Command {
   readonly program?: string;
   /** What the usage line and complaints about the command line begin with, where it is not made from `program` and the names. */
   readonly usageProgram?: string;
+  /** What complaints about the command line begin with, where that differs from its usage. */
+  readonly complaintProgram?: string;
   /** Said before the reason when there is no connection to a broker; default `flux_open`. */
   readonly connectionWords?: string;
   readonly dialect: Dialect;

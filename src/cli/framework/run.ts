@@ -91,7 +91,8 @@ async function complainOfUsage(path: CommandPath, error: UsageError | UsageCompl
   if (path.at(-1)!.dialect === "argparse") {
     const { usageText } = await import("./help.ts");
     says.err(usageText(path));
-    if (message !== null) says.err(`${name}: error: ${message}\n`);
+    const complainer = path.at(-1)!.complaintProgram ?? name;
+    if (message !== null) says.err(`${complainer}: error: ${message}\n`);
     return EXIT_ARGPARSE_USAGE;
   }
   if (error instanceof UsageError) {

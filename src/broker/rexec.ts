@@ -162,8 +162,11 @@ export class RexecServer {
     if (argv === null || argv.length === 0) throw new FluxError("EPROTO", "missing or invalid 'cmdline'");
     const given = isJsonObject(cmd["env"]) ? cmd["env"] : null;
     const source = given === null || Object.keys(given).length === 0 ? this.#surroundings.environment() : given;
+    // Services of ours add variables to the environment that programs of this broker have.
+    const added = isJsonObject(cmd["env_add"]) ? cmd["env_add"] : {};
     const env: Record<string, string> = {};
-    for (const [name, value] of Object.entries(source)) if (typeof value === "string") env[name] = value;
+    for (const [name, value] of Object.entries({ ...source, ...added }))
+      if (typeof value === "string") env[name] = value;
     // The program talks to the broker that runs it, not to the one its request came from.
     env["FLUX_URI"] = this.#surroundings.localUri();
     return {

@@ -123,6 +123,6 @@ function released(manager: JobManager, job: Job, ranks: string, final: boolean):
   }
   if (final) manager.execution.settled(job);
   if (!job.released) manager.post(job, "release", { ranks, final });
-  if (!final) manager.scheduler.free({ id: job.id, R: restrictResources(job.R!, ranks) });
+  if (!final && !job.isUnscheduled) manager.scheduler.free({ id: job.id, R: restrictResources(job.R!, ranks) });
   manager.touch(job);
 }

@@ -48,6 +48,8 @@ export class Bench {
         publish: keep,
         log: () => {},
         changed: () => {},
+        posted: () => {},
+        keepForHousekeeping: () => false,
       },
     });
     this.manager.scheduler.ready(Infinity);

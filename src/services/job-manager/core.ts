@@ -46,6 +46,10 @@ export interface ManagerOutput extends SchedulerOutput, ExecutionOutput {
   /** Publishes a Flux event. */
   publish(topic: string, payload: object): void;
   log(level: LogLevel, text: string): void;
+  /** An event was posted: plugins may have something to add. */
+  posted(job: Job, name: string): void;
+  /** A job gives its resources back; whether somebody has to tidy up before the scheduler gets them. */
+  keepForHousekeeping(job: Job, R: JsonObject): boolean;
   /** Called after every change of the set of active jobs and their states. */
   changed(): void;
 }
@@ -171,6 +175,7 @@ export class JobManager {
     this.#output.record(job, event, "stored");
     this.#dirty.add(job);
     this.#follow(job, event);
+    this.#output.posted(job, name);
   }
 
   /** Posts an exception event, and tells everyone. */
@@ -350,7 +355,10 @@ export class JobManager {
 
   #free(job: Job): void {
     // Without an R there is nothing that the scheduler could take back.
-    if (job.R !== null) this.scheduler.free({ id: job.id, R: remainingResources(job), final: true });
+    if (job.R !== null && !job.isUnscheduled) {
+      const R = remainingResources(job);
+      if (!this.#output.keepForHousekeeping(job, R)) this.scheduler.free({ id: job.id, R, final: true });
+    }
     this.post(job, "free");
   }
 

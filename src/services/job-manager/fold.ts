@@ -84,6 +84,9 @@ const RULES: Readonly<Record<string, Rule>> = {
 /** A flag of the job manager's own: only the instance owner may update the jobspec from now on. */
 export const IMMUTABLE = "immutable";
 
+/** A flag of a plugin's: the job's resources are not the scheduler's. */
+export const ALLOC_BYPASS = "alloc-bypass";
+
 /** Events that this version does not know are kept and change nothing. */
 const OTHER: Rule = { states: ANY_ACTIVE, apply: NOTHING };
 
@@ -151,10 +154,11 @@ function applySetFlags(job: Folded, context: JsonObject): void {
   if (bits.includes(undefined)) throw malformed("flags");
   for (const bit of bits) job.flags |= bit!;
   if ((flags as JsonValue[]).includes(IMMUTABLE)) job.immutable = true;
+  if ((flags as JsonValue[]).includes(ALLOC_BYPASS)) job.isUnscheduled = true;
 }
 
 function flagBit(name: string): number | undefined {
-  if (name === IMMUTABLE) return 0;
+  if (name === IMMUTABLE || name === ALLOC_BYPASS) return 0;
   return Object.hasOwn(JOB_FLAG_NAMES, name) ? JOB_FLAG_NAMES[name] : undefined;
 }
 

@@ -38,6 +38,8 @@ export interface Folded {
   annotations: JsonObject | null;
   /** Whether the instance owner changed the jobspec of a guest's job. */
   immutable: boolean;
+  /** Whether its resources came from elsewhere than the scheduler. */
+  isUnscheduled: boolean;
   /** Jobspec keys that were updated, with their values. */
   updates: Record<string, unknown> | null;
   /** Seconds since the epoch, where `resource-update` set one. */
@@ -88,6 +90,7 @@ export function newFolded(): Folded {
     exception: null,
     annotations: null,
     immutable: false,
+    isUnscheduled: false,
     updates: null,
     expiration: null,
   };

@@ -70,7 +70,7 @@ function planCleanup(job: Job): Action | null {
   if (job.allocation !== "none" || job.startRequested) return null;
   // Shells that an earlier service started must be found and ended before their resources go back.
   if (job.reattach && job.hasResources && !job.released && job.R !== null) return { kind: "start" };
-  if ((job.epilogs?.size ?? 0) > 0) return null;
+  if ((job.prologs?.size ?? 0) > 0 || (job.epilogs?.size ?? 0) > 0) return null;
   if (job.hasResources) return { kind: "free" };
   return { kind: "post", name: "clean" };
 }

@@ -18,8 +18,8 @@
  * | queue-list, -status, -enable, -start | mixed | see `queue-methods.ts`                 |                              |
  * | alloc-query, stats-get, resource-status | user, any, owner | none                     | counts; {allocated: R}       |
  * | purge, purge-id                   | owner | {age_limit, num_limit, batch, force}; {id, force} | {count}              |
- * | jobtap, jobtap-query              | owner | {query_only}; {name}                      | {plugins}; plugin data       |
- * | housekeeping-kill                 | owner | {signum, jobid?, targets?}                | empty: no housekeeping runs  |
+ * | jobtap, jobtap-query              | owner | {query_only}, {load, conf?}, {remove}; {name} | {plugins}; plugin data   |
+ * | housekeeping-kill                 | owner | {signum, jobid?, ranks?}                  | empty                        |
  * | history.get                       | user  | {slice}                                   | {jobs: [id]}                 |
  * | post-event.post                   | owner | {id, name, context?}                      | empty                        |
  * | sched-hello, sched-ready          | owner | {partial-ok?}; {mode, limit?}             | jobs, streaming; {count}     |
@@ -112,7 +112,13 @@ export const jobtapRequest: Shape<{
   query_only: JsonValue | null;
   load: string | null;
   remove: string | null;
-}> = shape({ query_only: optional(anything), load: optional(text), remove: optional(text) });
+  conf: JsonObject | null;
+}> = shape({
+  query_only: optional(anything),
+  load: optional(text),
+  remove: optional(text),
+  conf: optional(dictionary),
+});
 
 export const jobtapQueryRequest: Shape<{ name: string }> = shape({ name: text });
 

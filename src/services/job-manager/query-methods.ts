@@ -1,6 +1,8 @@
 /** Requests that look at jobs and at the job manager itself. */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { FLUID_ANY } from "../../formats/fluid.ts";
+import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
@@ -9,7 +11,9 @@ import { compareIds, JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts"
 import { checkOwner } from "./control-methods.ts";
 import type { JobManager } from "./core.ts";
 import type { Job } from "./job.ts";
+import type { Housekeeping } from "./housekeeping.ts";
 import type { Journal } from "./journal.ts";
+import type { Plugins } from "./plugins.ts";
 import {
   getAttributesRequest,
   historyRequest,
@@ -19,36 +23,33 @@ import {
   listRequest,
 } from "./protocol.ts";
 
-/** The parts that the reference loads as plugins, by the names that `flux jobtap list -a` shows. */
-const PLUGINS: readonly string[] = [
-  ".priority-default",
-  ".limit-job-size",
-  ".limit-duration",
-  ".dependency-after",
-  ".dependency-singleton",
-  ".begin-time",
-  ".validate-duration",
-  ".update-duration",
-  ".history",
-  ".post-event",
-  ".update-queue",
-];
+export interface QueryParts {
+  readonly journal: Journal;
+  readonly plugins: Plugins;
+  readonly housekeeping: Housekeeping;
+}
 
-export function queryMethods(manager: JobManager, journal: Journal): Methods {
+export function queryMethods(manager: JobManager, { journal, plugins, housekeeping }: QueryParts): Methods {
   return {
     list: (request) => listJobs(manager, listRequest(request).max_entries),
     getattr: { roles: ANY_USER, handler: (request) => getAttributes(manager, request) },
     getinfo: { roles: ANY_USER, handler: () => ({ max_jobid: manager.maxJobId }) },
     "alloc-query": { roles: ANY_USER, handler: () => allocationCounts(manager) },
-    "stats-get": { roles: ANYONE, handler: () => statistics(manager, journal) },
-    "resource-status": () => ({ allocated: allocatedResources(manager) }),
+    "stats-get": { roles: ANYONE, handler: () => statistics(manager, journal, housekeeping) },
+    "resource-status": () => ({ allocated: allocatedResources(manager, housekeeping) }),
     "history.get": {
       roles: ANY_USER,
       handler: (request) => ({ jobs: manager.history.slice(request.userid, historyRequest(request).slice) }),
     },
-    jobtap: (request) => jobtap(request),
-    "jobtap-query": (request) => jobtapQuery(manager, jobtapQueryRequest(request).name),
-    "housekeeping-kill": (request) => (killHousekeepingRequest(request), null),
+    jobtap: (request) => jobtap(plugins, request),
+    "jobtap-query": (request) => jobtapQuery(manager, plugins, jobtapQueryRequest(request).name),
+    "housekeeping-kill": (request) => {
+      const { signum, jobid, ranks } = killHousekeepingRequest(request);
+      if (signum < 1 || signum > 64) throw new FluxError("EINVAL", "Invalid signal number");
+      const isAll = jobid === null || jobid === -1 || jobid === FLUID_ANY;
+      housekeeping.kill(signum, isAll ? null : jobid, ranks === null ? null : Idset.parse(ranks));
+      return null;
+    },
   };
 }
 
@@ -112,36 +113,36 @@ function allocationCounts(manager: JobManager): object {
   };
 }
 
-function statistics(manager: JobManager, journal: Journal): object {
+function statistics(manager: JobManager, journal: Journal, housekeeping: Housekeeping): object {
   return {
     journal: { listeners: journal.listenerCount, events: journal.eventCount },
     active_jobs: manager.jobs.size,
     inactive_jobs: manager.inactive.count,
     max_jobid: manager.maxJobId,
-    housekeeping: { running: {}, config: { "release-after": -1, command: "" } },
+    housekeeping: housekeeping.report(),
   };
 }
 
-function allocatedResources(manager: JobManager): JsonObject {
+function allocatedResources(manager: JobManager, housekeeping: Housekeeping): JsonObject {
   let allocated = ResourceSet.EMPTY;
   for (const { hasResources, R } of manager.jobs.values())
     if (hasResources && R !== null) allocated = allocated.union(ResourceSet.parse(R));
+  for (const held of housekeeping.allocated) allocated = allocated.union(held);
   return allocated.toJSON();
 }
 
-function jobtap(request: IncomingRequest): object | null {
-  const { query_only: queryOnly, load, remove } = jobtapRequest(request);
-  if (queryOnly !== null) return { plugins: PLUGINS };
-  if (load !== null) throw new FluxError("ENOENT", `${load}: No such plugin found`);
-  if (remove === null) throw new FluxError("EPROTO", "Protocol error: neither query_only, load nor remove");
-  // What is built in stays.
-  if (remove === "all" || PLUGINS.includes(remove)) return null;
-  throw new FluxError("ENOENT", "Failed to find plugin to remove");
+function jobtap(plugins: Plugins, request: IncomingRequest): object | null {
+  const { query_only: queryOnly, load, remove, conf } = jobtapRequest(request);
+  if (queryOnly !== null) return { plugins: plugins.names };
+  if (load === null && remove === null)
+    throw new FluxError("EPROTO", "Protocol error: neither query_only, load nor remove");
+  if (remove !== null) plugins.remove(remove);
+  if (load !== null) plugins.load(load, conf ?? {});
+  return null;
 }
 
-function jobtapQuery(manager: JobManager, name: string): object {
-  if (!PLUGINS.includes(name)) throw new FluxError("EINVAL", `${name}: plugin not found`);
-  const answer = { name, path: "builtin" };
+function jobtapQuery(manager: JobManager, plugins: Plugins, name: string): object {
+  const answer = plugins.query(name);
   if (name === ".dependency-singleton") return { ...answer, ...manager.dependencies.singletons() };
   if (name !== ".dependency-after") return answer;
   const dependencies = manager.dependencies.links().map(({ job, antecedent, scheme, description }) => ({

@@ -19,6 +19,7 @@ import { JobManager } from "./core.ts";
 import { antecedentsOf } from "./dependencies.ts";
 import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
+import { Housekeeping, housekeepingConfigOf } from "./housekeeping.ts";
 import { Journal } from "./journal.ts";
 import { forgetRun, startsAgain } from "./requeue.ts";
 import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
@@ -30,6 +31,8 @@ import {
   schedulerReadyRequest,
   submitRequest,
 } from "./protocol.ts";
+import { Perilog } from "./perilog.ts";
+import { Plugins } from "./plugins.ts";
 import { freedRanks } from "./resources.ts";
 import { purgeExpired, purgeMethods, retentionOf, type Retention } from "./purge.ts";
 import { queryMethods } from "./query-methods.ts";
@@ -58,6 +61,9 @@ class JobManagerService implements RunningModule {
   readonly #store: EventStore;
   readonly #journal = new Journal();
   readonly #quiet: Quiet;
+  readonly #housekeeping: Housekeeping;
+  readonly #plugins: Plugins;
+  readonly #perilog: Perilog;
   readonly #surroundings: ManagerSurroundings;
   /** The route id of the scheduler that said hello last. */
   #schedulerSender: string | null = null;
@@ -87,27 +93,50 @@ class JobManagerService implements RunningModule {
         requestStart: (topic, payload) => handle.sendUntagged(topic, payload),
         publish: (topic, payload) => handle.sendEvent(topic, payload),
         log: (level, text) => context.log(level, text),
+        posted: (job, name) => this.#plugins.follow(job, name),
+        keepForHousekeeping: (job, R) => this.#housekeeping.take(job, R),
         changed: () => this.#quiet.review(),
       },
     });
-    this.#quiet = new Quiet(this.#manager);
+    const log = (level: LogLevel, text: string): void => context.log(level, text);
+    const tools = { handle, clock: ports.clock, ownerUserid: context.ownerUserid, log };
+    this.#housekeeping = new Housekeeping({ ...tools, free: (payload) => this.#manager.scheduler.free(payload) });
+    this.#perilog = new Perilog({
+      ...tools,
+      post: (job, name, eventContext) => this.#manager.post(job, name, eventContext),
+      raise: (job, eventContext) => this.#manager.raise(job, eventContext),
+      settle: () => this.#manager.settle(),
+    });
+    this.#plugins = new Plugins({
+      ownerUserid: context.ownerUserid,
+      perilog: this.#perilog,
+      running: () => [...this.#manager.jobs.values()].filter(({ hasResources }) => hasResources),
+      post: (job, name, eventContext) => this.#manager.post(job, name, eventContext),
+      raise: (job, eventContext) => this.#manager.raise(job, eventContext),
+      addOperation: (operation) => this.#store.addOperation(operation),
+    });
     this.#surroundings = {
       handle,
       now: () => ports.clock.now(),
       committed: () => this.#store.committed(),
       addOperation: (operation) => this.#store.addOperation(operation),
       publish: (topic, payload) => handle.sendEvent(topic, payload),
+      plugins: this.#plugins,
       recall: (id) => this.#recall(id),
     };
+    this.#quiet = new Quiet(this.#manager);
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {
     const service = new JobManagerService(context);
+    service.#plugins.loadConfigured(context.config());
     service.configure(context.config());
     await service.#restore();
     context.handle.onUntagged((response) => service.#answered(response));
     context.server.add(SERVICE, service.#methods());
     service.#manager.resume();
+    for (const job of service.#manager.jobs.values()) service.#perilog.resume(job);
+    service.#manager.settle();
     for (const topic of RESTART_TOPICS) context.handle.send(topic);
     service.#schedulePurge();
     return service;
@@ -116,6 +145,9 @@ class JobManagerService implements RunningModule {
   configure(config: JsonObject): void {
     const policy = parsePolicyConfig(config);
     const retention = retentionOf(config);
+    const housekeeping = housekeepingConfigOf(config);
+    this.#plugins.configure(config);
+    this.#housekeeping.configure(housekeeping);
     this.#manager.queues.configure(config, policy);
     this.#manager.limits.configure(policy);
     this.#retention = retention;
@@ -125,6 +157,8 @@ class JobManagerService implements RunningModule {
   async stop(): Promise<void> {
     this.#purgeTimer?.cancel();
     this.#manager.dependencies.stop();
+    this.#perilog.stop();
+    this.#housekeeping.stop();
     this.#quiet.stop();
     saveCheckpoint(this.#manager, this.#surroundings);
     await Promise.race([this.#store.committed(), this.#patience()]);
@@ -148,7 +182,11 @@ class JobManagerService implements RunningModule {
     return {
       submit: (request) => this.#submit(request),
       ...controlMethods(manager, this.#surroundings),
-      ...queryMethods(manager, this.#journal),
+      ...queryMethods(manager, {
+        journal: this.#journal,
+        plugins: this.#plugins,
+        housekeeping: this.#housekeeping,
+      }),
       ...queueMethods(manager, this.#surroundings),
       ...purgeMethods(manager, this.#surroundings),
       ...this.#quiet.methods(),
@@ -193,11 +231,12 @@ class JobManagerService implements RunningModule {
     this.#manager.schedulerLost();
     this.#schedulerSender = request.sender;
     for (const job of this.#manager.jobs.values()) {
-      if (!job.hasResources) continue;
+      if (!job.hasResources || job.isUnscheduled) continue;
       const { id, priority, userid, tSubmit } = job;
       const free = freedRanks(job);
       request.respond({ id, priority, userid, t_submit: tSubmit, ...(free === null ? {} : { free }) });
     }
+    for (const held of this.#housekeeping.allocations()) request.respond(held);
     this.#manager.scheduler.hello();
     return null;
   }

@@ -2,6 +2,7 @@
 import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { Operation } from "../../sdk/kvs-protocol.ts";
+import type { Plugins } from "./plugins.ts";
 
 export interface ManagerSurroundings {
   readonly handle: Handle;
@@ -12,6 +13,7 @@ export interface ManagerSurroundings {
   /** Adds an operation to the next commit. */
   addOperation(operation: Operation): void;
   publish(topic: string, payload: object): void;
+  readonly plugins: Pick<Plugins, "has" | "flag">;
   /** Finds out how a job that is not in memory ended, so that the core knows of it. */
   recall(id: Integer): Promise<void>;
 }

@@ -24,6 +24,7 @@ export async function updateJob(
   surroundings: ManagerSurroundings,
   request: IncomingRequest,
 ): Promise<void> {
+  const { plugins } = surroundings;
   const { id, updates } = updateRequest(request);
   const known = manager.jobs.get(id);
   const isInactive = known === undefined ? manager.outcome(id) !== null : known.state === JobState.Inactive;
@@ -33,7 +34,7 @@ export async function updateJob(
   if (job.immutable && !request.isOwner)
     throw new FluxError("EPERM", "job is immutable due to previous instance owner update");
   if (Object.keys(updates).length === 0) return;
-  const context = checkUpdates(manager, request, job, updates);
+  const context = checkUpdates({ manager, plugins, request, job }, updates);
   const isRunning = (job.state & STATES_RUNNING) !== 0;
   const expiration =
     isRunning && context[DURATION] !== undefined ? newExpiration(job, context[DURATION] as number) : null;
@@ -48,24 +49,36 @@ export async function updateJob(
   if (job.state === JobState.Sched) manager.post(job, "priority", { priority: job.priority });
 }
 
+interface Update {
+  readonly manager: JobManager;
+  readonly plugins: ManagerSurroundings["plugins"];
+  readonly request: IncomingRequest;
+  readonly job: Job;
+}
+
 /** What the jobspec-update event will say. */
-function checkUpdates(manager: JobManager, request: IncomingRequest, job: Job, updates: JsonObject): JsonObject {
+function checkUpdates(update: Update, updates: JsonObject): JsonObject {
+  const { manager, plugins, job } = update;
   let context: JsonObject = {};
   for (const [key, value] of Object.entries(updates)) {
     if (!key.startsWith("attributes.")) throw new FluxError("EINVAL", "one or more jobspec updates are invalid");
-    if (key === DURATION) context = { ...context, [key]: checkDuration(manager, request, job, value) };
-    else if (key === QUEUE) context = { ...context, ...checkQueue(manager, job, value) };
+    if (key === DURATION && plugins.has(".update-duration"))
+      context = { ...context, [key]: checkDuration(update, value) };
+    else if (key === QUEUE && plugins.has(".update-queue"))
+      context = { ...context, ...checkQueue(manager, job, value) };
     else throw new FluxError("EINVAL", `update of ${key} not supported`);
   }
   return context;
 }
 
-function checkDuration(manager: JobManager, request: IncomingRequest, job: Job, value: JsonValue | undefined): number {
+function checkDuration({ manager, plugins, request, job }: Update, value: JsonValue | undefined): number {
+  // The owner may go beyond limits, unless the plugin was loaded to say otherwise.
+  const isFree = request.isOwner && plugins.flag(".update-duration", "owner-allow-any", true);
   if (typeof value !== "number" || value === Infinity) throw new FluxError("EINVAL", "duration must be a number");
   if (value < 0) throw new FluxError("EINVAL", "duration must not be negative");
-  if ((job.state & STATES_RUNNING) !== 0 && !request.isOwner)
+  if ((job.state & STATES_RUNNING) !== 0 && !isFree)
     throw new FluxError("EPERM", "duration update of running job requires instance owner");
-  if (!request.isOwner) manager.limits.checkDuration(value, queueOf(job));
+  if (!isFree) manager.limits.checkDuration(value, queueOf(job));
   return value;
 }
 

@@ -19,7 +19,7 @@ import { formatFluid } from "../../formats/fluid.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { checkReadable } from "../../formats/jobspec-readable.ts";
 import { jobStateName } from "../../formats/job-states.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
+import { jobName, type Jobspec } from "../../formats/jobspec.ts";
 import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LogLevel } from "../../sdk/module.ts";
 import { mergeAnnotations } from "../../sdk/job-annotations.ts";
@@ -94,6 +94,8 @@ export class JobManager {
           this.settle();
         },
         outcome: (id) => this.outcome(id),
+        lastNamed: (userid, name) => this.inactive.lastNamed(userid, name),
+        job: (id) => this.jobs.get(id),
       },
       options.clock,
     );
@@ -367,6 +369,7 @@ export class JobManager {
     if (!this.jobs.delete(job.id)) return;
     this.#countState(job.state, -1);
     this.inactive.add(job.id, job.events.at(-1)!.timestamp, outcomeOf(job));
+    if (job.jobspec !== null) this.inactive.rememberName(job.userid, jobName(job.jobspec), job.id);
     this.waits.ended(job);
   }
 }

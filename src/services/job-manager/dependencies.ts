@@ -1,96 +1,46 @@
 /**
- * Job dependencies (RFC 26): which schemes there are, when each is satisfied, and who waits for whom.
+ * Job dependencies (RFC 26): when each is satisfied, and who waits for whom. The schemes are in `dependency-schemes.ts`.
  *
- * Invariants: every dependency of a job that may leave state DEPEND was added by an event and removed by one; a
- * dependency that can never be satisfied raises an exception on its job instead of holding it for ever.
+ * Invariants: every dependency of a job that may leave state DEPEND was added by an event and removed by one, and the
+ * descriptions in these events say all that a restart must know; a dependency that can never be satisfied raises an
+ * exception on its job instead of holding it for ever; no job waits for itself, by whatever way.
  *
  * Does not know: how a job's eventlog is read or written; it says what to post.
  */
-import { FluxError } from "../../base/errors.ts";
-import type { Clock, TimerHandle } from "../../base/ports.ts";
-import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
-import { tryParseFluid } from "../../formats/fluid.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
+import type { Clock } from "../../base/ports.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
+import { formatFluid, tryParseFluid } from "../../formats/fluid.ts";
+import { jobName } from "../../formats/jobspec.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
+import { BeginTimes } from "./begin-times.ts";
+import {
+  AFTER_SCHEMES,
+  alternativesOf,
+  ANY,
+  BEGIN_TIME,
+  describeAlternatives,
+  entriesOf,
+  invalid,
+  nameIn,
+  readDescription,
+  SINGLETON,
+  type AfterScheme,
+  type Alternative,
+  type Entry,
+} from "./dependency-schemes.ts";
+import { Expectations } from "./expectations.ts";
 import type { Job } from "./job.ts";
 import type { Outcome } from "./outcome.ts";
 
-type Verdict = "wait" | "satisfied" | "never";
-
-interface AfterScheme {
-  /** How the event's description begins. */
-  readonly prefix: string;
-  verdict(antecedent: Outcome): Verdict;
-  /** Why an inactive antecedent makes a new job pointless. */
-  refusal(scheme: string, value: string, antecedent: Outcome): string;
-}
-
-function afterEnd(antecedent: Outcome, isSatisfied: boolean): Verdict {
-  if (!antecedent.isInactive) return "wait";
-  return isSatisfied && antecedent.started ? "satisfied" : "never";
-}
-
-function neverStarted(value: string): string {
-  return `dependency: after: ${value} never started`;
-}
-
-const AFTER_START: AfterScheme = {
-  prefix: "after-start",
-  verdict: (antecedent) => (antecedent.started ? "satisfied" : antecedent.isInactive ? "never" : "wait"),
-  refusal: (_scheme, value) => neverStarted(value),
-};
-
-/** Schemes whose value is the id of an antecedent job. */
-const AFTER_SCHEMES: ReadonlyMap<string, AfterScheme> = new Map<string, AfterScheme>([
-  ["after", AFTER_START],
-  ["afterstart", AFTER_START],
-  [
-    "afterany",
-    {
-      prefix: "after-finish",
-      verdict: (antecedent) => (antecedent.isInactive ? "satisfied" : "wait"),
-      refusal: (_scheme, value) => neverStarted(value),
-    },
-  ],
-  [
-    "afterok",
-    {
-      prefix: "after-success",
-      verdict: (antecedent) => afterEnd(antecedent, antecedent.success),
-      refusal: (scheme, value, { started }) =>
-        started ? `dependency: ${scheme}: job ${value} failed or was canceled` : neverStarted(value),
-    },
-  ],
-  [
-    "afternotok",
-    {
-      prefix: "after-failure",
-      verdict: (antecedent) => afterEnd(antecedent, !antecedent.success),
-      refusal: (scheme, value, { started }) =>
-        started ? `dependency: ${scheme}: job ${value} succeeded` : neverStarted(value),
-    },
-  ],
-  [
-    "afterexcept",
-    {
-      prefix: "after-except",
-      verdict: (antecedent) => afterEnd(antecedent, antecedent.excepted),
-      refusal: (scheme, value, { started }) =>
-        started ? `dependency: ${scheme}: job ${value}: no exception` : neverStarted(value),
-    },
-  ],
-]);
-
-const SINGLETON = "singleton";
-const BEGIN_TIME = "begin-time";
 const DEPRECATED_SCHEME = "dependency scheme 'after' is deprecated, use 'afterstart'";
+/** Jobs that one name may stand for in a dependency. */
+const NAMESAKES_MAX = 1000;
 
-/** A dependency on another job, not yet satisfied. */
-export interface Link {
+/** A dependency on other jobs, not yet satisfied: one of the alternatives is enough. */
+interface Link {
   readonly job: Job;
-  readonly antecedent: Integer;
-  readonly scheme: AfterScheme;
   readonly description: string;
+  open: Alternative[];
 }
 
 /** What this part asks of the job manager. */
@@ -99,37 +49,16 @@ export interface DependencyOutput {
   raise(job: Job, type: string, severity: number, note: string): void;
   /** Null for a job that is not known (or purged). */
   outcome(id: Integer): Outcome | null;
+  /** The last job with a name that is over, of a user; null where none is known. */
+  lastNamed(userid: number, name: string): Integer | null;
+  /** An active job. */
+  job(id: Integer): Job | undefined;
 }
 
-interface Entry {
-  readonly scheme: string;
-  readonly value: string;
-}
-
-function entriesOf(jobspec: Jobspec): Entry[] {
-  const { dependencies } = jobspec.attributes.system ?? {};
-  if (dependencies === undefined) return [];
-  return dependencies.map((dependency) => {
-    const { scheme, value } = dependency as Record<string, unknown>;
-    if (!isJsonObject(dependency) || typeof scheme !== "string") throw invalid("dependency object missing scheme");
-    if (typeof value !== "string") throw invalid(`dependency: ${scheme}: value must be a string`);
-    return { scheme, value };
-  });
-}
-
-function invalid(text: string): FluxError {
-  return new FluxError("EINVAL", text);
-}
-
-/** The ids of the jobs that a jobspec depends on, as far as they can be read. */
-export function antecedentsOf(jobspec: Jobspec): Integer[] {
-  const { dependencies } = jobspec.attributes.system ?? {};
-  if (!Array.isArray(dependencies)) return [];
-  return (dependencies as JsonObject[]).flatMap(({ scheme, value }) => {
-    if (typeof scheme !== "string" || typeof value !== "string" || !AFTER_SCHEMES.has(scheme)) return [];
-    const id = tryParseFluid(value);
-    return id === null ? [] : [id];
-  });
+/** What a check prepared: its event's description, and what to do when the job is taken. */
+interface Step {
+  readonly description: string;
+  take(): void;
 }
 
 export class Dependencies {
@@ -137,18 +66,28 @@ export class Dependencies {
   readonly #clock: Clock;
   readonly #byAntecedent = new Map<Integer, Set<Link>>();
   readonly #byJob = new Map<Job, Link[]>();
-  readonly #timers = new Map<Job, TimerHandle[]>();
   /** Active jobs with a name of their own, by user and name, in the order of submission. */
   readonly #named = new Map<string, Set<Job>>();
+  /** All active jobs by user and the name that is shown for them. */
+  readonly #namesakes = new Map<string, Set<Job>>();
+  readonly #expectations = new Expectations();
+  readonly #beginTimes: BeginTimes;
 
   constructor(output: DependencyOutput, clock: Clock) {
     this.#output = output;
     this.#clock = clock;
+    this.#beginTimes = new BeginTimes(clock, (job, description) =>
+      output.post(job, "dependency-remove", { description }),
+    );
   }
 
   /** The open links, for people who look (`flux jobtap query .dependency-after`). */
-  links(): Link[] {
-    return [...this.#byJob.values()].flat();
+  links(): { id: Integer; depid: Integer; type: string; description: string }[] {
+    return [...this.#byJob.values()]
+      .flat()
+      .flatMap(({ job, description, open }) =>
+        open.map(({ antecedent, scheme }) => ({ id: job.id, depid: antecedent, type: scheme.prefix, description })),
+      );
   }
 
   /** Names that jobs wait for: how many active jobs have one, and which of them wait. */
@@ -161,29 +100,29 @@ export class Dependencies {
   }
 
   /**
-   * Checks the dependencies of a new job. Throws EINVAL where one is malformed or can never be satisfied. The function
-   * that is returned takes them: it posts what is added, and removes at once what is satisfied already.
+   * Checks the dependencies of a new job. Throws EINVAL where one is malformed, can never be satisfied or would close a
+   * cycle. The function that is returned takes them: it posts what is added, and removes at once what is satisfied already.
    */
   check(job: Job): () => void {
-    const entries = entriesOf(job.jobspec!);
-    if (entries.length === 0) return () => this.#remember(job);
-    const steps = entries.map((entry) => this.#prepare(job, entry));
-    const descriptions = steps.flatMap((step) => (step === null ? [] : [step.description]));
+    const steps = entriesOf(job.jobspec!).flatMap((entry) => this.#prepare(job, entry));
+    const descriptions = steps.map(({ description }) => description);
     if (new Set(descriptions).size !== descriptions.length) throw invalid("rejected by job-manager dependency plugin");
+    this.#checkCycles(job);
     return () => {
-      for (const step of steps) step?.take();
+      for (const step of steps) step.take();
       this.#remember(job);
+      this.#arrived(job);
     };
   }
 
-  /** Finds the dependencies of a job again that was read back from its eventlog in state DEPEND. */
+  /** Finds the dependencies of a job again that was read back from its eventlog. */
   restore(job: Job): void {
-    for (const entry of job.state === JobState.Depend ? entriesOf(job.jobspec!) : []) {
-      const after = AFTER_SCHEMES.get(entry.scheme);
-      const description = this.#describe(entry);
-      if (job.dependencies?.has(description) !== true) continue;
-      if (after !== undefined) this.#restoreLink(job, entry, after, description);
-      else if (entry.scheme === BEGIN_TIME) this.#startTimer(job, Number(entry.value), description);
+    for (const description of job.state === JobState.Depend ? [...(job.dependencies ?? [])] : []) {
+      const found = readDescription(description);
+      if (found !== null && "alternatives" in found) this.#restoreLink(job, description, found.alternatives);
+      else if (found !== null) this.#expectations.add(found.expected, { job, scheme: found.scheme, description });
+      else if (description.startsWith(`${BEGIN_TIME}=`))
+        this.#beginTimes.wait(job, Number(description.slice(BEGIN_TIME.length + 1)), description);
     }
     this.#remember(job);
     if (job.dependencies?.has(SINGLETON) === true) this.#releaseSingleton(nameKey(job)!);
@@ -198,6 +137,10 @@ export class Dependencies {
   ended(job: Job): void {
     this.#review(job.id);
     this.forget(job);
+    const namesake = namesakeKey(job.userid, job);
+    const namesakes = this.#namesakes.get(namesake);
+    namesakes?.delete(job);
+    if (namesakes?.size === 0) this.#namesakes.delete(namesake);
     const key = nameKey(job);
     if (key === null || this.#named.get(key)?.delete(job) !== true) return;
     this.#releaseSingleton(key);
@@ -207,107 +150,215 @@ export class Dependencies {
   forget(job: Job): void {
     for (const link of this.#byJob.get(job) ?? []) this.#unlink(link);
     this.#byJob.delete(job);
-    for (const timer of this.#timers.get(job) ?? []) timer.cancel();
-    this.#timers.delete(job);
+    this.#beginTimes.forget(job);
+    for (const description of job.dependencies ?? []) {
+      const found = readDescription(description);
+      if (found !== null && "expected" in found) this.#expectations.remove(job, found.expected);
+    }
   }
 
   stop(): void {
-    for (const timers of this.#timers.values()) for (const timer of timers) timer.cancel();
-    this.#timers.clear();
+    this.#beginTimes.stop();
   }
 
-  #prepare(job: Job, entry: Entry): { description: string; take(): void } | null {
+  #prepare(job: Job, entry: Entry): Step[] {
     const after = AFTER_SCHEMES.get(entry.scheme);
     if (after !== undefined) return this.#prepareAfter(job, entry, after);
+    if (entry.scheme === ANY) return [this.#prepareAny(job, entry)];
     if (entry.scheme === SINGLETON) return this.#prepareSingleton(job);
-    if (entry.scheme === BEGIN_TIME) return this.#prepareBeginTime(job, entry);
+    if (entry.scheme === BEGIN_TIME) return [this.#prepareBeginTime(job, entry)];
     throw invalid(`dependency scheme "${entry.scheme}" not supported`);
   }
 
-  #prepareAfter(job: Job, entry: Entry, scheme: AfterScheme): { description: string; take(): void } {
+  #prepareAfter(job: Job, entry: Entry, scheme: AfterScheme): Step[] {
+    const named = nameIn(entry.value);
+    if (named !== null) return this.#prepareNamed(job, entry, scheme, named);
     const id = tryParseFluid(entry.value);
-    const description = this.#describe(entry);
     if (id === null) throw invalid(`dependency: ${entry.scheme}: "${entry.value}" is not a valid jobid`);
-    const antecedent = id === job.id ? null : this.#output.outcome(id);
-    if (antecedent === null) throw invalid(`dependency: ${entry.scheme}: id ${entry.value}: job not found`);
-    if (antecedent.userid !== job.userid)
-      throw invalid(`dependency: ${entry.scheme}: id ${entry.value}: Permission denied`);
+    return [this.#prepareOn(job, entry, { antecedent: id, scheme, text: entry.value })];
+  }
+
+  /** On each job with a name; or, where there is none and that was said, on those that come. */
+  #prepareNamed(job: Job, entry: Entry, scheme: AfterScheme, named: { name: string; isExpected: boolean }): Step[] {
+    const ids = this.#namesakesOf(job, entry, named.name);
+    if (ids.length > 0)
+      return ids.map((antecedent) =>
+        this.#prepareOn(job, entry, { antecedent, scheme, text: formatFluid(antecedent, "f58") }),
+      );
+    if (!named.isExpected) throw noneNamed(entry.scheme, named.name);
+    const key = `${job.userid}:${named.name}`;
+    if (key === namesakeKey(job.userid, job))
+      throw invalid(`dependency cycle: ${describeJob(job)} waits for jobs with its own name`);
+    const description = `${scheme.prefix}=@${named.name}`;
+    const take = (): void => {
+      this.#output.post(job, "dependency-add", { description });
+      this.#expectations.add(named.name, { job, scheme, description });
+    };
+    return [{ description, take }];
+  }
+
+  #namesakesOf(job: Job, entry: Entry, name: string): Integer[] {
+    const active = this.#namesakes.get(`${job.userid}:${name}`);
+    if (active !== undefined && active.size > NAMESAKES_MAX)
+      throw invalid(
+        `dependency: ${entry.scheme}: ${active.size} active jobs are named '${name}' (limit ${NAMESAKES_MAX})`,
+      );
+    if (active !== undefined && active.size > 0) return [...active].map(({ id }) => id);
+    const last = this.#output.lastNamed(job.userid, name);
+    return last === null || this.#output.outcome(last) === null ? [] : [last];
+  }
+
+  #prepareOn(job: Job, entry: Entry, alternative: Alternative): Step {
+    const { antecedent: id, scheme, text } = alternative;
+    const description = `${scheme.prefix}=${text}`;
+    const antecedent = this.#antecedent(job, entry.scheme, id, text);
     const verdict = scheme.verdict(antecedent);
-    if (verdict === "never") throw invalid(scheme.refusal(entry.scheme, entry.value, antecedent));
+    if (verdict === "never") throw invalid(scheme.refusal(entry.scheme, text, antecedent));
     const take = (): void => {
       if (entry.scheme === "after") this.#output.raise(job, "dependency", 3, DEPRECATED_SCHEME);
       this.#output.post(job, "dependency-add", { description });
       if (verdict === "satisfied") this.#output.post(job, "dependency-remove", { description });
-      else this.#link({ job, antecedent: id, scheme, description });
+      else this.#link({ job, description, open: [alternative] });
     };
     return { description, take };
   }
 
-  #prepareSingleton(job: Job): { description: string; take(): void } | null {
-    const key = nameKey(job);
-    if (key === null) throw invalid("singleton jobs require a job name");
-    if ((this.#named.get(key)?.size ?? 0) === 0) return null;
-    return {
-      description: SINGLETON,
-      take: () => this.#output.post(job, "dependency-add", { description: SINGLETON }),
+  #prepareAny(job: Job, entry: Entry): Step {
+    const all = alternativesOf(entry.value).flatMap((part) => this.#alternatives(job, part));
+    const verdicts = all.map(({ antecedent, scheme }) => scheme.verdict(this.#output.outcome(antecedent)!));
+    const description = describeAlternatives(all);
+    const isSatisfied = verdicts.includes("satisfied");
+    const open = all.filter((_alternative, index) => verdicts[index] === "wait");
+    if (!isSatisfied && open.length === 0) throw invalid(`dependency: any: none of "${entry.value}" can be satisfied`);
+    const take = (): void => {
+      this.#output.post(job, "dependency-add", { description });
+      if (isSatisfied) this.#output.post(job, "dependency-remove", { description });
+      else this.#link({ job, description, open });
     };
+    return { description, take };
   }
 
-  #prepareBeginTime(job: Job, entry: Entry): { description: string; take(): void } {
+  #alternatives(job: Job, entry: Entry): Alternative[] {
+    const scheme = AFTER_SCHEMES.get(entry.scheme)!;
+    const named = nameIn(entry.value);
+    if (named?.isExpected === true)
+      throw invalid(`dependency: any: ${entry.value}: a job that is not submitted yet cannot be one of several`);
+    const single = named === null ? tryParseFluid(entry.value) : null;
+    if (named === null && single === null)
+      throw invalid(`dependency: ${entry.scheme}: "${entry.value}" is not a valid jobid`);
+    const ids = named === null ? [single!] : this.#namesakesOf(job, entry, named.name);
+    if (ids.length === 0) throw noneNamed(entry.scheme, named!.name);
+    return ids.map((antecedent) => {
+      const text = named === null ? entry.value : formatFluid(antecedent, "f58");
+      this.#antecedent(job, entry.scheme, antecedent, text);
+      return { antecedent, scheme, text };
+    });
+  }
+
+  /** What is known of a job that another may depend on. Throws EINVAL. */
+  #antecedent(job: Job, scheme: string, id: Integer, text: string): Outcome {
+    const antecedent = id === job.id ? null : this.#output.outcome(id);
+    if (antecedent === null) throw invalid(`dependency: ${scheme}: id ${text}: job not found`);
+    if (antecedent.userid !== job.userid) throw invalid(`dependency: ${scheme}: id ${text}: Permission denied`);
+    return antecedent;
+  }
+
+  #prepareSingleton(job: Job): Step[] {
+    const key = nameKey(job);
+    if (key === null) throw invalid("singleton jobs require a job name");
+    if ((this.#named.get(key)?.size ?? 0) === 0) return [];
+    const take = (): void => this.#output.post(job, "dependency-add", { description: SINGLETON });
+    return [{ description: SINGLETON, take }];
+  }
+
+  #prepareBeginTime(job: Job, entry: Entry): Step {
     const time = entry.value.trim() === "" ? Number.NaN : Number(entry.value);
     if (!Number.isFinite(time) || time < 0) throw invalid(`Invalid begin-time=${entry.value}`);
-    const description = this.#describe(entry);
+    const description = `${BEGIN_TIME}=${entry.value}`;
     return {
       description,
       take: () => {
         this.#output.post(job, "dependency-add", { description });
-        if (time > this.#clock.now()) this.#startTimer(job, time, description);
+        if (time > this.#clock.now()) this.#beginTimes.wait(job, time, description);
         else this.#output.post(job, "dependency-remove", { description });
       },
     };
   }
 
-  #describe(entry: Entry): string {
-    if (entry.scheme === SINGLETON) return SINGLETON;
-    return `${AFTER_SCHEMES.get(entry.scheme)?.prefix ?? entry.scheme}=${entry.value}`;
+  /** A job may have been waited for by name before it came: it must not wait for one that waits for it. */
+  #checkCycles(job: Job): void {
+    const goals = new Set([...this.#expectations.of(namesakeKey(job.userid, job))].map((waiting) => waiting.job));
+    if (goals.size === 0) return;
+    const first = entriesOf(job.jobspec!)
+      .flatMap((entry) => (entry.scheme === ANY ? alternativesOf(entry.value) : [entry]))
+      .filter(({ scheme }) => AFTER_SCHEMES.has(scheme))
+      .flatMap((entry) => {
+        const named = nameIn(entry.value);
+        const id = named === null ? tryParseFluid(entry.value) : null;
+        return named === null ? (id === null ? [] : [id]) : this.#namesakesOf(job, entry, named.name);
+      });
+    const way = this.#wayTo(goals, first);
+    if (way === null) return;
+    throw invalid(`dependency cycle: ${[job, ...way, job].map(describeJob).join(" waits for ")}`);
   }
 
-  #restoreLink(job: Job, entry: Entry, scheme: AfterScheme, description: string): void {
-    const antecedent = tryParseFluid(entry.value)!;
-    this.#link({ job, antecedent, scheme, description });
-    this.#review(antecedent);
+  /** Active jobs, each waiting for the next, from one of `first` to one of the goals; null where there is no such way. */
+  #wayTo(goals: ReadonlySet<Job>, first: readonly Integer[]): Job[] | null {
+    const before = new Map<Job, Job | null>();
+    const queue: Job[] = [];
+    const visit = (id: Integer, from: Job | null): void => {
+      const job = this.#output.job(id);
+      if (job === undefined || before.has(job)) return;
+      before.set(job, from);
+      queue.push(job);
+    };
+    for (const id of first) visit(id, null);
+    for (const job of queue) {
+      if (goals.has(job)) {
+        const way: Job[] = [];
+        for (let at: Job | null = job; at !== null; at = before.get(at) ?? null) way.unshift(at);
+        return way;
+      }
+      for (const link of this.#byJob.get(job) ?? []) for (const { antecedent } of link.open) visit(antecedent, job);
+    }
+    return null;
   }
 
-  #startTimer(job: Job, time: number, description: string): void {
-    const delayMs = Math.max(0, (time - this.#clock.now()) * 1000);
-    // A timer's range is limited: what lies further ahead is looked at again then.
-    const timer = this.#clock.after(Math.min(delayMs, 2 ** 30), () => this.#timeCame(job, time, description), {
-      background: true,
-    });
-    const timers = this.#timers.get(job);
-    if (timers === undefined) this.#timers.set(job, [timer]);
-    else timers.push(timer);
+  /** A job with a name that others wait for: from now on they wait for the job itself. */
+  #arrived(job: Job): void {
+    const text = formatFluid(job.id, "f58");
+    for (const { job: waiting, scheme, description: old } of this.#expectations.take(namesakeKey(job.userid, job))) {
+      const description = `${scheme.prefix}=${text}`;
+      if (waiting.dependencies?.has(description) !== true) {
+        this.#output.post(waiting, "dependency-add", { description });
+        this.#link({ job: waiting, description, open: [{ antecedent: job.id, scheme, text }] });
+      }
+      this.#output.post(waiting, "dependency-remove", { description: old });
+    }
   }
 
-  #timeCame(job: Job, time: number, description: string): void {
-    if (job.dependencies?.has(description) !== true || job.state !== JobState.Depend) return;
-    if (this.#clock.now() < time) this.#startTimer(job, time, description);
-    else this.#output.post(job, "dependency-remove", { description });
+  #restoreLink(job: Job, description: string, open: Alternative[]): void {
+    this.#link({ job, description, open });
+    for (const { antecedent } of open) this.#review(antecedent);
   }
 
   #link(link: Link): void {
-    let links = this.#byAntecedent.get(link.antecedent);
-    if (links === undefined) this.#byAntecedent.set(link.antecedent, (links = new Set()));
-    links.add(link);
+    for (const { antecedent } of link.open) {
+      const links = this.#byAntecedent.get(antecedent);
+      if (links === undefined) this.#byAntecedent.set(antecedent, new Set([link]));
+      else links.add(link);
+    }
     const own = this.#byJob.get(link.job);
     if (own === undefined) this.#byJob.set(link.job, [link]);
     else own.push(link);
   }
 
   #unlink(link: Link): void {
-    const links = this.#byAntecedent.get(link.antecedent);
-    links?.delete(link);
-    if (links?.size === 0) this.#byAntecedent.delete(link.antecedent);
+    for (const { antecedent } of link.open) {
+      const links = this.#byAntecedent.get(antecedent);
+      links?.delete(link);
+      if (links?.size === 0) this.#byAntecedent.delete(antecedent);
+    }
   }
 
   /** Looks at everyone who waits for a job. */
@@ -315,26 +366,31 @@ export class Dependencies {
     const links = this.#byAntecedent.get(antecedent);
     if (links === undefined) return;
     const outcome = this.#output.outcome(antecedent);
-    for (const link of links) this.#decide(link, outcome === null ? "never" : link.scheme.verdict(outcome));
+    for (const link of [...links]) this.#decide(link, antecedent, outcome);
   }
 
-  #decide(link: Link, verdict: Verdict): void {
+  #decide(link: Link, antecedent: Integer, outcome: Outcome | null): void {
     const { job, description } = link;
-    if (verdict === "wait" || (job.state !== JobState.Depend && job.state !== JobState.New)) return;
+    if (job.state !== JobState.Depend && job.state !== JobState.New) return;
+    const verdicts = link.open.map((alternative) =>
+      alternative.antecedent !== antecedent ? "wait" : outcome === null ? "never" : alternative.scheme.verdict(outcome),
+    );
+    const isSatisfied = verdicts.includes("satisfied");
+    const open = link.open.filter((_alternative, index) => verdicts[index] === "wait");
+    if (!isSatisfied && open.length === link.open.length) return;
     this.#unlink(link);
-    const own = this.#byJob.get(job)?.filter((other) => other !== link) ?? [];
-    if (own.length === 0) this.#byJob.delete(job);
-    else this.#byJob.set(job, own);
-    if (verdict === "satisfied") this.#output.post(job, "dependency-remove", { description });
+    const others = this.#byJob.get(job)?.filter((other) => other !== link) ?? [];
+    if (others.length === 0) this.#byJob.delete(job);
+    else this.#byJob.set(job, others);
+    if (isSatisfied) this.#output.post(job, "dependency-remove", { description });
+    else if (open.length > 0) this.#link({ job, description, open });
     else this.#output.raise(job, "dependency", 0, `dependency ${description} can never be satisfied`);
   }
 
   #remember(job: Job): void {
+    add(this.#namesakes, namesakeKey(job.userid, job), job);
     const key = nameKey(job);
-    if (key === null) return;
-    const jobs = this.#named.get(key);
-    if (jobs === undefined) this.#named.set(key, new Set([job]));
-    else jobs.add(job);
+    if (key !== null) add(this.#named, key, job);
   }
 
   /** The earliest job of a name may go on, if it waits for that. */
@@ -351,8 +407,29 @@ export class Dependencies {
   }
 }
 
+function add(jobs: Map<string, Set<Job>>, key: string, job: Job): void {
+  const set = jobs.get(key);
+  if (set === undefined) jobs.set(key, new Set([job]));
+  else set.add(job);
+}
+
 /** User and name of a job that has a name of its own. */
 function nameKey(job: Job): string | null {
   const name = job.jobspec?.attributes.system?.job?.name;
   return name === undefined ? null : `${job.userid}:${name}`;
+}
+
+/** User and name as lists show it. */
+function namesakeKey(userid: number, { jobspec }: Job): string {
+  return `${userid}:${jobspec === null ? "" : jobName(jobspec)}`;
+}
+
+function describeJob(job: Job): string {
+  return `${formatFluid(job.id, "f58")} (${jobName(job.jobspec!)})`;
+}
+
+function noneNamed(scheme: string, name: string): Error {
+  return invalid(
+    `dependency: ${scheme}: no job named '${name}' (${scheme}:@@${name} waits for one that is submitted later)`,
+  );
 }

@@ -8,6 +8,8 @@ import type { Integer } from "../../base/json.ts";
 import { compareIds } from "../../sdk/job-protocol.ts";
 import type { Outcome } from "./outcome.ts";
 
+/** Names of jobs that are over, each with the last of them; what is older is asked of the job list. */
+const NAMES_MAX = 10_000;
 /** Outcomes kept in memory; older ones are read back from the KVS when someone asks. */
 const OUTCOMES_MAX = 10_000;
 
@@ -17,6 +19,9 @@ export class InactiveJobs {
   #ids: Integer[] = [];
   /** Seconds since the epoch, beside `#ids`. */
   #times: number[] = [];
+
+  /** By user and name. */
+  readonly #names = new Map<string, Integer>();
 
   get count(): number {
     return this.#ids.length;
@@ -42,6 +47,20 @@ export class InactiveJobs {
     if (this.#outcomes.size <= OUTCOMES_MAX) return;
     const [oldest] = this.#outcomes.keys();
     this.#outcomes.delete(oldest!);
+  }
+
+  rememberName(userid: number, name: string, id: Integer): void {
+    const key = `${userid}:${name}`;
+    this.#names.delete(key);
+    this.#names.set(key, id);
+    if (this.#names.size <= NAMES_MAX) return;
+    const [oldest] = this.#names.keys();
+    this.#names.delete(oldest!);
+  }
+
+  /** The last job of a user with a name; null where that is not known. */
+  lastNamed(userid: number, name: string): Integer | null {
+    return this.#names.get(`${userid}:${name}`) ?? null;
   }
 
   outcome(id: Integer): Outcome | null {

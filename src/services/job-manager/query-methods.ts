@@ -145,11 +145,5 @@ function jobtapQuery(manager: JobManager, plugins: Plugins, name: string): objec
   const answer = plugins.query(name);
   if (name === ".dependency-singleton") return { ...answer, ...manager.dependencies.singletons() };
   if (name !== ".dependency-after") return answer;
-  const dependencies = manager.dependencies.links().map(({ job, antecedent, scheme, description }) => ({
-    id: job.id,
-    depid: antecedent,
-    type: scheme.prefix,
-    description,
-  }));
-  return { ...answer, dependencies };
+  return { ...answer, dependencies: manager.dependencies.links() };
 }

@@ -16,7 +16,7 @@ import { ANYONE, type Methods } from "../../sdk/service.ts";
 import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
 import { controlMethods } from "./control-methods.ts";
 import { JobManager } from "./core.ts";
-import { antecedentsOf } from "./dependencies.ts";
+import { antecedentNamesOf, antecedentsOf } from "./dependency-schemes.ts";
 import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
 import { Housekeeping, housekeepingConfigOf } from "./housekeeping.ts";
@@ -209,6 +209,8 @@ class JobManagerService implements RunningModule {
     const { jobs: submitted } = submitRequest(request);
     const unknown = submitted.flatMap(({ jobspec }) => antecedentsOf(jobspec));
     await this.#recallAll(unknown.filter((id) => this.#manager.outcome(id) === null));
+    for (const { userid, jobspec } of submitted)
+      for (const name of antecedentNamesOf(jobspec)) await this.#recallNamed(userid, name);
     const errors: [Integer, string][] = [];
     for (const job of submitted) {
       try {
@@ -340,6 +342,28 @@ class JobManagerService implements RunningModule {
     if (this.#manager.outcome(id) !== null) return;
     const outcome = await readOutcome(this.#context.handle, id);
     if (outcome !== null && !this.#manager.jobs.has(id)) this.#manager.inactive.remember(id, outcome);
+  }
+
+  /** Finds the last job with a name that is over, where it is not in memory. */
+  async #recallNamed(userid: number, name: string): Promise<void> {
+    const known = this.#manager.inactive.lastNamed(userid, name);
+    const id = known ?? (await this.#findNamed(userid, name));
+    if (id === null) return;
+    if (known === null) this.#manager.inactive.rememberName(userid, name, id);
+    await this.#recall(id);
+  }
+
+  async #findNamed(userid: number, name: string): Promise<Integer | null> {
+    const constraint = { and: [{ userid: [userid] }, { name: [name] }, { states: ["inactive"] }] };
+    const request = { max_entries: 1, attrs: ["t_inactive"], constraint };
+    try {
+      const { jobs } = await this.#context.handle.rpc<{ jobs: { id: Integer }[] }>("job-list.list", request);
+      return jobs[0]?.id ?? null;
+    } catch (error) {
+      // Without the list, jobs that are over are known by their ids only.
+      if (isFluxError(error, "ENOSYS")) return null;
+      throw error;
+    }
   }
 
   #schedulePurge(): void {

@@ -8,7 +8,12 @@ import { compileConstraint, ComparisonBudget } from "./constraint.ts";
 import { parseList } from "./protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { JobList } from "./core.ts";
+import { memoryPages, type Pause } from "./finished.ts";
 import { ALL_ATTRIBUTES, describe as describeJob, type JobRecord } from "./record.ts";
+
+function present(records: Iterable<JobRecord | Pause>): JobRecord[] {
+  return [...records].filter((record) => record !== null);
+}
 
 const UNLIMITED = new ComparisonBudget(0);
 
@@ -58,7 +63,7 @@ function take(list: JobList, id: number, life: Life = {}): JobRecord {
 
 describe("the attributes of a job", () => {
   test("while it waits: what the jobspec says", () => {
-    const job = describeJob(take(new JobList(), 7, { until: "sched", time: 10 }), ALL_ATTRIBUTES);
+    const job = describeJob(take(new JobList(memoryPages()), 7, { until: "sched", time: 10 }), ALL_ATTRIBUTES);
     assert.deepEqual(job, {
       id: 7,
       userid: 1,
@@ -79,7 +84,10 @@ describe("the attributes of a job", () => {
   });
 
   test("when it is inactive: where it ran and how it ended", () => {
-    const job = describeJob(take(new JobList(), 7, { exception: "timeout", status: 36352 }), ALL_ATTRIBUTES);
+    const job = describeJob(
+      take(new JobList(memoryPages()), 7, { exception: "timeout", status: 36352 }),
+      ALL_ATTRIBUTES,
+    );
     const { nnodes, ranks, nodelist, expiration, success, result, waitstatus } = job;
     assert.deepEqual([nnodes, ranks, nodelist, expiration], [1, "0", "h0", 65]);
     assert.deepEqual([success, result, waitstatus], [false, 8, 36352]);
@@ -92,7 +100,7 @@ describe("the attributes of a job", () => {
   });
 
   test("follow updates, memos and dependencies", () => {
-    const list = new JobList();
+    const list = new JobList(memoryPages());
     const record = take(list, 7, { until: "depend" });
     const more = (name: string, context: JsonObject): void =>
       void list.take({ id: 7, events: [{ timestamp: 9, name, context }] });
@@ -107,7 +115,7 @@ describe("the attributes of a job", () => {
 });
 
 test("pending jobs come by priority, running ones by start, inactive ones by end; latest first", () => {
-  const list = new JobList();
+  const list = new JobList(memoryPages());
   take(list, 1, { time: 100 });
   take(list, 2, { time: 50 });
   take(list, 3, { until: "sched", priority: 5 });
@@ -116,14 +124,20 @@ test("pending jobs come by priority, running ones by start, inactive ones by end
   take(list, 6, { until: "run" });
   take(list, 7, { until: "run" });
   take(list, 8, { until: "depend" });
-  const ids = [...list.ordered(0)].map(({ id }) => id);
+  const ids = present(list.ordered(0)).map(({ id }) => id);
   assert.deepEqual(ids, [4, 5, 3, 8, 7, 6, 1, 2]);
-  assert.deepEqual([...list.ordered(60)].map(({ id }) => id).slice(-2), [6, 1], "what ended before is left out");
+  assert.deepEqual(
+    present(list.ordered(60))
+      .map(({ id }) => id)
+      .slice(-2),
+    [6, 1],
+    "what ended before is left out",
+  );
   assert.deepEqual(list.sizes(), { pending: 4, running: 2, inactive: 2 });
 });
 
 test("counts follow every change, also a purge", () => {
-  const list = new JobList();
+  const list = new JobList(memoryPages());
   take(list, 1);
   take(list, 2, { status: 256 });
   take(list, 3, { exception: "cancel" });
@@ -137,12 +151,12 @@ test("counts follow every change, also a purge", () => {
 });
 
 describe("constraints", () => {
-  const list = new JobList();
+  const list = new JobList(memoryPages());
   take(list, 1, { userid: 1, until: "run", rank: 0 });
   take(list, 2, { userid: 2, status: 256, rank: 1 });
   take(list, 3, { userid: 1, until: "sched" });
   const matching = (constraint: JsonValue): unknown[] =>
-    [...list.ordered(0)]
+    present(list.ordered(0))
       .filter(compileConstraint(constraint, UNLIMITED))
       .map(({ id }) => id)
       .sort();
@@ -200,14 +214,16 @@ describe("constraints", () => {
 });
 
 test("a listing may select by members of its own instead of a constraint", () => {
-  const list = new JobList();
+  const list = new JobList(memoryPages());
   take(list, 1, { userid: 1, until: "run" });
   take(list, 2, { userid: 2, status: 256 });
   take(list, 3, { userid: 1 });
   const select = (members: JsonObject): number[] => {
     const request = { json: { max_entries: 0, attrs: [], ...members } } as unknown as IncomingRequest;
     const { matches } = parseList(request, 0);
-    return [...list.ordered(0)].filter(matches).map(({ id }) => Number(id));
+    return present(list.ordered(0))
+      .filter(matches)
+      .map(({ id }) => Number(id));
   };
   assert.deepEqual(select({}).toSorted(), [1, 2, 3]);
   assert.deepEqual(select({ userid: 1 }).toSorted(), [1, 3]);
@@ -219,7 +235,7 @@ test("a listing may select by members of its own instead of a constraint", () =>
 });
 
 test("constraints know all times of a job's life", () => {
-  const record = take(new JobList(), 100);
+  const record = take(new JobList(memoryPages()), 100);
   for (const name of ["t_submit", "t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive"]) {
     assert.ok(compileConstraint({ [name]: [">=100"] }, UNLIMITED)(record), name);
     assert.ok(!compileConstraint({ [name]: [">200"] }, UNLIMITED)(record), name);
@@ -234,7 +250,7 @@ test("a short text that stands for millions of hosts is refused before they are 
 });
 
 test("a list that compares too often is refused", () => {
-  const record = take(new JobList(), 1, {});
+  const record = take(new JobList(memoryPages()), 1, {});
   const matches = compileConstraint({ or: [{ name: ["x"] }, { userid: [1] }] }, new ComparisonBudget(5));
   assert.ok(matches(record));
   assert.ok(matches(record));
@@ -247,6 +263,6 @@ test("a list that compares too often is refused", () => {
 test("a job without a program has no name and no tasks", () => {
   const events = [{ timestamp: 1, name: "submit", context: { userid: 1, urgency: 16, flags: 0 } }];
   const jobspec = { ...JOBSPEC, tasks: [{ command: [], slot: "task", count: { per_slot: 1 } }] } as JsonObject;
-  const job = describeJob(new JobList().take({ id: 1, events, jobspec })!, ALL_ATTRIBUTES);
+  const job = describeJob(new JobList(memoryPages()).take({ id: 1, events, jobspec })!, ALL_ATTRIBUTES);
   assert.deepEqual([job["name"], job["ntasks"], job["cwd"]], [undefined, undefined, "/tmp"]);
 });

@@ -13,7 +13,9 @@ import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
+import { Turns } from "../../sdk/turns.ts";
 import { JobList } from "./core.ts";
+import { memoryPages } from "./finished.ts";
 import { parseList, parseListId, type ListIdRequest } from "./protocol.ts";
 import { ALL_ATTRIBUTES, describe, type JobRecord, type JournalEntry } from "./record.ts";
 
@@ -31,7 +33,12 @@ export const jobListModule: ModuleDefinition = { name: SERVICE, start: (context)
 
 class JobListService implements RunningModule {
   readonly #context: ModuleContext;
-  #list = new JobList();
+  #list: JobList;
+  readonly #turns: Turns;
+  /** Where the pages of the lists are: each list has a directory of its own, by number. */
+  readonly #place: string | null;
+  #generation = 0;
+  #hasPageTrouble = false;
   readonly #waits = new RequestSet<ListIdRequest>();
   readonly #statisticsStreams = new RequestSet<null>();
   #statisticsScheduled = false;
@@ -45,6 +52,12 @@ class JobListService implements RunningModule {
 
   private constructor(context: ModuleContext) {
     this.#context = context;
+    this.#turns = new Turns(context.ports.clock, 1);
+    const place = context.attribute("statedir") ?? context.attribute("rundir");
+    this.#place = place === null ? null : `${place}/${SERVICE}`;
+    // What an instance before this one wrote is of no use: jobs are told again from their first event on.
+    this.#removePages("");
+    this.#list = this.#newList();
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {
@@ -74,6 +87,7 @@ class JobListService implements RunningModule {
     this.#statisticsStreams.failAll(new FluxError("ENODATA"));
     this.#retry?.cancel();
     this.#journal?.cancel();
+    this.#removePages("");
   }
 
   /**
@@ -89,7 +103,7 @@ class JobListService implements RunningModule {
           isComplete = true;
           this.#replace(list);
           resolve();
-        } else if (!isComplete) list.take(entry);
+        } else if (!isComplete) this.#takeInto(list, entry);
         else if (this.#held === null) this.#take(entry);
         else this.#held.push(entry);
       };
@@ -106,14 +120,16 @@ class JobListService implements RunningModule {
   }
 
   #followAgain(): void {
-    const list = new JobList();
+    const list = this.#newList();
     configureQueues(list, this.#context.config());
     // An end before all jobs were told is the end of this attempt, and leads to the next.
     this.#follow(list).catch(() => undefined);
   }
 
   #replace(list: JobList): void {
+    const isOther = this.#list !== list;
     this.#list = list;
+    if (isOther) this.#removePages(`/${this.#generation - 1}`);
     this.#held = this.#held === null ? null : [];
     for (const [request, wanted] of this.#waits) {
       const record = list.get(wanted.id);
@@ -159,10 +175,41 @@ class JobListService implements RunningModule {
   }
 
   #take(entry: JournalEntry): void {
-    const record = this.#list.take(entry);
+    const record = this.#takeInto(this.#list, entry);
     if (record === null) return;
     if (this.#waits.size > 0) this.#answerWaits(record);
     if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
+  }
+
+  /** A list whose finished jobs are kept in files of their own. */
+  #newList(): JobList {
+    const { disk, codec } = this.#context.ports;
+    if (this.#place === null) return new JobList(memoryPages());
+    const own = `${this.#place}/${++this.#generation}`;
+    disk.makeDirectory(own, { mode: 0o700, recursive: true });
+    const path = (page: number): string => `${own}/${page}`;
+    return new JobList({
+      write: (page, data) => disk.writeFile(path(page), codec.compress(data), { mode: 0o600 }),
+      read: (page) => codec.decompress(disk.readFile(path(page))),
+      remove: (page) => disk.remove(path(page)),
+    });
+  }
+
+  #removePages(path: string): void {
+    if (this.#place !== null) this.#context.ports.disk.remove(`${this.#place}${path}`);
+  }
+
+  #takeInto(list: JobList, entry: JournalEntry): JobRecord | null {
+    try {
+      const record = list.take(entry);
+      this.#hasPageTrouble = false;
+      return record;
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      if (!this.#hasPageTrouble) this.#context.log(LogLevel.err, `finished jobs stay in memory: ${error.message}`);
+      this.#hasPageTrouble = true;
+      return list.get(entry.id);
+    }
   }
 
   #unpause(): void {
@@ -177,12 +224,15 @@ class JobListService implements RunningModule {
     if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
   }
 
-  #answerList(request: IncomingRequest): object | undefined {
+  async #answerList(request: IncomingRequest): Promise<object | undefined> {
     const { maxEntries, attributes, since, matches } = parseList(request, this.#comparisonsMax);
     const jobs: JsonObject[] = [];
     for (const record of this.#list.ordered(since)) {
       if (jobs.length >= maxEntries) break;
-      if (matches(record)) jobs.push(describe(record, attributes));
+      // Others have their turn before a page is read.
+      if (record === null) await this.#turns.next();
+      else if (matches(record)) jobs.push(describe(record, attributes));
+      if (request.isAbandoned) return undefined;
     }
     if (!request.isStreaming) return { jobs };
     // Clients learn from the first answer that more follow.

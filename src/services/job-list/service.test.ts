@@ -1,6 +1,9 @@
 /** The job-list service in a simulated instance. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Errno, FluxError } from "../../base/errors.ts";
+import { Role } from "../../protocol/message.ts";
+import type { RequestOptions } from "../../sdk/handle.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
 import { submitJob } from "../../sdk/jobs.ts";
@@ -78,4 +81,34 @@ test("two who wait for one job wait for one job", async () => {
   assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
   assert.equal(seen[0]?.waits, 1);
   assert.equal(seen[0]?.states[1], JobState.Inactive);
+});
+
+test("in private mode guests see their own jobs only, and no counts", async () => {
+  const seen: { guest: Listed["jobs"]; admin: Listed["jobs"]; one: number; counts: number }[] = [];
+  const instance = new SimulatedInstance(new World("job-list private"), {
+    size: 1,
+    workload: async ({ handle }) => {
+      await handle.rpc("config.load", { access: { "allow-guest-user": true, "private-mode": true } });
+      const id = await submitJob(handle, JOBSPEC, { userid: OWNER_USERID });
+      await handle.rpc("job-list.list-id", { id, attrs: [], state: JobState.Run });
+      const guest = { userid: OWNER_USERID + 1, rolemask: Role.User };
+      const list = async (options: RequestOptions): Promise<Listed["jobs"]> =>
+        (await handle.rpc<Listed>("job-list.list", { attrs: ["state"], max_entries: 0 }, options)).jobs;
+      const refusal = (topic: string, request: object): Promise<number> =>
+        handle.rpc(topic, request, guest).then(
+          () => 0,
+          (error: unknown) => (error instanceof FluxError ? error.errnum : -1),
+        );
+      seen.push({
+        guest: await list(guest),
+        admin: await list({ ...guest, rolemask: Role.User | Role.Admin }),
+        one: await refusal("job-list.list-id", { id, attrs: [] }),
+        counts: await refusal("job-list.job-stats", {}),
+      });
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
+  const [{ guest, admin, one, counts }] = seen as [(typeof seen)[0]];
+  assert.deepEqual([guest.length, admin.length, one, counts], [0, 1, Errno.ENOENT, Errno.EPERM]);
 });

@@ -5,7 +5,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import type { Payload } from "../../protocol/message.ts";
+import { Role, type Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
 import { LookupFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
@@ -49,6 +49,8 @@ class JobListService implements RunningModule {
   #held: JournalEntry[] | null = null;
   #lookups = 0;
   #comparisonsMax = COMPARISONS_MAX_DEFAULT;
+  /** Guests see no jobs but their own. */
+  #isPrivate = false;
 
   private constructor(context: ModuleContext) {
     this.#context = context;
@@ -78,6 +80,8 @@ class JobListService implements RunningModule {
 
   configure(config: JsonObject): void {
     this.#comparisonsMax = comparisonsMaxOf(config);
+    const access = config["access"];
+    this.#isPrivate = isJsonObject(access) && access["private-mode"] === true;
     configureQueues(this.#list, config);
   }
 
@@ -231,7 +235,7 @@ class JobListService implements RunningModule {
       if (jobs.length >= maxEntries) break;
       // Others have their turn before a page is read.
       if (record === null) await this.#turns.next();
-      else if (matches(record)) jobs.push(describe(record, attributes));
+      else if (this.#maySee(request, record.userid) && matches(record)) jobs.push(describe(record, attributes));
       if (request.isAbandoned) return undefined;
     }
     if (!request.isStreaming) return { jobs };
@@ -245,9 +249,11 @@ class JobListService implements RunningModule {
   async #answerId(request: IncomingRequest): Promise<object | undefined> {
     const wanted = parseListId(request);
     const record = this.#list.get(wanted.id);
+    if (record !== null) this.#checkVisible(request, record);
     if (record !== null && hasReached(record, wanted.state)) return { job: describe(record, wanted.attributes) };
     if (record === null) await this.#checkExists(wanted.id);
     const now = this.#list.get(wanted.id);
+    if (now !== null) this.#checkVisible(request, now);
     if (now !== null && hasReached(now, wanted.state)) return { job: describe(now, wanted.attributes) };
     this.#waits.add(request, wanted);
     return undefined;
@@ -275,10 +281,23 @@ class JobListService implements RunningModule {
   #answerWait(request: IncomingRequest, wanted: ListIdRequest, record: JobRecord): void {
     if (!hasReached(record, wanted.state)) return;
     this.#waits.delete(request);
+    if (!this.#maySee(request, record.userid)) return request.respondError(new FluxError("ENOENT"));
     request.respond({ job: describe(record, wanted.attributes) });
   }
 
+  /** In private mode guests see their own jobs only (flux-config-access(5)). */
+  #maySee(request: IncomingRequest, userid: number): boolean {
+    if (!this.#isPrivate || (request.rolemask & (Role.Owner | Role.Admin)) !== 0) return true;
+    return request.userid === userid;
+  }
+
+  /** A job that may not be seen is answered like one that is not there. */
+  #checkVisible(request: IncomingRequest, record: JobRecord): void {
+    if (!this.#maySee(request, record.userid)) throw new FluxError("ENOENT");
+  }
+
   #answerStatistics(request: IncomingRequest): object | undefined {
+    if (!this.#maySee(request, this.#context.ownerUserid)) throw new FluxError("EPERM");
     if (!request.isStreaming) return this.#list.statistics.toJSON();
     request.respond(this.#list.statistics.toJSON());
     this.#statisticsStreams.add(request, null);

@@ -119,7 +119,12 @@ async function waitForAll(context: CommandContext, handle: Handle): Promise<numb
 
 export async function stats(context: CommandContext): Promise<number> {
   const handle = await context.open();
-  context.out(`${stringifyJson(await handle.rpc("job-list.job-stats"))}\n`);
+  try {
+    context.out(`${stringifyJson(await handle.rpc("job-list.job-stats"))}\n`);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `stats: ${error.message}`, { cause: error });
+  }
   return 0;
 }
 

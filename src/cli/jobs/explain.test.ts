@@ -23,6 +23,7 @@ function explained(attributes: JsonObject, facts: Partial<JobFacts> = {}): strin
     aheadCount: 0,
     queue: { enable: true, start: true },
     request: null,
+    constraint: null,
     resources: null,
   };
   return explainJob({ job: job(attributes), ...nothing, ...facts }).join("\n");
@@ -145,4 +146,20 @@ test("a job that runs or has succeeded", () => {
     t_inactive: NOW - 5,
   };
   assert.equal(explained(done), "ƒ2 (sim) succeeded, 5.000s ago.\n  It ran for 3.000s.");
+});
+
+test("a held job: by whom, and since when", () => {
+  const held = { state: JobState.Sched, urgency: 0, priority: 0 };
+  const submit = { name: "submit", timestamp: NOW - 90, context: { userid: 7, urgency: 0 } };
+  assert.match(explained(held, { eventlog: [submit] }), /user7 submitted it held\./);
+  const urgency = { name: "urgency", timestamp: NOW - 30, context: { userid: 0, urgency: 0 } };
+  assert.match(explained(held, { eventlog: [submit, urgency] }), /root put the hold on it 30s ago\./);
+});
+
+test("a job that waits for nodes with properties: which", () => {
+  const constraint = { and: [{ properties: ["gpu", "^old"] }, { not: [{ hostlist: ["n1", "n2"] }] }] };
+  assert.match(
+    explained({ state: JobState.Sched, urgency: 16, priority: 16 }, { constraint, resources }),
+    /Only nodes count with \(gpu and not old\) and \(not \(hostlist n1,n2\)\)\./,
+  );
 });

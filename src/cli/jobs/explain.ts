@@ -2,7 +2,7 @@
  * Why a job waits, or how it ended, in plain words: what `flux job explain` prints. Pure: facts in, lines out.
  */
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
-import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import type { JobspecCounts } from "../../formats/jobspec-counts.ts";
 import { JobResult, JobState } from "../../sdk/job-protocol.ts";
@@ -34,6 +34,8 @@ export interface JobFacts {
   /** Of the job's queue; null where it cannot be asked for. */
   readonly queue: QueueStatus | null;
   readonly request: JobspecCounts | null;
+  /** What nodes must have (RFC 31); null for nothing. */
+  readonly constraint: JsonValue | null;
   /** Where the scheduler is; null where there is none. */
   readonly resources: ResourceCounts | null;
 }
@@ -122,7 +124,12 @@ function waitingForResources(facts: JobFacts): string[] {
   const { job, queue, resources, request, aheadCount } = facts;
   const submitted = `It was submitted ${ago(job.context.now - job.number("t_submit"))}.`;
   if (job.number("urgency") === 0)
-    return ["is held: its urgency is 0.", submitted, `To let it go: flux job urgency ${jobIdText(job.id)} default`];
+    return [
+      "is held: its urgency is 0.",
+      submitted,
+      ...holdLine(facts),
+      `To let it go: flux job urgency ${jobIdText(job.id)} default`,
+    ];
   const lines = [submitted];
   if (queue?.start === false) {
     const name = job.text("queue");
@@ -130,6 +137,7 @@ function waitingForResources(facts: JobFacts): string[] {
     const command = name === "" ? "flux queue start" : `flux queue start ${name}`;
     lines.push(`${name === "" ? "The queue" : `Its queue ${name}`} is stopped${reason}: ${command}`);
   }
+  if (facts.constraint !== null) lines.push(`Only nodes count with ${constraintText(facts.constraint)}.`);
   if (resources === null) lines.push("No scheduler is there to give it resources.");
   else lines.push(...shortage(request, resources));
   if (aheadCount > 0) lines.push(`Before it: ${count(aheadCount, "waiting job")} of higher priority, or older.`);
@@ -139,6 +147,40 @@ function waitingForResources(facts: JobFacts): string[] {
     lines.push(`The scheduler expects it to start ${inSeconds <= 0 ? "now" : `in ${formatFsd(inSeconds)}`}.`);
   }
   return ["waits for resources.", ...lines];
+}
+
+/** Whose hold it is, and since when. */
+function holdLine({ job, eventlog }: JobFacts): string[] {
+  const isHold = ({ name, context }: LoggedEvent): boolean =>
+    (name === "urgency" || name === "submit") && context?.["urgency"] === 0;
+  const hold = eventlog.findLast(isHold);
+  const userid = hold?.context?.["userid"];
+  if (hold === undefined || typeof userid !== "number") return [];
+  const who = job.context.userName(userid);
+  if (hold.name === "submit") return [`${who} submitted it held.`];
+  return [`${who} put the hold on it ${ago(job.context.now - hold.timestamp)}.`];
+}
+
+/** A constraint (RFC 31) in words. */
+function constraintText(value: JsonValue): string {
+  if (!isJsonObject(value)) return stringifyJson(value);
+  return Object.entries(value)
+    .map(([operator, operands]) => {
+      const list = Array.isArray(operands) ? (operands as readonly JsonValue[]) : [];
+      const texts = list.map((each) => (typeof each === "string" ? each : `(${constraintText(each)})`));
+      switch (operator) {
+        case "and":
+        case "or":
+          return texts.join(` ${operator} `);
+        case "not":
+          return `not ${texts.join(" and ")}`;
+        case "properties":
+          return texts.map((text) => (text.startsWith("^") ? `not ${text.slice(1)}` : text)).join(" and ");
+        default:
+          return `${operator} ${texts.join(",")}`;
+      }
+    })
+    .join(" and ");
 }
 
 function shortage(request: JobspecCounts | null, { all, up, free }: ResourceCounts): string[] {

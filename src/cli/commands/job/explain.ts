@@ -60,10 +60,10 @@ async function factsOf(handle: Handle, id: Integer): Promise<JobFacts> {
     antecedentsOf(handle, job),
     isWaiting ? countAhead(handle, job) : 0,
     isWaiting ? queueStatus(handle, job.text("queue")) : null,
-    isWaiting ? requestOf(handle, id) : null,
+    isWaiting ? requestOf(handle, id) : NO_REQUEST,
     isWaiting ? resourceCounts(handle) : null,
   ]);
-  return { job, ...logs, ...output, antecedents, aheadCount, queue, request, resources };
+  return { job, ...logs, ...output, antecedents, aheadCount, queue, ...request, resources };
 }
 
 /** The result, or what is said instead where it cannot be had. */
@@ -163,10 +163,16 @@ function queueStatus(handle: Handle, name: string): Promise<QueueStatus | null> 
   return orElse<QueueStatus | null>(null, () => handle.rpc<QueueStatus>("job-manager.queue-status", request));
 }
 
-function requestOf(handle: Handle, id: Integer): Promise<JobspecCounts | null> {
-  return orElse<JobspecCounts | null>(null, async () => {
+type Request = Pick<JobFacts, "request" | "constraint">;
+const NO_REQUEST: Request = { request: null, constraint: null };
+
+function requestOf(handle: Handle, id: Integer): Promise<Request> {
+  return orElse<Request>(NO_REQUEST, async () => {
     const { jobspec = "" } = await lookupJob(handle, id, ["jobspec"]);
-    return jobspecCounts(parseJson(jobspec) as unknown as Jobspec);
+    const parsed = parseJson(jobspec) as unknown as Jobspec;
+    const constraint = parsed.attributes.system?.["constraints"];
+    const request = await orElse<JobspecCounts | null>(null, async () => jobspecCounts(parsed));
+    return { request, constraint: constraint ?? null };
   });
 }
 

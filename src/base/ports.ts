@@ -374,6 +374,8 @@ export interface HostInfo {
   readonly gpus: readonly number[];
   /** The CPU numbers (hardware threads) of each core, by its logical id; absent where cores and CPUs are the same. */
   readonly coreCpus?: readonly (readonly number[])[];
+  /** The same of the whole machine, whatever this process may use of it; absent where that is not known. */
+  readonly allCoreCpus?: readonly (readonly number[])[];
   /** Absolute path of the `flux` command of this checkout. */
   readonly fluxPath: string;
   /** Our libpmi.so for programs that load it; absent where it was not built. */

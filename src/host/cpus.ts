@@ -51,9 +51,15 @@ export function groupIntoCores(allowed: readonly number[], topology: (cpu: numbe
   return [...cores.values()];
 }
 
-/** The allowed CPUs of each core, by logical core number. */
-export function coresOfThisMachine(): number[][] {
-  return groupIntoCores(allowedCpus(), (cpu) => {
+/** All CPUs that work, whoever may use them. */
+export function onlineCpus(): number[] {
+  const online = parseCpuList(textOf(`${CPU_FOLDER}/online`) ?? "");
+  return online.length > 0 ? online : cpus().map((_, index) => index);
+}
+
+/** The CPUs of each core, by logical core number: those that are allowed, or others. */
+export function coresOfThisMachine(numbers: readonly number[] = allowedCpus()): number[][] {
+  return groupIntoCores(numbers, (cpu) => {
     const core = textOf(`${CPU_FOLDER}/cpu${cpu}/topology/core_id`);
     const socket = textOf(`${CPU_FOLDER}/cpu${cpu}/topology/physical_package_id`);
     return core === null || core === "-1" ? `cpu ${cpu}` : `${socket}:${core}`;

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import type { HostInfo } from "../base/ports.ts";
-import { coresOfThisMachine, gpusFrom } from "./cpus.ts";
+import { coresOfThisMachine, gpusFrom, onlineCpus } from "./cpus.ts";
 import { hasCode } from "./errors.ts";
 import { fluxCommandPath, pmiLibraryPath } from "./paths.ts";
 
@@ -56,6 +56,10 @@ class NodeHostInfo implements HostInfo {
   get coreCpus(): readonly (readonly number[])[] {
     this.#coreCpus ??= coresOfThisMachine();
     return this.#coreCpus;
+  }
+
+  get allCoreCpus(): readonly (readonly number[])[] {
+    return coresOfThisMachine(onlineCpus());
   }
 
   get cores(): readonly number[] {

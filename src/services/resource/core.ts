@@ -225,12 +225,19 @@ export class ResourceState {
       if (!(error instanceof FluxError)) throw error;
       throw new FluxError("EINVAL", `invalid targets: ${error.message}`);
     }
+    const known = new Map<string, number[]>();
+    for (const rank of this.ranks) {
+      const host = this.hostOf(rank);
+      const there = known.get(host);
+      if (there === undefined) known.set(host, [rank]);
+      else there.push(rank);
+    }
     const ranks = new Idset();
     const unknown = new Hostlist();
     for (const host of hosts) {
-      const found = [...this.ranks].filter((rank) => this.hostOf(rank) === host);
-      if (found.length === 0) unknown.push(host);
-      for (const rank of found) ranks.add(rank);
+      const found = known.get(host);
+      if (found === undefined) unknown.push(host);
+      else for (const rank of found) ranks.add(rank);
     }
     if (!unknown.isEmpty) throw new FluxError("EINVAL", `invalid targets: invalid hosts: ${unknown}`);
     return ranks;

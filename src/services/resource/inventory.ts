@@ -16,13 +16,20 @@ import type { ModuleContext } from "../../sdk/module.ts";
 import type { ResourceSettings } from "./config.ts";
 import { coresOfTask } from "./slurm.ts";
 
+/** The CPUs of this machine's cores: those that the broker may use, or with `[resource] norestrict` all of them. */
+function ownCores({ ports: { host }, config }: ModuleContext): readonly (readonly number[])[] {
+  const all = table(config(), "resource")["norestrict"] === true ? host.allCoreCpus : undefined;
+  return all ?? host.cores.map((core) => host.coreCpus?.[core] ?? [core]);
+}
+
 /** What one rank has. */
 export function ownResources(context: ModuleContext): ResourceSet {
-  const { cores, coreCpus, gpus, hostname, env } = context.ports.host;
+  const { gpus, hostname, env } = context.ports.host;
+  const cores = ownCores(context);
   // Under Slurm a task may see more than it was given. A job of an enclosing instance is bound to what it has.
-  const given = context.attribute("jobid") === null ? coresOfTask(env, coreCpus ?? cores.map((core) => [core])) : null;
+  const given = context.attribute("jobid") === null ? coresOfTask(env, cores) : null;
   const node = {
-    cores: Idset.from(given === null ? cores : given.map((index) => cores[index]!)),
+    cores: given === null ? Idset.upTo(cores.length) : Idset.from(given),
     gpus: Idset.from(gpus),
     host: context.attribute("hostname") ?? hostname,
   };
@@ -30,9 +37,8 @@ export function ownResources(context: ModuleContext): ResourceSet {
 }
 
 /** The topology of this machine, as hwloc exports it: instances that run here as jobs ask for it. */
-export function ownTopology({ ports: { host } }: ModuleContext): Payload {
-  const cores = host.cores.map((core) => host.coreCpus?.[core] ?? [core]);
-  return Payload.text(hwlocXml(host.hostname, cores));
+export function ownTopology(context: ModuleContext): Payload {
+  return Payload.text(hwlocXml(context.ports.host.hostname, ownCores(context)));
 }
 
 /** A table of the configuration; empty where it is not there. */

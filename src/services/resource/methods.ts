@@ -32,7 +32,7 @@ export function resourceMethods(service: ResourceService): Methods {
     },
     journal: { streaming: true, handler: (request) => void journal.open(request) },
     "journal-cancel": (request) => {
-      journal.listeners.takeCanceled(request)?.[0].respondError(new FluxError("ECANCELED"));
+      journal.listeners.takeCanceled(request)?.[0].respondError(new FluxError("ENODATA"));
       return undefined;
     },
     "topo-get": { roles: ANY_USER, handler: (request) => void request.respond(ownTopology(context)) },

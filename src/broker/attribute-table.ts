@@ -86,6 +86,7 @@ export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   "tbon.interface-hint": { initial: "default-route", immutable: true, runtime: true },
   "tbon.torpid_min": { initial: "5s", duration: true },
   "tbon.torpid_max": { initial: "30s", duration: true },
+  "tbon.rejoin_timeout": { initial: "10s", duration: true },
   "tbon.tcp_user_timeout": { initial: "20s", duration: true },
   "tbon.connect_timeout": { initial: "30s", duration: true },
   "tbon.fanout": free,

@@ -76,6 +76,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     hostname: attributes.require("hostname"),
     keys,
     isPatient: client.plan !== undefined,
+    rejoinMs: attributes.seconds("tbon.rejoin_timeout") * 1000,
     silenceLimit: attributes.seconds("tbon.torpid_max"),
     events: options.overlayEvents,
   });
@@ -113,7 +114,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   log.append("broker", LogLevel.debug, "entering event loop");
   if (rank === 0) {
     const hostlist = attributes.require("hostlist");
-    overlay.open({ hostlist, config, starttime: attributes.require("broker.starttime") });
+    overlay.open({ hostlist, config, epoch: uuid, starttime: attributes.require("broker.starttime") });
   }
   return { core, overlay };
 }
@@ -250,21 +251,29 @@ async function meetNeighbours(options: BootOptions, place: Place, overlay: Overl
   }
   await client.put(String(rank), encodeCard({ host, publicKey: keys.publicKey, address, nearAddress }));
   await client.barrier();
-  const parent = tree.parentOf(rank);
-  if (parent !== null) await meetParent(options, overlay, parent, ranksBeside(attributes, rank).has(parent));
+  const beside = rank === 0 ? new Idset() : ranksBeside(attributes, rank);
+  // The parent, and those to whom this broker can turn when it is lost; likewise below.
+  for (const above of tree.ancestorsOf(rank)) await meetAbove(options, place, overlay, above, beside.has(above));
   if (rank === 0) await meetAll(client, attributes, overlay, place, host);
-  else for (const child of tree.childrenOf(rank)) overlay.setCard(child, await fetchCard(client, child));
+  else for (const below of tree.descendantsOf(rank)) overlay.setCard(below, await fetchCard(client, below));
   // Nobody connects before every parent knows its children's keys.
   await client.barrier();
   await client.finalize();
 }
 
-async function meetParent(options: BootOptions, overlay: Overlay, rank: number, isNear: boolean): Promise<void> {
-  const card = await fetchCard(options.client, rank);
+async function meetAbove(
+  { client, attributes }: BootOptions,
+  { tree, rank: own }: Place,
+  overlay: Overlay,
+  rank: number,
+  isNear: boolean,
+): Promise<void> {
+  const card = await fetchCard(client, rank);
   const address = (isNear ? card.nearAddress : null) ?? card.address;
-  if (address === null) throw new FluxError("EPROTO", `bootstrap: rank ${rank} does not say where it listens`);
   overlay.setCard(rank, { ...card, address });
-  options.attributes.set("tbon.parent-endpoint", formatEndpoint(address));
+  if (rank !== tree.parentOf(own)) return;
+  if (address === null) throw new FluxError("EPROTO", `bootstrap: rank ${rank} does not say where it listens`);
+  attributes.set("tbon.parent-endpoint", formatEndpoint(address));
 }
 
 /** The leader reads every card, for the list of hosts. */
@@ -300,7 +309,7 @@ async function listenFor(
   { rank, tree }: Place,
   overlay: Overlay,
 ): Promise<{ address: Address | null; nearAddress: Address | null }> {
-  const children = tree.childrenOf(rank);
+  const children = tree.descendantsOf(rank);
   const usesFiles = (attributes.get("tbon.prefertcp") ?? "0") === "0";
   const beside = usesFiles ? ranksBeside(attributes, rank) : new Idset();
   const near = children.filter((child) => beside.has(child));
@@ -325,7 +334,7 @@ async function meetByPlan(options: BootOptions, place: Place, overlay: Overlay, 
     address: plan.connectAddress(of),
   });
   const children = tree.childrenOf(rank);
-  for (const child of children) overlay.setCard(child, cardOf(child));
+  for (const each of [...tree.ancestorsOf(rank), ...tree.descendantsOf(rank)]) overlay.setCard(each, cardOf(each));
   if (children.length > 0) {
     const bind = plan.bindAddress(rank);
     if (bind === null) throw new FluxError("EINVAL", `bootstrap: host ${plan.hosts[rank]} needs a bind address`);
@@ -336,5 +345,4 @@ async function meetByPlan(options: BootOptions, place: Place, overlay: Overlay, 
   const card = cardOf(parent);
   if (card.address === null) throw new FluxError("EINVAL", `bootstrap: host ${card.host} needs a connect address`);
   attributes.set("tbon.parent-endpoint", formatEndpoint(card.address));
-  overlay.setCard(parent, card);
 }

@@ -16,12 +16,13 @@ import { singleBoot } from "./bootstrap.ts";
 import type { Core, CoreEvents } from "./core.ts";
 import { outlivesInstance } from "./resume.ts";
 import { removeDirectories } from "./directories.ts";
+import { Family } from "./family.ts";
 import { BROKER } from "./groups.ts";
 import { appendLine, BrokerLog } from "./log.ts";
 import { describeBug } from "./log-record.ts";
 import type { BrokerOptions } from "./options.ts";
 import { Timers } from "./timers.ts";
-import { Overlay, type OverlayEvents, type Welcome } from "./overlay.ts";
+import { Overlay, type OverlayEvents } from "./overlay.ts";
 import { tellParentInstance } from "./parent-instance.ts";
 import { DEFAULT_PERSONALITY } from "./personality.ts";
 import type { Program } from "./programs.ts";
@@ -188,7 +189,8 @@ export class Broker {
 
   #overlayEvents(): OverlayEvents {
     return {
-      joined: (welcome) => this.#joined(welcome),
+      joined: (welcome, isAgain) => this.#family().joined(welcome, isAgain),
+      parentParted: (reason) => this.#dead || this.#family().parentParted(reason),
       parentState: (state) => this.#followParent(state),
       parentLost: (reason) => this.#parentLost(reason),
       childJoined: () => {},
@@ -317,7 +319,7 @@ export class Broker {
   }
 
   #limitCleanup(): void {
-    const patience = this.#signals > 0 ? SIGNAL_CLEANUP_SECONDS : Number.POSITIVE_INFINITY;
+    const patience = this.#signals > 0 ? SIGNAL_CLEANUP_SECONDS : Infinity;
     const seconds = Math.min(this.#attributes.seconds("broker.cleanup-timeout"), patience);
     if (!Number.isFinite(seconds)) return;
     this.#after(seconds * 1000, () => {
@@ -348,7 +350,7 @@ export class Broker {
   }
 
   async #leave(): Promise<StateEvent> {
-    await this.#core!.unloadBuiltins();
+    if (!(await this.#core!.unloadBuiltins())) this.#exitCode ||= 1;
     await this.#overlay!.close();
     return "builtins-done";
   }
@@ -371,10 +373,16 @@ export class Broker {
     if (this.#state === "shutdown") this.#after(SIGNAL_PATIENCE_MS, () => this.#post("children-timeout"));
   }
 
-  #joined(welcome: Welcome): void {
-    this.#core!.config = welcome.config;
-    this.#attributes.set("hostlist", welcome.hostlist);
-    this.#overlay!.open({ hostlist: welcome.hostlist, config: welcome.config, starttime: welcome.starttime });
+  #family(): Family {
+    return new Family({
+      ports: this.#options.ports,
+      core: this.#core!,
+      overlay: this.#overlay!,
+      attributes: this.#attributes,
+      log: this.#log,
+      timers: this.#timers,
+      isEnding: () => isEnding(this.#state),
+    });
   }
 
   /** A follower goes where its parent has gone. */
@@ -397,13 +405,7 @@ export class Broker {
 
   #childLeft(rank: number, reason: string | null): void {
     if (this.#dead) return;
-    const { tree } = this.#core!.options;
-    const host = this.#core!.hostOf(rank);
-    if (reason !== null && !isEnding(this.#state)) {
-      this.#options.ports.trace.mark("broker.child-lost");
-      this.#log.append("overlay", LogLevel.err, `${host} (rank ${rank}) failed: ${reason}`);
-    }
-    this.#core!.groups.removeRanks([rank, ...tree.descendantsOf(rank)]);
+    this.#family().childLeft(rank, reason);
     if (this.#state === "shutdown" && this.#overlay!.childRanks.length === 0) this.#post("children-complete");
   }
 
@@ -428,14 +430,9 @@ export class Broker {
     this.#ended.resolve(exitCode);
   }
 
-  /** What cannot be removed is left: the broker ends all the same. */
   #removeDirectories(): void {
-    try {
-      removeDirectories(this.#options.ports.disk, this.#attributes);
-    } catch (error) {
-      if (!(error instanceof FluxError)) throw error;
-      this.#options.stderr(`flux-broker: ${error.message}\n`);
-    }
+    const trouble = removeDirectories(this.#options.ports.disk, this.#attributes);
+    if (trouble !== null) this.#options.stderr(`flux-broker: ${trouble}\n`);
   }
 
   #after(delayMs: number, callback: () => void): void {

@@ -98,6 +98,7 @@ export class Core {
       newUuid: () => ports.random.uuid(),
       defer: (callback) => ports.clock.defer(callback),
       failed: (error) => this.bug("broker", "the router", error),
+      keepsEvents: options.tree.childrenOf(rank).length > 0,
     });
     overlay.attachRouter(this.router);
     const port = this.router.attach({ userid: ownerUserid, rolemask: Role.Owner | Role.Local });
@@ -126,6 +127,7 @@ export class Core {
     this.groups = new Groups({
       rank,
       sendUp: (update) => this.handle.send("groups.update", update, { nodeid: rank, upstream: true }),
+      ranksBehind: (peer) => overlay.ranksBehind(peer),
       changed: (name) => name === "broker.online" && events.online(),
     });
     this.#guard = new Guard(ports.exec, "programs");
@@ -266,24 +268,28 @@ export class Core {
     return [...this.modules.modules].map((module) => module.name).filter((name) => !own.includes(name));
   }
 
-  async unloadBuiltins(): Promise<void> {
-    for (const name of BUILTIN_ORDER.toReversed()) if (this.modules.find(name) !== null) await this.#unload(name);
+  /** Resolves with whether all of them have ended. */
+  async unloadBuiltins(): Promise<boolean> {
+    let haveAllEnded = true;
+    for (const name of BUILTIN_ORDER.toReversed())
+      if (this.modules.find(name) !== null && !(await this.#unload(name))) haveAllEnded = false;
     this.states.close();
     this.options.log.close();
+    return haveAllEnded;
   }
 
   /** A part that does not end is left behind after `broker.unload-builtins-timeout`. */
-  async #unload(name: string): Promise<void> {
+  async #unload(name: string): Promise<boolean> {
     const { attributes, ports, log } = this.options;
     const seconds = attributes.seconds("broker.unload-builtins-timeout");
     const removed = this.removeModule(name);
-    if (!Number.isFinite(seconds)) return removed;
-    await new Promise<void>((resolve, reject) => {
+    if (!Number.isFinite(seconds)) return removed.then(() => true);
+    return new Promise((resolve, reject) => {
       const timer = ports.clock.after(seconds * 1000, () => {
         log.append("broker", 3, `unloading built-in broker module timed out: ${name}`);
-        resolve();
+        resolve(false);
       });
-      removed.then(resolve, reject).finally(() => timer.cancel());
+      removed.then(() => resolve(true), reject).finally(() => timer.cancel());
     });
   }
 

@@ -49,10 +49,16 @@ export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostIn
   return prepare(disk, attributes, "statedir", parent);
 }
 
-/** Removes what is to be removed. */
-export function removeDirectories(disk: Disk, attributes: Attributes): void {
-  for (const name of ["statedir", "rundir"]) {
-    const path = attributes.get(name);
-    if (path !== null && attributes.get(`${name}-cleanup`) === "1") disk.remove(path);
+/** Removes what is to be removed. What cannot be is left: returns why, or null. */
+export function removeDirectories(disk: Disk, attributes: Attributes): string | null {
+  try {
+    for (const name of ["statedir", "rundir"]) {
+      const path = attributes.get(name);
+      if (path !== null && attributes.get(`${name}-cleanup`) === "1") disk.remove(path);
+    }
+    return null;
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    return error.message;
   }
 }

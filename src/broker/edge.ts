@@ -8,7 +8,16 @@ import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage } from 
 import type { StateName } from "./state-machine.ts";
 
 /** Kinds of control messages: `status` carries a number of their own, hello and welcome a payload. */
-export const Control = { Heartbeat: 0, Status: 1, Goodbye: 2, Hello: 3, Welcome: 4, State: 5 } as const;
+export const Control = {
+  Heartbeat: 0,
+  Status: 1,
+  Goodbye: 2,
+  Hello: 3,
+  Welcome: 4,
+  State: 5,
+  Disconnect: 6,
+  Resync: 7,
+} as const;
 
 export function control(controlType: number, status: number, payload?: object): ControlMessage {
   return {
@@ -50,8 +59,10 @@ export interface PeerCard {
 }
 
 export interface OverlayEvents {
-  /** The parent has welcomed this broker; what it told. */
-  joined(welcome: Welcome): void;
+  /** Somebody above has welcomed this broker, for the first time or again; what it told. */
+  joined(welcome: Welcome, isAgain: boolean): void;
+  /** The link to the one above broke; another is looked for. */
+  parentParted(reason: string): void;
   /** The parent entered a state. */
   parentState(state: StateName): void;
   parentLost(reason: string): void;
@@ -68,4 +79,8 @@ export interface Welcome {
   readonly hostlist: string;
   readonly config: JsonObject;
   readonly starttime: string;
+  /** Tells one life of the leader from the next: event numbers begin anew with each. */
+  readonly epoch: string;
+  /** All events after the one that the broker named in its hello follow. */
+  readonly resumes?: boolean;
 }

@@ -18,6 +18,8 @@ export interface GroupsSurroundings {
   readonly rank: number;
   /** Tells the parent; not called on rank 0. */
   sendUp(update: object): void;
+  /** The ranks that are reached by way of a neighbour. */
+  ranksBehind(peer: string): Iterable<number>;
   /** The members of a group as known here changed. */
   changed(name: string, members: Idset): void;
 }
@@ -57,6 +59,22 @@ export class Groups {
   removeRanks(ranks: Iterable<number>): void {
     const gone = Idset.from(ranks);
     for (const [name, members] of this.#members) if (members.overlaps(gone)) this.#change(name, gone, false);
+  }
+
+  /** Says anew who of this subtree is in which group: those above may never have heard, or have given it up. */
+  tellAll(): void {
+    const members = [...this.#members].map(([name, ranks]) => [name, ranks.format()] as const);
+    this.#surroundings.sendUp({ members: Object.fromEntries(members) });
+  }
+
+  /** Takes what a neighbour says of all its ranks. */
+  #replace(peer: string, members: JsonObject): void {
+    const behind = Idset.from(this.#surroundings.ranksBehind(peer));
+    for (const name of new Set([...this.#members.keys(), ...Object.keys(members)])) {
+      const now = name in members ? Idset.parse(requireString(members, name)).intersect(behind) : new Idset();
+      this.#change(name, behind.subtract(now), false);
+      this.#change(name, now, true);
+    }
   }
 
   #change(name: string, ranks: Idset, isMember: boolean): void {
@@ -105,7 +123,13 @@ export class Groups {
   }
 
   #update(request: IncomingRequest): undefined {
-    const { update } = request.json;
+    const { update, members } = request.json;
+    // From below only, and of what is below: what a lost neighbour still says counts no more.
+    const [peer = ""] = request.message.route;
+    if (isJsonObject(members)) {
+      this.#replace(peer, members);
+      return undefined;
+    }
     if (!isJsonObject(update)) throw new FluxError("EPROTO");
     for (const [name, changes] of Object.entries(update))
       for (const change of changesOf(changes))

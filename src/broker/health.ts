@@ -29,12 +29,14 @@ export interface ChildHealth {
 export class Health {
   readonly #now: () => number;
   readonly #children = new Map<number, ChildHealth>();
+  readonly #planned: ReadonlySet<number>;
   #status: SubtreeStatus;
   #since: number;
 
   constructor(children: readonly number[], now: () => number) {
     this.#now = now;
     this.#since = now();
+    this.#planned = new Set(children);
     for (const rank of children) this.#children.set(rank, { rank, status: "offline", since: this.#since, error: null });
     this.#status = combinedStatus(this.#statuses());
   }
@@ -54,8 +56,10 @@ export class Health {
   /** Takes a child's new status. Returns whether the own status changed by it. */
   update(rank: number, status: SubtreeStatus, error: string | null = null): boolean {
     const before = this.#children.get(rank);
-    if (before === undefined || (before.status === status && before.error === error)) return false;
-    this.#children.set(rank, { rank, status, since: this.#now(), error });
+    if (before !== undefined && before.status === status && before.error === error) return false;
+    // Who was taken in from elsewhere is no child any more when it is gone.
+    if (!this.#planned.has(rank) && (status === "lost" || status === "offline")) this.#children.delete(rank);
+    else this.#children.set(rank, { rank, status, since: this.#now(), error });
     const combined = combinedStatus(this.#statuses());
     if (combined === this.#status) return false;
     this.#status = combined;

@@ -80,7 +80,7 @@ test("updates of groups that are none are refused", () =>
   }));
 
 test("a client that is in the group of the brokers before the broker itself does not keep it out", async () => {
-  const groups = new Groups({ rank: 0, sendUp: () => {}, changed: () => {} });
+  const groups = new Groups({ rank: 0, sendUp: () => {}, ranksBehind: () => [], changed: () => {} });
   groups.join("broker.online", "client-1");
   assert.throws(() => groups.join("broker.online", "client-2"), FluxError);
   groups.join("broker.online", BROKER);

@@ -9,19 +9,17 @@
  * and welcome, the state of the parent. It does not decide what a loss means for this broker: it tells.
  */
 import { assert } from "../base/assert.ts";
-import { errorText, isFluxError } from "../base/errors.ts";
 import type { Address, ByteStream, KeyPair, Listener, Ports, TimerHandle } from "../base/ports.ts";
-import { MessageType, type ControlMessage, type Message } from "../protocol/message.ts";
+import { MessageType, type Message } from "../protocol/message.ts";
 import { Control, control, edgeKey, identityOf, type OverlayEvents, type PeerCard, type Welcome } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
 import type { Peer, Router, Routes } from "./router.ts";
-import { STATE_NAMES, stateNumber, type StateName } from "./state-machine.ts";
+import { isEnding, stateNumber, type StateName } from "./state-machine.ts";
 import type { Tree } from "./tree.ts";
+import { Uplink } from "./uplink.ts";
 
 const HEARTBEAT_MS = 2000;
-const RETRY_DELAY_MS = 20;
-const RETRY_DELAY_MAX_MS = 1000;
 /** How long the parent may take to close its end when this broker ends. */
 const CLOSE_PATIENCE_MS = 500;
 /** A peer that connected must say who it is within this time. */
@@ -38,13 +36,23 @@ export interface OverlayOptions {
   readonly keys: KeyPair;
   /** The parent may start later than this broker: connecting is tried without end. */
   readonly isPatient: boolean;
+  /** How long another link to somebody above is looked for when the one to the parent broke, in milliseconds. */
+  readonly rejoinMs: number;
   /** A silent peer is given up after this many seconds. */
   readonly silenceLimit: number;
   readonly events: OverlayEvents;
 }
 
-interface ChildLink {
+/** What a child says of itself. */
+interface Hello {
   readonly rank: number;
+  readonly uuid: string;
+  /** The number of the last event that it saw, where it was part of the instance before. */
+  readonly sequence: number | null;
+  readonly epoch: string | null;
+}
+
+interface ChildLink extends Hello {
   readonly link: Link;
   readonly peer: Peer;
   saidGoodbye: boolean;
@@ -60,18 +68,16 @@ export class Overlay implements Routes {
   readonly #early: (() => void)[] = [];
   #router: Router | null = null;
   readonly #listeners: Listener[] = [];
-  #parent: { link: Link; peer: Peer } | null = null;
-  #parentLink: Link | null = null;
-  #parted: () => void = () => {};
+  readonly #uplink: Uplink;
   #welcome: Omit<Welcome, "sequence" | "uuid"> | null = null;
   #state: StateName = "load-builtins";
   #heartbeat: TimerHandle | null = null;
-  #retry: TimerHandle | null = null;
   #closed = false;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
     const { clock } = options.ports;
+    this.#uplink = this.#makeUplink();
     this.health = new Health(options.tree.childrenOf(options.rank), () => clock.monotonicMs() / 1000);
   }
 
@@ -83,7 +89,7 @@ export class Overlay implements Routes {
   // ---- Routes
 
   get parent(): Peer | null {
-    return this.#parent?.peer ?? null;
+    return this.#uplink.peer;
   }
 
   get children(): Iterable<Peer> {
@@ -95,9 +101,30 @@ export class Overlay implements Routes {
   }
 
   nextHop(rank: number): Peer | null {
+    // Below a child that is lost, or not below at all: those above may know.
+    return this.#childOnTheWay(rank)?.peer ?? this.parent;
+  }
+
+  /** The child by which a rank is reached: its planned one, or one that was left behind by that and taken in here. */
+  childTowards(rank: number): number | null {
+    return this.#childOnTheWay(rank)?.rank ?? null;
+  }
+
+  #childOnTheWay(rank: number): ChildLink | null {
     const { tree, rank: own } = this.#options;
-    const child = tree.childTowards(own, rank);
-    return child === null ? this.parent : (this.#children.get(child)?.peer ?? null);
+    for (let hop: number | null = rank; hop !== null && hop !== own; hop = tree.parentOf(hop)) {
+      const child = this.#children.get(hop);
+      if (child !== undefined) return child;
+    }
+    return null;
+  }
+
+  /** The ranks that are reached by way of a peer. */
+  ranksBehind(uuid: string): number[] {
+    const child = [...this.#children.values()].find(({ peer }) => peer.uuid === uuid);
+    if (child === undefined) return [];
+    const { tree } = this.#options;
+    return [child.rank, ...tree.descendantsOf(child.rank)].filter((rank) => this.#childOnTheWay(rank) === child);
   }
 
   /** The answer to `overlay.stats-get`. */
@@ -106,7 +133,7 @@ export class Overlay implements Routes {
     return {
       "child-count": tree.childrenOf(rank).length,
       "child-connected": this.#children.size,
-      "parent-count": this.#parent === null ? 0 : 1,
+      "parent-count": this.parent === null ? 0 : 1,
       "parent-rpc": 0,
       "child-rpc": 0,
       interthread: { sendq: 0, recvq: 0 },
@@ -160,7 +187,7 @@ export class Overlay implements Routes {
         timeout.cancel();
         const hello = this.#readHello(link, message);
         if (hello === null) return link.destroy();
-        child = { rank: hello.rank, link, peer: this.#peerOf(link, hello.uuid), saidGoodbye: false };
+        child = { ...hello, link, peer: this.#peerOf(link, hello.uuid), saidGoodbye: false };
         const accepted = child;
         if (this.#welcome === null) this.#early.push(() => this.#admit(accepted));
         else this.#admit(accepted);
@@ -173,13 +200,17 @@ export class Overlay implements Routes {
     });
   }
 
-  #readHello(link: Link, message: Message): { rank: number; uuid: string } | null {
+  #readHello(link: Link, message: Message): Hello | null {
     const { rank: own, tree } = this.#options;
     if (message.type !== MessageType.Control || message.controlType !== Control.Hello) return null;
-    const { rank, uuid } = message.payload?.value ?? {};
-    if (typeof rank !== "number" || typeof uuid !== "string" || tree.parentOf(rank) !== own) return null;
+    const { rank, uuid, sequence = null, epoch = null } = message.payload?.value ?? {};
+    if (typeof rank !== "number" || typeof uuid !== "string" || !tree.ancestorsOf(rank).includes(own)) return null;
+    if (sequence !== null && typeof sequence !== "number") return null;
+    if (epoch !== null && typeof epoch !== "string") return null;
     // The rank it claims is the rank whose key it holds.
-    return link.identity === null || Number.parseInt(link.identity, 10) === rank ? { rank, uuid } : null;
+    return link.identity === null || Number.parseInt(link.identity, 10) === rank
+      ? { rank, uuid, sequence, epoch }
+      : null;
   }
 
   #peerOf(link: Link, uuid: string): Peer {
@@ -197,8 +228,12 @@ export class Overlay implements Routes {
     }
     this.#children.set(rank, child);
     router.addPeer(peer);
-    const welcome: Welcome = { ...this.#welcome, uuid: this.#options.uuid, sequence: router.eventSequence };
+    const isSame = child.sequence !== null && child.epoch === this.#welcome.epoch;
+    const missed = isSame ? router.eventsAfter(child.sequence) : null;
+    const resumes = missed !== null;
+    const welcome: Welcome = { ...this.#welcome, uuid: this.#options.uuid, sequence: router.eventSequence, resumes };
     link.send(control(Control.Welcome, 0, welcome));
+    for (const event of missed ?? []) link.send(event);
     link.send(control(Control.State, stateNumber(this.#state)));
     this.#setChildStatus(rank, "partial", null);
     this.#options.events.childJoined(rank);
@@ -231,90 +266,71 @@ export class Overlay implements Routes {
   }
 
   #reportStatus(): void {
-    this.#parent?.link.send(control(Control.Status, SUBTREE_STATUSES.indexOf(this.health.status)));
+    if (this.parent !== null)
+      this.#uplink.link?.send(control(Control.Status, SUBTREE_STATUSES.indexOf(this.health.status)));
   }
 
   /** Ends the link to a child at once, as if it were lost. Returns whether there was one. */
   disconnectChild(rank: number): boolean {
     const child = this.#children.get(rank);
     if (child === undefined) return false;
-    child.link.destroy();
+    // It is not to come back by itself.
+    child.link.send(control(Control.Disconnect, 0));
+    child.link.end();
     this.#dropChild(child, "disconnected");
     return true;
   }
 
-  // ---- The parent
+  // ---- The one above
 
   /** Connects to the parent; tries until it answers. */
   connectParent(): void {
-    const parentRank = this.#options.tree.parentOf(this.#options.rank);
-    assert(parentRank !== null, "the root has no parent");
-    const card = this.#cards.get(parentRank);
-    assert(card !== undefined && card.address !== null, "the parent's address is known");
-    void this.#tryParent(parentRank, card, card.address, RETRY_DELAY_MS);
+    this.#uplink.connect();
   }
 
-  async #tryParent(parentRank: number, card: PeerCard, address: Address, delayMs: number): Promise<void> {
-    const { ports, rank, keys, events } = this.#options;
-    if (this.#closed) return;
-    const identity = identityOf(ports, rank, keys.publicKey);
-    try {
-      const key = edgeKey(ports, keys, card.publicKey);
-      const stream = await ports.net.connect(address, { security: { identity, key } });
-      this.#startParentLink(new Link(stream, ports.clock), parentRank);
-    } catch (error) {
-      if (this.#closed) return;
-      // A parent that does not know our key will not know it later; one that listened before is gone.
-      const isGone = !this.#options.isPatient && delayMs >= RETRY_DELAY_MAX_MS;
-      if (isFluxError(error, "EPERM") || isGone) return events.parentLost(errorText(error));
-      if (delayMs >= RETRY_DELAY_MAX_MS)
-        events.log(6, `waiting for ${card.host} (rank ${parentRank}): ${errorText(error)}`);
-      if (delayMs === RETRY_DELAY_MS && isFluxError(error, "EHOSTUNREACH"))
-        events.log(4, `unable to resolve upstream peer ${card.host} (rank ${parentRank}): ${errorText(error)}`);
-      const nextMs = Math.min(delayMs * 2, RETRY_DELAY_MAX_MS);
-      this.#retry = ports.clock.after(delayMs, () => void this.#tryParent(parentRank, card, address, nextMs));
-    }
+  /** The rank of the one above: the parent, or who has taken this broker in after that was lost. */
+  get parentRank(): number | null {
+    return this.#uplink.rank;
   }
 
-  #startParentLink(link: Link, parentRank: number): void {
-    const { rank, uuid, events } = this.#options;
-    if (this.#closed) return link.destroy();
-    this.#parentLink = link;
-    let saidGoodbye = false;
-    link.start({
-      hasRoom: () => this.#hasRoomBeside(link),
+  #makeUplink(): Uplink {
+    const { ports, rank, uuid, keys, isPatient, rejoinMs, tree, events } = this.#options;
+    return new Uplink({
+      ports,
+      rank,
+      uuid,
+      keys,
+      ancestors: tree.ancestorsOf(rank),
+      isPatient,
+      rejoinMs: () => (isEnding(this.#state) ? 0 : rejoinMs),
+      cardOf: (of) => this.#cards.get(of),
+      router: () => this.#routerOrThrow(),
+      hasRoom: () => this.#hasRoomBeside(this.#uplink.link),
       relieved: () => this.#relieved(),
-      message: (message) => {
-        if (message.type !== MessageType.Control) {
-          if (this.#parent !== null) this.#routerOrThrow().receiveFrom(this.#parent.peer, message);
-        } else if (message.controlType === Control.Welcome) this.#welcomed(link, message);
-        else if (message.controlType === Control.Goodbye) saidGoodbye = true;
-        else if (message.controlType === Control.State) events.parentState(STATE_NAMES[message.status] ?? "exit");
-      },
-      closed: (reason) => {
-        const parent = this.#parent;
-        this.#parent = null;
-        this.#parentLink = null;
-        if (parent !== null) this.#routerOrThrow().removePeer(parent.peer);
-        this.#parted();
-        if (this.#closed) return;
-        const why = saidGoodbye ? "the parent has ended" : (reason ?? "lost connection");
-        events.parentLost(`${this.#cards.get(parentRank)?.host ?? "parent"} (rank ${parentRank}): ${why}`);
+      events: {
+        joined: (_peer, welcome, isAgain) => {
+          this.#reportStatus();
+          events.joined(welcome, isAgain);
+          this.#beat();
+        },
+        missed: (sequence, epoch) => this.#missed(sequence, epoch),
+        state: (state) => events.parentState(state),
+        parted: (_peer, reason) => events.parentParted(reason),
+        lost: (_peer, reason) => events.parentLost(reason),
+        log: (severity, text) => events.log(severity, text),
       },
     });
-    link.send(control(Control.Hello, 0, { rank, uuid }));
   }
 
-  #welcomed(link: Link, message: ControlMessage): void {
-    const welcome = (message.payload?.value ?? {}) as unknown as Welcome;
-    const router = this.#routerOrThrow();
-    const peer = this.#peerOf(link, welcome.uuid);
-    router.eventSequence = welcome.sequence;
-    router.addPeer(peer);
-    this.#parent = { link, peer };
-    this.#reportStatus();
-    this.#options.events.joined(welcome);
-    this.#beat();
+  /** Events were missed, or begin anew: those below hear so, too. */
+  #missed(sequence: number, epoch: string): void {
+    if (this.#welcome !== null) this.#welcome = { ...this.#welcome, epoch };
+    this.#routerOrThrow().announceGap();
+    for (const child of this.#children.values()) child.link.send(control(Control.Resync, 0, { sequence, epoch }));
+  }
+
+  get isLooking(): boolean {
+    return this.#uplink.isLooking;
   }
 
   #routerOrThrow(): Router {
@@ -332,7 +348,7 @@ export class Overlay implements Routes {
 
   /** Bytes that wait to be sent to neighbours. */
   get queuedBytes(): number {
-    let bytes = this.#parent?.link.queuedBytes ?? 0;
+    let bytes = this.#uplink.link?.queuedBytes ?? 0;
     for (const child of this.#children.values()) bytes += child.link.queuedBytes;
     return bytes;
   }
@@ -341,8 +357,9 @@ export class Overlay implements Routes {
    * Whether large messages of a link can be passed on. From the parent they go to children only, from a child to the
    * parent or another child: so no two links ever wait for each other.
    */
-  #hasRoomBeside(link: Link): boolean {
-    if (link !== this.#parentLink && this.#parentLink?.isFull === true) return false;
+  #hasRoomBeside(link: Link | null): boolean {
+    const above = this.#uplink.link;
+    if (link !== above && above?.isFull === true) return false;
     for (const child of this.#children.values()) if (child.link !== link && child.link.isFull) return false;
     return true;
   }
@@ -367,7 +384,7 @@ export class Overlay implements Routes {
   }
 
   *#links(): Iterable<Link> {
-    if (this.#parentLink !== null) yield this.#parentLink;
+    if (this.#uplink.link !== null) yield this.#uplink.link;
     for (const child of this.#children.values()) yield child.link;
   }
 
@@ -381,10 +398,10 @@ export class Overlay implements Routes {
     }
     for (const link of this.#unnamed) link.destroy();
     await Promise.all(this.#listeners.map((listener) => listener.close()));
-    if (this.#parentLink === null) return;
+    if (this.#uplink.link === null) return;
     // The parent is to hear the goodbye before this process is gone.
     await new Promise<void>((resolve) => {
-      this.#parted = resolve;
+      void this.#uplink.parted().then(resolve);
       this.#options.ports.clock.after(CLOSE_PATIENCE_MS, resolve, { background: true });
     });
   }
@@ -400,6 +417,6 @@ export class Overlay implements Routes {
   #stopTimers(): void {
     this.#closed = true;
     this.#heartbeat?.cancel();
-    this.#retry?.cancel();
+    this.#uplink.stop();
   }
 }

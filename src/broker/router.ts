@@ -29,12 +29,16 @@ import {
   type RequestMessage,
   type ResponseMessage,
 } from "../protocol/message.ts";
+import { GAP_TOPIC } from "../sdk/handle.ts";
 import { remember, settle, type Outstanding } from "./outstanding.ts";
 import { CallsBehind } from "./calls.ts";
+import { RecentEvents } from "./recent-events.ts";
 import { Port, speakerOf, type Credentials } from "./port.ts";
 
 const NO_ROUTE: readonly string[] = [];
 
+/** Requests that wait for a new parent; beyond, they are refused. */
+const HELD_MAX = 10_000;
 /** Messages delivered in one go before input from outside gets its turn. */
 const PUMP_BATCH_MAX = 1000;
 
@@ -49,6 +53,8 @@ export interface Peer {
 export interface Routes {
   nextHop(rank: number): Peer | null;
   readonly parent: Peer | null;
+  /** Whether there is no parent just now, and one is looked for. */
+  readonly isLooking?: boolean;
   readonly children: Iterable<Peer>;
 }
 
@@ -60,6 +66,8 @@ export interface RouterOptions {
   newUuid(): string;
   /** Runs a callback when this turn's input has been handled. */
   defer(callback: () => void): void;
+  /** Whether latest events are kept for neighbours that rejoin. */
+  readonly keepsEvents?: boolean;
   /** Told of an error of a delivery, instead of the process; the deliveries behind it take place. */
   failed?(error: unknown): void;
 }
@@ -76,6 +84,8 @@ export class Router {
   readonly #queue: (() => void)[] = [];
   #pumping = false;
   #sequence = 0;
+  readonly #recent = new RecentEvents();
+  readonly #held: RequestMessage[] = [];
 
   constructor(options: RouterOptions) {
     this.#options = options;
@@ -90,6 +100,32 @@ export class Router {
   /** A broker that joins starts from its parent's number. */
   set eventSequence(sequence: number) {
     this.#sequence = sequence;
+  }
+
+  /** Events were missed: whoever hears all of them (the prefix "") learns it by one that has no number. */
+  announceGap(): void {
+    this.#recent.clear();
+    const { userid, rolemask } = this.#ownCredentials();
+    const gap: EventMessage = {
+      type: MessageType.Event,
+      topic: GAP_TOPIC,
+      payload: null,
+      flags: 0,
+      userid,
+      rolemask,
+      route: [],
+      sequence: 0,
+    };
+    this.#enqueue(() => {
+      for (const port of this.#ports.values())
+        if (port.subscriptions.matches(gap.topic) && (port.credentials.rolemask & Role.Local) !== 0)
+          port.receive?.(gap);
+    });
+  }
+
+  /** The events after a number, for a neighbour that missed them; null where they are not all known any more. */
+  eventsAfter(sequence: number): EventMessage[] | null {
+    return this.#recent.after(sequence, this.#sequence);
   }
 
   /** Adds a local party. Its messages with unset credentials speak for `credentials`. */
@@ -169,8 +205,7 @@ export class Router {
       case MessageType.Request: {
         const rolemask = (message.rolemask & ~Role.Local) >>> 0;
         const request = { ...message, rolemask, route: [peer.uuid, ...message.route] };
-        // Who lost the parent ends: there is nobody to tell of those above.
-        if (peer !== this.#options.routes.parent) entry.calls.note(request);
+        entry.calls.note(request);
         return this.#enqueue(() => this.#routeRequest(request));
       }
       case MessageType.Response:
@@ -200,6 +235,7 @@ export class Router {
     // What came again after a link was made anew is dropped: every broker sees every number once, in order.
     if (event.sequence <= this.#sequence) return;
     this.#sequence = event.sequence;
+    if (this.#options.keepsEvents === true) this.#recent.add(event);
     for (const child of this.#options.routes.children) child.send(event);
     for (const port of this.#ports.values())
       if (port.subscriptions.matches(event.topic) && this.#mayReceive(port, event)) port.receive?.(event);
@@ -271,15 +307,30 @@ export class Router {
       return;
     }
     const hop = nodeid < this.size ? this.#options.routes.nextHop(nodeid) : null;
-    if (hop === null) this.#refuse(request, new FluxError("EHOSTUNREACH"));
+    // Who sent it here knows no better way, and where it came from it must not go.
+    if (hop === null && this.#hold(request)) return;
+    if (hop === null || hop.uuid === request.route[0]) this.#refuse(request, new FluxError("EHOSTUNREACH"));
     else this.#forward(hop, request);
   }
 
   #forwardUp(request: RequestMessage): void {
     const parent = this.#options.routes.parent;
     if (parent !== null) this.#forward(parent, request);
+    else if (this.#hold(request)) return;
     else if (this.rank === 0) this.#refuse(request, noService(request));
     else this.#refuse(request, new FluxError("EHOSTUNREACH"));
+  }
+
+  /** What is for those above waits while there is nobody, but may be soon. */
+  #hold(request: RequestMessage): boolean {
+    if (this.#options.routes.isLooking !== true || this.#held.length >= HELD_MAX) return false;
+    this.#held.push(request);
+    return true;
+  }
+
+  /** There is somebody above again, or will not be any more: what waited for that goes on its way, or is refused. */
+  release(): void {
+    for (const request of this.#held.splice(0)) this.#enqueue(() => this.#routeRequest(request));
   }
 
   #forward(peer: Peer, request: RequestMessage): void {

@@ -16,6 +16,7 @@ const KEYS: Readonly<Record<string, Kind>> = {
   child_rcvhwm: "integer",
   torpid_min: "duration",
   torpid_max: "duration",
+  rejoin_timeout: "duration",
   tcp_user_timeout: "duration",
   connect_timeout: "duration",
   "interface-hint": "string",

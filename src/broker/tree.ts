@@ -36,6 +36,13 @@ export class Tree {
     return parent === undefined || parent < 0 ? null : parent;
   }
 
+  /** The ranks above a rank, the parent first, up to 0. */
+  ancestorsOf(rank: number): number[] {
+    const found: number[] = [];
+    for (let hop = this.parentOf(rank); hop !== null; hop = this.parentOf(hop)) found.push(hop);
+    return found;
+  }
+
   childrenOf(rank: number): readonly number[] {
     return this.#children[rank] ?? [];
   }

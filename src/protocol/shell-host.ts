@@ -6,7 +6,8 @@
  * |---------------------|--------------------------------|-------------------------------------------|
  * | shell-agent.run     | job-exec → agent, streaming    | {} → {ready: true}; ends when the host has |
  * | shell-agent.ready   | shell host → its agent         | {pid}                                     |
- * | shell-host.attach   | job-exec → shell host, streaming | {} → HostResponse                       |
+ * | shell-host.attach   | job-exec → shell host, streaming | {since?, host?} → HostResponse: who attaches again says what it has heard of which host |
+ * | shell-host.told     | job-exec → shell host            | {through}: what has arrived               |
  * | shell-host.start    | job-exec → shell host, no response | {jobs: ShellStart[]}                  |
  * | shell-host.kill     | job-exec → shell host, no response | {id, signum}                          |
  * | shell-host.destroy  | job-exec → shell host, no response | {id, signum}: give the job up         |
@@ -39,6 +40,10 @@ export interface ShellStart {
 export interface HostResponse {
   readonly jobs?: readonly Integer[];
   readonly events?: readonly HostEvent[];
+  /** The ordinal of the last of the events. */
+  readonly through?: number;
+  /** Tells one shell host of a rank from the next; with the jobs. */
+  readonly host?: string;
 }
 
 export type HostEvent =

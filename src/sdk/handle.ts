@@ -71,6 +71,9 @@ export interface EventOptions {
   readonly isPrivate?: boolean;
 }
 
+/** The event by which a broker tells its own clients that events were missed; only who hears all (prefix "") need care. */
+export const GAP_TOPIC = "overlay.gap";
+
 export interface SubscribeOptions {
   /** Hears only what was published with the rights of the instance owner: any user may publish under any topic. */
   readonly ownerOnly?: boolean;

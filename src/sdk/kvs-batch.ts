@@ -19,7 +19,7 @@ const COMMITS_IN_FLIGHT_MAX = 8;
 /** What was refused is sent again after this time. */
 const RETRY_DELAY_MS = 1000;
 /** Refusals of a commit of which nothing happened, and which may be taken later as it is. */
-const REFUSALS: readonly ErrnoName[] = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM"];
+const REFUSALS: readonly ErrnoName[] = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM", "EHOSTUNREACH"];
 
 interface Waiter {
   resolve(): void;

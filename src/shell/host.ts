@@ -26,6 +26,7 @@ import { KvsBatch } from "../sdk/kvs-batch.ts";
 import { RequestSet } from "../sdk/request-set.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { ANY_USER, ANYONE, requireInteger, requireJobId, Server, type Method, type Methods } from "../sdk/service.ts";
+import { EventQueue } from "./event-queue.ts";
 import { planJob } from "./plan.ts";
 import type { HostFacts } from "./plugin.ts";
 import { Shell } from "./shell.ts";
@@ -100,7 +101,9 @@ class ShellHost {
   readonly #shells = new Map<Integer, HostedShell>();
   /** The execution service, where it is attached. */
   readonly #watchers = new RequestSet<null>();
-  #events: HostEvent[] = [];
+  readonly #events = new EventQueue();
+  /** Tells this host from another of the same rank. */
+  readonly #uuid: string;
   /** Shells to be let go of when their end has been told. */
   readonly #ended: Shell[] = [];
   /** Leaders whose tasks have ended, by job: other shells may still send them output, until the job is over. */
@@ -114,6 +117,7 @@ class ShellHost {
     this.#options = options;
     this.#facts = facts;
     const { handle } = options;
+    this.#uuid = facts.ports.random.uuid();
     this.#server = new Server(handle, { rank: facts.rank, fatal: (error) => this.#fatal(error) });
     this.#server.add(SHELL_HOST_SERVICE, this.#methods());
     this.#guard = new Guard(facts.ports.exec, "jobs");
@@ -147,6 +151,10 @@ class ShellHost {
   #methods(): Methods {
     const passOn = (request: IncomingRequest): Promise<object> => this.#passOn(request);
     return {
+      told: (request) => {
+        this.#events.confirm(requireInteger(request.json, "through"));
+        return undefined;
+      },
       attach: { streaming: true, handler: (request) => this.#attach(request) },
       start: (request) => this.#start(request),
       kill: (request) => {
@@ -179,8 +187,11 @@ class ShellHost {
   #attach(request: IncomingRequest): undefined {
     this.#watchers.add(request, null);
     // Those that ended while nobody listened are among the jobs: how they ended is told next.
-    const jobs = new Set([...this.#shells.keys(), ...this.#events.map(({ id }) => id)]);
-    request.respond({ jobs: [...jobs] });
+    const { since, host } = request.json;
+    const isSame = host === this.#uuid && typeof since === "number";
+    this.#events.again(isSame ? since : null);
+    const jobs = new Set([...this.#shells.keys(), ...this.#events.jobs]);
+    request.respond({ jobs: [...jobs], host: this.#uuid });
     this.#scheduleFlush();
     return undefined;
   }
@@ -298,10 +309,9 @@ class ShellHost {
       this.#logTimer?.cancel();
       this.#logTimer = null;
       this.#facts.batch.flush();
-      const events = this.#events;
-      if (events.length > 0 && this.#watchers.size > 0) {
-        this.#events = [];
-        for (const [request] of this.#watchers) request.respond({ events });
+      if (!this.#events.isEmpty && this.#watchers.size > 0) {
+        const told = this.#events.take();
+        for (const [request] of this.#watchers) request.respond(told);
       }
       for (const shell of this.#ended.splice(0)) shell.release();
     });

@@ -71,6 +71,7 @@ export class StorageNode {
       router,
       ports,
       ownerUserid: OWNER_USERID,
+      bugsAreFatal: true,
       attribute: (name) => attributes.get(name) ?? null,
       setAttribute: (name, value) => void attributes.set(name, value),
       config: () => options.config ?? {},

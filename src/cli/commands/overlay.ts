@@ -58,11 +58,16 @@ class Walk {
     this.#ghosts = ghosts;
   }
 
-  async node(topology: Topology, known: ChildHealth | null): Promise<TreeNode> {
+  /** `elsewhere`: ranks that a broker above has taken in when they lost their way. */
+  async node(
+    topology: Topology,
+    known: ChildHealth | null,
+    elsewhere: ReadonlySet<number> = new Set(),
+  ): Promise<TreeNode> {
     const { rank } = topology;
     const host = this.#hosts.nth(rank) ?? "?";
     const isThere = known === null || (known.status !== "lost" && known.status !== "offline");
-    if (!isThere) return this.#absent(topology, known.status, known.duration, known.error ?? null);
+    if (!isThere) return this.#absent(topology, known.status, known.duration, known.error ?? null, elsewhere);
     const ports = await this.#context.ports();
     const sentMs = ports.clock.monotonicMs();
     let health: HealthAnswer;
@@ -70,23 +75,36 @@ class Walk {
       health = await this.#ask(rank);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
-      return this.#absent(topology, known?.status ?? "lost", known?.duration ?? 0, errorText(error));
+      return this.#absent(topology, known?.status ?? "lost", known?.duration ?? 0, errorText(error), elsewhere);
     }
     const rpcMs = ports.clock.monotonicMs() - sentMs;
-    const children = await Promise.all(
-      topology.children.map((child) =>
-        this.node(child, health.children.find((each) => each.rank === child.rank) ?? null),
+    const planned = topology.children.filter((child) => !elsewhere.has(child.rank));
+    const isPlanned = new Set(topology.children.map((child) => child.rank));
+    const taken = health.children.filter((child) => !isPlanned.has(child.rank));
+    const away = new Set([...elsewhere, ...taken.map((child) => child.rank)]);
+    const children = await Promise.all([
+      ...planned.map((child) =>
+        this.node(child, health.children.find((each) => each.rank === child.rank) ?? null, away),
       ),
-    );
+      ...taken.map((child) =>
+        this.node(subtreeOf(topology, child.rank) ?? { rank: child.rank, size: 1, children: [] }, child, away),
+      ),
+    ]);
     return { rank, host, status: health.status, duration: health.duration, rpcMs, error: null, children };
   }
 
-  #absent(topology: Topology, status: string, duration: number, error: string | null): TreeNode {
+  #absent(
+    topology: Topology,
+    status: string,
+    duration: number,
+    error: string | null,
+    elsewhere: ReadonlySet<number>,
+  ): TreeNode {
     const { rank } = topology;
     const children = this.#ghosts
-      ? topology.children.map((child) =>
-          this.#absent(child, status, duration, status === "lost" ? "lost parent" : null),
-        )
+      ? topology.children
+          .filter((child) => !elsewhere.has(child.rank))
+          .map((child) => this.#absent(child, status, duration, status === "lost" ? "lost parent" : null, elsewhere))
       : [];
     return { rank, host: this.#hosts.nth(rank) ?? "?", status, duration, rpcMs: null, error, children };
   }
@@ -105,6 +123,15 @@ class Walk {
       timer.cancel();
     }
   }
+}
+
+function subtreeOf(topology: Topology, rank: number): Topology | null {
+  if (topology.rank === rank) return topology;
+  for (const child of topology.children) {
+    const found = subtreeOf(child, rank);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 async function walk(context: CommandContext, rank: number, ghosts: boolean): Promise<TreeNode> {

@@ -14,6 +14,7 @@ import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/w
 import { splitDigests } from "../../sdk/blob-batch.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
+import { withSecondTry } from "../../sdk/second-try.ts";
 import { requireInteger, requireObject, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
@@ -146,11 +147,11 @@ class ContentService implements RunningModule {
       const digest = ports.codec.digest(this.#algorithm, payload.bytes);
       // What was there once may have been removed since.
       if (this.#cache.get(hexEncode(digest), this.#nowMs) !== undefined) {
-        const missing = await handle.call(`${name}.touch`, digest, upstream);
+        const missing = await withSecondTry(() => handle.call(`${name}.touch`, digest, upstream));
         if (missing === null || missing.bytes.byteLength === 0) return digest;
       }
     }
-    const answer = await handle.call(`${name}.store`, payload, upstream);
+    const answer = await withSecondTry(() => handle.call(`${name}.store`, payload, upstream));
     if (isCacheable(payload)) this.#keep(hexEncode(answer!.bytes), payload.bytes);
     return answer!.bytes;
   }
@@ -200,7 +201,9 @@ class ContentService implements RunningModule {
     const { handle, name, rank } = this.#context;
     const digests = splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength);
     if (!this.#isLeader) {
-      const answer = await handle.call(`${name}.${method}`, request.bytes, { upstream: true, nodeid: rank });
+      const answer = await withSecondTry(() =>
+        handle.call(`${name}.${method}`, request.bytes, { upstream: true, nodeid: rank }),
+      );
       return answer?.bytes ?? null;
     }
     if (this.#backing.isActive) {
@@ -253,7 +256,7 @@ class ContentService implements RunningModule {
     }
     const payload = this.#isLeader
       ? await handle.call(`${BACKING}.load-stored`, digest)
-      : await handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank });
+      : await withSecondTry(() => handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank }));
     const data = payload?.bytes ?? EMPTY_BYTES;
     if (isCacheable(data)) this.#keep(key, data);
     return data;

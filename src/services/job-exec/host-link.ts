@@ -15,6 +15,7 @@ import {
   type HostResponse,
   type ShellStart,
 } from "../../protocol/shell-host.ts";
+import type { Clock } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
 
 export interface HostLinkListener {
@@ -28,7 +29,15 @@ export interface HostLinkOptions {
   readonly rank: number;
   readonly handle: Handle;
   readonly listener: HostLinkListener;
+  readonly clock: Clock;
+  /** How long a rank that cannot be reached may take to come back into the tree, in milliseconds. */
+  readonly patienceMs: number;
 }
+
+/** How often a rank that cannot be reached is tried. */
+const RETRY_MS = 250;
+/** Events that are confirmed together. */
+const CONFIRMED_TOGETHER = 64;
 
 export class HostLink {
   readonly rank: number;
@@ -38,6 +47,12 @@ export class HostLink {
   #generation = 0;
   #queue: ShellStart[] = [];
   #isFlushScheduled = false;
+  /** Until when a rank that cannot be reached is waited for (monotonic milliseconds); null where it is reached. */
+  #waitsUntilMs: number | null = null;
+  /** The host that is, or was, attached, and the ordinal of the last event that it told. */
+  #host: string | null = null;
+  #through = 0;
+  #confirmed = 0;
 
   constructor(options: HostLinkOptions) {
     this.rank = options.rank;
@@ -52,6 +67,10 @@ export class HostLink {
   open(): void {
     if (this.#state !== "idle") return;
     this.#state = "starting";
+    this.#run();
+  }
+
+  #run(): void {
     const generation = ++this.#generation;
     this.#options.handle.open(
       `${SHELL_AGENT_SERVICE}.run`,
@@ -88,16 +107,26 @@ export class HostLink {
     const item = (payload: Payload | null): void => {
       if (generation === this.#generation) this.#receive((payload?.value ?? {}) as HostResponse);
     };
-    this.#options.handle.open(`${SHELL_HOST_SERVICE}.attach`, {}, { item, end }, { nodeid: this.rank });
+    const heard = this.#host === null ? {} : { host: this.#host, since: this.#through };
+    this.#options.handle.open(`${SHELL_HOST_SERVICE}.attach`, heard, { item, end }, { nodeid: this.rank });
   }
 
   #receive(response: HostResponse): void {
     if (response.jobs !== undefined && this.#state === "starting") {
       this.#state = "attached";
-      this.#options.listener.attached(this.rank, response.jobs);
+      this.#waitsUntilMs = null;
+      if (response.host !== this.#host) this.#through = this.#confirmed = 0;
+      this.#host = response.host ?? null;
+      // What waits to be handed over is not missing there.
+      this.#options.listener.attached(this.rank, [...response.jobs, ...this.#queue.map(({ id }) => id)]);
       this.#scheduleFlush();
     }
     if (response.events !== undefined) this.#options.listener.events(this.rank, response.events);
+    if (response.through === undefined) return;
+    this.#through = response.through;
+    if (this.#through - this.#confirmed < CONFIRMED_TOGETHER) return;
+    this.#confirmed = this.#through;
+    this.#send("told", { through: this.#through });
   }
 
   #scheduleFlush(): void {
@@ -119,9 +148,29 @@ export class HostLink {
 
   #lose(generation: number, error: FluxError | null): void {
     if (generation !== this.#generation || this.#state === "idle") return;
+    if (error?.is("EHOSTUNREACH") === true && this.#waitOn()) return;
     this.#state = "idle";
+    this.#waitsUntilMs = null;
     this.#generation++;
     this.#queue = [];
     this.#options.listener.lost(this.rank, error ?? new FluxError("ECONNRESET", "the shell host ended"));
+  }
+
+  /** The way to a rank broke: it may come back into the tree, and its host is still there then. False when that took too long. */
+  #waitOn(): boolean {
+    const { clock, patienceMs } = this.#options;
+    const nowMs = clock.monotonicMs();
+    this.#waitsUntilMs ??= nowMs + patienceMs;
+    if (nowMs >= this.#waitsUntilMs) return false;
+    this.#state = "starting";
+    const generation = ++this.#generation;
+    clock.after(
+      RETRY_MS,
+      () => {
+        if (generation === this.#generation && this.#state === "starting") this.#run();
+      },
+      { background: true },
+    );
+    return true;
   }
 }

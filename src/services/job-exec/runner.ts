@@ -94,7 +94,11 @@ export class JobRunner {
 
   /** The host of one of the job's ranks is there; `isKnown`: it has been running the job already. */
   hostAttached(rank: number, isKnown: boolean): void {
-    if (!this.#awaited.delete(rank)) return;
+    if (!this.#awaited.delete(rank)) {
+      // Attached again: what was handed over is there, or never arrived.
+      if (!isKnown) this.shellLost(rank, "the job shell was not found when its broker came back");
+      return;
+    }
     if (this.#exec.reattach && !isKnown) return this.shellLost(rank, "no job shell to reattach to");
     this.#proceed();
   }

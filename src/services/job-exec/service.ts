@@ -9,6 +9,7 @@ import type { Integer, JsonObject } from "../../base/json.ts";
 import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { MATCHTAG_NONE, Payload, responseTo, type EventMessage } from "../../protocol/message.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -84,7 +85,9 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   link(rank: number): HostLink {
     let link = this.#links.get(rank);
     if (link === undefined) {
-      link = new HostLink({ rank, handle: this.context.handle, listener: this });
+      const { handle, ports, attribute } = this.context;
+      const patienceMs = 1000 * (tryParseFsd(attribute("tbon.rejoin_timeout") ?? "") ?? 0);
+      link = new HostLink({ rank, handle, listener: this, clock: ports.clock, patienceMs });
       this.#links.set(rank, link);
     }
     return link;

@@ -83,19 +83,18 @@ export class WatchState {
     this.#sent.splice(from, Infinity, ...blobs);
   }
 
-  /** Reacts to what a version holds. Blobs it says to send are sent, and told by `sent`, before the next is seen. */
-  see(seen: Seen): Reaction {
+  /** Reacts to what a version holds. `mayBeUnchanged`: it is not known whether the key was written since the last. Blobs it says to send are sent, and told by `sent`, before the next is seen. */
+  see(seen: Seen, mayBeUnchanged = false): Reaction {
     if ("error" in seen) return this.#fail(seen.error);
     if (seen.value === null) return this.#fail(new FluxError("ENOENT"));
     const isFirst = !this.#exists;
     this.#exists = true;
     if (this.sendsPieces) return this.#blobs(seen.value, isFirst);
     if (!this.#has(LookupFlag.Watch)) return { pieces: [{ kind: "value", value: seen.value }], end: null };
-    if (this.#has(LookupFlag.WatchFull | LookupFlag.WatchUniq)) {
-      const text = stringifyJson(seen.value);
-      if (text === this.#lastText) return NOTHING;
-      this.#lastText = text;
-    }
+    const text = stringifyJson(seen.value);
+    const tellsChangesOnly = mayBeUnchanged || this.#has(LookupFlag.WatchFull | LookupFlag.WatchUniq);
+    if (tellsChangesOnly && text === this.#lastText) return NOTHING;
+    this.#lastText = text;
     return { pieces: [{ kind: "value", value: seen.value }] };
   }
 

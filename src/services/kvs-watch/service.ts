@@ -12,6 +12,8 @@ import { isFromOwner } from "../../protocol/message.ts";
 import { Payload } from "../../protocol/message.ts";
 import { lookupAnswer, valOfPieces } from "../../sdk/huge-value.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
+import { GAP_TOPIC } from "../../sdk/handle.ts";
+import { withSecondTry } from "../../sdk/second-try.ts";
 import { ANY_USER, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import {
@@ -30,6 +32,8 @@ import { WatchIndex, type Attention, type Watched } from "./watch-index.ts";
 interface Version {
   readonly rootref: string;
   readonly rootseq: number;
+  /** It is not known which keys were written. */
+  readonly mayBeUnchanged?: boolean;
 }
 
 interface Watcher extends Watched {
@@ -80,7 +84,8 @@ class WatchService implements RunningModule {
     // All events are heard: a gap in their numbers is how a broker learns that it missed some.
     await context.handle.subscribe("", (event) => {
       const { sequence, topic, payload } = event;
-      const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
+      const isGap = topic === GAP_TOPIC;
+      const isNext = !isGap && (service.#eventSequence === 0 || sequence === service.#eventSequence + 1);
       service.#eventSequence = sequence;
       if (service.#namespaces.size === 0) return;
       if (!isNext) for (const name of service.#namespaces.keys()) void service.#refresh(name);
@@ -147,11 +152,8 @@ class WatchService implements RunningModule {
   /** Events were missed, as after a lost link: what the leader has now is looked at by all. */
   async #refresh(name: string): Promise<void> {
     try {
-      const root = await this.#context.handle.rpc<RootAnswer>(
-        "kvs.getroot",
-        { namespace: name, flags: 0, hold: false },
-        { nodeid: 0 },
-      );
+      const ask = { namespace: name, flags: 0, hold: false };
+      const root = await withSecondTry(() => this.#context.handle.rpc<RootAnswer>("kvs.getroot", ask, { nodeid: 0 }));
       const namespace = this.#namespaces.get(name);
       if (namespace !== undefined) this.#hearVersion(namespace, { ...root, keys: null });
     } catch (error) {
@@ -172,7 +174,7 @@ class WatchService implements RunningModule {
     const hasGap = before !== null && rootseq !== before.rootseq + 1;
     const concerned = hasGap || !isJsonObject(keys) ? [...namespace.watchers] : namespace.watchers.concernedBy(keys);
     if (concerned instanceof Set ? concerned.size === 0 : concerned.length === 0) return;
-    const version = versionOf(namespace.latest);
+    const version = { ...versionOf(namespace.latest), mayBeUnchanged: hasGap || !isJsonObject(keys) };
     for (const watcher of concerned) this.#show(watcher, version);
   }
 
@@ -192,7 +194,7 @@ class WatchService implements RunningModule {
         const isSeen = version === null ? watcher.rootseq >= 0 : version.rootseq <= watcher.rootseq;
         if (isSeen) continue;
         const seen = await this.#look(watcher, version);
-        if (!watcher.isOver) await this.#reactTo(watcher, seen);
+        if (!watcher.isOver) await this.#reactTo(watcher, seen, version?.mayBeUnchanged === true);
       }
     } catch (error) {
       if (error instanceof FluxError) this.#end(watcher, error);
@@ -239,12 +241,12 @@ class WatchService implements RunningModule {
   }
 
   /** Reacts to what was seen. Where blobs of it are gone before they were sent, what took their place is looked at. */
-  async #reactTo(watcher: Watcher, first: Seen): Promise<void> {
+  async #reactTo(watcher: Watcher, first: Seen, mayBeUnchanged: boolean): Promise<void> {
     let seen = first;
     for (;;) {
       const { rootseq } = watcher;
       try {
-        return await this.#react(watcher, seen);
+        return await this.#react(watcher, seen, mayBeUnchanged);
       } catch (error) {
         if (!isFluxError(error, "ENOENT") || !watcher.state.sendsPieces) throw error;
         seen = await this.#look(watcher, null);
@@ -254,8 +256,8 @@ class WatchService implements RunningModule {
     }
   }
 
-  async #react(watcher: Watcher, seen: Seen): Promise<void> {
-    const first = watcher.state.see(seen);
+  async #react(watcher: Watcher, seen: Seen, mayBeUnchanged: boolean): Promise<void> {
+    const first = watcher.state.see(seen, mayBeUnchanged);
     const { mismatch } = first;
     if (mismatch !== undefined && !(await this.#catchUp(watcher, mismatch)))
       return this.#end(watcher, new FluxError("EINVAL"));

@@ -8,6 +8,8 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { isFromOwner } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
+import { GAP_TOPIC } from "../../sdk/handle.ts";
+import { withSecondTry } from "../../sdk/second-try.ts";
 import { ANY_USER, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
 import {
@@ -40,6 +42,8 @@ export class FollowerService implements RunningModule {
   readonly #holders = new Map<string, Set<string>>();
   /** The number of the last event heard. */
   #eventSequence = 0;
+  /** Events were missed: the leader may have been started anew. */
+  #isGapped = false;
   /** Namespaces whose announcements are held back (a test hook), with the latest one. */
   readonly #paused = new Map<string, NamespaceRoot | null>();
 
@@ -60,8 +64,10 @@ export class FollowerService implements RunningModule {
     // All events are heard: a gap in their numbers is how a broker learns that it missed some.
     await context.handle.subscribe("", (event) => {
       const { sequence, topic, payload } = event;
-      const isNext = service.#eventSequence === 0 || sequence === service.#eventSequence + 1;
+      const isGap = topic === GAP_TOPIC;
+      const isNext = !isGap && (service.#eventSequence === 0 || sequence === service.#eventSequence + 1);
       service.#eventSequence = sequence;
+      service.#isGapped ||= isGap;
       if (!isNext) service.#refresh();
       if (!topic.startsWith(NAMESPACE_EVENT_PREFIX) || payload === null || !isFromOwner(event)) return;
       service.#hear(topic, payload.value);
@@ -206,10 +212,16 @@ export class FollowerService implements RunningModule {
   async #askLeader(namespace: string): Promise<NamespaceRoot> {
     const topic = `${this.#context.name}.getroot`;
     const payload = { namespace, flags: 0, hold: false };
-    const answer = await this.#context.handle.rpc<RootAnswer>(topic, payload, { nodeid: LEADER_RANK });
+    const answer = await withSecondTry(() =>
+      this.#context.handle.rpc<RootAnswer>(topic, payload, { nodeid: LEADER_RANK }),
+    );
     const { owner, flags, rootref, rootseq, created = 0 } = answer;
     // Removed and made again while nothing was heard from the leader: another namespace, although of the same name.
     if ((this.#roots.get(namespace)?.created ?? created) !== created) this.#remove(namespace);
+    // A leader that lost its power may have forgotten what it had announced: who knows that cannot go on with it.
+    const known = this.#roots.get(namespace);
+    if (known !== undefined && rootseq < known.rootseq && this.#isGapped)
+      this.#context.fatal(new Error(`the leader has lost version ${known.rootseq} of ${namespace}: it has ${rootseq}`));
     this.#advance({ name: namespace, owner, flags, rootref, rootseq, created });
     const root = this.#roots.get(namespace)!;
     // Events that came right behind the answer were heard before it was looked at, when nothing was known here.

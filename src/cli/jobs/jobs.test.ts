@@ -161,6 +161,8 @@ describe("a job in a listing", () => {
     ["instance.stats", { state: 16 }, ""],
     ["sched.l", { annotations: { sched: { l: [1, { x: null, y: "a'b" }] } } }, "[1, {'x': None, 'y': 'a\\'b'}]"],
     ["sched.f", { annotations: { sched: { f: 0.00001 } } }, "1e-05"],
+    ["attempt", { state: 16, annotations: { retry: { attempt: 2, of: 4 } } }, "2/4"],
+    ["contextual_info", { state: 16, nodelist: "n1", annotations: { retry: { attempt: 2, of: 4 } } }, "n1 attempt 2/4"],
     ["inactive_reason", { state: 16 }, ""],
     ["inactive_reason", { state: 64, result: 2, waitstatus: 9 }, "Exit -9"],
     ["inactive_reason", { state: 64, result: 1, waitstatus: 0 }, "Exit 0"],

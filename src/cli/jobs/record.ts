@@ -5,7 +5,7 @@
  * Pure: the time now and names of users come as arguments.
  */
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
-import { memberAt, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { isJsonObject, memberAt, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
 import { jobResultName, jobStateName } from "../../formats/job-states.ts";
@@ -138,7 +138,19 @@ export class JobRecord {
     return (this.state & (STATES_PENDING | JobState.New)) !== 0 ? this.number("duration") : this.runtime;
   }
 
+  /** `2/4` of a job that is tried again. */
+  get attempt(): string {
+    const attempt = this.annotation(["retry"]);
+    return isJsonObject(attempt) ? `${String(attempt["attempt"])}/${String(attempt["of"])}` : "";
+  }
+
   get contextualInfo(): string {
+    const info = this.#info;
+    if (this.attempt === "" || this.isInactive) return info;
+    return `${info === "" ? "" : `${info} `}attempt ${this.attempt}`;
+  }
+
+  get #info(): string {
     if (this.state === JobState.Priority) return "priority-wait";
     if (this.state === JobState.Depend)
       return `depends:${this.dependencies.map((each) => dependencyText(each, this.context.now)).join(",")}`;
@@ -268,6 +280,7 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
     attrs: ["annotations"],
     value: (job) => (job.uri === null ? "" : job.uri.replace(/^ssh:\/\/[^/]*/, "local://")),
   },
+  attempt: { heading: "ATTEMPT", attrs: ["annotations"], value: (job) => job.attempt },
   inactive_reason: { heading: "INACTIVE-REASON", attrs: REASON_ATTRS, value: (job) => job.inactiveReason },
 };
 

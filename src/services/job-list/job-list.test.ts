@@ -136,6 +136,22 @@ test("pending jobs come by priority, running ones by start, inactive ones by end
   assert.deepEqual(list.sizes(), { pending: 4, running: 2, inactive: 2 });
 });
 
+test("a job that is tried again: nothing of the attempt before, but which attempt it is", () => {
+  const list = new JobList(memoryPages());
+  take(list, 7, { until: "run", time: 10 });
+  const events: JobEvent[] = [
+    { timestamp: 20, name: "finish", context: { status: 256 } },
+    { timestamp: 20.1, name: "release", context: { ranks: "all", final: true } },
+    { timestamp: 20.2, name: "free" },
+    { timestamp: 20.3, name: "retry", context: { attempt: 2, of: 3, reason: "exit code 1" } },
+  ];
+  const job = describeJob(list.take({ id: 7, events })!, ALL_ATTRIBUTES);
+  assert.deepEqual([job["state"], job["annotations"]], [JobState.Depend, { retry: { attempt: 2, of: 3 } }]);
+  for (const name of ["t_run", "t_cleanup", "ranks", "nodelist", "nnodes", "expiration", "waitstatus"])
+    assert.equal(job[name], undefined, name);
+  assert.deepEqual(list.sizes(), { pending: 1, running: 0, inactive: 0 });
+});
+
 test("counts follow every change, also a purge", () => {
   const list = new JobList(memoryPages());
   take(list, 1);

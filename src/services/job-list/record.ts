@@ -58,6 +58,8 @@ export interface JobRecord {
   jobspec: Jobspec | null;
   /** How it ended; 0 while it is active. */
   result: JobResult | 0;
+  /** Of a job that was tried again: which attempt this is, of how many. Shown among the annotations, as `retry`. */
+  attempt: { readonly attempt: number; readonly of: number } | null;
 }
 
 /** One message of `job-manager.events-journal`. */
@@ -101,6 +103,7 @@ export function newRecord(id: Integer): JobRecord {
     dependencies: null,
     jobspec: null,
     result: 0,
+    attempt: null,
   };
 }
 
@@ -237,6 +240,8 @@ function applyOther(record: JobRecord, name: string, timestamp: number, context:
     case "resource-update":
       record.expiration = context["expiration"] as number;
       return;
+    case "retry":
+      return applyRetry(record, timestamp, context);
     default:
   }
 }
@@ -246,6 +251,22 @@ function takeUpdates(record: JobRecord, jobspec: Jobspec): void {
   const { ntasks, ncores, nnodes } = record;
   takeJobspec(record, jobspec);
   if (record.ranks !== null) Object.assign(record, { ntasks, ncores, nnodes });
+}
+
+/** The job begins again: how the attempt before went is no concern of this one. */
+function applyRetry(record: JobRecord, timestamp: number, { attempt, of }: JsonObject): void {
+  if (typeof attempt === "number" && typeof of === "number") record.attempt = { attempt, of };
+  Object.assign(record, { tRun: 0, tCleanup: 0, ranks: null, nodelist: null, expiration: null });
+  Object.assign(record, { waitStatus: null, exception: null, annotations: userAnnotations(record.annotations) });
+  if (record.jobspec !== null) takeJobspec(record, record.jobspec);
+  record.tDepend = timestamp;
+  record.states = JobState.New;
+  enter(record, JobState.Depend);
+}
+
+/** What the scheduler said of a job is over with its resources. */
+function userAnnotations(annotations: JsonObject | null): JsonObject | null {
+  return annotations?.["user"] === undefined ? null : { user: annotations["user"] };
 }
 
 function enterCleanup(record: JobRecord, timestamp: number): void {
@@ -310,7 +331,10 @@ const READERS: Readonly<Record<string, Reader>> = {
   exception_note: whenInactive((record) => record.exception?.note),
   result: whenInactive((record) => record.result),
   expiration: (record) => record.expiration ?? undefined,
-  annotations: (record) => record.annotations ?? undefined,
+  annotations: (record) =>
+    record.attempt === null
+      ? (record.annotations ?? undefined)
+      : { ...record.annotations, retry: { ...record.attempt } },
   waitstatus: (record) => record.waitStatus ?? undefined,
   dependencies: (record) => record.dependencies ?? undefined,
 };

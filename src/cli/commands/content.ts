@@ -8,7 +8,7 @@ import type { Handle } from "../../sdk/handle.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
 import { begun } from "../snapshots/window.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
-import { orFailAt } from "../framework/or-fail.ts";
+import { orFail, orFailAt, sentenceFirst } from "../framework/or-fail.ts";
 
 /** Blobs under way at once. */
 const WINDOW = 16;
@@ -99,7 +99,11 @@ function simple(name: string, usage: string, description: string): Command {
     run: async (context) => {
       if (context.operands.length > 0) context.failUsage();
       const handle = await context.open();
-      await orFailAt(context, `content.${name}`, () => handle.rpc(`content.${name}`));
+      await orFail(
+        context,
+        () => handle.rpc(`content.${name}`),
+        (error) => `content.${name}: ${sentenceFirst(error)}`,
+      );
     },
   });
 }

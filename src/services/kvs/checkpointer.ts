@@ -119,6 +119,8 @@ export class Checkpointer {
 
   async #onTimer(): Promise<void> {
     this.#timer = null;
+    // Somebody has asked for one meanwhile.
+    if (!this.isUnsaved) return;
     try {
       await this.#save();
       this.#trouble.over();

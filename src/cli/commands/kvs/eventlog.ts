@@ -5,6 +5,7 @@ import { isJsonObject, parseJson, type JsonObject } from "../../../base/json.ts"
 import { tryParseFsd } from "../../../formats/duration.ts";
 import { KvsTransaction, type Kvs } from "../../../sdk/kvs.ts";
 import { CommandExit, type CommandContext } from "../../framework/command.ts";
+import { sentenceFirst } from "../../framework/or-fail.ts";
 import { EventlogFormatter, splitEventlog, type EventLine } from "../../output/eventlog-text.ts";
 import { openKvs, orFail } from "./support.ts";
 
@@ -107,7 +108,7 @@ export async function waitEvent(context: CommandContext): Promise<void> {
   if (ended === "late") context.fail(`wait-event timeout on event '${name}'`);
   if (ended === null) return;
   if (isFluxError(ended.error, "ENOENT")) context.fail(`eventlog path ${key} not found`);
-  if (isFluxError(ended.error)) context.fail(`${LOOKUP}: ${ended.error.message}`);
+  if (isFluxError(ended.error)) context.fail(`${LOOKUP}: ${sentenceFirst(ended.error)}`);
   throw ended.error;
 }
 

@@ -9,7 +9,10 @@ import { openKvs, orderedJson, orFail, rootOf, textOf } from "./support.ts";
 export async function get(context: CommandContext): Promise<void> {
   if (context.operands.length === 0) context.failUsage();
   const kvs = await openKvs(context);
-  for (const key of context.operands) await orFail(context, key, () => getOne(context, kvs, key));
+  const getKey = (key: string): Promise<void> => orFail(context, key, () => getOne(context, kvs, key));
+  // Watches go on, all at the same time.
+  if (context.options.has("watch")) await Promise.all(context.operands.map(getKey));
+  else for (const key of context.operands) await getKey(key);
 }
 
 async function getOne(context: CommandContext, kvs: Kvs, key: string): Promise<void> {

@@ -4,6 +4,7 @@ import type { Treeobj } from "../../../formats/treeobj.ts";
 import type { Kvs } from "../../../sdk/kvs.ts";
 import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
+import { sentenceFirst } from "../../framework/or-fail.ts";
 import { openKvs, widthOf } from "./support.ts";
 
 /** Columns between the longest name and the next. */
@@ -34,7 +35,7 @@ export async function ls(context: CommandContext): Promise<number> {
       await action();
     } catch (error) {
       if (!isFluxError(error)) throw error;
-      context.err(`${normalizeKey(key)}: ${error.message}\n`);
+      context.err(`${normalizeKey(key)}: ${sentenceFirst(error)}\n`);
       exitCode = 1;
     }
   };
@@ -46,9 +47,13 @@ export async function ls(context: CommandContext): Promise<number> {
     });
   const hasTitles = singles.length + directories.length > 1 || options.has("recursive");
   const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
-  print(context, singles);
+  print(context, singles.sort(byName));
   for (const key of directories.sort()) await telling(key, () => listDirectory(listing, key));
   return exitCode;
+}
+
+function byName({ name: left }: Named, { name: right }: Named): number {
+  return left < right ? -1 : Number(left > right);
 }
 
 /** What a key is; null where it is a directory whose content is to be listed. Throws ENOENT, ENOTDIR. */

@@ -6,7 +6,7 @@ import { isTreeobj, makeDirref, type Treeobj } from "../../../formats/treeobj.ts
 import { Kvs, type KvsTransaction } from "../../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE, type CommitAnswer } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
-import { orFail as orEnd } from "../../framework/or-fail.ts";
+import { orFail as orEnd, sentenceFirst } from "../../framework/or-fail.ts";
 
 const NAMESPACE_OPTIONS = ["namespace", "src-namespace", "dst-namespace"];
 
@@ -21,7 +21,7 @@ export async function openKvs(context: CommandContext, option = "namespace"): Pr
 
 /** Does something; an error ends the command with what it was about. */
 export function orFail<T>(context: CommandContext, about: string, action: () => T | Promise<T>): Promise<T> {
-  return orEnd(context, action, (error) => `${about}: ${error.message}${remedyOf(context, error)}`);
+  return orEnd(context, action, (error) => `${about}: ${sentenceFirst(error)}${remedyOf(context, error)}`);
 }
 
 /** The one thing behind ENOTSUP that a user can mend: a namespace that was asked for and is not there. */

@@ -70,6 +70,7 @@ export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   "broker.exit-norestart": free,
   "broker.recovery-mode": free,
   "broker.resume": given,
+  "broker.fail-on": given,
   "conf.shell_initrc": runtime,
   "conf.shell_pluginpath": runtime,
   "config.path": given,

@@ -12,6 +12,7 @@ import { Taskmap } from "../formats/taskmap.ts";
 import type { Attributes } from "./attributes.ts";
 import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootstrap.ts";
 import { Core, type CoreEvents } from "./core.ts";
+import { failureLimit } from "./failures.ts";
 import { LogLevel } from "../sdk/module.ts";
 import { prepareRundir, prepareStatedir } from "./directories.ts";
 import { instanceEnvironment } from "./environment.ts";
@@ -160,6 +161,7 @@ function setAttributes(options: BootOptions, place: Place): void {
   setDefault("hostname", host.hostname);
   setQuorum(attributes, size, options.log);
   setDefault("broker.critical-ranks", Idset.from(tree.criticalRanks).format());
+  failureLimit(attributes.get("broker.fail-on") ?? "none");
   checkCriticalRanks(attributes.require("broker.critical-ranks"), size);
   set("tbon.level", tree.levelOf(rank));
   set("tbon.maxlevel", tree.maxLevel);

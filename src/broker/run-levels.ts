@@ -6,6 +6,7 @@ import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import type { Disk } from "../base/ports.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
+import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
@@ -202,8 +203,10 @@ export async function runCleanup(options: RunLevelOptions, keepsJobs: boolean): 
   let failed = false;
   for (const [index, command] of commands.entries())
     if ((await runScript(options, `cleanup.${index}`, [command])) !== 0) failed = true;
-  if (core.modules.find("job-manager") !== null) await stopJobs(core, keepsJobs);
-  else if (commands.length === 0) return "cleanup-none";
+  if (core.modules.find("job-manager") !== null) {
+    await stopJobs(core, keepsJobs);
+    options.failed(await reportFailures(core));
+  } else if (commands.length === 0) return "cleanup-none";
   return failed ? "cleanup-fail" : "cleanup-success";
 }
 

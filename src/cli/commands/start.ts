@@ -50,6 +50,11 @@ export const command: Command = defineCommand({
     { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
     { names: ["rundir"], argument: "DIR", help: "(only with --test-size) Use DIR as the rundir of the instance" },
     {
+      names: ["fail-on"],
+      argument: "any|N|none",
+      help: "Fail when any, or at least N, of the instance's jobs have failed (default none)",
+    },
+    {
       names: ["resume"],
       argument: "PATH",
       help: "Go on where the instance stopped that PATH was left by: its statedir, or a dump of its content",
@@ -147,6 +152,7 @@ function brokerWords(context: CommandContext): string[] {
   const words: string[] = [];
   for (const { name, value } of context.options.given) {
     if (name === "setattr" || name === "conf" || name === "config-path") words.push(`--${name}=${value ?? ""}`);
+    if (name === "fail-on") words.push(`--setattr=broker.fail-on=${value ?? ""}`);
     if (name === "broker-opts") words.push(...(value ?? "").split(",").filter((word) => word !== ""));
   }
   return words;

@@ -217,18 +217,38 @@ function ended(facts: JobFacts): string[] {
       return [
         `succeeded, ${ago(job.context.now - job.number("t_inactive"))}.`,
         `It ran for ${formatFsd(job.runtime)}.`,
+        ...failureLines(facts),
       ];
     case JobResult.Canceled:
-      return ["was canceled.", ...startedLine(facts), ...exceptionLines(facts)];
+      return ["was canceled.", ...startedLine(facts), ...exceptionLines(facts), ...failureLines(facts)];
     case JobResult.Timeout:
       return [
         `was ended at its time limit of ${formatFsd(job.number("duration"))}.`,
         "More time: flux run -t DURATION",
+        ...failureLines(facts),
         ...stderrLines(facts),
       ];
     default:
-      return ["failed.", ...startedLine(facts), ...exceptionLines(facts), ...taskLines(facts), ...stderrLines(facts)];
+      return [
+        "failed.",
+        ...startedLine(facts),
+        ...exceptionLines(facts),
+        ...taskLines(facts),
+        ...failureLines(facts),
+        ...stderrLines(facts),
+      ];
   }
+}
+
+/** What an instance told of its own jobs. */
+function failureLines({ job }: JobFacts): string[] {
+  const failures = job.annotation(["user", "failures"]);
+  if (!isJsonObject(failures) || typeof failures["total"] !== "number") return [];
+  const { total, nested, first } = failures;
+  const below = typeof nested === "number" && nested > 0 ? `, ${nested} of them in nested instances` : "";
+  const told = (Array.isArray(first) ? first : []).filter((each) => isJsonObject(each));
+  const lines = told.map(({ id, name, reason }) => `  ${text(id)} (${text(name)}): ${text(reason)}`);
+  return [`Inside, ${count(total, "job")} failed${below}${lines.length > 0 ? "; the first:" : "."}`, ...lines];
 }
 
 function startedLine({ job }: JobFacts): string[] {

@@ -274,6 +274,11 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
     value: (job) => job.contextualInfo,
   },
   contextual_time: { heading: "TIME", attrs: TIME_ATTRS, value: (job) => new Float(job.contextualTime) },
+  failures: {
+    heading: "FAILURES",
+    attrs: ["annotations"],
+    value: (job) => fieldOfJson(job.annotation(["user", "failures", "total"])),
+  },
   uri: { heading: "URI", attrs: ["annotations"], value: (job) => job.uri ?? "" },
   "uri.local": {
     heading: "URI",

@@ -12,6 +12,7 @@ import { Idset } from "../../formats/idset.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { parseKeyValue, setPath } from "../../formats/jobspec-attributes.ts";
 import { mergeConfig, parseToml } from "../../formats/toml.ts";
+import { failureLimit } from "../../broker/failures.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { countOption, submissionExtras, withFiles, withSystem, type SubmissionSource } from "./request.ts";
 
@@ -102,6 +103,7 @@ function instanceJobspec(
       ...(defaults.brokerOptions ?? []),
       ...options.list("broker-opts").flatMap((words) => words.split(",")),
       ...(options.has("dump") ? [`-Scontent.dump=${options.text("dump") || DUMP_DEFAULT}`] : []),
+      ...(options.has("fail-on") ? [failOnOption(options.text("fail-on")!)] : []),
       ...(options.has("resume") ? source.resumeOptions(options.text("resume")!) : []),
       ...(config === null ? [] : [CONFIG_OPTION]),
     ],
@@ -113,6 +115,12 @@ function instanceJobspec(
     ...(spare > 0 && { addBrokers: spare }),
   });
   return config === null ? jobspec : withSystem(jobspec, { files: { "conf.json": encodeJsonFile(config) } });
+}
+
+/** Throws FluxError EINVAL. */
+function failOnOption(text: string): string {
+  failureLimit(text);
+  return `-Sbroker.fail-on=${text}`;
 }
 
 /** Brokers that are added to the first node share it with the leader: they get no jobs. */

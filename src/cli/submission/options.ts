@@ -256,6 +256,11 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
   { names: ["broker-opts"], argument: "OPTS", repeatable: true, help: "Pass options to flux brokers" },
   { names: ["dump"], argument: "FILE", optionalArgument: true, help: "Archive KVS on exit" },
   {
+    names: ["fail-on"],
+    argument: "any|N|none",
+    help: "Fail when any, or at least N, of the jobs inside have failed, though the script succeeds (default none)",
+  },
+  {
     names: ["resume"],
     argument: "PATH",
     help: "Go on where the instance stopped that PATH was left by: its statedir, or a dump of its content",

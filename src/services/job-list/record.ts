@@ -12,7 +12,7 @@ import { jobspecCounts, taskCount } from "../../formats/jobspec-counts.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { FluxError } from "../../base/errors.ts";
-import { mergeAnnotations } from "../../sdk/job-annotations.ts";
+import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
 import { jobResult, JobResult, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 
 export interface JobRecord {
@@ -208,6 +208,8 @@ function applyEvent(record: JobRecord, event: JobEvent): void {
       if (isJsonObject(context["annotations"])) record.annotations = context["annotations"];
       record.tRun = timestamp;
       return enter(record, JobState.Run);
+    case "retry":
+      return applyRetry(record, timestamp, context);
     case "finish":
       record.waitStatus = context["status"] as number;
       return enterCleanup(record, timestamp);
@@ -272,6 +274,19 @@ function userAnnotations(annotations: JsonObject | null): JsonObject | null {
 function enterCleanup(record: JobRecord, timestamp: number): void {
   if (record.tCleanup === 0) record.tCleanup = timestamp;
   enter(record, JobState.Cleanup);
+}
+
+/** Another attempt of the job: what the last one had and came to is not its outcome. */
+function applyRetry(record: JobRecord, timestamp: number, { attempt, of, reason }: JsonObject): void {
+  record.tDepend = timestamp;
+  record.tPriority = record.tSched = record.tRun = record.tCleanup = 0;
+  record.waitStatus = null;
+  record.exception = null;
+  record.ranks = record.nodelist = null;
+  record.expiration = null;
+  const annotations = mergeAnnotations(withoutScheduler(record.annotations), { retry: { attempt, of, reason } });
+  record.annotations = annotations;
+  enter(record, JobState.Depend);
 }
 
 function applyException(record: JobRecord, timestamp: number, context: JsonObject): void {

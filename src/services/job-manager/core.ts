@@ -20,6 +20,7 @@ import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { checkReadable } from "../../formats/jobspec-readable.ts";
 import { jobStateName } from "../../formats/job-states.ts";
 import { jobName, type Jobspec } from "../../formats/jobspec.ts";
+import { retryPolicyOf } from "../../formats/retry.ts";
 import { compareIds, JobState, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
 import { LogLevel } from "../../sdk/module.ts";
 import { mergeAnnotations } from "../../sdk/job-annotations.ts";
@@ -130,6 +131,7 @@ export class JobManager {
     const queue = queueOf(job);
     this.queues.checkSubmission(queue);
     this.limits.check(job.jobspec!, queue);
+    retryPolicyOf(job.jobspec!);
     const takeDependencies = this.dependencies.check(job);
     this.#insert(job);
     for (const event of job.events) this.#output.record(job, event, "known");
@@ -274,6 +276,8 @@ export class JobManager {
         return this.dependencies.started(job);
       case "resource-update":
         return this.#updateExpiration(job);
+      case "retry":
+        return this.#retry(job, event.context!);
       case "clean":
         return this.dependencies.ended(job);
       case "exception":
@@ -288,6 +292,21 @@ export class JobManager {
     if (wasQueued) this.scheduler.withdraw(job);
     job.jobspec = jobspec;
     if (wasQueued) this.scheduler.enqueue(job);
+  }
+
+  #retry(job: Job, { delay }: JsonObject): void {
+    job.R = null;
+    job.reattach = false;
+    if (typeof delay === "number" && delay > 0) this.dependencies.delay(job, this.#clock.now() + delay);
+  }
+
+  /** Housekeeping has nothing of a job any more. */
+  tidied(id: Integer): void {
+    const job = this.jobs.get(id);
+    if (job === undefined) return;
+    job.isTidying = false;
+    this.#dirty.add(job);
+    this.settle();
   }
 
   #updateExpiration(job: Job): void {
@@ -359,7 +378,8 @@ export class JobManager {
     // Without an R there is nothing that the scheduler could take back.
     if (job.R !== null && !job.isUnscheduled) {
       const R = remainingResources(job);
-      if (!this.#output.keepForHousekeeping(job, R)) this.scheduler.free({ id: job.id, R, final: true });
+      job.isTidying = this.#output.keepForHousekeeping(job, R);
+      if (!job.isTidying) this.scheduler.free({ id: job.id, R, final: true });
     }
     this.post(job, "free");
   }

@@ -128,6 +128,13 @@ export class Dependencies {
     if (job.dependencies?.has(SINGLETON) === true) this.#releaseSingleton(nameKey(job)!);
   }
 
+  /** Holds a job back until a time, in seconds since the epoch: another attempt waits a while. */
+  delay(job: Job, time: number): void {
+    const description = `${BEGIN_TIME}=${time}`;
+    this.#output.post(job, "dependency-add", { description });
+    this.#beginTimes.wait(job, time, description);
+  }
+
   /** An antecedent got its start event. */
   started(job: Job): void {
     this.#review(job.id);
@@ -366,7 +373,7 @@ export class Dependencies {
     const links = this.#byAntecedent.get(antecedent);
     if (links === undefined) return;
     const outcome = this.#output.outcome(antecedent);
-    for (const link of [...links]) this.#decide(link, antecedent, outcome);
+    for (const link of Array.from(links)) this.#decide(link, antecedent, outcome);
   }
 
   #decide(link: Link, antecedent: Integer, outcome: Outcome | null): void {

@@ -23,7 +23,7 @@ import {
   type JobEvent,
   type JobException,
 } from "../../sdk/job-protocol.ts";
-import { mergeAnnotations } from "../../sdk/job-annotations.ts";
+import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
 import { newFolded, type Folded } from "./job.ts";
 
 const { New, Depend, Priority, Sched, Run, Cleanup, Inactive } = JobState;
@@ -73,6 +73,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   "epilog-start": { states: STATES_RUNNING, apply: (job, context) => void (job.epilogs = begin(job.epilogs, context)) },
   "epilog-finish": { states: STATES_RUNNING, apply: (job, context) => finish(job.epilogs, context) },
   free: { states: Cleanup, apply: applyFree },
+  retry: { states: Cleanup, apply: applyRetry },
   clean: { states: Cleanup, apply: applyClean },
   exception: { states: ANY_ACTIVE, apply: applyException },
   memo: {
@@ -199,6 +200,7 @@ function applyAlloc(job: Folded, context: JsonObject): void {
   // The event holds a copy of everything that was known at that moment.
   if (annotations !== undefined) job.annotations = annotations as JsonObject;
   job.hasResources = true;
+  job.wasAllocated = true;
   job.state = Run;
 }
 
@@ -255,6 +257,25 @@ function applyFree(job: Folded): void {
 function applyClean(job: Folded): void {
   if (job.hasResources || (job.epilogs?.size ?? 0) > 0) throw new FluxError("EINVAL", "event clean is not legal now");
   job.state = Inactive;
+}
+
+/** The next attempt begins where a valid job does; what the last one had and did is forgotten. */
+function applyRetry(job: Folded, context: JsonObject): void {
+  const attempt = integer(context, "attempt", 2, 0x7fffffff);
+  const isBusy = job.hasResources || (job.prologs?.size ?? 0) > 0 || (job.epilogs?.size ?? 0) > 0;
+  if (isBusy) throw new FluxError("EINVAL", "event retry is not legal now");
+  job.attempt = attempt;
+  job.wasAllocated = false;
+  job.started = false;
+  job.waitStatus = null;
+  job.releasedRanks = null;
+  job.released = false;
+  job.exception = null;
+  const { of, reason } = context;
+  job.annotations = mergeAnnotations(withoutScheduler(job.annotations), { retry: { attempt, of, reason } });
+  job.expiration = null;
+  job.isUnscheduled = false;
+  job.state = Depend;
 }
 
 function applyException(job: Folded, context: JsonObject): void {

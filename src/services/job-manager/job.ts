@@ -26,6 +26,10 @@ export interface Folded {
   epilogs: Set<string> | null;
   /** Whether resources are allocated. */
   hasResources: boolean;
+  /** Whether resources were allocated to this attempt. */
+  wasAllocated: boolean;
+  /** Which attempt this is, from 1. */
+  attempt: number;
   started: boolean;
   /** wait(2) status; null until the job finished. */
   waitStatus: number | null;
@@ -66,6 +70,8 @@ export interface Job extends Folded {
   startRequested: boolean;
   /** Whether shells were started by an earlier execution service or before a restart. */
   reattach: boolean;
+  /** Whether housekeeping still has resources of it. */
+  isTidying: boolean;
   /** Something went wrong with it that not even an exception could end: it is left alone. */
   isStuck: boolean;
 }
@@ -83,6 +89,8 @@ export function newFolded(): Folded {
     prologs: null,
     epilogs: null,
     hasResources: false,
+    wasAllocated: false,
+    attempt: 1,
     started: false,
     waitStatus: null,
     releasedRanks: null,
@@ -108,6 +116,7 @@ export function newJob(id: Integer, jobspec: Jobspec | null): Job {
     ticket: null,
     startRequested: false,
     reattach: false,
+    isTidying: false,
     isStuck: false,
   };
 }

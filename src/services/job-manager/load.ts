@@ -112,7 +112,9 @@ async function mayHaveShells(handle: Handle, { id, started, state }: Job): Promi
   if (started || state === JobState.Cleanup) return true;
   try {
     const log = parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.guest.exec.eventlog`));
-    return log.some(({ name }) => name === "starting");
+    // Each attempt of a job begins with `init`.
+    const names = log.map(({ name }) => name);
+    return names.indexOf("starting", names.lastIndexOf("init")) >= 0;
   } catch (error) {
     if (isFluxError(error, "ENOENT")) return false;
     throw error;

@@ -9,6 +9,7 @@
 import type { JsonObject } from "../../base/json.ts";
 import { JobState, PRIORITY_MAX, URGENCY_EXPEDITE } from "../../sdk/job-protocol.ts";
 import type { Job } from "./job.ts";
+import { nextAttempt } from "./retry.ts";
 
 export type Action =
   /** Append an event to the eventlog. */
@@ -72,5 +73,8 @@ function planCleanup(job: Job): Action | null {
   if (job.reattach && job.hasResources && !job.released && job.R !== null) return { kind: "start" };
   if ((job.prologs?.size ?? 0) > 0 || (job.epilogs?.size ?? 0) > 0) return null;
   if (job.hasResources) return { kind: "free" };
-  return { kind: "post", name: "clean" };
+  const context = nextAttempt(job);
+  if (context === null) return { kind: "post", name: "clean" };
+  // The scheduler knows one allocation of a job at a time.
+  return job.isTidying ? null : { kind: "post", name: "retry", context };
 }

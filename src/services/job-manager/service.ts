@@ -100,7 +100,7 @@ class JobManagerService implements RunningModule {
     });
     const log = (level: LogLevel, text: string): void => context.log(level, text);
     const tools = { handle, clock: ports.clock, ownerUserid: context.ownerUserid, log };
-    this.#housekeeping = new Housekeeping({ ...tools, free: (payload) => this.#manager.scheduler.free(payload) });
+    this.#housekeeping = new Housekeeping({ ...tools, free: (payload) => this.#freed(payload) });
     this.#perilog = new Perilog({
       ...tools,
       post: (job, name, eventContext) => this.#manager.post(job, name, eventContext),
@@ -125,6 +125,12 @@ class JobManagerService implements RunningModule {
       recall: (id) => this.#recall(id),
     };
     this.#quiet = new Quiet(this.#manager);
+  }
+
+  /** Housekeeping gives something back to the scheduler. */
+  #freed(payload: { id: Integer; R: JsonObject; final: boolean }): void {
+    this.#manager.scheduler.free(payload);
+    if (payload.final) this.#manager.tidied(payload.id);
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {

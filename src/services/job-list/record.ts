@@ -12,7 +12,7 @@ import { jobspecCounts, taskCount } from "../../formats/jobspec-counts.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { FluxError } from "../../base/errors.ts";
-import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
+import { mergeAnnotations } from "../../sdk/job-annotations.ts";
 import { jobResult, JobResult, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 
 export interface JobRecord {
@@ -59,7 +59,7 @@ export interface JobRecord {
   /** How it ended; 0 while it is active. */
   result: JobResult | 0;
   /** Of a job that was tried again: which attempt this is, of how many. Shown among the annotations, as `retry`. */
-  attempt: { readonly attempt: number; readonly of: number } | null;
+  attempt: { readonly attempt: number; readonly of: number; readonly reason: string } | null;
 }
 
 /** One message of `job-manager.events-journal`. */
@@ -208,8 +208,6 @@ function applyEvent(record: JobRecord, event: JobEvent): void {
       if (isJsonObject(context["annotations"])) record.annotations = context["annotations"];
       record.tRun = timestamp;
       return enter(record, JobState.Run);
-    case "retry":
-      return applyRetry(record, timestamp, context);
     case "finish":
       record.waitStatus = context["status"] as number;
       return enterCleanup(record, timestamp);
@@ -256,8 +254,9 @@ function takeUpdates(record: JobRecord, jobspec: Jobspec): void {
 }
 
 /** The job begins again: how the attempt before went is no concern of this one. */
-function applyRetry(record: JobRecord, timestamp: number, { attempt, of }: JsonObject): void {
-  if (typeof attempt === "number" && typeof of === "number") record.attempt = { attempt, of };
+function applyRetry(record: JobRecord, timestamp: number, { attempt, of, reason }: JsonObject): void {
+  if (typeof attempt === "number" && typeof of === "number")
+    record.attempt = { attempt, of, reason: typeof reason === "string" ? share(reason) : "" };
   Object.assign(record, { tRun: 0, tCleanup: 0, ranks: null, nodelist: null, expiration: null });
   Object.assign(record, { waitStatus: null, exception: null, annotations: userAnnotations(record.annotations) });
   if (record.jobspec !== null) takeJobspec(record, record.jobspec);
@@ -274,19 +273,6 @@ function userAnnotations(annotations: JsonObject | null): JsonObject | null {
 function enterCleanup(record: JobRecord, timestamp: number): void {
   if (record.tCleanup === 0) record.tCleanup = timestamp;
   enter(record, JobState.Cleanup);
-}
-
-/** Another attempt of the job: what the last one had and came to is not its outcome. */
-function applyRetry(record: JobRecord, timestamp: number, { attempt, of, reason }: JsonObject): void {
-  record.tDepend = timestamp;
-  record.tPriority = record.tSched = record.tRun = record.tCleanup = 0;
-  record.waitStatus = null;
-  record.exception = null;
-  record.ranks = record.nodelist = null;
-  record.expiration = null;
-  const annotations = mergeAnnotations(withoutScheduler(record.annotations), { retry: { attempt, of, reason } });
-  record.annotations = annotations;
-  enter(record, JobState.Depend);
 }
 
 function applyException(record: JobRecord, timestamp: number, context: JsonObject): void {

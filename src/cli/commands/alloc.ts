@@ -3,7 +3,7 @@ import { defineCommand, type Command, type CommandContext } from "../framework/c
 import { ATTACH_DEFAULTS, attachJob } from "../jobs/attach.ts";
 import { jobIdText } from "../jobs/client.ts";
 import { allocJobspec } from "../submission/instance.ts";
-import { ALLOC_OPTIONS } from "../submission/options.ts";
+import { ALLOC_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
 
@@ -26,6 +26,8 @@ export const command: Command = defineCommand({
   stopAtOperand: true,
   keepSeparator: true,
   examples: ["flux alloc -N2", "flux alloc -n4 flux run -n4 hostname", "flux alloc -N1 --bg"],
+  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+  epilogue: TOPICS_HINT,
   run,
 });
 

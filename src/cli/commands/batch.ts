@@ -14,7 +14,7 @@ import { optionsFrom, parseLine, UsageError } from "../framework/parse.ts";
 import { jobIdText } from "../jobs/client.ts";
 import { baseName } from "../submission/files.ts";
 import { batchJobspec, type BatchScript } from "../submission/instance.ts";
-import { BATCH_OPTIONS } from "../submission/options.ts";
+import { BATCH_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
 
@@ -32,6 +32,8 @@ export const command: Command = defineCommand({
   operands: [{ name: "SCRIPT", arity: "...", help: "Batch script and arguments to submit" }],
   stopAtOperand: true,
   examples: ["flux batch -N4 ./workflow.sh", "flux batch -n1 --wrap flux run hostname"],
+  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+  epilogue: TOPICS_HINT,
   run,
 });
 

@@ -8,7 +8,7 @@ import { BulkSubmitter } from "../submission/bulk.ts";
 import { splitInputs, substituteInputs, type Methods } from "../submission/bulk-template.ts";
 import { describeLine } from "../submission/describe.ts";
 import { jobLog } from "../submission/job-log.ts";
-import { BULKSUBMIT_OPTIONS } from "../submission/options.ts";
+import { BULKSUBMIT_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
 import { submissionSource } from "../submission/source.ts";
 
@@ -26,6 +26,8 @@ export const command: Command = defineCommand({
   operands: [{ name: "command", arity: "...", help: "Job command and initial arguments" }],
   stopAtOperand: true,
   examples: ["flux bulksubmit --wait ./member {} ::: $(seq 1 100)", "ls *.in | flux bulksubmit ./app {} {.%}.out"],
+  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+  epilogue: TOPICS_HINT,
   run,
 });
 

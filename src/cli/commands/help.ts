@@ -30,7 +30,7 @@ export const command: Command = defineCommand({
       if (sub === undefined) break;
       path.push((command = sub));
     }
-    context.out(manualText(path));
+    context.out(await manualText(path));
     return 0;
   },
 });

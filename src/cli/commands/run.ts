@@ -2,7 +2,7 @@
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob, type AttachOptions } from "../jobs/attach.ts";
 import { jobIdText } from "../jobs/client.ts";
-import { RUN_OPTIONS } from "../submission/options.ts";
+import { RUN_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { isRanks, taskJobspec } from "../submission/request.ts";
 import { submitSingle } from "../submission/single.ts";
 import { submissionSource } from "../submission/source.ts";
@@ -18,6 +18,8 @@ export const command: Command = defineCommand({
   operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
   stopAtOperand: true,
   examples: ["flux run -n4 hostname", "flux run -N2 --label-io ./app", "echo hello | flux run -n2 cat"],
+  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+  epilogue: TOPICS_HINT,
   run,
 });
 

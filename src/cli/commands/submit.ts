@@ -5,7 +5,7 @@ import { defineCommand, type Command, type CommandContext, type ParsedOptions } 
 import type { JobProgress } from "../output/progress.ts";
 import { BulkSubmitter, type BulkLog, type BulkWaiter, type JobHandling } from "../submission/bulk.ts";
 import { jobLog } from "../submission/job-log.ts";
-import { SUBMIT_OPTIONS } from "../submission/options.ts";
+import { SUBMIT_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
 import { isRanks } from "../submission/request.ts";
 import { submissionSource } from "../submission/source.ts";
@@ -25,6 +25,8 @@ export const command: Command = defineCommand({
     "flux submit --cc=1-100 --wait ./member {cc}",
     "flux submit --dependency=afterok:JOBID ./collect",
   ],
+  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+  epilogue: TOPICS_HINT,
   run,
 });
 

@@ -135,8 +135,8 @@ export interface Command {
   /** Text under the list of options. */
   readonly epilogue?: string;
   readonly examples?: readonly string[];
-  /** The answer to `--help=TOPIC`; null where the topic is not known. */
-  readonly helpTopic?: (topic: string) => string | null;
+  /** What `--help=TOPIC` answers, by topic, and the manual tells. Loaded when it is asked for. */
+  readonly topics?: () => Promise<Readonly<Record<string, string>>>;
   readonly subcommands?: readonly Command[];
   /** Not in lists of subcommands. */
   readonly hidden?: boolean;

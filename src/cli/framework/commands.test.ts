@@ -5,7 +5,7 @@ import { COMMANDS, HEADINGS } from "../registry.ts";
 import type { Command } from "./command.ts";
 import { editDistance, nearest, unknownCommandText } from "./external.ts";
 import { frontPageText } from "./front-page.ts";
-import { helpText, usageText } from "./help.ts";
+import { helpText, topicText, usageText } from "./help.ts";
 import { loadCommand } from "./load.ts";
 import { manualText } from "./manual.ts";
 import type { CommandPath } from "./names.ts";
@@ -35,7 +35,7 @@ describe("every command", () => {
   for (const path of paths) {
     const command: Command = path.at(-1)!;
     const title = path.map(({ name }) => name).join(" ");
-    test(title, () => {
+    test(title, async () => {
       assert.notEqual(command.summary, "", "has a summary");
       assert.ok(command.run !== undefined || command.subcommands !== undefined, "does something");
       const text = helpText(path);
@@ -46,7 +46,18 @@ describe("every command", () => {
             assert.ok(text.includes(`--${option.names[0]}`), `shows --${option.names[0]}`);
       assert.ok(text.endsWith("\n"));
       assert.ok(usageText(path).length > 0);
-      assert.ok(manualText(path).includes(text));
+      const manual = await manualText(path);
+      assert.ok(manual.includes(text));
+      for (const [topic, words] of Object.entries((await command.topics?.()) ?? {})) {
+        const lines = topicText(words).trimEnd().split("\n");
+        assert.ok(manual.includes(lines[0]!), `tells of ${topic}`);
+        assert.ok(command.epilogue?.includes(topic), `the help names ${topic}`);
+        assert.deepEqual(
+          lines.filter((line) => line.length > 80),
+          [],
+          `${topic} fits a terminal`,
+        );
+      }
     });
     test(`${title}: no two options share a name`, () => {
       const options = optionsOf(command);

@@ -66,7 +66,8 @@ function argparseHelp(path: CommandPath): string {
     for (const each of operands) text += entry(`  ${each.name}`, each.help!, column, ARGPARSE_WIDTH);
   }
   for (const [group, members] of groups(options)) {
-    text += `\n${group}:\n`;
+    // A heading of several lines has its colon already.
+    text += group.endsWith("\n") ? `\n${group}\n` : `\n${group}:\n`;
     for (const option of members) text += entry(optionLabel(option), option.help, column, ARGPARSE_WIDTH);
   }
   if (command.subcommands !== undefined) {
@@ -151,6 +152,13 @@ function entry(label: string, help: string, column: number, width: number): stri
   if (lines.length === 0) return `${label}\n`;
   const first = fits ? label.padEnd(column) + lines[0]! : `${label}\n${indent}${lines[0]!}`;
   return [first, ...lines.slice(1).map((line) => indent + line)].join("\n") + "\n";
+}
+
+/** The text of a topic: its sentences fill the lines, its indented lines stay as they are. */
+export function topicText(text: string): string {
+  const joined = text.replace(/(?<=^\S.*)\n(?=\S)/gm, " ");
+  const lines = joined.trimEnd().split("\n");
+  return lines.map((line) => `${/^\s/.test(line) ? line : wrap(line, ARGPARSE_WIDTH).join("\n")}\n`).join("");
 }
 
 /** Breaks a text into lines between words; keeps the breaks it has. */

@@ -59,12 +59,17 @@ async function carryOut(path: CommandPath, line: ParsedLine): Promise<number> {
 
 async function help(path: CommandPath, topic: string | null): Promise<number> {
   const command = path.at(-1)!;
-  const text = topic !== null && command.helpTopic !== undefined ? command.helpTopic(topic) : null;
-  const { helpText } = await import("./help.ts");
+  const topics = topic === null ? {} : ((await command.topics?.()) ?? {});
+  const text = topic !== null && Object.hasOwn(topics, topic) ? topics[topic]! : null;
+  const { helpText, topicText } = await import("./help.ts");
   const says = speaker(path);
+  if (topic !== null && text === null && command.topics !== undefined) {
+    says.complain(`--help: no such topic ${topic}: there are ${Object.keys(topics).join(", ")}`);
+    return EXIT_FAILURE;
+  }
   // Where getopt commands of Flux tell their options, scripts look for them.
-  if (command.dialect === "getopt") says.err(text ?? helpText(path));
-  else says.out(text ?? helpText(path));
+  if (command.dialect === "getopt") says.err(text === null ? helpText(path) : topicText(text));
+  else says.out(text === null ? helpText(path) : topicText(text));
   return 0;
 }
 

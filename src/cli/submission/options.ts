@@ -1,6 +1,11 @@
 /** The options of the commands that submit jobs, as data. Order and words are those of the help. */
 import type { OptionSpec } from "../framework/command.ts";
 
+/** What the help ends with. */
+export const TOPICS_HINT: string = `More by --help=TOPIC: size, dependencies, environment, templates, streams,
+constraints, limits, many, directives, exit-status
+`;
+
 const COMMON_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["help"],

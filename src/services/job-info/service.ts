@@ -252,7 +252,8 @@ class JobInfoService implements RunningModule {
     });
     if (found.active === null) {
       this.#watches.add(request, { kind: "guest", stop: () => guest.cancel() });
-      return guest.jobEnded();
+      // What shells write ends with the job; what others keep beside it may go on.
+      return watch.path.startsWith("guest.") ? guest.jobEnded() : guest.open();
     }
     guest.open();
     const follower: Follower = { events: () => {}, ended: () => guest.jobEnded() };

@@ -76,6 +76,8 @@ class Attachment {
   #origin = 0;
   #detached = false;
   #waitedFor = false;
+  /** The job may be tried again: its first failure is not its end. */
+  #isRetried = false;
   /** Wall-clock time in seconds. */
   readonly #startedAt = Date.now() / 1000;
   #wasOver = false;
@@ -181,11 +183,10 @@ class Attachment {
       (entry) => {
         if (this.#waitedFor) return;
         this.#jobEvent(entry);
-        if (entry.name !== this.#options.waitEvent) return;
-        this.#waitedFor = true;
-        this.#leave(stream);
-        // What a job that runs already has to say is shown to its end.
-        if (!this.#outcome.started) this.#leaveAll();
+        const { waitEvent } = this.#options;
+        const hasFailed = waitEvent === "finish" && entry.name === "finish" && this.#outcome.exitCode() !== 0;
+        if (hasFailed && !this.#isRetried) void this.#waitUnlessRetried(stream);
+        else if ((entry.name === waitEvent && !hasFailed) || entry.name === "clean") this.#concludeJob(stream);
       },
       (error) => {
         if (error !== null) this.#finished.reject(error);
@@ -193,6 +194,24 @@ class Attachment {
         else if (!this.#outcome.started) this.#leaveAll();
       },
     );
+  }
+
+  #concludeJob(stream: OpenStream): void {
+    this.#waitedFor = true;
+    this.#leave(stream);
+    // What a job that runs already has to say is shown to its end.
+    if (!this.#outcome.started) this.#leaveAll();
+  }
+
+  /** A job that has failed has come to its end, unless it may be tried again: that shows in its next events. */
+  async #waitUnlessRetried(stream: OpenStream): Promise<void> {
+    try {
+      const { jobspec } = await lookupJob(this.#handle, this.#id, "jobspec");
+      this.#isRetried = typeof jobspec === "string" && /"retry":/.test(jobspec);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+    }
+    if (!this.#isRetried) this.#concludeJob(stream);
   }
 
   #leaveAll(): void {

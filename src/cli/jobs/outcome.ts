@@ -18,6 +18,12 @@ export class JobOutcome {
   apply(event: Pick<JobEvent, "name" | "context">): void {
     const context = event.context ?? {};
     if (event.name === "start") this.started = true;
+    // An attempt that failed counts for nothing once there is another.
+    if (event.name === "retry") {
+      this.finished = false;
+      this.waitStatus = null;
+      this.exception = null;
+    }
     if (event.name === "finish") {
       this.finished = true;
       this.waitStatus = Number(context["status"]);

@@ -124,6 +124,13 @@ const COMMON_OPTIONS: readonly OptionSpec[] = [
     argument: "[SIG][@TIME]",
     help: "Schedule delivery of signal SIG at a defined TIME before job expiration. Default SIG is SIGUSR1, default TIME is 60s.",
   },
+  {
+    names: ["retry"],
+    argument: "N[,delay=FSD][,on=REASON[,REASON]]",
+    help:
+      "Run the job again, up to N times, where it fails: after a delay, and only for the reasons given (exit, signal, " +
+      "exception; all by default). Those that depend on it see the last outcome.",
+  },
   { names: ["dry-run", "dry"], help: "Don't actually submit job, just emit jobspec" },
   { names: ["quiet"], help: "Do not print jobid to stdout on submission" },
   { names: ["debug"], help: "Set job debug flag", hidden: true },

@@ -10,6 +10,7 @@ import { parseDependency, type Dependency } from "../../formats/dependency.ts";
 import { parseKeyValue } from "../../formats/jobspec-attributes.ts";
 import { fromCommand, fromPerResource, type JobspecExtras } from "../../formats/jobspec-build.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
+import { parseRetry } from "../../formats/retry.ts";
 import { applyRlimitRules } from "../../formats/rlimit.ts";
 import {
   JOB_FLAG_NAMES,
@@ -107,7 +108,7 @@ export function submissionExtras(options: ParsedOptions, source: SubmissionSourc
     dependencies: dependenciesOf(options, source),
     ...optional("constraints", constraints ?? undefined),
     shellOptions: shellOptionsOf(options, source),
-    attributes: attributesOf(options, source),
+    attributes: { ...retryOf(options), ...attributesOf(options, source) },
   };
 }
 
@@ -200,6 +201,11 @@ function streamOptions(options: ParsedOptions): Record<string, JsonValue> {
 /** Whether an argument of `--input` names task ranks instead of a file. */
 export function isRanks(input: string): boolean {
   return input === "all" || /^\[?\d+([-,]\d+)*\]?$/.test(input);
+}
+
+function retryOf(options: ParsedOptions): Record<string, JsonValue> {
+  const text = options.text("retry");
+  return text === null ? {} : { retry: parseRetry(text) };
 }
 
 function attributesOf(options: ParsedOptions, source: SubmissionSource): Record<string, JsonValue> {

@@ -17,6 +17,26 @@ const check = spawnSync(cluster, ["check"], { encoding: "utf8" });
 const skip = check.status === 0 ? false : check.stdout.trim() || String(check.error);
 const hasHydra = spawnSync("mpiexec.hydra", ["--version"]).status === 0;
 
+/** Right only when every rank was reached. */
+const SUM_OF_RANKS = `
+#include <mpi.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+  int rank, size, sum = 0;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  if (rank == 0) printf("size %d sum %d\\n", size, sum);
+  MPI_Finalize();
+  return 0;
+}
+`;
+
+function canRun(program: string): string | false {
+  return spawnSync(program, ["--version"]).status === 0 ? false : `${program} is not installed`;
+}
+
 let directory = "";
 const home = (): Record<string, string> => ({ HOME: directory });
 
@@ -108,6 +128,36 @@ describe("a cluster of four hosts", { skip }, () => {
     assert.equal(mapping, "[[0,1,2,1],[1,1,1,1]]");
     assert.equal(method, "slurm");
   });
+
+  // MPICH speaks PMI-1 itself; Open MPI 4 does by our libpmi.so, which it finds by FLUX_PMI_LIBRARY_PATH.
+  for (const [name, compiler] of [
+    ["MPICH", "mpicc.mpich"],
+    ["Open MPI", "mpicc.openmpi"],
+  ] as const)
+    test(`a program of ${name} over the hosts`, { skip: canRun(compiler) }, async () => {
+      const program = join(directory, compiler);
+      writeFileSync(`${program}.c`, SUM_OF_RANKS);
+      const compiled = spawnSync(compiler, ["-o", program, `${program}.c`], { encoding: "utf8" });
+      assert.equal(compiled.status, 0, compiled.stderr);
+      await using run = onCluster(
+        "srun",
+        "-N4",
+        "-n4",
+        "-c2",
+        flux,
+        "start",
+        flux,
+        "run",
+        "-N4",
+        "-n8",
+        "-o",
+        "cpu-affinity=off",
+        program,
+      );
+      const { code, stdout, stderr } = await run.finished;
+      assert.equal(code, 0, stderr);
+      assert.equal(stdout, "size 8 sum 28\n");
+    });
 
   test("scancel ends it in order: programs are asked first, nothing stays", async () => {
     const script = "trap 'echo asked; exit 9' HUP; flux submit sleep 1000; echo ready; while :; do sleep 0.1; done";

@@ -1,5 +1,6 @@
 /** What a submission reads of this machine: environment, directory, limits, files. */
 import { readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { FluxError } from "../../base/errors.ts";
 import { systemError } from "../../host/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
@@ -13,7 +14,7 @@ const OPEN_FILES_VARIABLE = "FLUX_SOFT_NOFILE";
 export function submissionSource(context: CommandContext): SubmissionSource {
   const { [OPEN_FILES_VARIABLE]: openFiles, ...env } = context.host.env;
   return {
-    env,
+    env: withFluxInPath(env, context.host.fluxPath),
     cwd: context.host.cwd,
     limits: currentLimits(openFiles),
     now: Date.now() / 1000,
@@ -22,6 +23,15 @@ export function submissionSource(context: CommandContext): SubmissionSource {
     resumeOptions: (path) => resumeOptions(path, context.host.cwd),
     warn: (message) => context.err(`${message}\n`),
   };
+}
+
+/** A job that says `flux` finds one also where the user has none in PATH and called this one by its own path. */
+function withFluxInPath(env: Readonly<Record<string, string>>, fluxPath: string): Record<string, string> {
+  const directory = dirname(fluxPath);
+  const path = env["PATH"] ?? "";
+  return path.split(":").includes(directory)
+    ? { ...env }
+    : { ...env, PATH: path === "" ? directory : `${path}:${directory}` };
 }
 
 function currentLimits(openFiles: string | undefined): Record<string, number> {

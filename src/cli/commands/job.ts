@@ -387,5 +387,6 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "get job status, info, etc (see: flux help job)",
   subcommands: SUBCOMMANDS,
+  helpExitCode: 1,
   examples: ["flux job attach JOBID", "flux job wait-event JOBID start", "flux job eventlog -H JOBID"],
 });

@@ -138,6 +138,8 @@ export interface Command {
   /** What `--help=TOPIC` answers, by topic, and the manual tells. Loaded when it is asked for. */
   readonly topics?: () => Promise<Readonly<Record<string, string>>>;
   readonly subcommands?: readonly Command[];
+  /** What `--help` ends with, where scripts depend on another code than 0. */
+  readonly helpExitCode?: number;
   /** Not in lists of subcommands. */
   readonly hidden?: boolean;
   /** Carries the command out; resolves with the exit code (nothing = 0). A command with only subcommands has none. */

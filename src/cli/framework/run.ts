@@ -70,7 +70,7 @@ async function help(path: CommandPath, topic: string | null): Promise<number> {
   // Where getopt commands of Flux tell their options, scripts look for them.
   if (command.dialect === "getopt") says.err(text === null ? helpText(path) : topicText(text));
   else says.out(text === null ? helpText(path) : topicText(text));
-  return 0;
+  return command.helpExitCode ?? 0;
 }
 
 async function refuseSubcommand(path: CommandPath, word: string | undefined): Promise<number> {

@@ -146,7 +146,7 @@ test("a job that is tried again: nothing of the attempt before, but which attemp
     { timestamp: 20.3, name: "retry", context: { attempt: 2, of: 3, reason: "exit code 1" } },
   ];
   const job = describeJob(list.take({ id: 7, events })!, ALL_ATTRIBUTES);
-  assert.deepEqual([job["state"], job["annotations"]], [JobState.Depend, { retry: { attempt: 2, of: 3 } }]);
+  assert.deepEqual([job["state"], job["annotations"]], [JobState.Depend, { retry: { attempt: 2, of: 3, reason: "exit code 1" } }]);
   for (const name of ["t_run", "t_cleanup", "ranks", "nodelist", "nnodes", "expiration", "waitstatus"])
     assert.equal(job[name], undefined, name);
   assert.deepEqual(list.sizes(), { pending: 1, running: 0, inactive: 0 });
@@ -274,6 +274,16 @@ test("a list that compares too often is refused", () => {
     () => matches(record),
     (error) => error instanceof FluxError && error.is("EINVAL") && error.message.startsWith("Excessive comparisons"),
   );
+});
+
+test("ranks are written with brackets where there are several", () => {
+  const list = new JobList(memoryPages());
+  const record = take(list, 7, { until: "run", time: 10 });
+  const R_lite = [{ rank: "0-2", children: { core: "0" } }];
+  const R = { version: 1, execution: { R_lite, nodelist: ["h[0-2]"], starttime: 5, expiration: 0 } };
+  list.take({ id: 7, events: [{ timestamp: 11, name: "alloc" }], R });
+  assert.equal(describeJob(record, ["ranks"])["ranks"], "[0-2]");
+  assert.ok(compileConstraint({ ranks: ["1"] }, UNLIMITED)(record));
 });
 
 test("a job without a program has no name and no tasks", () => {

@@ -160,7 +160,7 @@ function takeResources(record: JobRecord, R: JsonObject): void {
   const resources = ResourceSet.parse(R);
   record.nnodes = resources.nnodes;
   record.ncores = resources.ncores;
-  record.ranks = share(resources.ranks.format());
+  record.ranks = share(resources.ranks.format({ brackets: true }));
   record.nodelist = share(resources.nodelist.toString());
   record.expiration = resources.expiration;
   if (record.jobspec === null) return;

@@ -69,6 +69,7 @@ export const ATTRIBUTE_RULES: Readonly<Record<string, AttributeRule>> = {
   "broker.sd-stop-timeout": { initial: "none", immutable: true, duration: true },
   "broker.exit-norestart": free,
   "broker.recovery-mode": free,
+  "broker.respawn": free,
   "broker.resume": given,
   "broker.fail-on": given,
   "conf.shell_initrc": runtime,

@@ -15,6 +15,7 @@ import { Core, type CoreEvents } from "./core.ts";
 import { failureLimit } from "./failures.ts";
 import { LogLevel } from "../sdk/module.ts";
 import { prepareRundir, prepareStatedir } from "./directories.ts";
+import { Identity } from "./identity.ts";
 import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-service.ts";
@@ -67,7 +68,8 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const rundir = prepareRundir(ports.disk, attributes, ports.host);
   if (rank === 0) prepareStatedir(ports.disk, attributes, ports.host);
   const socketPath = localSocket(ports.disk, attributes, rundir, rank);
-  const keys = client.plan?.keys ?? ports.codec.generateKeyPair();
+  const identity = attributes.get("broker.respawn") !== null ? new Identity(ports, rundir, rank) : null;
+  const keys = client.plan?.keys ?? identity?.keys ?? ports.codec.generateKeyPair();
   const uuid = ports.random.uuid();
   const overlay = new Overlay({
     ports,
@@ -111,7 +113,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     log.append("broker", LogLevel.info, "builtins-fail: load-builtins->unload-builtins");
     throw error;
   }
-  await meetNeighbours(options, place, overlay, keys);
+  await meetNeighbours(options, place, overlay, keys, identity);
   log.append("broker", LogLevel.debug, "entering event loop");
   if (rank === 0) {
     const hostlist = attributes.require("hostlist");
@@ -241,12 +243,18 @@ function expandBlocks(blocks: readonly (readonly [number, number, number])[], si
 }
 
 /** Exchanges addresses and keys with parent and children; listens for the children before anybody can know where. */
-async function meetNeighbours(options: BootOptions, place: Place, overlay: Overlay, keys: KeyPair): Promise<void> {
+async function meetNeighbours(
+  options: BootOptions,
+  place: Place,
+  overlay: Overlay,
+  keys: KeyPair,
+  identity: Identity | null,
+): Promise<void> {
   const { attributes, client } = options;
   const { rank, size, tree } = place;
   const host = attributes.require("hostname");
   if (client.plan !== undefined) return meetByPlan(options, place, overlay, keys);
-  const { address, nearAddress } = await listenFor(options, place, overlay);
+  const { address, nearAddress } = await listenFor(options, place, overlay, identity);
   if (size === 1) {
     if (attributes.get("hostlist") === null) attributes.set("hostlist", host);
     return client.finalize();
@@ -310,6 +318,7 @@ async function listenFor(
   { ports, attributes }: BootOptions,
   { rank, tree }: Place,
   overlay: Overlay,
+  identity: Identity | null,
 ): Promise<{ address: Address | null; nearAddress: Address | null }> {
   const children = tree.descendantsOf(rank);
   const usesFiles = (attributes.get("tbon.prefertcp") ?? "0") === "0";
@@ -319,7 +328,9 @@ async function listenFor(
   const nearAddress = near.length === 0 ? null : await overlay.listen({ kind: "unix", path });
   const hint = attributes.get("tbon.interface-hint") ?? "default-route";
   const host = ports.net.hostAddress(hint === "default-route" ? undefined : hint);
-  const address = near.length === children.length ? null : await overlay.listen({ kind: "tcp", host, port: 0 });
+  const port = identity?.port ?? 0;
+  const address = near.length === children.length ? null : await overlay.listen({ kind: "tcp", host, port });
+  if (identity !== null && address?.kind === "tcp") identity.port = address.port;
   const endpoint = address ?? nearAddress;
   if (endpoint !== null) attributes.set("tbon.endpoint", formatEndpoint(endpoint));
   return { address, nearAddress };

@@ -25,6 +25,14 @@ export function isResumed(attributes: Attributes): boolean {
   return attributes.get("broker.resume") !== null;
 }
 
+/** The value of `broker.respawn` for a broker that was started again after its death. */
+export const RESPAWNED = "again";
+
+/** Whether the initial program was started before, in this life of the instance or an earlier one. */
+export function runsAgain(attributes: Attributes): boolean {
+  return isResumed(attributes) || attributes.get("broker.respawn") === RESPAWNED;
+}
+
 /** Whether what the instance knows is there when it has ended. */
 export function outlivesInstance(attributes: Attributes): boolean {
   return (attributes.get("content.dump") ?? "") !== "" || attributes.get("statedir-cleanup") === "0";

@@ -10,7 +10,7 @@ import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
-import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE } from "./resume.ts";
+import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE, runsAgain } from "./resume.ts";
 import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot } from "./snapshots.ts";
 import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
 import type { StateEvent } from "./state-machine.ts";
@@ -65,7 +65,7 @@ async function runScript(options: RunLevelOptions, name: string, words: readonly
   if (isInitialProgram) core.postGuard();
   const program = startProgram(ports.exec, {
     words,
-    env: isInitialProgram && isResumed(attributes) ? { ...environment, [RESUMED_VARIABLE]: "1" } : environment,
+    env: isInitialProgram && runsAgain(attributes) ? { ...environment, [RESUMED_VARIABLE]: "1" } : environment,
     cwd,
     isProgram: (path) => isProgram(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),
     isScriptOfNobody: (path) => isScriptOfNobody(ports.disk, path.startsWith("/") ? path : `${cwd}/${path}`),

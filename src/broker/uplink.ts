@@ -230,13 +230,8 @@ export class Uplink {
   async #knock(rank: number): Promise<boolean> {
     const { ports, cardOf } = this.#options;
     if ((cardOf(rank)?.address ?? null) === null) return false;
-    let link: Link;
-    try {
-      link = await this.#dial(rank, KNOCK_TIMEOUT_MS);
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-      return false;
-    }
+    const link = await this.#dialInTime(rank);
+    if (link === null) return false;
     return new Promise((resolve) => {
       const timer = ports.clock.after(KNOCK_TIMEOUT_MS, () => link.destroy());
       const answer = (isIn: boolean) => () => {
@@ -245,6 +240,24 @@ export class Uplink {
       };
       if (this.#closed) answer(false)();
       this.#start(link, rank, { welcomed: answer(true), failed: answer(false) });
+    });
+  }
+
+  /** A link to a rank, or null where there is none in time, whatever the network does. */
+  #dialInTime(rank: number): Promise<Link | null> {
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const settle = (link: Link | null): void => {
+        if (isOver) return link?.destroy();
+        isOver = true;
+        timer.cancel();
+        resolve(link);
+      };
+      const timer = this.#options.ports.clock.after(2 * KNOCK_TIMEOUT_MS, () => settle(null));
+      this.#dial(rank, KNOCK_TIMEOUT_MS).then(settle, (error: unknown) => {
+        if (isFluxError(error)) settle(null);
+        else reject(error as Error);
+      });
     });
   }
 

@@ -10,6 +10,7 @@ import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../ba
 import { parseFsd } from "../formats/duration.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
+import { RESPAWNED } from "../broker/resume.ts";
 import { LIFELINE_VARIABLE, sweepDirectories } from "./broker-process.ts";
 import { markDirectory } from "./directory-marks.ts";
 import type { CommandContext } from "./framework/command.ts";
@@ -18,6 +19,9 @@ import { brokerCommandOf, verbosity } from "./commands/start.ts";
 
 const EXIT_TIMEOUT_SECONDS = 20;
 const SIGNALLED_EXIT_SECONDS = 2;
+/** How often a broker is started again, and how long after its death. */
+const RESPAWNS_MAX = 100;
+const RESPAWN_DELAY_MS = 1000;
 const SIGKILL: number = SIGNALS["SIGKILL"]!;
 
 interface Member {
@@ -30,6 +34,10 @@ interface Member {
   /** Temporary directories that the broker has made. */
   readonly directories: Set<string>;
   readonly reports: LineReader;
+  /** How often it was started again. */
+  respawns: number;
+  /** It is about to be started again. */
+  isRespawning: boolean;
 }
 
 /** Starts the brokers and waits for them. Resolves with the exit code of the instance. */
@@ -85,6 +93,8 @@ class TestInstance {
   readonly #verbosity: number;
   #exitTimer: { cancel(): void } | null = null;
   #isSignalled = false;
+  /** No broker is started any more. */
+  #isEnding = false;
   #resolve: (exitCode: number) => void = () => {};
   #control: StartServer | null = null;
 
@@ -111,6 +121,8 @@ class TestInstance {
       groups: new Set(),
       directories: new Set(),
       reports: new LineReader(),
+      respawns: 0,
+      isRespawning: false,
     }));
     this.#server = this.#makeServer();
   }
@@ -218,7 +230,10 @@ class TestInstance {
     const wrap = (options.text("wrap") ?? "").split(",").filter((word) => word !== "");
     const hosts = options.text("test-hosts");
     const hostname = hosts === null ? undefined : Hostlist.parse(hosts).nth(rank);
+    const isAgain = this.#members[rank]!.respawns > 0;
     const own = [`--setattr=rundir=${this.#rundir}`];
+    if (options.has("respawn"))
+      own.push(`--setattr=broker.respawn=${isAgain ? RESPAWNED : "first"}`, `--setattr=statedir=${this.#rundir}/state`);
     if (hostname !== undefined) own.push(`--setattr=hostname=${hostname}`);
     return [...wrap, ...brokerCommandOf(this.#context), ...own, ...this.#words, ...(rank === 0 ? this.#program : [])];
   }
@@ -256,7 +271,7 @@ class TestInstance {
       return this.#checkEnd();
     }
     const { child } = member;
-    member.pmi = this.#server.connect(rank, (bytes) => void child.write("PMI_FD", bytes));
+    member.pmi = this.#server.connect(rank, (bytes) => void child.write("PMI_FD", bytes), member.respawns > 0);
   }
 
   #receive(member: Member, stream: string, chunk: Uint8Array | null): void {
@@ -298,6 +313,7 @@ class TestInstance {
     }
     if (signum === 0 && status !== 0)
       this.#say(`${member.rank} (pid ${pid}) exited with rc=${exitCodeOfStatus(status)}`);
+    if (signum !== 0 && this.#respawn(member, timeout)) return;
     // Until the brokers know each other none can go on without it.
     if (member.pmi?.isActive === true) this.#killAll();
     const isTrigger = member.rank === 0 || this.#context.options.text("test-exit-mode") !== "leader";
@@ -309,12 +325,31 @@ class TestInstance {
     this.#checkEnd();
   }
 
+  /** Starts a broker that died again, where that was asked for. Returns whether it does. */
+  #respawn(member: Member, timeout: number): boolean {
+    const mayRespawn = this.#context.options.has("respawn") && !this.#isSignalled && !this.#isEnding;
+    if (!mayRespawn || member.pmi?.isActive === true || member.respawns >= RESPAWNS_MAX) return false;
+    member.respawns++;
+    member.isRespawning = true;
+    member.exitCode = null;
+    member.groups.clear();
+    this.#say(`${member.rank}: starting it again`);
+    // What it had started is being ended meanwhile.
+    this.#ports.clock.after(RESPAWN_DELAY_MS, () => {
+      member.isRespawning = false;
+      if (!this.#isEnding) this.#start(member, timeout);
+      this.#checkEnd();
+    });
+    return true;
+  }
+
   #killAll(): void {
+    this.#isEnding = true;
     for (const { child } of this.#members) child?.kill(SIGKILL);
   }
 
   #checkEnd(): void {
-    if (this.#members.some(({ child }) => child !== null)) return;
+    if (this.#members.some(({ child, isRespawning }) => child !== null || isRespawning)) return;
     this.#exitTimer?.cancel();
     void this.#control?.close();
     const codes = this.#members.map(({ exitCode }) => exitCode ?? 0);

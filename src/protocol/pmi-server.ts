@@ -84,9 +84,14 @@ export class PmiServer {
     this.#values = new Map(Object.entries(options.preset ?? {}));
   }
 
-  /** Begins to serve a process. `send` gets whole lines with their line ends. */
-  connect(rank: number, send: (bytes: Uint8Array) => void): PmiConnection {
-    return new PmiConnection(this, this.#options, rank, send);
+  /** Begins to serve a process; one that `isLate` was started again, and waits for nobody. `send` gets whole lines with their line ends. */
+  connect(rank: number, send: (bytes: Uint8Array) => void, isLate = false): PmiConnection {
+    return new PmiConnection(this, this.#options, rank, send, isLate);
+  }
+
+  /** A process that came when the others had met already: what it says is there at once. */
+  putLate(key: string, value: string): void {
+    this.#values.set(key, value);
   }
 
   put(key: string, value: string): void {
@@ -135,8 +140,16 @@ export class PmiConnection {
   #started = false;
   #finalized = false;
   #aborted = false;
+  readonly #isLate: boolean;
 
-  constructor(server: PmiServer, options: PmiServerOptions, rank: number, send: (bytes: Uint8Array) => void) {
+  constructor(
+    server: PmiServer,
+    options: PmiServerOptions,
+    rank: number,
+    send: (bytes: Uint8Array) => void,
+    isLate: boolean,
+  ) {
+    this.#isLate = isLate;
     this.#server = server;
     this.#options = options;
     this.rank = rank;
@@ -192,7 +205,7 @@ export class PmiConnection {
       case "get":
         return this.#get(words);
       case "barrier_in":
-        return this.#server.enterBarrier(this);
+        return this.#isLate ? this.reply("cmd=barrier_out rc=0") : this.#server.enterBarrier(this);
       case "finalize":
         this.#finalized = true;
         return this.reply("cmd=finalize_ack rc=0");
@@ -221,7 +234,8 @@ export class PmiConnection {
     if (key === undefined || key === "" || value === undefined) return Result.InvalidKey;
     if (key.length > PMI_KEY_MAX) return Result.KeyTooLong;
     if (value.length > PMI_VALUE_MAX) return Result.ValueTooLong;
-    this.#server.put(key, value);
+    if (this.#isLate) this.#server.putLate(key, value);
+    else this.#server.put(key, value);
     return Result.Success;
   }
 

@@ -59,6 +59,10 @@ export const command: Command = defineCommand({
       argument: "PATH",
       help: "Go on where the instance stopped that PATH was left by: its statedir, or a dump of its content",
     },
+    {
+      names: ["respawn"],
+      help: "Start a broker that was killed again; rank 0 goes on where it was, with FLUX_RESUMED=1 for the initial program",
+    },
     { names: ["wrap"], argument: "ARGS,...", help: "Wrap broker execution in comma-separated arguments" },
     {
       names: ["test-size"],
@@ -100,7 +104,11 @@ async function start(context: CommandContext): Promise<number> {
   if (size === null) {
     const testOnly = options.given.find(({ name }) => name.startsWith("test-") || name === "rundir");
     if (testOnly !== undefined) context.fail(`--${testOnly.name} only works with --test-size=N`);
-    return startOne(context, words, operands);
+    if (!options.has("respawn")) return startOne(context, words, operands);
+    if (context.host.env["PMI_RANK"] !== undefined)
+      context.fail("--respawn: the brokers are the launcher's to start again; use it with --test-size or alone");
+    const { startMany } = await import("../test-instance.ts");
+    return startMany(context, 1, words, operands);
   }
   if (size < 1) context.fail("--test-size argument must be > 0");
   checkChoice(context, "test-exit-mode", EXIT_MODES);

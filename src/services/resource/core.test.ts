@@ -57,8 +57,8 @@ test("a drain event names ranks, hosts and reason", () => {
 const refusals: readonly [targets: string, mode: DrainMode, text: string, errnum: number][] = [
   ["1", "default", "rank 1 already drained", 17],
   ["0-3", "default", "ranks 1,3 already drained or excluded", 17],
-  ["3", "default", "rank 3 already excluded", 22],
-  ["3", "force-overwrite", "rank 3 already excluded", 22],
+  ["3", "default", "rank 3 excluded", 22],
+  ["3", "force-overwrite", "rank 3 excluded", 22],
   ["9", "default", "idset is out of range", 22],
   ["nohost", "default", "invalid targets: invalid hosts: nohost", 22],
 ];

@@ -254,10 +254,10 @@ function rankWords(ranks: Idset): string {
 }
 
 function drainedWords(drained: Idset, excluded: Idset): string {
-  if (excluded.isEmpty) return "drained";
-  return drained.isEmpty ? "excluded" : "drained or excluded";
+  if (excluded.isEmpty) return "already drained";
+  return drained.isEmpty ? "excluded" : "already drained or excluded";
 }
 
 function refusal(ranks: Idset, words: string, drained: Idset): FluxError {
-  return new FluxError(drained.isEmpty ? "EINVAL" : "EEXIST", `${rankWords(ranks)} already ${words}`);
+  return new FluxError(drained.isEmpty ? "EINVAL" : "EEXIST", `${rankWords(ranks)} ${words}`);
 }

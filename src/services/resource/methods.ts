@@ -142,7 +142,7 @@ async function reload(service: ResourceService, request: IncomingRequest): Promi
       "EINVAL",
       `resource set contains ranks execeeding size: ${beyond} (--force loads it all the same)`,
     );
-  if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are acquired by the scheduler");
+  if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are busy (unload scheduler?)");
   await service.define(resources, "reload");
   return null;
 }

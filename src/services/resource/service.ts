@@ -249,7 +249,7 @@ export class ResourceService implements RunningModule {
 
   /** Takes ranks offline, whatever the group says. */
   forceDown(ranks: Idset): void {
-    this.#setOnline(this.state.online.subtract(ranks));
+    this.#brokersOnline(this.state.online.subtract(ranks));
   }
 
   /** The end of the instance's allocation moved. */

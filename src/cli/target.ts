@@ -47,6 +47,8 @@ function remoteForm(uri: string, hostname: string): string {
 
 async function nativeUri(context: CommandContext, target: string, isPatient: boolean): Promise<string> {
   if (/^(local|ssh):\/\//.test(target)) return target;
+  if (target === "")
+    throw new FluxError("EINVAL", "a URI, a job id or a path of job ids is missing ('.' is this instance)");
   const colon = /^[A-Za-z][A-Za-z0-9+.-]*:/.exec(target)?.[0].length ?? 0;
   const scheme = colon === 0 ? "jobid" : target.slice(0, colon - 1);
   const rest = target.slice(colon);

@@ -29,7 +29,7 @@ describe("the line of a progress bar", () => {
   test("has an eighth of a block as its smallest step", () => {
     const bar = (complete: number): string =>
       /│(.*)│/.exec(progressLine({ ...STATE, jobs: 1000, complete, failed: 0 }, 80))![1]!.trimEnd();
-    assert.deepEqual([bar(0), bar(4), bar(25)], ["", "▏", "▉"]);
+    assert.deepEqual([bar(0), bar(4), bar(27)], ["", "▏", "▉"]);
   });
   test("goes without the bar, then without its end, where the terminal is narrow", () => {
     assert.equal(progressLine(STATE, 42), "PD:3   R:2   CD:4   F:1    50.0% 1:02:05");

@@ -5,11 +5,13 @@
  *     Submitting 10 jobs: │█████████████▎                                        │ 30.0% 412.0 job/s
  *
  * What is printed beside it goes above: the line is erased before and drawn again after, but not into a line that has no
- * end yet. It is drawn at most ten times a second, however many jobs there are.
+ * end yet. It is drawn ten times a second, and a few times more for what is printed, however many jobs there are.
  */
 import type { CommandContext } from "../framework/command.ts";
 
 const PERIOD_MS = 100;
+/** More than that, and a terminal is busy with nothing else. */
+const REDRAWS_MAX = 5;
 const COLUMNS_DEFAULT = 80;
 /** Where less is left for the bar, there is none. */
 const BAR_MIN = 5;
@@ -85,13 +87,18 @@ export class JobProgress {
   /** What was printed last had no line end. */
   #isMidLine = false;
   #hasDrawnChange = false;
+  /** Times that the line was drawn again in this period because something was printed. */
+  #redraws = 0;
   #timer: NodeJS.Timeout | null;
 
   constructor(context: CommandContext, options: ProgressOptions) {
     this.#context = context;
     this.#options = options;
     this.#began = options.began ?? Date.now() / 1000;
-    this.#timer = setInterval(() => this.#draw(), PERIOD_MS);
+    this.#timer = setInterval(() => {
+      this.#redraws = 0;
+      this.#draw();
+    }, PERIOD_MS);
     this.#draw();
   }
 
@@ -124,7 +131,7 @@ export class JobProgress {
     write();
     if (text.length > 0) this.#isMidLine = typeof text === "string" ? !text.endsWith("\n") : text.at(-1) !== 10;
     // With much output, the timer draws again.
-    if (!this.#hasDrawnChange) this.#draw();
+    if (this.#redraws++ < REDRAWS_MAX) this.#draw();
   }
 
   /** Draws the line a last time, and leaves it. */

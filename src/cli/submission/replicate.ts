@@ -4,14 +4,7 @@ import { Idset } from "../../formats/idset.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
 import type { Submission } from "../jobs/client.ts";
-import {
-  onceName,
-  submissionFlags,
-  submissionUrgency,
-  taskJobspec,
-  withSystem,
-  type SubmissionSource,
-} from "./request.ts";
+import { submissionOf, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
 
 export interface Replica {
   readonly options: ParsedOptions;
@@ -92,14 +85,7 @@ export class SubmissionBuilder {
     const { options, command, cc } = replica;
     if (this.#last?.options !== options) {
       const jobspec = taskJobspec(options, command, this.#source);
-      const once = onceName(options);
-      const submission = {
-        jobspec,
-        urgency: submissionUrgency(options),
-        flags: submissionFlags(options),
-        ...(once !== undefined && { once }),
-      };
-      this.#last = { options, submission };
+      this.#last = { options, submission: submissionOf(options, jobspec) };
     }
     const { submission } = this.#last;
     if (cc === null) return submission;

@@ -22,6 +22,7 @@ import {
 } from "../../sdk/job-protocol.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { parseInteger } from "../framework/parse.ts";
+import type { Submission } from "../jobs/client.ts";
 import { buildEnvironment } from "./environment.ts";
 import { addedFile } from "./files.ts";
 import { parseBeginTime, parseSignalOption, parseTimeLimit } from "./times.ts";
@@ -253,6 +254,17 @@ export function withSystem(jobspec: Jobspec, attributes: JsonObject): Jobspec {
   return { ...jobspec, attributes: { ...jobspec.attributes, system: { ...system, ...attributes } } };
 }
 
+/** A jobspec with what is submitted beside it. Throws FluxError EINVAL. */
+export function submissionOf(options: ParsedOptions, jobspec: Jobspec): Submission {
+  const once = onceName(options);
+  return {
+    jobspec,
+    urgency: submissionUrgency(options),
+    flags: submissionFlags(options),
+    ...(once !== undefined && { once }),
+  };
+}
+
 /** The flags of a submission as a mask. Throws FluxError EINVAL. */
 export function submissionFlags(options: ParsedOptions): number {
   let flags = options.has("debug") ? JobFlag.Debug : 0;
@@ -294,7 +306,7 @@ function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]
 }
 
 /** The name of `--once`, which is the job's; undefined without. Throws FluxError EINVAL where `--job-name` is another. */
-export function onceName(options: ParsedOptions): string | undefined {
+function onceName(options: ParsedOptions): string | undefined {
   const once = options.text("once") ?? undefined;
   const name = options.text("job-name");
   if (once === "") throw new FluxError("EINVAL", "--once: the name of the job is missing");

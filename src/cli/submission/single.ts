@@ -4,7 +4,7 @@ import type { Jobspec } from "../../formats/jobspec.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext, ParsedOptions } from "../framework/command.ts";
 import { submitJob } from "../jobs/client.ts";
-import { onceName, submissionFlags, submissionUrgency } from "./request.ts";
+import { submissionOf } from "./request.ts";
 
 /** Resolves with the job's id and the connection; null after `--dry-run`. Throws FluxError. */
 export async function submitSingle(
@@ -17,13 +17,7 @@ export async function submitSingle(
     context.out(`${pythonJson(jobspec)}\n`);
     return null;
   }
-  const once = onceName(options);
-  const submission = {
-    jobspec,
-    urgency: submissionUrgency(options),
-    flags: submissionFlags(options),
-    ...(once !== undefined && { once }),
-  };
+  const submission = submissionOf(options, jobspec);
   const handle = await context.open();
   return { handle, id: await submitJob(handle, submission, context.host.uid) };
 }

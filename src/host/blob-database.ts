@@ -8,7 +8,7 @@ import { existsSync, rmSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { errorText, FluxError } from "../base/errors.ts";
 import type { BlobDatabase, BlobDatabaseEvents, BlobDatabaseOptions } from "../base/ports.ts";
-import type { BlobCall } from "../services/content-sqlite/calls.ts";
+import type { BlobCall } from "../services/blob-engine/calls.ts";
 import { RemoteBlobDatabase, type BlobCarrier } from "../services/content-sqlite/remote.ts";
 import type { BlobWorkerData, NumberedCall, WorkerAnswer } from "./blob-worker.ts";
 

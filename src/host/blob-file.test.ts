@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { hexEncode, utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { isFluxError } from "../base/errors.ts";
-import type { BlobFile, NewBlob } from "../services/content-sqlite/blob-file.ts";
+import type { BlobFile, NewBlob } from "../services/blob-engine/blob-file.ts";
 import { blobFileOn, openBlobFile } from "./blob-file.ts";
 import { nodeCodec } from "./codec.ts";
 

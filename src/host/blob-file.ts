@@ -12,7 +12,7 @@ import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import { decodeLz4 } from "../formats/lz4.ts";
-import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/content-sqlite/blob-file.ts";
+import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/blob-engine/blob-file.ts";
 import {
   BY_HASH,
   BY_TEXT_OR_HASH,

@@ -8,8 +8,8 @@ import { parentPort, workerData, type MessagePort, type Transferable } from "nod
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { BlobDatabaseOptions } from "../base/ports.ts";
-import { perform, type BlobCall } from "../services/content-sqlite/calls.ts";
-import { BlobEngine } from "../services/content-sqlite/engine.ts";
+import { perform, type BlobCall } from "../services/blob-engine/calls.ts";
+import { BlobEngine } from "../services/blob-engine/engine.ts";
 import { openBlobFile } from "./blob-file.ts";
 import { nodeClock } from "./clock.ts";
 import { nodeCodec } from "./codec.ts";

@@ -5,9 +5,9 @@
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { BlobDatabaseEvents, BlobDatabaseOptions, Codec, TimerHandle } from "../base/ports.ts";
-import { perform, type BlobCall } from "../services/content-sqlite/calls.ts";
-import { BlobEngine } from "../services/content-sqlite/engine.ts";
-import type { BlobFile } from "../services/content-sqlite/blob-file.ts";
+import { perform, type BlobCall } from "../services/blob-engine/calls.ts";
+import { BlobEngine } from "../services/blob-engine/engine.ts";
+import type { BlobFile } from "../services/blob-engine/blob-file.ts";
 import type { BlobCarrier } from "../services/content-sqlite/remote.ts";
 
 /** What the carrier needs of its surroundings. */

@@ -4,7 +4,7 @@
  * always is. A file takes as many bytes as its blobs and checkpoints; what is removed is gone at once.
  */
 import { hexEncode } from "../base/bytes.ts";
-import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/content-sqlite/blob-file.ts";
+import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/blob-engine/blob-file.ts";
 import type { BlobTables, StoredBlob, Transaction } from "./blob-tables.ts";
 
 const OPEN_BRACE = 0x7b;

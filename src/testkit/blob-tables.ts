@@ -3,7 +3,7 @@
  * whole or not at all. Those that are not durable yet may be lost with the machine's power, the last ones first.
  */
 import { hexEncode } from "../base/bytes.ts";
-import type { Checkpoint } from "../services/content-sqlite/blob-file.ts";
+import type { Checkpoint } from "../services/blob-engine/blob-file.ts";
 
 /** A row of the table of blobs. */
 export interface StoredBlob {

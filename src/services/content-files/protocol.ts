@@ -1,6 +1,6 @@
 /**
  * Messages of the service `content-backing` as `content-files` serves it (RFC 10): raw blobs by digest, one checkpoint. Only
- * the instance owner may call. It removes nothing: there is no `gc-info`, `mark` or `sweep`.
+ * the instance owner may call. It collects by itself: there is no `gc-info`, `mark` or `sweep`.
  *
  * | topic                | request                  | response                                    |
  * |----------------------|--------------------------|---------------------------------------------|
@@ -12,7 +12,7 @@
  * | touch, adopt         | digests                  | digests of those that are missing           |
  * | checkpoint-get, -put | none; {value}            | {value}: a list with one; empty             |
  *
- * Under its own name it answers `stats-get`: {object_count}.
+ * Under its own name it answers `stats-get`: {object_count, size, live_size, size_limit, leases, collector}.
  */
 import { FluxError } from "../../base/errors.ts";
 

@@ -3,47 +3,74 @@
  * or copy. It serves `content-backing` in the place of `content-sqlite` (attribute `content.backing-module`).
  *
  * A store is answered when the file is there, a checkpoint when it and all files before it survive the loss of power.
- * Nothing is ever removed.
+ * What nothing refers to is removed by the same engine as in a database (`blob-engine/`), on the broker's loop, about a
+ * millisecond at a time.
  */
-import { concatBytes, EMPTY_BYTES, hexEncode, utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
-import type { HashAlgorithm } from "../../base/ports.ts";
-import { isWideDirectory, joinPieces, parseWideDirectory } from "../../formats/wide-directory.ts";
-import { decodeBlobs, splitDigests } from "../../sdk/blob-batch.ts";
+import type { HashAlgorithm, KeepReason, TimerHandle } from "../../base/ports.ts";
+import { encodePayloads } from "../../sdk/blob-batch.ts";
+import { CommitFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
+import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
-import { CHECKPOINT_NAME, DIRECTORY_NAME, parseOptions, SYNC_WINDOW } from "./protocol.ts";
+import { BlobEngine } from "../blob-engine/engine.ts";
+import { parseSizeLimit } from "../blob-engine/settings.ts";
+import { loadUnsaved } from "../blob-engine/unsaved.ts";
+import { FileTable } from "./file-table.ts";
+import { DIRECTORY_NAME, parseOptions, SYNC_WINDOW } from "./protocol.ts";
 
 const BACKING_SERVICE = "content-backing";
 
 class FilesService implements RunningModule {
   readonly #context: ModuleContext;
   readonly #directory: string;
-  readonly #algorithm: HashAlgorithm;
   readonly #digestLength: number;
-  /** Names of files that the loss of power may still take. */
-  #unsynced = new Set<string>();
-  #objectCount: number;
+  readonly #table: FileTable;
+  readonly #engine: BlobEngine;
+  readonly #trouble: Trouble;
+  #timer: TimerHandle | null = null;
+  #isStopped = false;
 
   constructor(context: ModuleContext) {
-    const { disk, codec } = context.ports;
+    const { disk, codec, clock } = context.ports;
     const { truncate } = parseOptions(context.args);
     const place = context.attribute("statedir") ?? context.attribute("rundir");
     if (place === null) throw new FluxError("EINVAL", "neither statedir nor rundir is set");
+    const algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
     this.#context = context;
+    this.#trouble = new Trouble(clock, context.log);
     this.#directory = `${place}/${DIRECTORY_NAME}`;
-    this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
-    this.#digestLength = codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
+    this.#digestLength = codec.digest(algorithm, EMPTY_BYTES).byteLength;
     if (truncate) disk.remove(this.#directory);
     disk.makeDirectory(this.#directory, { mode: 0o700, recursive: true });
-    this.#objectCount = disk.list(this.#directory).filter((name) => name.startsWith(`${this.#algorithm}-`)).length;
+    this.#table = new FileTable(disk, this.#directory, algorithm);
+    this.#engine = new BlobEngine(
+      this.#table,
+      {
+        digest: (data) => codec.digest(algorithm, data),
+        digestLength: this.#digestLength,
+        nowMs: () => clock.monotonicMs(),
+        checkpointsKept: 1,
+        sizeLimitBytes: parseSizeLimit(context.config()),
+      },
+      {
+        forget: (digests) => void this.#forget(digests),
+        checkpointWanted: () => void this.#askForCheckpoint(),
+        trouble: (error) => this.#trouble.met(`the content store cannot give space back: ${error.message}`),
+      },
+    );
+  }
+
+  configure(config: JsonObject): void {
+    this.#engine.limit(parseSizeLimit(config));
   }
 
   async start(): Promise<void> {
     const { handle, name, log } = this.#context;
-    log(LogLevel.debug, `${this.#directory} (${this.#objectCount} objects)`);
+    log(LogLevel.debug, `${this.#directory} (${this.#table.sizes().objectCount} objects)`);
     this.#serve();
     await this.#context.addService(BACKING_SERVICE);
     await handle.rpc("content.register-backing", { name });
@@ -51,6 +78,8 @@ class FilesService implements RunningModule {
   }
 
   async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#timer?.cancel();
     try {
       await this.#context.handle.rpc("content.unregister-backing");
     } catch (error) {
@@ -62,24 +91,24 @@ class FilesService implements RunningModule {
 
   #serve(): void {
     this.#context.server.add(BACKING_SERVICE, {
-      load: (request) => rawAnswer(this.#whole(this.#read(this.#digestOf(request)))),
-      "load-stored": (request) => rawAnswer(this.#read(this.#digestOf(request))),
+      load: (request) => this.#load(request),
+      "load-stored": (request) => found(this.#engine.load(this.#digestOf(request), false)),
       validate: (request) => {
-        if (!this.#has(this.#digestOf(request))) throw new FluxError("ENOENT");
+        if (!this.#engine.has(this.#digestOf(request))) throw new FluxError("ENOENT");
         return null;
       },
-      store: (request) => this.#write(request.bytes ?? EMPTY_BYTES),
+      store: (request) => this.#store(encodePayloads([request.message.payload]), true),
       "store-batch": (request) => {
-        for (const blob of decodeBlobs(request.bytes ?? EMPTY_BYTES)) this.#write(blob);
+        this.#store((request.bytes ?? EMPTY_BYTES).slice(), false);
         return null;
       },
-      touch: (request) => this.#missing(request),
-      adopt: (request) => this.#missing(request),
+      touch: (request) => this.#keep(request, "lease"),
+      adopt: (request) => this.#keep(request, "adopt"),
       "checkpoint-get": () => this.#checkpointGet(),
       "checkpoint-put": (request) => this.#checkpointPut(request),
     });
     this.#context.server.add(this.#context.name, {
-      "stats-get": { roles: ANY_USER, handler: (): JsonObject => ({ object_count: this.#objectCount }) },
+      "stats-get": { roles: ANY_USER, handler: () => this.#statistics() },
     });
   }
 
@@ -88,73 +117,127 @@ class FilesService implements RunningModule {
     return request.bytes;
   }
 
-  #pathOf(digest: Uint8Array): string {
-    return `${this.#directory}/${this.#algorithm}-${hexEncode(digest)}`;
+  #load(request: IncomingRequest): Answer | Promise<Answer> {
+    const digest = this.#digestOf(request);
+    const stored = this.#engine.load(digest, true);
+    if (stored !== null) return rawAnswer(stored);
+    const loadStored = async (piece: Uint8Array): Promise<Uint8Array | null> => this.#engine.load(piece, false);
+    return loadUnsaved(this.#context.handle, digest, loadStored).then(found);
   }
 
-  #has(digest: Uint8Array): boolean {
-    return this.#context.ports.disk.info(this.#pathOf(digest)) !== null;
+  #store(batch: Uint8Array, isLeased: boolean): Uint8Array {
+    const digests = this.#engine.store(batch, isLeased);
+    this.#schedule();
+    return digests;
   }
 
-  #read(digest: Uint8Array): Uint8Array {
-    return this.#context.ports.disk.readFile(this.#pathOf(digest));
-  }
-
-  #whole(blob: Uint8Array): Uint8Array {
-    if (!isWideDirectory(blob)) return blob;
-    const paths = parseWideDirectory(blob).pieces.map(({ ref }) => `${this.#directory}/${ref}`);
-    return joinPieces(paths.map((path) => this.#context.ports.disk.readFile(path)));
-  }
-
-  #write(blob: Uint8Array): Uint8Array {
-    const { codec, disk } = this.#context.ports;
-    const digest = codec.digest(this.#algorithm, blob);
-    if (this.#has(digest)) return digest;
-    const path = this.#pathOf(digest);
-    disk.writeFile(path, blob, { mode: 0o600 });
-    this.#unsynced.add(path);
-    this.#objectCount += 1;
-    return digest;
-  }
-
-  #missing(request: IncomingRequest): Answer {
-    const digests = splitDigests(request.bytes ?? EMPTY_BYTES, this.#digestLength);
-    return rawAnswer(concatBytes(digests.filter((digest) => !this.#has(digest))));
+  /** What a commit refers to must be as safe as the commit. */
+  async #keep(request: IncomingRequest, reason: KeepReason): Promise<Answer> {
+    if (reason !== "lease") await this.#syncFiles();
+    const missing = this.#engine.keep((request.bytes ?? EMPTY_BYTES).slice(), reason);
+    this.#schedule();
+    return rawAnswer(missing);
   }
 
   #checkpointGet(): Answer {
-    const text = utf8Decode(this.#context.ports.disk.readFile(`${this.#directory}/${CHECKPOINT_NAME}`));
-    return { value: [parseJson(text)] };
+    const [checkpoint] = this.#engine.checkpoints();
+    if (checkpoint === undefined) throw new FluxError("ENOENT");
+    return { value: [parseJson(checkpoint.text)] };
   }
 
   async #checkpointPut(request: IncomingRequest): Promise<Answer> {
     const value = requireObject(request.json, "value");
     await this.#syncFiles();
-    const bytes = utf8Encode(stringifyJson(value));
-    this.#context.ports.disk.writeFile(`${this.#directory}/${CHECKPOINT_NAME}`, bytes, { mode: 0o600, sync: true });
+    this.#engine.putCheckpoint(stringifyJson(value));
+    this.#schedule();
     return null;
   }
 
-  async #syncFiles(): Promise<void> {
-    const paths = [...this.#unsynced];
-    this.#unsynced = new Set();
+  #statistics(): JsonObject {
+    const { objectCount, fileBytes, liveBytes, sizeLimitBytes, leaseCount, collector } = this.#engine.stats();
+    return {
+      object_count: objectCount,
+      size: fileBytes,
+      live_size: liveBytes,
+      size_limit: sizeLimitBytes,
+      leases: leaseCount,
+      collector: {
+        running: collector.isRunning,
+        cycles: collector.cycleCount,
+        removed_count: collector.removedCount,
+        removed_size: collector.removedBytes,
+        last_cycle_time: collector.lastCycleMs,
+      },
+    };
+  }
+
+  /** Lets the engine work when it wants to. */
+  #schedule(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+    const delayMs = this.#isStopped ? null : this.#engine.delayMs();
+    if (delayMs === null) return;
+    this.#timer = this.#context.ports.clock.after(delayMs, () => this.#step(), { background: true });
+  }
+
+  #step(): void {
     try {
-      for (let start = 0; start < paths.length; start += SYNC_WINDOW)
-        await Promise.all(paths.slice(start, start + SYNC_WINDOW).map((path) => this.#syncFile(path)));
+      this.#engine.step();
     } catch (error) {
-      for (const path of paths) this.#unsynced.add(path);
+      return this.#context.fatal(error);
+    }
+    this.#schedule();
+  }
+
+  /** Those who cache blobs must not rely on these. */
+  async #forget(digests: Uint8Array): Promise<void> {
+    try {
+      await this.#context.handle.call("content.forget", digests);
+    } catch (error) {
+      // Without a content service nothing is cached.
+      if (!isFluxError(error)) return this.#context.fatal(error);
+    }
+    this.#engine.forgotten();
+    this.#schedule();
+  }
+
+  /** The key-value store puts a checkpoint, changed or not, for a commit of nothing that is to be synchronised. */
+  async #askForCheckpoint(): Promise<void> {
+    try {
+      const commit = { namespace: PRIMARY_NAMESPACE, flags: CommitFlag.Sync, ops: [] };
+      await this.#context.handle.rpc("kvs.commit", commit);
+    } catch (error) {
+      if (!isFluxError(error)) return this.#context.fatal(error);
+      this.#context.log(LogLevel.debug, `no checkpoint: ${error.message}`);
+    }
+  }
+
+  async #syncFiles(): Promise<void> {
+    const hashes = this.#table.takeUnsynced();
+    try {
+      for (let start = 0; start < hashes.length; start += SYNC_WINDOW)
+        await Promise.all(hashes.slice(start, start + SYNC_WINDOW).map((hash) => this.#syncFile(hash)));
+    } catch (error) {
+      this.#table.giveBack(hashes);
       throw error;
     }
   }
 
-  async #syncFile(path: string): Promise<void> {
-    const file = this.#context.ports.disk.openLog(path);
+  async #syncFile(hash: Uint8Array): Promise<void> {
+    // The collector may have removed it meanwhile.
+    if (!this.#table.isKnown(hash)) return;
+    const file = this.#context.ports.disk.openLog(this.#table.pathOf(hash));
     try {
       await file.sync();
     } finally {
       file.close();
     }
   }
+}
+
+function found(data: Uint8Array | null): Answer {
+  if (data === null) throw new FluxError("ENOENT");
+  return rawAnswer(data);
 }
 
 /** The empty blob travels as no payload. */

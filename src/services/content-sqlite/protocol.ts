@@ -18,9 +18,8 @@
  * The last three serve `flux gc`, which removes what is superseded when it is told to; this happens by itself, too.
  * Under its own name the service answers `stats-get` and `stats-clear`.
  */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
-import { parseSize } from "../../formats/size.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { invalid, tableOf } from "../blob-engine/settings.ts";
 
 /** The name under which the content service finds its backing store. */
 export const BACKING_SERVICE = "content-backing";
@@ -68,22 +67,6 @@ export function parseOptions(args: readonly string[], config: JsonObject, isPers
   };
 }
 
-/** The configuration key `size-limit` of the table `[content]`, in bytes; null: no limit. Throws EINVAL. */
-export function parseSizeLimit(config: JsonObject): number | null {
-  const limit = tableOf(config, "content")["size-limit"];
-  if (limit === undefined) return null;
-  const bytes = typeof limit === "string" ? parseSize(limit) : limit;
-  if (typeof bytes !== "number" || !Number.isInteger(bytes) || bytes <= 0)
-    throw invalid("[content] size-limit is a size above 0, as 10G");
-  return bytes;
-}
-
-function tableOf(config: JsonObject, name: string): JsonObject {
-  const table = config[name] ?? {};
-  if (!isJsonObject(table)) throw invalid(`[${name}] is not a table`);
-  return table;
-}
-
 function setOption(values: Map<string, string>, name: string, value: string): void {
   const choices = CHOICES[name];
   if (choices !== undefined && !choices.includes(value))
@@ -93,8 +76,4 @@ function setOption(values: Map<string, string>, name: string, value: string): vo
       name === "max_checkpoints" ? `${name} is a number above 0, not '${value}'` : `unknown option '${name}'`,
     );
   values.set(name, value);
-}
-
-function invalid(reason: string): FluxError {
-  return new FluxError("EINVAL", `Invalid argument: ${reason}`);
 }

@@ -11,7 +11,7 @@ import type {
   KeepReason,
   SweepResult,
 } from "../../base/ports.ts";
-import type { BlobCall } from "./calls.ts";
+import type { BlobCall } from "../blob-engine/calls.ts";
 
 export interface BlobCarrier {
   ready(): Promise<void>;

@@ -16,6 +16,7 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { parseSizeLimit } from "../blob-engine/settings.ts";
 import { CallTimes } from "./core.ts";
 import {
   BACKING_SERVICE,
@@ -23,11 +24,10 @@ import {
   LIMIT_PERIOD_MS,
   LIMIT_WARNING_FRACTION,
   parseOptions,
-  parseSizeLimit,
   type StoreOptions,
 } from "./protocol.ts";
-import { digestOf } from "./references.ts";
-import { loadUnsaved } from "./unsaved.ts";
+import { digestOf } from "../blob-engine/references.ts";
+import { loadUnsaved } from "../blob-engine/unsaved.ts";
 
 class SqliteService implements RunningModule {
   readonly #context: ModuleContext;

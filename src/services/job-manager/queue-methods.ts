@@ -34,9 +34,10 @@ function note(surroundings: ManagerSurroundings, name: string, queue: string | n
 }
 
 export function queueMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
-  const saved = async (): Promise<null> => {
-    saveCheckpoint(manager, surroundings);
+  const saved = async (isTemporary: boolean): Promise<null> => {
     manager.settle();
+    if (isTemporary) return null;
+    saveCheckpoint(manager, surroundings);
     await surroundings.committed();
     return null;
   };
@@ -51,14 +52,14 @@ export function queueMethods(manager: JobManager, surroundings: ManagerSurroundi
       const { enable, name, all, reason, nocheckpoint } = queueEnableRequest(request);
       manager.queues.enable({ name, all }, enable, reason, nocheckpoint === true);
       if (nocheckpoint !== true) note(surroundings, enable ? "enable" : "disable", name, reason);
-      return saved();
+      return saved(nocheckpoint === true);
     },
     "queue-start": (request) => {
       const { start, name, all, reason, nocheckpoint } = queueStartRequest(request);
       const names = manager.queues.start({ name, all }, start, reason, nocheckpoint === true);
       for (const stopped of start ? [] : names) manager.scheduler.stopped(stopped);
       if (nocheckpoint !== true) note(surroundings, start ? "start" : "stop", name, reason);
-      return saved();
+      return saved(nocheckpoint === true);
     },
   };
 }

@@ -312,6 +312,19 @@ describe("purging", () => {
   });
 });
 
+test("without a KVS, requests that wait for a commit are told so, and the service ends", async () => {
+  world = await JobWorld.start();
+  const id = await world.submit(undefined, { urgency: 0 });
+  await world.broker.modules.remove("kvs");
+  await assert.rejects(
+    cancelJob(world.client, id, ""),
+    rejection("ENOSYS", "No service matching kvs.commit is registered"),
+  );
+  await world.client.rpc("job-manager.queue-start", { start: false, all: true, nocheckpoint: true });
+  await world.broker.modules.remove("job-manager");
+  await world.stop();
+});
+
 describe("a restart", () => {
   test("after a crash brings every accepted job back where it was", async () => {
     const disk = new MemoryDisk();

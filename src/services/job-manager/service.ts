@@ -167,7 +167,8 @@ class JobManagerService implements RunningModule {
     this.#housekeeping.stop();
     this.#quiet.stop();
     saveCheckpoint(this.#manager, this.#surroundings);
-    await Promise.race([this.#store.committed(), this.#patience()]);
+    // Without a KVS there is nothing to wait for.
+    await Promise.race([this.#store.committed().catch(() => undefined), this.#patience()]);
     this.#store.stop();
     this.#journal.stop();
   }

@@ -11,7 +11,7 @@
 import type { LogLevel } from "../../sdk/module.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { utf8Encode } from "../../base/bytes.ts";
-import { errorText } from "../../base/errors.ts";
+import { errorText, isFluxError, type FluxError } from "../../base/errors.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
@@ -57,7 +57,7 @@ export interface EventStoreOptions {
 interface Batch {
   readonly entries: Map<Job, JobEntry>;
   readonly operations: Operation[];
-  readonly waiters: (() => void)[];
+  readonly waiters: { resolve(): void; reject(error: FluxError): void }[];
 }
 
 function emptyBatch(): Batch {
@@ -98,10 +98,13 @@ export class EventStore {
     this.#schedule();
   }
 
-  /** Resolves when everything added before this call is in the KVS. */
+  /**
+   * Resolves when everything added before this call is in the KVS. Throws ENOSYS where there is no KVS to wait for; what was
+   * added is stored when there is one again.
+   */
   committed(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#batch.waiters.push(resolve);
+    return new Promise((resolve, reject) => {
+      this.#batch.waiters.push({ resolve, reject });
       this.#schedule();
     });
   }
@@ -154,6 +157,8 @@ export class EventStore {
       (error: unknown) => {
         if (this.#isStopped) return;
         this.#trouble.met(`commit of job events failed, trying again: ${errorText(error)}`);
+        if (isFluxError(error, "ENOSYS"))
+          for (const { reject } of [...batch.waiters.splice(0), ...this.#batch.waiters.splice(0)]) reject(error);
         this.#options.clock.after(RETRY_DELAY_MS, () => this.#commit(batch), { background: true });
       },
     );
@@ -164,7 +169,7 @@ export class EventStore {
     const entries = [...batch.entries.values()];
     for (const { job, events, knownCount } of entries) job.durableCount += events.length + knownCount;
     this.#options.durable(entries);
-    for (const resolve of batch.waiters) resolve();
+    for (const { resolve } of batch.waiters) resolve();
     if (this.#isUrgent) this.#schedule();
   }
 }

@@ -72,7 +72,14 @@ export class MemoryDisk {
         files.set(to, files.get(from)!);
         files.delete(from);
       },
-      remove: (path: string) => void files.delete(path),
+      writeFile: (path: string, data: Uint8Array) => {
+        checkRoom();
+        files.set(path, Buffer.from(data));
+      },
+      makeDirectory: () => checkRoom(),
+      remove: (path: string) => {
+        for (const name of files.keys()) if (name === path || name.startsWith(`${path}/`)) files.delete(name);
+      },
       freeBytes: () => 1 << 30,
       openBlobDatabase: (path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents) => {
         if (!databases.has(path)) databases.set(path, new BlobTables());

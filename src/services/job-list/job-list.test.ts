@@ -146,7 +146,10 @@ test("a job that is tried again: nothing of the attempt before, but which attemp
     { timestamp: 20.3, name: "retry", context: { attempt: 2, of: 3, reason: "exit code 1" } },
   ];
   const job = describeJob(list.take({ id: 7, events })!, ALL_ATTRIBUTES);
-  assert.deepEqual([job["state"], job["annotations"]], [JobState.Depend, { retry: { attempt: 2, of: 3, reason: "exit code 1" } }]);
+  assert.deepEqual(
+    [job["state"], job["annotations"]],
+    [JobState.Depend, { retry: { attempt: 2, of: 3, reason: "exit code 1" } }],
+  );
   for (const name of ["t_run", "t_cleanup", "ranks", "nodelist", "nnodes", "expiration", "waitstatus"])
     assert.equal(job[name], undefined, name);
   assert.deepEqual(list.sizes(), { pending: 1, running: 0, inactive: 0 });

@@ -230,18 +230,24 @@ class JobListService implements RunningModule {
 
   async #answerList(request: IncomingRequest): Promise<object | undefined> {
     const { maxEntries, attributes, since, matches } = parseList(request, this.#comparisonsMax);
-    const jobs: JsonObject[] = [];
+    let jobs: JsonObject[] = [];
+    let told = 0;
+    // Clients learn from the first answer that more follow.
+    const tell = (): void => {
+      request.respond(told === 0 ? { jobs, version: 1 } : { jobs });
+      told += jobs.length;
+      jobs = [];
+    };
     for (const record of this.#list.ordered(since)) {
-      if (jobs.length >= maxEntries) break;
+      if (told + jobs.length >= maxEntries) break;
       // Others have their turn before a page is read.
       if (record === null) await this.#turns.next();
       else if (this.#maySee(request, record.userid) && matches(record)) jobs.push(describe(record, attributes));
       if (request.isAbandoned) return undefined;
+      if (request.isStreaming && jobs.length >= (told === 0 ? 1 : STREAM_BATCH)) tell();
     }
     if (!request.isStreaming) return { jobs };
-    // Clients learn from the first answer that more follow.
-    if (jobs.length > 0) request.respond({ jobs: jobs.slice(0, 1), version: 1 });
-    for (let at = 1; at < jobs.length; at += STREAM_BATCH) request.respond({ jobs: jobs.slice(at, at + STREAM_BATCH) });
+    if (jobs.length > 0) tell();
     request.end();
     return undefined;
   }

@@ -1,5 +1,5 @@
 /**
- * Formats that have a name: those a command knows, and those of configuration files (`flux-jobs.toml`, `.json`) in the
+ * Formats that have a name: those a command knows, and those of configuration files (`flux-jobs.toml`, `.yaml`, `.json`) in the
  * user's and the system's configuration directories.
  */
 import { readFileSync } from "node:fs";
@@ -11,7 +11,7 @@ export interface NamedFormat {
   readonly format: string;
 }
 
-/** Where formats of a command are configured: `FILE.toml`, under `formats` or `SECTION.formats`. */
+/** Where formats of a command are configured: `FILE.toml` (or `.yaml`, `.json`), under `formats` or `SECTION.formats`. */
 export interface FormatSource {
   readonly file: string;
   readonly section?: string;
@@ -81,7 +81,7 @@ export async function readConfigs(file: string, env: Environment): Promise<{ pat
   const directories = [home, ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].reverse();
   const configs: { path: string; config: JsonObject }[] = [];
   for (const directory of directories)
-    for (const ending of ["json", "toml"]) {
+    for (const ending of ["json", "toml", "yaml"]) {
       const path = `${directory}/flux/${file}.${ending}`;
       const config = await readConfig(path);
       if (config !== null) configs.push({ path, config });
@@ -98,6 +98,7 @@ async function readConfig(path: string): Promise<JsonObject | null> {
     throw new FluxError("EIO", `${path} cannot be read`, { cause: error });
   }
   if (path.endsWith(".toml")) return (await import("../../formats/toml.ts")).parseToml(text, path);
+  if (path.endsWith(".yaml")) return (await import("../../formats/yaml-mapping.ts")).parseYamlMapping(text, path);
   const value = parseJson(text);
   if (!isJsonObject(value)) throw new FluxError("EINVAL", `${path} is not an object`);
   return value;

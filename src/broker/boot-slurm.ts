@@ -97,6 +97,7 @@ class Leader {
   readonly #file: string;
   readonly #server: PmiServer;
   readonly #streams = new Set<ByteStream>();
+  readonly #ranks = new Set<number>();
   #listener: Listener | null = null;
 
   constructor(ports: Ports, task: SlurmTask, file: string) {
@@ -132,6 +133,11 @@ class Leader {
 
   #accept(stream: ByteStream): void {
     const rank = Number(stream.identity);
+    if (rank === 0 || this.#ranks.has(rank)) {
+      stream.destroy();
+      return this.#fail(new FluxError("EEXIST", `bootstrap: two brokers claim rank ${rank} of the step`));
+    }
+    this.#ranks.add(rank);
     this.#streams.add(stream);
     const connection = this.#server.connect(rank, (bytes) => void stream.write(bytes));
     stream.start({

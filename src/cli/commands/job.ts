@@ -102,6 +102,12 @@ const ATTACH_OPTIONS: readonly OptionSpec[] = [
   { names: ["show-exec"], short: "X", help: "Show exec events on stderr" },
   { names: ["show-status"], help: "Show job status line while pending" },
   {
+    names: ["queue-check-interval"],
+    argument: "FSD",
+    hidden: true,
+    help: "With --show-status, how often to ask whether the job's queue is stopped (default 2s)",
+  },
+  {
     names: ["wait-event"],
     short: "w",
     argument: "NAME",

@@ -30,6 +30,10 @@ export interface AttachOptions {
   /** Show only so many lines of what was written before. */
   readonly tailLines: number | null;
   readonly showStatus: boolean;
+  /** Tell every step of the job until it has started, in any case. */
+  readonly forceStatus: boolean;
+  /** How often it is asked whether the job's queue is stopped, in seconds. */
+  readonly queueCheckSeconds: number;
 }
 
 export const ATTACH_DEFAULTS: AttachOptions = {
@@ -42,6 +46,8 @@ export const ATTACH_DEFAULTS: AttachOptions = {
   stdinRanks: "all",
   tailLines: null,
   showStatus: false,
+  forceStatus: false,
+  queueCheckSeconds: 2,
 };
 
 const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2"];
@@ -94,7 +100,13 @@ class Attachment {
     this.#id = id;
     this.#options = options;
     this.#formatter = new JobOutputFormatter({ label: options.label, quiet: options.quiet });
-    this.#status = new StatusLine(context, jobIdText(id), options.showStatus && !options.showEvents);
+    this.#status = new StatusLine(context, {
+      job: jobIdText(id),
+      wanted: options.showStatus && !options.showEvents,
+      forced: options.forceStatus,
+      queueCheckSeconds: options.queueCheckSeconds,
+      stoppedQueue: () => stoppedQueueOf(handle, id),
+    });
   }
 
   async run(): Promise<number> {
@@ -142,7 +154,7 @@ class Attachment {
   }
 
   #say(message: string): void {
-    this.#status.clear();
+    this.#status.hide();
     this.#context.err(`${PROGRAM}: ${message}\n`);
   }
 
@@ -222,16 +234,18 @@ class Attachment {
     this.#outcome.apply(entry);
     if (this.#origin === 0) this.#origin = entry.timestamp;
     this.#formatter.setOrigin(this.#origin);
-    this.#status.event(entry.name);
+    this.#status.hide();
     if (entry.name === "finish") this.#wasOver = entry.timestamp < this.#startedAt;
     if (entry.name === "exception") {
       const { type, severity, note } = entry.context ?? {};
       const about = `type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`;
       this.#context.err(`${this.#since(entry)}: job.exception ${jobIdText(this.#id)} ${about}\n`);
     } else if (this.#options.showEvents) this.#showEvent("job", entry);
+    this.#status.event(entry.name, Number(entry.context?.["severity"] ?? 0));
   }
 
   #showEvent(log: string, entry: JobEvent): void {
+    this.#status.hide();
     const context = entry.context === undefined ? "" : ` ${stringifyJson(entry.context)}`;
     this.#context.err(`${this.#since(entry)}: ${log}.${entry.name}${context}\n`);
   }
@@ -245,7 +259,7 @@ class Attachment {
       "guest.exec.eventlog",
       (entry) => {
         if (this.#options.showExec) this.#showEvent("exec", entry);
-        if (entry.name === "shell.start") this.#status.clear();
+        if (entry.name === "shell.start" && !this.#options.forceStatus) this.#status.clear();
         if (!this.#options.readOnly) this.#connectInput(entry);
       },
       (error) => this.#guestEnd(error),
@@ -312,7 +326,7 @@ class Attachment {
   }
 
   #write(piece: OutputPiece): void {
-    this.#status.clear();
+    this.#status.hide();
     if (piece.stream === "stdout") this.#context.out(piece.text);
     else this.#context.err(piece.text);
   }
@@ -372,5 +386,19 @@ class Attachment {
     this.#handle.rpc(topic, payload).catch((error: unknown) => {
       this.#say(`${what}: ${error instanceof Error ? error.message : String(error)}`);
     });
+  }
+}
+
+/** The name of a job's queue where that is stopped, and jobs in it get no resources. */
+async function stoppedQueueOf(handle: Handle, id: Integer): Promise<string | null> {
+  try {
+    const { job } = await handle.rpc<{ job: JsonObject }>("job-list.list-id", { id, attrs: ["queue"] });
+    const name = typeof job["queue"] === "string" && job["queue"] !== "" ? job["queue"] : null;
+    const { start } = await handle.rpc<{ start: boolean }>("job-manager.queue-status", name === null ? {} : { name });
+    return start ? null : (name ?? "default");
+  } catch (error) {
+    // What cannot be asked is not told.
+    if (isFluxError(error)) return null;
+    throw error;
   }
 }

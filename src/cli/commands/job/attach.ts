@@ -2,9 +2,15 @@
 import { FluxError, isFluxError } from "../../../base/errors.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../../jobs/attach.ts";
+import { parseFsd } from "../../../formats/duration.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
 
 const TAIL_DEFAULT = 10;
+
+/** Seconds. Throws FluxError EINVAL. */
+function queueCheckOf(text: string | null): number {
+  return text === null ? ATTACH_DEFAULTS.queueCheckSeconds : parseFsd(text);
+}
 
 export async function attach(context: CommandContext): Promise<number> {
   const { options, operands } = context;
@@ -24,8 +30,9 @@ export async function attach(context: CommandContext): Promise<number> {
       waitEvent: options.text("wait-event") ?? (options.has("show-events") ? "clean" : "finish"),
       stdinRanks: options.text("stdin-ranks") ?? ATTACH_DEFAULTS.stdinRanks,
       tailLines: options.has("tail") ? (options.integer("tail") ?? TAIL_DEFAULT) : null,
-      showStatus:
-        options.has("show-status") || (context.stdinIsTerminal && context.stdoutIsTerminal && context.stderrIsTerminal),
+      showStatus: context.stdinIsTerminal && context.stdoutIsTerminal && context.stderrIsTerminal,
+      forceStatus: options.has("show-status"),
+      queueCheckSeconds: queueCheckOf(options.text("queue-check-interval")),
     });
   } catch (error) {
     if (!isFluxError(error)) throw error;

@@ -159,6 +159,8 @@ export function overlayMethods(core: Core): Methods {
         throw new FluxError("ENOENT", `failed to disconnect subtree: rank ${child} is not a connected child`);
       return null;
     },
+    trace: { streaming: true, handler: (request) => core.linkTracing.begin(request) },
+    disconnect: { roles: ANYONE, handler: (request) => core.linkTracing.disconnect(request) },
     "stats-get": { roles: ANYONE, handler: () => overlay.stats() },
   };
 }

@@ -25,6 +25,7 @@ import { RexecServer } from "./rexec.ts";
 import { Router } from "./router.ts";
 import { isOffline, type StateName } from "./state-machine.ts";
 import { StateService } from "./state-service.ts";
+import { Tracing } from "./tracing.ts";
 import type { Tree } from "./tree.ts";
 
 /** What the core tells the broker that drives it. */
@@ -81,6 +82,9 @@ export class Core {
   /** Commands to run in the cleanup state, in this order. */
   readonly cleanupCommands: string[] = [];
   #connectorFlags: Server | null = null;
+  /** Those who look on at the messages of services, and of links. */
+  readonly moduleTracing: Tracing;
+  readonly linkTracing: Tracing;
   config: JsonObject;
   /** Settled when no configuration is being handed out. */
   #configuring: Promise<void> = Promise.resolve();
@@ -152,6 +156,9 @@ export class Core {
       isOffline: () => isOffline(this.states.state),
       log: (severity, text) => log.append("connector-local", severity, text),
     });
+    const { moduleTracing, linkTracing } = this.#makeTracing();
+    this.moduleTracing = moduleTracing;
+    this.linkTracing = linkTracing;
     attributes.set("broker.uuid", uuid);
     for (const name of OWN_SERVICES) this.router.addService(port, name);
     this.#serveOwn();
@@ -162,6 +169,19 @@ export class Core {
     const { bugsAreFatal, events, log } = this.options;
     if (bugsAreFatal || isBrokenInvariant(error)) events.fatal(component, error);
     else log.append(component, LogLevel.err, `internal error in ${where}: ${describeBug(error)}`);
+  }
+
+  #makeTracing(): { moduleTracing: Tracing; linkTracing: Tracing } {
+    const { clock } = this.options.ports;
+    const moduleTracing = new Tracing(clock, (isOn) =>
+      this.modules.setTap(isOn ? (name, prefix, message) => moduleTracing.show(prefix, message, { name }) : null),
+    );
+    const linkTracing = new Tracing(clock, (isOn) => {
+      this.router.linkTap = isOn
+        ? (prefix, message, rank) => linkTracing.show(prefix, message, rank === undefined ? {} : { rank })
+        : null;
+    });
+    return { moduleTracing, linkTracing };
   }
 
   /** Programs of users are started from now on: they are not to outlive this broker, though it be killed. */
@@ -186,6 +206,7 @@ export class Core {
       moduleMethods({
         host: this.modules,
         registry,
+        tracing: this.moduleTracing,
         now: () => ports.clock.monotonicMs() / 1000,
         loaded: (name) => {
           this.userModules.add(name);
@@ -274,6 +295,8 @@ export class Core {
     for (const name of BUILTIN_ORDER.toReversed())
       if (this.modules.find(name) !== null && !(await this.#unload(name))) haveAllEnded = false;
     this.states.close();
+    this.moduleTracing.close();
+    this.linkTracing.close();
     this.options.log.close();
     return haveAllEnded;
   }

@@ -8,7 +8,7 @@ import { isBrokenInvariant } from "../base/assert.ts";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock, Ports } from "../base/ports.ts";
-import { Role } from "../protocol/message.ts";
+import { Role, type Message } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
@@ -45,12 +45,27 @@ export interface LoadedModule {
   running: RunningModule | null;
 }
 
+/** Takes a message that a module sent or got. */
+export type ModuleTap = (name: string, prefix: "tx" | "rx", message: Message) => void;
+
 export class ModuleHost {
   readonly #surroundings: ModuleSurroundings;
   readonly #modules = new Map<string, LoadedModule>();
+  #tap: ModuleTap | null = null;
 
   constructor(surroundings: ModuleSurroundings) {
     this.#surroundings = surroundings;
+  }
+
+  /** Lets somebody look on at the messages of all modules, also of those loaded later; null ends that. */
+  setTap(tap: ModuleTap | null): void {
+    this.#tap = tap;
+    for (const loaded of this.#modules.values()) this.#tapInto(loaded);
+  }
+
+  #tapInto({ name, port }: LoadedModule): void {
+    const tap = this.#tap;
+    port.tap = tap === null ? null : (prefix, message) => tap(name, prefix, message);
   }
 
   /** In the order of loading. */
@@ -79,6 +94,7 @@ export class ModuleHost {
     const path = options.path ?? "builtin";
     const loaded: LoadedModule = { name, path, port, server, status: ModuleStatus.Init, running: null };
     this.#modules.set(name, loaded);
+    if (this.#tap !== null) this.#tapInto(loaded);
     try {
       router.addService(port, name);
       server.add(name, {});

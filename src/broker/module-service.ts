@@ -5,7 +5,8 @@
 import { FluxError } from "../base/errors.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
-import { ANY_USER, requireString, type Methods } from "../sdk/service.ts";
+import { ANY_USER, ANYONE, requireString, type Methods } from "../sdk/service.ts";
+import type { Tracing } from "./tracing.ts";
 import { ModuleStatus, type LoadedModule, type ModuleHost } from "./module-host.ts";
 
 /** The services that a broker can load, by name; each is fetched when it is first wanted. */
@@ -25,6 +26,7 @@ export async function findModule(registry: ModuleRegistry, path: string): Promis
 export interface ModuleServiceOptions {
   readonly host: ModuleHost;
   readonly registry: ModuleRegistry;
+  readonly tracing: Tracing;
   /** Seconds, not going back. */
   now(): number;
   loaded(name: string): void;
@@ -55,6 +57,8 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
       options.removed(name);
       return null;
     },
+    trace: { streaming: true, handler: (request) => options.tracing.begin(request) },
+    disconnect: { roles: ANYONE, handler: (request) => options.tracing.disconnect(request) },
     status: () => null,
     debug: (request) => {
       const loaded = host.find(requireString(request.json, "name"));

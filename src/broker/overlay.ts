@@ -187,7 +187,7 @@ export class Overlay implements Routes {
         timeout.cancel();
         const hello = this.#readHello(link, message);
         if (hello === null) return link.destroy();
-        child = { ...hello, link, peer: this.#peerOf(link, hello.uuid), saidGoodbye: false };
+        child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false };
         const accepted = child;
         if (this.#welcome === null) this.#early.push(() => this.#admit(accepted));
         else this.#admit(accepted);
@@ -213,8 +213,8 @@ export class Overlay implements Routes {
       : null;
   }
 
-  #peerOf(link: Link, uuid: string): Peer {
-    return { uuid, send: (message) => link.send(message) };
+  #peerOf(link: Link, { uuid, rank }: Hello): Peer {
+    return { uuid, rank, send: (message) => link.send(message) };
   }
 
   #admit(child: ChildLink): void {

@@ -15,6 +15,7 @@ import type { MessageChannel } from "../sdk/channel.ts";
 import { noMessages, type MessageCounts } from "../sdk/service.ts";
 import { Calls } from "./calls.ts";
 import { Subscriptions } from "./subscriptions.ts";
+import type { Tap } from "./tracing.ts";
 
 const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
   [MessageType.Request]: "request",
@@ -49,6 +50,8 @@ export class Port implements MessageChannel {
   closed: ((error: Error | null) => void) | null = null;
   /** Whether who receives here says itself when a message has left; otherwise it has when it is received. */
   settlesTransit = false;
+  /** Somebody looks on. */
+  tap: Tap | null = null;
   /** What came while nothing was to be handed over; null where it is. */
   #deferred: Message[] | null = null;
 
@@ -62,6 +65,7 @@ export class Port implements MessageChannel {
     this.receive = (message) => {
       if (this.#deferred !== null && message.type !== MessageType.Response) return void this.#deferred.push(message);
       this.rx[COUNTED[message.type]]++;
+      this.tap?.("rx", message);
       receive(message);
     };
     this.closed = closed;
@@ -80,6 +84,7 @@ export class Port implements MessageChannel {
   }
   send(message: Message): void {
     this.tx[COUNTED[message.type]]++;
+    this.tap?.("tx", message);
     this.#router.sendFrom(this, message);
   }
   close(): void {

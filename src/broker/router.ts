@@ -46,6 +46,7 @@ const PUMP_BATCH_MAX = 1000;
 export interface Peer {
   /** Route id of the broker at the other end. */
   readonly uuid: string;
+  readonly rank?: number;
   send(message: Message): void;
 }
 
@@ -86,6 +87,8 @@ export class Router {
   #sequence = 0;
   readonly #recent = new RecentEvents();
   readonly #held: RequestMessage[] = [];
+  /** Somebody looks on at the links; `rank` is undefined for an event to all children. */
+  linkTap: ((prefix: "tx" | "rx", message: Message, rank: number | undefined) => void) | null = null;
 
   constructor(options: RouterOptions) {
     this.#options = options;
@@ -201,6 +204,7 @@ export class Router {
   receiveFrom(peer: Peer, message: Message): void {
     const entry = this.#peers.get(peer.uuid);
     if (entry === undefined) return;
+    this.linkTap?.("rx", message, peer.rank);
     switch (message.type) {
       case MessageType.Request: {
         const rolemask = (message.rolemask & ~Role.Local) >>> 0;
@@ -224,6 +228,7 @@ export class Router {
   publish(event: EventMessage): number {
     const parent = this.#options.routes.parent;
     if (this.rank !== 0) {
+      if (parent !== null) this.linkTap?.("tx", event, parent.rank);
       parent?.send(event);
       return 0;
     }
@@ -236,7 +241,9 @@ export class Router {
     if (event.sequence <= this.#sequence) return;
     this.#sequence = event.sequence;
     if (this.#options.keepsEvents === true) this.#recent.add(event);
-    for (const child of this.#options.routes.children) child.send(event);
+    const children = [...this.#options.routes.children];
+    if (children.length > 0) this.linkTap?.("tx", event, undefined);
+    for (const child of children) child.send(event);
     for (const port of this.#ports.values())
       if (port.subscriptions.matches(event.topic) && this.#mayReceive(port, event)) port.receive?.(event);
   }
@@ -337,6 +344,7 @@ export class Router {
     const entry = this.#peers.get(peer.uuid);
     if (entry === undefined) return this.#refuse(request, new FluxError("EHOSTUNREACH"));
     remember(entry.outstanding, request);
+    this.linkTap?.("tx", request, peer.rank);
     peer.send(request);
   }
 
@@ -365,8 +373,9 @@ export class Router {
     if (port !== undefined) return port.take({ ...response, route: rest });
     const peer = this.#peers.get(hop)?.peer;
     // A peer or client that has gone in the meantime: nobody is left to tell.
-    if (peer === undefined) settleTransit(response);
-    else peer.send({ ...response, route: rest });
+    if (peer === undefined) return settleTransit(response);
+    this.linkTap?.("tx", response, peer.rank);
+    peer.send({ ...response, route: rest });
   }
 
   /** Refuses a request that cannot be passed on. */

@@ -138,7 +138,7 @@ export class Uplink {
         if (typeof sequence === "number" && typeof epoch === "string") this.#miss(sequence, epoch);
       } else if (message.controlType === Control.Welcome && peer === null) {
         const welcome = (message.payload?.value ?? {}) as unknown as Welcome;
-        peer = { uuid: welcome.uuid, send: (each) => link.send(each) };
+        peer = { uuid: welcome.uuid, rank, send: (each) => link.send(each) };
         this.#enter(peer, rank, welcome, isAgain);
         welcomed();
       }

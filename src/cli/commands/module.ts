@@ -4,6 +4,7 @@ import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { moduleNameOf } from "../../broker/module-service.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
 import { pythonJson } from "../output/python-json.ts";
 
 interface ModuleEntry {
@@ -234,10 +235,32 @@ const debug: Command = {
   },
 };
 
+const trace: Command = {
+  name: "trace",
+  dialect: "getopt",
+  summary: "Trace module messages",
+  usage: "[OPTIONS] [module module...]",
+  options: [
+    { names: ["full"], short: "f", help: "Show JSON message payload, if any" },
+    { names: ["topic"], short: "T", argument: "GLOB", help: "Filter output by message topic glob" },
+    ...TRACE_OPTIONS,
+  ],
+  operands: [{ name: "module", arity: "*" }],
+  run: async (context) => {
+    const { options, operands: names } = context;
+    const typemask = typemaskOf(context);
+    const width = Math.max(0, ...names.map((each) => each.length));
+    const print = tracePrinter(context, ({ name: of, prefix }) => `${(of ?? "").padStart(width)} ${prefix}`);
+    const request = { names, typemask, topic_glob: options.text("topic") ?? "*", full: options.has("full") };
+    const handle = await context.open();
+    for await (const message of handle.stream<TracedMessage>("module.trace", request)) print(message);
+  },
+};
+
 export const command: Command = defineCommand({
   name: "module",
   dialect: "getopt",
   summary: "manage broker modules",
   usage: "COMMAND [OPTIONS]",
-  subcommands: [list, remove, { ...remove, name: "unload", hidden: true }, load, reload, stats, debug],
+  subcommands: [list, remove, { ...remove, name: "unload", hidden: true }, load, reload, stats, debug, trace],
 });

@@ -5,6 +5,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
 import { treeText, type TreeNode } from "../output/overlay-tree.ts";
 
 interface ChildHealth {
@@ -312,11 +313,34 @@ const disconnect: Command = {
   },
 };
 
+const trace: Command = {
+  name: "trace",
+  dialect: "getopt",
+  summary: "Trace overlay messages",
+  usage: "[OPTIONS] [topic-glob]",
+  options: [
+    { names: ["rank"], short: "r", argument: "NODEID", integer: true, help: "Filter output by peer rank" },
+    { names: ["full"], short: "f", help: "Show JSON message payload, if any" },
+    ...TRACE_OPTIONS,
+  ],
+  operands: [{ name: "topic-glob", arity: "?" }],
+  run: async (context) => {
+    const { options, operands } = context;
+    if (operands.length > 1) return context.failUsage();
+    const typemask = typemaskOf(context);
+    const print = tracePrinter(context, ({ rank, prefix }) => `${prefix} ${rank < 0 ? "*" : rank}`);
+    const nodeid = options.integer("rank") ?? -1;
+    const request = { typemask, topic_glob: operands[0] ?? "*", nodeid, full: options.has("full") };
+    const handle = await context.open();
+    for await (const message of handle.stream<TracedMessage>("overlay.trace", request)) print(message);
+  },
+};
+
 export const command: Command = defineCommand({
   name: "overlay",
   dialect: "getopt",
   summary: "Manage overlay network",
   description: "Manage overlay network",
   usage: "COMMAND [OPTIONS]",
-  subcommands: [errors, status, lookup, parentof, disconnect],
+  subcommands: [errors, status, lookup, parentof, disconnect, trace],
 });

@@ -245,7 +245,7 @@ class Listing {
       ...(since !== null && { since }),
     });
     if (count <= 0 || jobs.length <= count) return jobs;
-    if (!options.has("no-header")) this.#warnTruncated(count);
+    if (!options.has("no-header") && !options.has("json")) this.#warnTruncated(count);
     return jobs.slice(0, count);
   }
 

@@ -112,3 +112,26 @@ test("in private mode guests see their own jobs only, and no counts", async () =
   const [{ guest, admin, one, counts }] = seen as [(typeof seen)[0]];
   assert.deepEqual([guest.length, admin.length, one, counts], [0, 1, Errno.ENOENT, Errno.EPERM]);
 });
+
+test("who asks a job list that is loaded anew waits until it knows all jobs", async () => {
+  const seen: { first: number; total: number; ids: number }[] = [];
+  const instance = new SimulatedInstance(new World("job-list anew"), {
+    size: 1,
+    workload: async ({ handle }) => {
+      const ids = [];
+      for (let count = 0; count < 5; count++) ids.push(await submitJob(handle, JOBSPEC, { userid: OWNER_USERID }));
+      await handle.rpc("job-list.list-id", { id: ids[4]!, attrs: [], state: JobState.Inactive });
+      await handle.rpc("module.remove", { name: "job-list" });
+      await handle.rpc("module.load", { path: "job-list", args: [] });
+      const [listed, stats, one] = await Promise.all([
+        handle.rpc<Listed>("job-list.list", { attrs: ["state"], max_entries: 0 }),
+        handle.rpc<{ job_states: { total: number } }>("job-list.job-stats"),
+        handle.rpc<{ job: { id: number } }>("job-list.list-id", { id: ids[0]!, attrs: [] }),
+      ]);
+      seen.push({ first: listed.jobs.length, total: stats.job_states.total, ids: one.job.id === ids[0] ? 1 : 0 });
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
+  assert.deepEqual(seen, [{ first: 5, total: 5, ids: 1 }]);
+});

@@ -51,6 +51,11 @@ class JobListService implements RunningModule {
   #comparisonsMax = COMPARISONS_MAX_DEFAULT;
   /** Guests see no jobs but their own. */
   #isPrivate = false;
+  /** Whether all jobs so far have been told; who asks before waits. */
+  #isKnown = false;
+  readonly #untilKnown: (() => void)[] = [];
+  /** What was purged while a journal tells of all jobs: it may tell of these after that. Null while none does. */
+  #purgedMeanwhile: Integer[] | null = null;
 
   private constructor(context: ModuleContext) {
     this.#context = context;
@@ -69,7 +74,8 @@ class JobListService implements RunningModule {
       ownerOnly: true,
     });
     try {
-      await service.#follow(service.#list);
+      // Of an instance with many finished jobs, what they were is read on while it works; who asks waits for that.
+      await new Promise<void>((resolve, reject) => service.#follow(service.#list, resolve).catch(reject));
     } catch (error) {
       service.stop();
       throw error;
@@ -87,6 +93,7 @@ class JobListService implements RunningModule {
 
   stop(): void {
     this.#isStopped = true;
+    for (const proceed of this.#untilKnown.splice(0)) proceed();
     this.#waits.failAll(new FluxError("ENOSYS", "job-list is unloading"));
     this.#statisticsStreams.failAll(new FluxError("ENODATA"));
     this.#retry?.cancel();
@@ -98,10 +105,12 @@ class JobListService implements RunningModule {
    * Opens the journal; resolves when all jobs so far are known. It is opened again whenever it ends: a job manager that is
    * loaded anew tells of all jobs from their first event on. Until it has, the list is what it was.
    */
-  #follow(list: JobList): Promise<void> {
+  #follow(list: JobList, opened: () => void = () => {}): Promise<void> {
+    this.#purgedMeanwhile = [];
     return new Promise((resolve, reject) => {
       let isComplete = false;
       const item = (payload: Payload | null): void => {
+        opened();
         const entry = (payload?.value ?? {}) as unknown as JournalEntry;
         if (entry.id === -1) {
           isComplete = true;
@@ -133,6 +142,10 @@ class JobListService implements RunningModule {
   #replace(list: JobList): void {
     const isOther = this.#list !== list;
     this.#list = list;
+    list.purge(this.#purgedMeanwhile ?? []);
+    this.#purgedMeanwhile = null;
+    this.#isKnown = true;
+    for (const proceed of this.#untilKnown.splice(0)) proceed();
     if (isOther) this.#removePages(`/${this.#generation - 1}`);
     this.#held = this.#held === null ? null : [];
     for (const [request, wanted] of this.#waits) {
@@ -224,12 +237,16 @@ class JobListService implements RunningModule {
 
   #purged(payload: Payload | null): void {
     const jobs = payload?.value["jobs"];
-    if (Array.isArray(jobs)) this.#list.purge(jobs as Integer[]);
+    if (!Array.isArray(jobs)) return;
+    const ids = jobs as Integer[];
+    this.#purgedMeanwhile?.push(...ids);
+    this.#list.purge(ids);
     if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
   }
 
   async #answerList(request: IncomingRequest): Promise<object | undefined> {
     const { maxEntries, attributes, since, matches } = parseList(request, this.#comparisonsMax);
+    await this.#known();
     let jobs: JsonObject[] = [];
     let told = 0;
     // Clients learn from the first answer that more follow.
@@ -254,6 +271,7 @@ class JobListService implements RunningModule {
 
   async #answerId(request: IncomingRequest): Promise<object | undefined> {
     const wanted = parseListId(request);
+    await this.#known();
     const record = this.#list.get(wanted.id);
     if (record !== null) this.#checkVisible(request, record);
     if (record !== null && hasReached(record, wanted.state)) return { job: describe(record, wanted.attributes) };
@@ -302,7 +320,13 @@ class JobListService implements RunningModule {
     if (!this.#maySee(request, record.userid)) throw new FluxError("ENOENT");
   }
 
-  #answerStatistics(request: IncomingRequest): object | undefined {
+  async #known(): Promise<void> {
+    if (!this.#isKnown) await new Promise<void>((resolve) => void this.#untilKnown.push(resolve));
+    if (this.#isStopped) throw new FluxError("ENOSYS", "job-list is unloading");
+  }
+
+  async #answerStatistics(request: IncomingRequest): Promise<object | undefined> {
+    await this.#known();
     if (!this.#maySee(request, this.#context.ownerUserid)) throw new FluxError("EPERM");
     if (!request.isStreaming) return this.#list.statistics.toJSON();
     request.respond(this.#list.statistics.toJSON());

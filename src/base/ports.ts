@@ -164,6 +164,8 @@ export interface Disk {
   remove(path: string): void;
   /** Free space of the file system, in bytes. */
   freeBytes(path: string): number;
+  /** Whether the file system of a path is in memory: what is there is lost with the machine, and takes room from programs. */
+  isInMemory(path: string): boolean;
   /**
    * Opens (creates) the blob database of a content store: at once, or when it is first needed. What goes wrong then
    * fails `ready` and every call after it.

@@ -14,7 +14,7 @@ import { encodeCard, fetchCard, formatEndpoint, type BootClient } from "./bootst
 import { Core, type CoreEvents } from "./core.ts";
 import { failureLimit } from "./failures.ts";
 import { LogLevel } from "../sdk/module.ts";
-import { prepareRundir, prepareStatedir } from "./directories.ts";
+import { doubtAboutStatedir, prepareRundir, prepareStatedir } from "./directories.ts";
 import { Identity } from "./identity.ts";
 import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
@@ -66,7 +66,11 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   log.append("broker", LogLevel.info, `boot: rank=${rank} size=${size}`);
   await inheritFromLauncher(options, place);
   const rundir = prepareRundir(ports.disk, attributes, ports.host);
-  if (rank === 0) prepareStatedir(ports.disk, attributes, ports.host);
+  if (rank === 0) {
+    prepareStatedir(ports.disk, attributes, ports.host);
+    const doubt = doubtAboutStatedir(ports.disk, attributes);
+    if (doubt !== null) log.append("broker", doubt.isSerious ? LogLevel.err : LogLevel.warning, doubt.text);
+  }
   const socketPath = localSocket(ports.disk, attributes, rundir, rank);
   const identity = attributes.get("broker.respawn") !== null ? new Identity(ports, rundir, rank) : null;
   const keys = client.plan?.keys ?? identity?.keys ?? ports.codec.generateKeyPair();

@@ -49,6 +49,28 @@ export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostIn
   return prepare(disk, attributes, "statedir", parent);
 }
 
+/** Less room than this for a content store is told as an error: the instance may soon have none. */
+const ROOM_BYTES_MIN: number = 64 * 1024 * 1024;
+
+export interface Doubt {
+  readonly isSerious: boolean;
+  readonly text: string;
+}
+
+/** What speaks against the place of the state directory; null where nothing does. */
+export function doubtAboutStatedir(disk: Disk, attributes: Attributes): Doubt | null {
+  const path = attributes.require("statedir");
+  const remedy = "choose another place by -Sstatedir=DIR (flux batch --broker-opts=-Sstatedir=DIR)";
+  const freeBytes = disk.freeBytes(path);
+  if (freeBytes < ROOM_BYTES_MIN) {
+    const left = `${Math.floor(freeBytes / (1024 * 1024))} MiB`;
+    return { isSerious: true, text: `statedir ${path} has only ${left} left for jobs and their output: ${remedy}` };
+  }
+  if (disk.isInMemory(path))
+    return { isSerious: false, text: `statedir ${path} is in memory, which it takes from jobs: ${remedy}` };
+  return null;
+}
+
 /** Removes what is to be removed. What cannot be is left: returns why, or null. */
 export function removeDirectories(disk: Disk, attributes: Attributes): string | null {
   try {

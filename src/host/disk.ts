@@ -116,6 +116,9 @@ class NodeLogFile implements LogFile {
   }
 }
 
+/** tmpfs and ramfs, by the numbers that statfs(2) tells. */
+const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
+
 class NodeDisk implements Disk {
   #temporaryCount = 0;
 
@@ -197,6 +200,10 @@ class NodeDisk implements Disk {
       const { bavail, bsize } = fs.statfsSync(path);
       return bavail * bsize;
     });
+  }
+
+  isInMemory(path: string): boolean {
+    return attempt("look at the file system of", path, () => MEMORY_FILE_SYSTEMS.has(fs.statfsSync(path).type >>> 0));
   }
 
   openBlobDatabase(path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents): BlobDatabase {

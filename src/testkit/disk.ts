@@ -103,6 +103,10 @@ export class SimulatedDisk implements Disk {
     return Math.max(0, this.#storage.capacityBytes - this.#storage.usedBytes());
   }
 
+  isInMemory(): boolean {
+    return false;
+  }
+
   openBlobDatabase(path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents): BlobDatabase {
     const storage = this.#storage;
     let file = storage.files.get(path);

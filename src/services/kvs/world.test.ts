@@ -81,6 +81,7 @@ export class MemoryDisk {
         for (const name of files.keys()) if (name === path || name.startsWith(`${path}/`)) files.delete(name);
       },
       freeBytes: () => 1 << 30,
+      isInMemory: () => false,
       openBlobDatabase: (path: string, options: BlobDatabaseOptions, events: BlobDatabaseEvents) => {
         if (!databases.has(path)) databases.set(path, new BlobTables());
         const file = new MemoryBlobFile(databases.get(path)!, { begin: checkRoom });

@@ -8,7 +8,7 @@
  */
 import { errorText, FluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
+import { f58FormOf, fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -53,11 +53,23 @@ function definition(name: string): ModuleDefinition {
       // There is one scheduler at a time: a second one ends here.
       await context.addService("sched");
       await context.addService("feasibility");
-      // Resources may become known only when other brokers have started, and those wait for this one's modules.
-      void scheduler.begin();
+      // Resources may become known only when other brokers have started, and those wait for this one's modules. Where they
+      // are known, who loads a scheduler has one that schedules.
+      const isReady = scheduler.begin();
+      if (await areResourcesKnown(context)) await isReady;
       return scheduler;
     },
   };
+}
+
+async function areResourcesKnown({ handle }: ModuleContext): Promise<boolean> {
+  try {
+    await handle.rpc("resource.get", { wait: false }, { nodeid: 0 });
+    return true;
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    return false;
+  }
 }
 
 export const schedSimpleModule: ModuleDefinition = definition("sched-simple");
@@ -171,7 +183,7 @@ class Scheduler implements RunningModule {
       if (this.#core.pool.held.has(hello.id)) continue;
       this.#restore(hello.id, sharesOf(set), set.expiration);
       const { id, priority, userid, t_submit } = hello;
-      const name = formatFluid(id, "f58");
+      const name = this.#nameOf(id);
       this.#log(LogLevel.info, `hello: ${name}: ${set.dump()}`);
       this.#log(LogLevel.debug, `hello: id=${name} priority=${priority} userid=${userid} t_submit=${t_submit}`);
     }
@@ -253,7 +265,7 @@ class Scheduler implements RunningModule {
 
   #restore(id: Integer, shares: readonly NodeShare[], end: number): void {
     if (this.#core.pool.restore(id, shares, end)) return;
-    this.#log(LogLevel.warning, `${formatFluid(id, "f58")} holds resources that are not there any more`);
+    this.#log(LogLevel.warning, `${this.#nameOf(id)} holds resources that are not there any more`);
   }
 
   #alloc(request: IncomingRequest): undefined {
@@ -402,11 +414,16 @@ class Scheduler implements RunningModule {
     this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
     const sched = {
       resource_summary: set.dump(),
-      ...(overtaken !== null && { backfill: formatFluid(overtaken.id, "f58") }),
+      ...(overtaken !== null && { backfill: this.#nameOf(overtaken.id) }),
       ...this.#outlook.takeBack(job.id),
     };
     this.#logSet("alloc", job.id, set);
     return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations: { sched } } };
+  }
+
+  /** A job as people write it where this instance runs. */
+  #nameOf(id: Integer): string {
+    return formatFluid(id, f58FormOf(this.#context.ports.host.env));
   }
 
   #log(level: LogLevel, text: string): void {
@@ -416,7 +433,7 @@ class Scheduler implements RunningModule {
   /** Logs what a job got or gave back; nothing is made of it where nobody wants to read it. */
   #logSet(what: string, id: Integer, set: ResourceSet, suffix = ""): void {
     if (this.#settings.logLevel >= LogLevel.debug)
-      this.#context.log(LogLevel.debug, `${what}: ${formatFluid(id, "f58")}: ${set.dump()}${suffix}`);
+      this.#context.log(LogLevel.debug, `${what}: ${this.#nameOf(id)}: ${set.dump()}${suffix}`);
   }
 }
 

@@ -143,9 +143,10 @@ function configOf(options: ParsedOptions, source: SubmissionSource): JsonObject 
 }
 
 function addConfig(config: JsonObject, argument: string, source: SubmissionSource): JsonObject {
-  if (argument.includes("\n")) return mergeConfig([config, parseConfig(argument, "--conf")]);
+  if (argument.includes("\n"))
+    return mergeConfig([config, parseConfig(argument, "text", "--conf: failed to parse multiline as TOML or JSON")]);
   if (/\.(json|toml)$/.test(argument))
-    return mergeConfig([config, parseConfig(configText(argument, source), argument)]);
+    return mergeConfig([config, parseConfig(configText(argument, source), argument, "--conf: parse error")]);
   if (argument.includes("=")) {
     const { key, value } = parseKeyValue(argument);
     return setPath(config, key, value);
@@ -162,8 +163,8 @@ function configText(path: string, source: SubmissionSource): string {
   }
 }
 
-/** JSON where the file says so or the text looks like it, else TOML. */
-function parseConfig(text: string, where: string): JsonObject {
+/** JSON where the file says so or the text looks like it, else TOML; `complaint` is what a mistake begins with. */
+function parseConfig(text: string, where: string, complaint: string): JsonObject {
   const isJson = where.endsWith(".json") || (text.trimStart().startsWith("{") && !where.endsWith(".toml"));
   try {
     if (!isJson) return parseToml(text, where);
@@ -171,10 +172,9 @@ function parseConfig(text: string, where: string): JsonObject {
     if (isJsonObject(value)) return value;
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;
-    const place = isJson && where !== "--conf" ? `${where}: ` : "";
-    throw new FluxError("EINVAL", `--conf: parse error: ${place}${error.message}`, { cause: error });
+    throw new FluxError("EINVAL", `${complaint}: ${isJson ? `${where}: ` : ""}${error.message}`, { cause: error });
   }
-  throw new FluxError("EINVAL", `--conf: parse error: ${where} is no JSON object`);
+  throw new FluxError("EINVAL", `${complaint}: ${where}: not an object`);
 }
 
 /** Finds `NAME.toml` or `NAME.json` in the user's and the system's configuration directories. */
@@ -185,7 +185,7 @@ function namedConfig(name: string, source: SubmissionSource): JsonObject {
     for (const ending of ["toml", "json"]) {
       const path = `${directory}/flux/config/${name}.${ending}`;
       const text = readOptional(path, source);
-      if (text !== null) return parseConfig(text, path);
+      if (text !== null) return parseConfig(text, path, `--conf=${name}`);
     }
   throw new FluxError("ENOENT", `--conf: named config '${name}' not found`);
 }

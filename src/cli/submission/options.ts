@@ -294,7 +294,13 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
     help: "Distribute allocated resource slots across N individual nodes",
   },
   { names: ["exclusive"], short: "x", help: "With -N, --nodes, allocate nodes exclusively" },
-  { names: ["add-brokers"], argument: "N", hidden: true, help: "Add N brokers, which get no jobs, to the first node" },
+  {
+    names: ["add-brokers"],
+    argument: "N",
+    integer: true,
+    hidden: true,
+    help: "Add N brokers, which get no jobs, to the first node",
+  },
 ];
 
 export const BATCH_OPTIONS: readonly OptionSpec[] = [

@@ -10,7 +10,7 @@ import { flux as program, startInstance } from "./processes.ts";
 const COUNT = Number(process.env["FLUX_SWEEP"] ?? 30);
 
 /** As many as one command waits for. */
-const CHUNK = 50;
+const CHUNK = 20;
 
 test(`${COUNT} nested instances leave nothing behind`, { timeout: 60_000 + COUNT * 2000 }, async () => {
   const { run, uri, flux } = await startInstance("-s2");

@@ -183,7 +183,10 @@ class JobInfoService implements RunningModule {
     const { id, keys, flags } = parseLookup(request);
     this.#counts.lookups += 1;
     try {
-      const found = await this.#find(request, id);
+      const found = await this.#find(request, id).catch((error: unknown) => {
+        if (isFluxError(error, "EPERM")) throw new FluxError("EPERM", "access is restricted to job/instance owner");
+        throw error;
+      });
       const values = await Promise.all(keys.map((key) => this.#text(id, key, `${key}: key not found`)));
       const answer: Record<string, JsonValue> = { id };
       for (const [index, key] of keys.entries()) answer[key] = present(key, values[index]!, flags, found);

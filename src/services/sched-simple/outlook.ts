@@ -13,6 +13,8 @@ import type { SchedulerCore } from "./core.ts";
 const DELAY_MS = 10;
 /** Between two forecasts, in milliseconds. */
 const INTERVAL_MS = 500;
+/** The part of the time that forecasts may take. */
+const SHARE = 0.02;
 /** Jobs that are told when they start. */
 const FORECAST_JOBS_MAX = 64;
 /** An estimate that moved by less is told again to nobody, in seconds. */
@@ -28,7 +30,7 @@ export class Outlook {
   readonly #tell: (id: Integer, sched: JsonObject) => void;
   #told = new Map<Integer, Told>();
   #timer: TimerHandle | null = null;
-  #lastMs = -Infinity;
+  #notBeforeMs = -Infinity;
   /** How many forecasts there were, and how many jobs they told something. */
   passes = 0;
   annotations = 0;
@@ -42,12 +44,14 @@ export class Outlook {
   /** Something changed for those who wait. `explainsAll` tells them why they do. */
   changed(current: () => { readonly core: SchedulerCore; readonly explainsAll: boolean }): void {
     if (this.#timer !== null) return;
-    const wait = this.#lastMs + INTERVAL_MS - this.#clock.monotonicMs();
+    const wait = this.#notBeforeMs - this.#clock.monotonicMs();
     this.#timer = this.#clock.after(Math.max(DELAY_MS, current().explainsAll ? 0 : wait), () => {
       this.#timer = null;
-      this.#lastMs = this.#clock.monotonicMs();
+      const startMs = this.#clock.monotonicMs();
       const { core, explainsAll } = current();
       this.#update(core, explainsAll);
+      const endMs = this.#clock.monotonicMs();
+      this.#notBeforeMs = endMs + Math.max(INTERVAL_MS, (endMs - startMs) / SHARE);
     });
   }
 

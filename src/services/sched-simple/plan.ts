@@ -9,6 +9,9 @@ import type { NodeShare, NodeTable } from "./nodes.ts";
 import { durationOf, type PendingJob } from "./job-order.ts";
 import type { ResourcePool } from "./pool.ts";
 
+/** Ends that a forecast looks at: what comes later is not told. A reservation may need to look further. */
+const FORECAST_ENDS_MAX = 5_000;
+
 export interface Start {
   /** Seconds since the epoch. */
   readonly time: number;
@@ -17,7 +20,7 @@ export interface Start {
 
 /** The earliest start of a request that does not fit now, with what it gets then; null where that is not known. */
 export function earliestStart(pool: ResourcePool, request: ResourceRequest, now: number): Start | null {
-  const future = new Future(pool, now);
+  const future = new Future(pool, now, Infinity);
   try {
     const shares = future.find(request);
     return shares === null ? null : { time: future.time, shares };
@@ -35,7 +38,7 @@ export function forecast(
   jobs: readonly PendingJob[],
   now: number,
 ): { id: PendingJob["id"]; time: number }[] {
-  const future = new Future(pool, now);
+  const future = new Future(pool, now, FORECAST_ENDS_MAX);
   const starts: { id: PendingJob["id"]; time: number }[] = [];
   try {
     for (const job of jobs) {
@@ -63,13 +66,15 @@ class Future {
   /** Ends of what was started here, by time, the next one last. */
   readonly #started: End[] = [];
   readonly #undo: (() => void)[] = [];
+  #endsLeft: number;
   time: number;
 
-  constructor(pool: ResourcePool, now: number) {
+  constructor(pool: ResourcePool, now: number, endsMax: number) {
     this.#pool = pool;
     this.#table = pool.table;
     this.#running = pool.ends[Symbol.iterator]();
     this.#nextRunning = this.#advance();
+    this.#endsLeft = endsMax;
     this.time = now;
   }
 
@@ -98,7 +103,7 @@ class Future {
   /** Goes on to when something ends next; everything that ends then does. Returns whether anything did. */
   #pass(): boolean {
     const time = Math.min(this.#nextRunning?.time ?? Infinity, this.#started.at(-1)?.time ?? Infinity);
-    if (time === Infinity) return false;
+    if (time === Infinity || this.#endsLeft <= 0) return false;
     // What is overdue may end at any moment.
     this.time = Math.max(this.time, time);
     while (this.#nextRunning !== null && this.#nextRunning.time <= this.time) {
@@ -110,6 +115,7 @@ class Future {
   }
 
   #end({ shares }: End): void {
+    this.#endsLeft--;
     for (const share of shares) {
       this.#table.giveBack(share);
       this.#undo.push(() => this.#table.take(share));

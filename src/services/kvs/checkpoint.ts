@@ -12,21 +12,14 @@ import { isBlobref } from "../../formats/blobref.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
-import { bytesOf, type BlobIndex } from "./blob-index.ts";
-import type { BlobLoader } from "./blob-loader.ts";
+import { bytesOf } from "./blob-index.ts";
 import type { LeaderSnapshot, SavedState } from "./core.ts";
-import { readNamespaces } from "./namespace-directory.ts";
 import type { Node } from "./node-cache.ts";
 import { STORE_BATCH_BYTES, STORE_BATCH_COUNT, STORE_TURN_BYTES } from "./protocol.ts";
 import type { NamespaceRoot } from "./version.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
-export async function readCheckpoint(
-  handle: Handle,
-  ownerUserid: number,
-  index: BlobIndex,
-  loader: BlobLoader,
-): Promise<SavedState | null> {
+export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<SavedState | null> {
   let answer: JsonObject;
   try {
     answer = await handle.rpc("content.checkpoint-get", {});
@@ -36,10 +29,9 @@ export async function readCheckpoint(
   }
   const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
   const { primary, number, directory, held } = parseCheckpoint(value, ownerUserid);
-  const others = directory === null ? [] : await loader.complete(() => readNamespaces(index, directory));
   const timestamp = isJsonObject(value) && typeof value["timestamp"] === "number" ? value["timestamp"] : null;
   const isForeign = !isJsonObject(value) || !isJsonObject(value["log"]);
-  return { number, isForeign, namespaces: [primary, ...others], directory, held, timestamp };
+  return { number, isForeign, primary, directory, held, timestamp };
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */

@@ -83,7 +83,7 @@ export interface SavedState {
   readonly number: number;
   /** Somebody else made the checkpoint: no redo log follows it. */
   readonly isForeign: boolean;
-  readonly namespaces: readonly NamespaceRoot[];
+  readonly primary: NamespaceRoot;
   /** The directory that holds the namespaces besides the primary one; null where there is none. */
   readonly directory: string | null;
   /** Roots that readers held when the checkpoint was made. */
@@ -116,18 +116,27 @@ export class Leader {
     this.emptyRef = index.freeze(new Directory());
     this.#number = from?.number ?? 0;
     this.#directory = new NamespaceDirectory(from?.directory ?? null);
-    for (const root of from?.namespaces ?? []) this.#insert(root);
-    if (this.#namespaces.has(PRIMARY_NAMESPACE)) return;
     const { emptyRef: rootref } = this;
-    this.#insert({ name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: 0, created: 0 });
+    const empty = { name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: 0, created: 0 };
+    this.#insert(from?.primary ?? empty);
   }
 
-  /** Throws ENOTSUP where there is no such namespace. */
+  /** Makes sure that it is known whether there is a namespace. Throws MissingBlob: then try again; EIO. */
+  read(name: string): void {
+    this.#find(name);
+  }
+
+  /** Throws ENOTSUP where there is no such namespace, MissingBlob where it has not been read. */
   root(name: string): NamespaceRoot {
     return this.#namespace(name).root;
   }
+  /** Those that have been read. */
   get roots(): NamespaceRoot[] {
     return Array.from(this.#namespaces.values(), (namespace) => namespace.root);
+  }
+  /** All there are. Throws MissingBlob: then try again; EIO. */
+  allRoots(): NamespaceRoot[] {
+    return [...this.roots, ...this.#directory.all(this.index).filter(({ name }) => !this.#namespaces.has(name))];
   }
   queueLengthOf(name: string): number {
     return this.#namespace(name).queue.length;
@@ -170,7 +179,7 @@ export class Leader {
 
   /** Creates a namespace. Throws EEXIST. Returns the record to log; `undoLast` takes it back. */
   createNamespace(name: string, owner: number, flags: number, rootref: string): NumberedRecord {
-    if (this.#namespaces.has(name)) throw new FluxError("EEXIST");
+    if (this.#find(name) !== undefined) throw new FluxError("EEXIST");
     this.index.revive([rootref]);
     this.#create(name, owner, flags, rootref, this.#number + 1);
     return this.#numbered({ kind: "create", namespace: name, owner, flags, rootref });
@@ -181,7 +190,7 @@ export class Leader {
     name: string,
   ): { record: NumberedRecord; commits: readonly PendingCommit[]; root: NamespaceRoot } | null {
     if (name === PRIMARY_NAMESPACE) throw new FluxError("ENOTSUP");
-    const namespace = this.#namespaces.get(name);
+    const namespace = this.#find(name);
     if (namespace === undefined) return null;
     this.#remove(name);
     return {
@@ -325,9 +334,16 @@ export class Leader {
   }
 
   #namespace(name: string): Namespace {
-    const namespace = this.#namespaces.get(name);
+    const namespace = this.#find(name);
     if (namespace === undefined) throw new FluxError("ENOTSUP");
     return namespace;
+  }
+
+  #find(name: string): Namespace | undefined {
+    const known = this.#namespaces.get(name);
+    if (known !== undefined) return known;
+    const root = this.#directory.find(this.index, name);
+    return root === null ? undefined : this.#insert(root);
   }
 
   #create(name: string, owner: number, flags: number, rootref: string, created: number): void {
@@ -337,10 +353,11 @@ export class Leader {
     this.#insert({ name, owner, flags, rootref, rootseq: 0, created });
   }
 
-  #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): void {
+  #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): Namespace {
     const namespace = { root, queue: [...queue], isBlocked: false, awaitsMerge: false, canMerge: true };
     this.#namespaces.set(root.name, namespace);
     if (queue.length > 0) this.#due.add(namespace);
+    return namespace;
   }
 
   #remove(name: string): void {

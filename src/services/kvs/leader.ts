@@ -16,7 +16,7 @@ import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
 import { CommitFlag, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-protocol.ts";
 import { splitDigests } from "../../sdk/blob-batch.ts";
-import { bytesOf, type BlobIndex } from "./blob-index.ts";
+import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
@@ -51,6 +51,8 @@ export class LeaderService implements RunningModule {
   readonly #reader: Reader;
   readonly #checkpointer: Checkpointer;
   readonly #held = new HeldRoots();
+  /** Namespaces that are being read. */
+  readonly #reading = new Map<string, Promise<void>>();
   readonly #supplier: Supplier;
   readonly #arrivals: HugeCommits;
   readonly #publication: Publication;
@@ -81,8 +83,8 @@ export class LeaderService implements RunningModule {
     this.#publication = new Publication({ handle: context.handle, leader, log, reader: () => this.#reader, fatal });
     this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
     this.#reader = new Reader(leader.index, loader, {
-      find: (namespace) => this.#publication.root(namespace),
-      fetch: async (namespace) => this.#publication.root(namespace),
+      find: (namespace) => this.#findRoot(namespace),
+      fetch: (namespace) => loader.complete(() => this.#publication.root(namespace)),
       hold: (sender, root) => this.#holdRoot(sender, root.name, root.rootref),
     });
   }
@@ -96,7 +98,7 @@ export class LeaderService implements RunningModule {
   ): Promise<LeaderService> {
     const { handle, ownerUserid, ports } = context;
     const warn = (text: string): void => context.log(LogLevel.warning, text);
-    const saved = await readCheckpoint(handle, ownerUserid, index, loader);
+    const saved = await readCheckpoint(handle, ownerUserid);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
     leader.mergesCommits = mergesCommits;
     if (saved !== null && saved.timestamp !== null)
@@ -169,7 +171,7 @@ export class LeaderService implements RunningModule {
       "commit-cut": (request) => this.#commitCut(request),
       "namespace-create": (request) => this.#createNamespace(request),
       "namespace-remove": (request) => this.#removeNamespace(request),
-      "namespace-list": () => ({ namespaces: this.#publication.roots.map(listed) }),
+      "namespace-list": () => this.#loader.complete(() => ({ namespaces: this.#publication.roots().map(listed) })),
       "setroot-pause": (request) => this.#known(request),
       "setroot-unpause": (request) => this.#known(request),
       "load-blob": (request) => this.#loadBlob(request),
@@ -183,7 +185,7 @@ export class LeaderService implements RunningModule {
             this.#index,
             this.#loader,
             this.#reader,
-            this.#publication.roots,
+            this.#leader.roots,
             (name) => this.#leader.queueLengthOf(name),
             this.#operationCounts,
           ),
@@ -241,26 +243,65 @@ export class LeaderService implements RunningModule {
     return null;
   }
 
-  #known(request: IncomingRequest): Answer {
-    this.#leader.root(requireString(request.json, "namespace"));
-    return null;
+  #known(request: IncomingRequest): Answer | Promise<Answer> {
+    const name = requireString(request.json, "namespace");
+    return this.#onceRead(name, () => {
+      this.#leader.root(name);
+      return null;
+    });
+  }
+
+  /** Null where the namespace has not been read yet. Throws ENOTSUP. */
+  #findRoot(name: string): NamespaceRoot | null {
+    try {
+      return this.#publication.root(name);
+    } catch (error) {
+      if (error instanceof MissingBlob) return null;
+      throw error;
+    }
+  }
+
+  /** Does something with a namespace, at once where it has been read; what is asked for meanwhile keeps its order. */
+  #onceRead<T>(name: string, action: () => T | Promise<T>): T | Promise<T> {
+    const reading = this.#reading.get(name) ?? this.#read(name);
+    return reading === null ? action() : reading.then(action);
+  }
+
+  /** Null where it is done. */
+  #read(name: string): Promise<void> | null {
+    try {
+      this.#leader.read(name);
+      return null;
+    } catch (error) {
+      if (!(error instanceof MissingBlob)) throw error;
+      const reading = this.#loader
+        .complete(() => this.#leader.read(name), error)
+        .finally(() => this.#reading.delete(name));
+      this.#reading.set(name, reading);
+      return reading;
+    }
   }
 
   /** A commit of which a follower has cut long values into blobs; it has checked the operations. */
-  #commitCut(request: IncomingRequest): Answer {
+  #commitCut(request: IncomingRequest): Answer | Promise<Answer> {
     const { caller, ...json } = request.json;
-    this.#carryOut(request, caller as unknown as Caller, parseCommit(json), Payload.json(json));
-    return undefined;
+    const done = this.#carryOut(request, caller as unknown as Caller, parseCommit(json), Payload.json(json));
+    return done?.then(() => undefined);
   }
 
-  #commit({ request, caller, json, cut }: ArrivedCommit): void {
+  #commit({ request, caller, json, cut }: ArrivedCommit): void | Promise<void> {
     const commit = parseCommit(json);
     checkOperations(caller, commit.operations, cut);
     const { payload } = request.message;
-    this.#carryOut(request, caller, commit, cut.size > 0 || payload === null ? Payload.json(json) : payload);
+    const logged = cut.size > 0 || payload === null ? Payload.json(json) : payload;
+    return this.#carryOut(request, caller, commit, logged);
   }
 
-  #carryOut(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void {
+  #carryOut(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void | Promise<void> {
+    return this.#onceRead(commit.namespace, () => this.#submit(request, caller, commit, payload));
+  }
+
+  #submit(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void {
     checkAccess(caller, this.#leader.root(commit.namespace).owner);
     this.#operationCounts.add(commit.operations.length);
     const isSync = (commit.flags & CommitFlag.Sync) !== 0;
@@ -331,7 +372,8 @@ export class LeaderService implements RunningModule {
     if (!isBlobref(rootref)) throw new FluxError("EINVAL", "rootref is not a blobref");
     const userid = owner === 0xffffffff ? this.#context.ownerUserid : owner;
     const foreign = this.#index.revive([rootref]);
-    const create = (): Answer | Promise<Answer> => this.#create(name, userid, flags, rootref);
+    const create = (): Answer | Promise<Answer> =>
+      this.#onceRead(name, () => this.#create(name, userid, flags, rootref));
     return rootref === this.#leader.emptyRef || foreign.size === 0
       ? create()
       : this.#loader.adopt(foreign).then(create);
@@ -345,6 +387,10 @@ export class LeaderService implements RunningModule {
 
   #removeNamespace(request: IncomingRequest): Answer | Promise<Answer> {
     const name = requireString(request.json, "namespace");
+    return this.#onceRead(name, () => this.#remove(name));
+  }
+
+  #remove(name: string): Answer | Promise<Answer> {
     const removed = this.#leader.removeNamespace(name);
     if (removed === null) return null;
     this.#logChange(removed.record, () => this.#leader.undoChange(removed.record, removed));

@@ -1,7 +1,8 @@
 /**
  * The namespaces besides the primary one, as a checkpoint keeps them: a directory of the hash tree with two
  * subdirectories, `roots` (name: dirref of the root) and `meta` (name: val, the JSON of owner, flags, version and creation).
- * So a checkpoint with many namespaces costs what has changed in them, and their trees are reached through it.
+ * So a checkpoint with many namespaces costs what has changed in them, and their trees are reached through it. A namespace is
+ * read when somebody asks for it.
  *
  * Invariant: what changed since the last `write` that succeeded is remembered.
  */
@@ -40,6 +41,29 @@ export class NamespaceDirectory {
   /** How many changes are not in the directory yet. */
   get changeCount(): number {
     return this.#changed.size;
+  }
+
+  /** A namespace as it was taken into the directory; null where there is none, or it has changed since. Throws MissingBlob, EIO. */
+  find(index: BlobIndex, name: string): NamespaceRoot | null {
+    if (this.#changed.has(name)) return null;
+    const { roots, meta } = this.#current(index);
+    const root = roots.get(name, index);
+    return root === undefined ? null : namespaceOf(name, root, meta.get(name, index));
+  }
+
+  /** All that `find` would find. Throws MissingBlob, EIO. */
+  all(index: BlobIndex): NamespaceRoot[] {
+    const { roots, meta } = this.#current(index);
+    const metaEntries = meta.parts(index).flatMap(({ entries }) => entries);
+    return roots
+      .parts(index)
+      .flatMap(({ names, entries }) => names.map((name, position) => ({ name, entry: entries[position]! })))
+      .map(({ name, entry }, position) => namespaceOf(name, entry, metaEntries[position]))
+      .filter(({ name }) => !this.#changed.has(name));
+  }
+
+  #current(index: BlobIndex): Drafts {
+    return this.#drafts ?? { roots: subdirectory(index, this.#ref, ROOTS), meta: subdirectory(index, this.#ref, META) };
   }
 
   /** Takes some changes into the directory. Throws MissingBlob: then try again, what has been done is kept. */
@@ -85,16 +109,6 @@ function subdirectory(index: BlobIndex, ref: string | null, name: string): Direc
 function metaEntry({ owner, flags, rootseq, created }: NamespaceRoot): Entry {
   const { data } = makeVal(utf8Encode(stringifyJson({ created, flags, owner, rootseq })));
   return { kind: "val", data, text: null };
-}
-
-/** The namespaces that a checkpoint's directory holds. Throws MissingBlob, EIO. */
-export function readNamespaces(index: BlobIndex, ref: string): NamespaceRoot[] {
-  const roots = subdirectory(index, ref, ROOTS).parts(index);
-  const meta = subdirectory(index, ref, META).parts(index);
-  const metaEntries = meta.flatMap(({ entries }) => entries);
-  return roots
-    .flatMap(({ names, entries }) => names.map((name, position) => ({ name, entry: entries[position]! })))
-    .map(({ name, entry }, position) => namespaceOf(name, entry, metaEntries[position]));
 }
 
 function namespaceOf(name: string, root: Entry, meta: Entry | undefined): NamespaceRoot {

@@ -45,7 +45,7 @@ export class Publication {
     this.#options = options;
   }
 
-  /** The version of a namespace that anybody may know of. Throws ENOTSUP. */
+  /** The version of a namespace that anybody may know of. Throws ENOTSUP, MissingBlob where it has not been read. */
   root(name: string): NamespaceRoot {
     const shown = this.#shown.get(name);
     if (shown === undefined) return this.#options.leader.root(name);
@@ -53,10 +53,12 @@ export class Publication {
     return shown.root;
   }
 
-  get roots(): NamespaceRoot[] {
-    if (this.#shown.size === 0) return this.#options.leader.roots;
+  /** The namespaces that anybody may know of. Throws MissingBlob: then try again. */
+  roots(): NamespaceRoot[] {
+    const all = this.#options.leader.allRoots();
+    if (this.#shown.size === 0) return all;
     const roots = new Map<string, NamespaceRoot>();
-    for (const root of this.#options.leader.roots) roots.set(root.name, root);
+    for (const root of all) roots.set(root.name, root);
     for (const [name, { root }] of this.#shown)
       if (root === null) roots.delete(name);
       else roots.set(name, root);

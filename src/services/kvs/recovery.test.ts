@@ -52,6 +52,62 @@ test("a value that was merged has the same hash after a crash, also where its pi
   await stopStorage(after.brokers);
 });
 
+test("namespaces are read when they are asked for, in whatever way, and what is sent meanwhile keeps its order", async () => {
+  const disk = new MemoryDisk();
+  const COUNT = 2000;
+  const first = await restart(disk);
+  const name = (number: number): string => `ns${number}`;
+  const making = Array.from({ length: COUNT }, async (_, number) => {
+    await first.kvs.createNamespace(name(number), { owner: 2000 + number });
+    await first.kvs.in(name(number)).put("key", number);
+  });
+  await Promise.all(making);
+  await stopStorage(first.brokers);
+
+  const { brokers, kvs } = await restart(disk);
+  const stats = () => kvs.handle.rpc<{ namespace: Record<string, unknown> }>("kvs.stats-get");
+  assert.deepEqual(Object.keys((await stats()).namespace), ["primary"]);
+  // All of these find it unread.
+  await kvs.put("x", 1);
+  const log = kvs.in(name(7));
+  const commits = Array.from({ length: 20 }, (_, number) =>
+    log.commit(new KvsTransaction().append("log", `${number} `), { noMerge: true }),
+  );
+  assert.deepEqual(
+    (await Promise.all(commits)).map(({ rootseq }) => rootseq),
+    commits.map((_, number) => number + 2),
+  );
+  assert.equal(await log.getText("log"), commits.map((_, number) => `${number} `).join(""));
+  assert.equal((await kvs.in(name(8)).getRoot()).owner, 2008);
+  assert.equal(await kvs.in(name(9)).get("key"), 9);
+  await kvs.in(name(10)).waitVersion(1);
+  await assert.rejects(kvs.createNamespace(name(11)), /File exists/);
+  await kvs.removeNamespace(name(12));
+  await kvs.removeNamespace("none");
+  await assert.rejects(kvs.in("none").get("key"), /Operation not supported/);
+  await assert.rejects(kvs.in(name(12)).get("key"), /Operation not supported/);
+  await kvs.commit(new KvsTransaction().symlink("link", "key", name(13)));
+  assert.equal(await kvs.get("link"), 13);
+  await kvs.createNamespace(name(12), { owner: 3000 });
+  const listed = await kvs.listNamespaces();
+  assert.equal(listed.length, COUNT + 1);
+  assert.equal(listed.find((each) => each.namespace === name(12))!.owner, 3000);
+  assert.ok(Object.keys((await stats()).namespace).length < 20, "the others have not been needed");
+  await kvs.removeNamespace(name(14));
+
+  // Once from the log, once from a checkpoint.
+  const crashed = await restart(disk);
+  assert.equal((await crashed.kvs.listNamespaces()).length, COUNT);
+  await stopStorage(crashed.brokers);
+  const again = await restart(disk);
+  assert.equal((await again.kvs.listNamespaces()).length, COUNT);
+  assert.equal(await again.kvs.in(name(7)).getText("log"), await log.getText("log"));
+  assert.equal((await again.kvs.in(name(12)).getRoot()).owner, 3000);
+  await assert.rejects(again.kvs.in(name(14)).get("key"), /Operation not supported/);
+  await stopStorage(again.brokers);
+  await stopStorage(brokers);
+});
+
 test("an orderly end leaves a checkpoint and no log", async () => {
   const disk = new MemoryDisk();
   const { brokers, kvs } = await restart(disk);

@@ -222,6 +222,12 @@ export class Overlay implements Routes {
     if (this.#closed || this.#welcome === null || !this.#unnamed.delete(link)) return link.destroy();
     const router = this.#routerOrThrow();
     const before = this.#children.get(rank);
+    if (before !== undefined && before.uuid !== child.uuid && this.#isAlive(before)) {
+      const reason = `rank ${rank} is taken: another broker claims to be it`;
+      this.#options.events.log(3, `refused a connection: ${reason}`);
+      link.send(control(Control.Disconnect, 0, { reason }));
+      return link.end();
+    }
     if (before !== undefined) {
       before.link.destroy();
       this.#dropChild(before, "connected anew");
@@ -237,6 +243,11 @@ export class Overlay implements Routes {
     link.send(control(Control.State, stateNumber(this.#state)));
     this.#setChildStatus(rank, "partial", null);
     this.#options.events.childJoined(rank);
+  }
+
+  /** Who lives says something every few seconds. */
+  #isAlive({ link }: ChildLink): boolean {
+    return this.#options.ports.clock.monotonicMs() - link.receivedMs < 3 * HEARTBEAT_MS;
   }
 
   #fromChild(child: ChildLink, message: Message): void {

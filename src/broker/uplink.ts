@@ -131,8 +131,10 @@ export class Uplink {
     let end: string | null = null;
     const takeControl = (message: ControlMessage): void => {
       if (message.controlType === Control.Goodbye) end = "the parent has ended";
-      else if (message.controlType === Control.Disconnect) end = "this broker was sent away";
-      else if (message.controlType === Control.State) events.state(STATE_NAMES[message.status] ?? "exit");
+      else if (message.controlType === Control.Disconnect) {
+        const { reason } = message.payload?.value ?? {};
+        end = typeof reason === "string" ? reason : "this broker was sent away";
+      } else if (message.controlType === Control.State) events.state(STATE_NAMES[message.status] ?? "exit");
       else if (message.controlType === Control.Resync) {
         const { sequence, epoch } = message.payload?.value ?? {};
         if (typeof sequence === "number" && typeof epoch === "string") this.#miss(sequence, epoch);

@@ -50,6 +50,7 @@ export class Bench {
         changed: () => {},
         posted: () => {},
         keepForHousekeeping: () => false,
+        admit: () => {},
       },
     });
     this.manager.scheduler.ready(Infinity);

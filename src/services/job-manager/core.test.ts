@@ -146,6 +146,15 @@ describe("the scheduler's queue", () => {
     assert.equal(low.allocation, "queued");
   });
 
+  test("a job that wants debug events tells when its request was sent, not when it was queued", () => {
+    bench.manager.scheduler.ready(1);
+    const [first, second] = [bench.submit({}, { flags: JobFlag.Debug }), bench.submit({}, { flags: JobFlag.Debug })];
+    assert.equal(names(first).at(-1), "debug.alloc-request");
+    assert.equal(names(second).at(-1), "priority");
+    takeAllocationAnswer(bench.manager, { id: first.id, type: 0, R });
+    assert.equal(names(second).at(-1), "debug.alloc-request");
+  });
+
   test("with all requests taken, the least gives way to a job of higher priority", () => {
     bench.manager.scheduler.ready(1);
     const low = bench.submit({}, { urgency: 1 });

@@ -51,6 +51,8 @@ export interface ManagerOutput extends SchedulerOutput, ExecutionOutput {
   posted(job: Job, name: string): void;
   /** A job gives its resources back; whether somebody has to tidy up before the scheduler gets them. */
   keepForHousekeeping(job: Job, R: JsonObject): boolean;
+  /** Throws EINVAL where a job is refused for what the instance is. */
+  admit(job: Job): void;
   /** Called after every change of the set of active jobs and their states. */
   changed(): void;
 }
@@ -82,7 +84,13 @@ export class JobManager {
     this.#output = options.output;
     this.#clock = options.clock;
     this.ownerUserid = options.ownerUserid;
-    this.scheduler = new SchedulerLink(options.output, (queue) => this.queues.isStarted(queue));
+    this.scheduler = new SchedulerLink(
+      options.output,
+      (queue) => this.queues.isStarted(queue),
+      (job) => {
+        if (wantsDebug(job)) this.post(job, "debug.alloc-request");
+      },
+    );
     this.execution = new ExecutionLink(options.output);
     this.dependencies = new Dependencies(
       {
@@ -132,6 +140,7 @@ export class JobManager {
     this.queues.checkSubmission(queue);
     this.limits.check(job.jobspec!, queue);
     retryPolicyOf(job.jobspec!);
+    this.#output.admit(job);
     const takeDependencies = this.dependencies.check(job);
     this.#insert(job);
     for (const event of job.events) this.#output.record(job, event, "known");
@@ -358,7 +367,6 @@ export class JobManager {
         return true;
       case "enqueue":
         this.scheduler.enqueue(job);
-        if (wantsDebug(job)) this.post(job, "debug.alloc-request");
         return true;
       case "withdraw":
         this.scheduler.withdraw(job);

@@ -82,6 +82,8 @@ class TicketHeap {
 export class SchedulerLink {
   readonly #output: SchedulerOutput;
   readonly #isStarted: (queue: string) => boolean;
+  /** Called when a job's request was sent. */
+  readonly #requested: (job: Job) => void;
   readonly #queues = new Map<string, TicketHeap>();
   /** Jobs with an open request, the cancelled ones included. */
   readonly #open = new Set<Job>();
@@ -93,9 +95,10 @@ export class SchedulerLink {
   /** What was freed between a scheduler's hello and its being ready; null at other times. */
   #heldFrees: object[] | null = null;
 
-  constructor(output: SchedulerOutput, isStarted: (queue: string) => boolean) {
+  constructor(output: SchedulerOutput, isStarted: (queue: string) => boolean, requested: (job: Job) => void) {
     this.#output = output;
     this.#isStarted = isStarted;
+    this.#requested = requested;
   }
 
   get isReady(): boolean {
@@ -211,6 +214,7 @@ export class SchedulerLink {
       t_submit: job.tSubmit,
       jobspec: withoutEnvironment(job.jobspec!),
     });
+    this.#requested(job);
   }
 
   #best(): Ticket | null {

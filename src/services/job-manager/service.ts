@@ -31,6 +31,7 @@ import {
   schedulerReadyRequest,
   submitRequest,
 } from "./protocol.ts";
+import { InstanceLifetime } from "./lifetime.ts";
 import { Perilog } from "./perilog.ts";
 import { Plugins } from "./plugins.ts";
 import { freedRanks } from "./resources.ts";
@@ -64,6 +65,7 @@ class JobManagerService implements RunningModule {
   readonly #housekeeping: Housekeeping;
   readonly #plugins: Plugins;
   readonly #perilog: Perilog;
+  readonly #lifetime: InstanceLifetime;
   readonly #surroundings: ManagerSurroundings;
   /** The route id of the scheduler that said hello last. */
   #schedulerSender: string | null = null;
@@ -74,6 +76,7 @@ class JobManagerService implements RunningModule {
     this.#context = context;
     this.#isResumed = context.attribute("broker.resume") !== null;
     const { handle, ports } = context;
+    this.#lifetime = new InstanceLifetime(handle, ports.clock);
     this.#store = new EventStore({
       clock: ports.clock,
       commit: (operations) => this.#commit(operations),
@@ -95,6 +98,10 @@ class JobManagerService implements RunningModule {
         log: (level, text) => context.log(level, text),
         posted: (job, name) => this.#plugins.follow(job, name),
         keepForHousekeeping: (job, R) => this.#housekeeping.take(job, R),
+        admit: (job) => {
+          if (this.#plugins.has(".validate-duration"))
+            this.#lifetime.check(job.jobspec?.attributes.system?.duration ?? 0);
+        },
         changed: () => this.#quiet.review(),
       },
     });
@@ -143,6 +150,7 @@ class JobManagerService implements RunningModule {
     service.#manager.resume();
     for (const job of service.#manager.jobs.values()) service.#perilog.resume(job);
     service.#manager.settle();
+    service.#lifetime.follow();
     for (const topic of RESTART_TOPICS) context.handle.send(topic);
     service.#schedulePurge();
     return service;
@@ -164,6 +172,7 @@ class JobManagerService implements RunningModule {
     this.#purgeTimer?.cancel();
     this.#manager.dependencies.stop();
     this.#perilog.stop();
+    this.#lifetime.stop();
     this.#housekeeping.stop();
     this.#quiet.stop();
     saveCheckpoint(this.#manager, this.#surroundings);

@@ -1,0 +1,68 @@
+/**
+ * How long the instance has its resources: a job that could not end before is refused when it is submitted
+ * (`.validate-duration`). The resource service tells, by its journal (RFC 44); without one nobody knows of an end.
+ */
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, memberAt, type JsonObject } from "../../base/json.ts";
+import type { Clock, TimerHandle } from "../../base/ports.ts";
+import { formatDuration } from "../../formats/duration.ts";
+import type { Handle, OpenStream } from "../../sdk/handle.ts";
+
+/** Until the resource service is asked again after it has gone, or was not there. */
+const RETRY_MS = 2000;
+
+export class InstanceLifetime {
+  readonly #handle: Handle;
+  readonly #clock: Clock;
+  /** Seconds since the epoch; 0 for never. */
+  #expiration = 0;
+  #stream: OpenStream | null = null;
+  #timer: TimerHandle | null = null;
+  #isStopped = false;
+
+  constructor(handle: Handle, clock: Clock) {
+    this.#handle = handle;
+    this.#clock = clock;
+  }
+
+  follow(): void {
+    if (this.#isStopped) return;
+    this.#stream = this.#handle.open(
+      "resource.journal",
+      {},
+      {
+        item: (payload) => payload !== null && this.#take(payload.value),
+        end: () => {
+          this.#timer = this.#clock.after(RETRY_MS, () => this.follow(), { background: true });
+        },
+      },
+      { cancelTopic: "resource.journal-cancel", nodeid: 0 },
+    );
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#stream?.cancel();
+    this.#timer?.cancel();
+  }
+
+  /** Throws EINVAL where a job of this duration (seconds, 0 = unlimited) cannot end in time. */
+  check(duration: number): void {
+    if (this.#expiration === 0 || duration === 0) return;
+    const left = this.#expiration - this.#clock.now();
+    if (duration <= left) return;
+    const lifetime = formatDuration(Math.max(0, Math.ceil(left)));
+    const text = `job duration (${formatDuration(duration)}) exceeds remaining instance lifetime (${lifetime})`;
+    throw new FluxError("EINVAL", text);
+  }
+
+  #take({ R, events }: JsonObject): void {
+    const expiration = isJsonObject(R) ? memberAt(R, ["execution", "expiration"]) : undefined;
+    if (typeof expiration === "number") this.#expiration = expiration;
+    for (const event of Array.isArray(events) ? (events as unknown[]) : []) {
+      const { name, context } = event as { name?: unknown; context?: JsonObject };
+      const updated = context?.["expiration"];
+      if (name === "resource-update" && typeof updated === "number") this.#expiration = updated;
+    }
+  }
+}

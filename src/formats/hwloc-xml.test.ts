@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hwlocXml, resourcesFromHwloc } from "./hwloc-xml.ts";
+import { Idset } from "./idset.ts";
+import { hostOfHwloc, hwlocXml, resourcesFromHwloc } from "./hwloc-xml.ts";
 
 function topology(...objects: readonly string[]): string {
   return `<?xml version="1.0"?>\n<topology>\n <object type="Machine">\n${objects.join("\n")}\n </object>\n</topology>\n`;
@@ -39,4 +40,18 @@ test("a machine is written so that it is read back: cores with their hardware th
   assert.match(xml, /type="Machine" os_index="0" cpuset="0x00008300,0x00000083"/);
   assert.match(xml, /type="PU" os_index="47" cpuset="0x00008000,0x00000000"/);
   assert.match(xml, /value="a&lt;&quot;b&quot;>"/);
+});
+
+test("cores that none of the allowed CPUs is in do not count", () => {
+  const xml = hwlocXml("vm", [
+    [0, 4],
+    [1, 5],
+    [2, 6],
+  ]);
+  const coresWith = (cpus: number[]): string => resourcesFromHwloc(xml, Idset.from(cpus)).cores.toString();
+  assert.equal(resourcesFromHwloc(xml).cores.toString(), "0-2");
+  assert.equal(coresWith([4, 0]), "0");
+  assert.equal(coresWith([5, 6]), "0-1");
+  assert.equal(coresWith([9]), "");
+  assert.equal(hostOfHwloc(xml), "vm");
 });

@@ -14,23 +14,29 @@ const ATTRIBUTE = /([\w-]+)\s*=\s*"([^"]*)"/g;
 /** Device names of the back ends that know compute devices. */
 const GPU_NAME = /^(cuda|rsmi|ze|opencl)(\d+)(?:\D\d+)?(?:\.\d+)?$/;
 
-/** Throws FluxError EINVAL where the text is no topology. */
-export function resourcesFromHwloc(xml: string): { cores: Idset; gpus: Idset } {
+/**
+ * Throws FluxError EINVAL where the text is no topology. With `allowedCpus` only cores that have one of these CPUs
+ * (hardware threads) count.
+ */
+export function resourcesFromHwloc(xml: string, allowedCpus?: Idset): { cores: Idset; gpus: Idset } {
   if (!/<topology[\s>]/.test(xml))
     throw new FluxError("EINVAL", "not an hwloc topology: there is no element <topology>");
   const backends = new Map<string, Set<string>>();
-  let coreCount = 0;
+  const cores: number[][] = [];
   for (const [, attributes = ""] of xml.matchAll(TAG)) {
-    const { type, name = "" } = attributesOf(attributes);
-    if (type === "Core") coreCount++;
+    const { type, name = "", os_index: index } = attributesOf(attributes);
+    if (type === "Core") cores.push([]);
+    // The CPUs of a core are inside it, so they come after it.
+    if (type === "PU" && index !== undefined) cores.at(-1)?.push(Number(index));
     const backend = type === "OSDev" ? GPU_NAME.exec(name)?.[1] : undefined;
     if (backend === undefined) continue;
     const known = backends.get(backend);
     if (known === undefined) backends.set(backend, new Set([name]));
     else known.add(name);
   }
+  const usable = allowedCpus === undefined ? cores : cores.filter((cpus) => cpus.some((cpu) => allowedCpus.has(cpu)));
   const gpuCount = Math.max(0, ...[...backends.values()].map((names) => names.size));
-  return { cores: Idset.upTo(coreCount), gpus: Idset.upTo(gpuCount) };
+  return { cores: Idset.upTo(usable.length), gpus: Idset.upTo(gpuCount) };
 }
 
 /** The name of the machine; null where the text does not say. */

@@ -22,8 +22,25 @@ function ownCores({ ports: { host }, config }: ModuleContext): readonly (readonl
   return all ?? host.cores.map((core) => host.coreCpus?.[core] ?? [core]);
 }
 
+/** A topology that the environment names instead of this machine's; null where it names none. */
+function namedTopology(context: ModuleContext): { readonly xml: string; readonly isRestricted: boolean } | null {
+  const { env } = context.ports.host;
+  // The first is read as this machine's own topology, the second, hwloc's variable, as another's.
+  const [ours, another] = [env["FLUX_HWLOC_XMLFILE"], env["HWLOC_XMLFILE"]];
+  const path = ours ?? another;
+  if (path === undefined || path === "") return null;
+  const isWhole = ours === undefined || table(context.config(), "resource")["norestrict"] === true;
+  return { xml: read(context.ports.disk, path), isRestricted: !isWhole };
+}
+
 /** What one rank has. */
 export function ownResources(context: ModuleContext): ResourceSet {
+  const topology = namedTopology(context);
+  if (topology !== null) {
+    const allowed = topology.isRestricted ? Idset.from(ownCores(context).flat()) : undefined;
+    const host = hostOfHwloc(topology.xml) ?? context.ports.host.hostname;
+    return ResourceSet.fromNodes([[context.rank, { ...resourcesFromHwloc(topology.xml, allowed), host }]]);
+  }
   const { gpus, hostname, env } = context.ports.host;
   const cores = ownCores(context);
   // Under Slurm a task may see more than it was given. A job of an enclosing instance is bound to what it has.
@@ -38,7 +55,8 @@ export function ownResources(context: ModuleContext): ResourceSet {
 
 /** The topology of this machine, as hwloc exports it: instances that run here as jobs ask for it. */
 export function ownTopology(context: ModuleContext): Payload {
-  return Payload.text(hwlocXml(context.ports.host.hostname, ownCores(context)));
+  const topology = namedTopology(context);
+  return Payload.text(topology?.xml ?? hwlocXml(context.ports.host.hostname, ownCores(context)));
 }
 
 /** A table of the configuration; empty where it is not there. */

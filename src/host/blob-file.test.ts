@@ -178,6 +178,32 @@ test("epochs: stored with one, raised, swept below", () => {
   database.close();
 });
 
+test("a database that cannot shrink, as flux-core makes them, is rebuilt once and can", () => {
+  const path = at("no-vacuum");
+  const old = new DatabaseSync(path);
+  old.exec("PRAGMA journal_mode=WAL");
+  old.exec("CREATE TABLE objects(hash CHAR(20) PRIMARY KEY, size INT, object BLOB, epoch INT)");
+  old.exec("CREATE TABLE checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT)");
+  const insert = old.prepare("INSERT INTO objects VALUES (?, -1, ?, 0)");
+  const blobs = Array.from({ length: 200 }, (_, number) => blob(new Uint8Array(10_000).fill(number)));
+  for (const { hash, data } of blobs) insert.run(hash, data);
+  old.exec("INSERT INTO checkpt_v2(value) VALUES ('{}')");
+  assert.equal(old.prepare("PRAGMA auto_vacuum").get()!["auto_vacuum"], 0);
+  old.exec("DELETE FROM objects WHERE rowid <= 150");
+  old.close();
+  const before = statSync(path).size;
+  assert.ok(before > 2_000_000);
+  const database = openBlobFile(path);
+  assert.equal(database.sizes().objectCount, 50);
+  for (const { hash, data } of blobs.slice(150)) assert.deepEqual(Buffer.from(database.load(hash)!), Buffer.from(data));
+  assert.deepEqual(texts(database), ["{}"]);
+  database.removeRows(database.rowsBelow(Infinity, 40).map(({ rowid }) => rowid));
+  while (database.shrink(1_000_000));
+  database.settle();
+  database.close();
+  assert.ok(statSync(path).size < 200_000, `${statSync(path).size} bytes`);
+});
+
 test("a database of before there were epochs gets them; one with other tables is refused", () => {
   const old = new DatabaseSync(at("no-epoch"));
   old.exec("CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB)");

@@ -2,7 +2,7 @@
  * What makes an SQLite database a blob file: its modes, its tables, and those of older versions brought up to date. And
  * what an error of SQLite is here.
  */
-import { statfsSync } from "node:fs";
+import { closeSync, openSync, readSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorText, FluxError, type ErrnoName } from "../base/errors.ts";
@@ -12,6 +12,12 @@ const JOURNAL_BYTES_MIN: number = 1024 * 1024;
 const JOURNAL_BYTES_MAX: number = 16 * 1024 * 1024;
 /** It takes at most this part of the room that there is. */
 const JOURNAL_ROOM_PART = 16;
+/** A database without the means to shrink is rebuilt up to this length, with so many times its length free on the disk. */
+const REBUILD_BYTES_MAX: number = 128 * 1024 * 1024;
+const REBUILD_ROOM_FACTOR = 2.5;
+/** SQLite's file header, and where in it stands the largest root page: 0 where there is no vacuum mode. */
+const HEADER_BYTES = 100;
+const LARGEST_ROOT_PAGE_OFFSET = 52;
 const JOURNAL_MODES: readonly string[] = ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"];
 const SYNCHRONOUS_MODES: readonly string[] = ["EXTRA", "FULL", "NORMAL", "OFF"];
 
@@ -91,6 +97,7 @@ export function prepareDatabase(path: string, connection: DatabaseSync, options:
   const [journalMode, synchronous] = modesOf(options);
   // The vacuum mode takes effect in an empty database only, and must come first.
   connection.exec("PRAGMA auto_vacuum=INCREMENTAL");
+  makeShrinkable(path, connection);
   connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
   connection.exec(`PRAGMA synchronous=${synchronous}`);
   limitJournal(path, connection);
@@ -98,6 +105,35 @@ export function prepareDatabase(path: string, connection: DatabaseSync, options:
   checkTables(path, connection);
   if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
   return synchronous;
+}
+
+/**
+ * A database that flux-core made reuses its free pages and never gives any back. It is rebuilt once, where that is quickly
+ * done and there is room for a second copy; a longer one stays as it is.
+ */
+function makeShrinkable(path: string, connection: DatabaseSync): void {
+  const pragma = (name: string): number => Number(connection.prepare(`PRAGMA ${name}`).get()?.[name]);
+  const bytes = pragma("page_count") * pragma("page_size");
+  if (bytes === 0 || bytes > REBUILD_BYTES_MAX || storedVacuumMode(path) !== 0) return;
+  const { bavail, bsize } = statfsSync(dirname(path));
+  if (bavail * bsize < REBUILD_ROOM_FACTOR * bytes) return;
+  try {
+    connection.exec("VACUUM");
+  } catch {
+    // Nothing has changed. Where the file is damaged, who reads the damaged part is told.
+  }
+}
+
+/** The mode in the file's header: the connection tells the one that it would give a new file. */
+function storedVacuumMode(path: string): number {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const file = openSync(path, "r");
+  try {
+    readSync(file, header, 0, HEADER_BYTES, 0);
+  } finally {
+    closeSync(file);
+  }
+  return header.readUInt32BE(LARGEST_ROOT_PAGE_OFFSET);
 }
 
 function limitJournal(path: string, connection: DatabaseSync): void {

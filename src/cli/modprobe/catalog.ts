@@ -33,7 +33,7 @@ const MODULES: readonly JsonObject[] = [
     requires: ["kvs", "job-manager", "shell-agent"],
     after: ["job-manager", "shell-agent"],
   },
-  { name: "job-ingest", ranks: "0", requires: ["kvs", "job-manager"], after: ["job-manager"] },
+  { name: "job-ingest", ranks: "all", requires: ["kvs", "job-manager"], after: ["job-manager"] },
 ];
 
 const DEFAULT_PATH = "/etc/flux/modprobe";

@@ -4,7 +4,7 @@
  *
  * | topic               | from → to                      | payload                                   |
  * |---------------------|--------------------------------|-------------------------------------------|
- * | shell-agent.run     | job-exec → agent, streaming    | {} → {ready: true}; ends when the host has |
+ * | shell-agent.run     | job-exec → agent, streaming    | {} → {ready: true}, {ended: wait status}; ends when the host has |
  * | shell-agent.ready   | shell host → its agent         | {pid}                                     |
  * | shell-host.attach   | job-exec → shell host, streaming | {since?, host?} → HostResponse: who attaches again says what it has heard of which host |
  * | shell-host.told     | job-exec → shell host            | {through}: what has arrived               |

@@ -84,7 +84,7 @@ export function jobErrorText(waitStatus: number | null, exception: JobException 
   if (waitStatus === null) return "unknown";
   const signum = signalOfStatus(waitStatus);
   const code = exitCodeOfStatus(waitStatus);
-  if (signum !== 0) return `task(s) ${signalSentence(signum)}`;
+  if (signum !== 0) return `job shell ${signalSentence(signum)}`;
   return code > 128 ? `task(s) ${signalSentence(code - 128)}` : `task(s) exited with exit code ${code}`;
 }
 

@@ -107,7 +107,7 @@ class ShellHost {
   /** Shells to be let go of when their end has been told. */
   readonly #ended: Shell[] = [];
   /** Leaders whose tasks have ended, by job: other shells may still send them output, until the job is over. */
-  readonly #leaders = new Map<Integer, Shell>();
+  readonly #leaders = new Map<Integer, HostedShell>();
   #isFlushScheduled = false;
   #logTimer: TimerHandle | null = null;
   readonly #guard: Guard;
@@ -171,8 +171,11 @@ class ShellHost {
       },
       release: (request) => {
         const id = requireJobId(request.json, "id");
-        this.#leaders.get(id)?.release();
+        const leader = this.#leaders.get(id);
+        if (leader === undefined) return undefined;
         this.#leaders.delete(id);
+        this.#removeService(leader);
+        leader.shell.release();
         return undefined;
       },
       exchange: passOn,
@@ -227,7 +230,7 @@ class ShellHost {
 
   /** A request of one shell of a job to another. */
   #passOn(request: IncomingRequest): Promise<object> {
-    const shell = this.#find(request)?.shell ?? this.#leaders.get(requireJobId(request.json, "id"));
+    const shell = this.#find(request)?.shell ?? this.#leaders.get(requireJobId(request.json, "id"))?.shell;
     if (shell === undefined) throw new FluxError("ENOENT", "no such job on this node");
     const method = request.topic.slice(request.topic.lastIndexOf(".") + 1);
     return shell.receive(method, request.json);
@@ -273,12 +276,13 @@ class ShellHost {
     const { id } = shell.plan;
     const hosted = this.#shells.get(id);
     if (hosted === undefined) return;
-    this.#server.remove(shell.serviceName);
-    if (hosted.hasOwnName) this.#facts.handle.send("service.remove", { service: shell.serviceName });
+    // The job's own service is there for as long as the job has tasks anywhere.
+    const staysLeader = shell.isLeader && shell.plan.brokerRanks.length > 1;
+    if (!staysLeader) this.#removeService(hosted);
     const { batch, rank } = this.#facts;
     const exit = (): void => {
       this.#shells.delete(id);
-      if (shell.isLeader && shell.plan.brokerRanks.length > 1) this.#leaders.set(id, shell);
+      if (staysLeader) this.#leaders.set(id, hosted);
       else this.#ended.push(shell);
       this.#report({ type: "exit", id, status, ...this.#takeAppends(shell) });
     };
@@ -286,6 +290,11 @@ class ShellHost {
     // At rank 0 commits and the report take the same way, and commits go first. Elsewhere only an answer tells.
     if (rank === 0 || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX))) return exit();
     Promise.all(keys.map((key) => batch.settle(key))).then(exit, exit);
+  }
+
+  #removeService({ shell: { serviceName }, hasOwnName }: HostedShell): void {
+    this.#server.remove(serviceName);
+    if (hasOwnName) this.#facts.handle.send("service.remove", { service: serviceName });
   }
 
   /** What a shell has written that is not on its way yet; what is long goes by itself. */

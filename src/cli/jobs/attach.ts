@@ -14,6 +14,7 @@ import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
 import { StatusLine } from "../output/status-line.ts";
 import { jobIdText, lookupJob, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
+import { OutputGate } from "./output-gate.ts";
 import { forwardInput, type InputEnd, type InputService, type InputTarget } from "./stdin.ts";
 
 export interface AttachOptions {
@@ -81,6 +82,8 @@ class Attachment {
   #open = 0;
   #origin = 0;
   #detached = false;
+  /** Nobody knows how the job will end: that is success only where its terminal was left. */
+  #detachedCode = 1;
   #waitedFor = false;
   /** The job may be tried again: its first failure is not its end. */
   #isRetried = false;
@@ -93,6 +96,7 @@ class Attachment {
   #shell: InputService | null = null;
   /** The job's terminal, until its end. */
   #terminal: Promise<void> | null = null;
+  readonly #output: OutputGate;
 
   constructor(context: CommandContext, handle: Handle, id: Integer, options: AttachOptions) {
     this.#context = context;
@@ -107,6 +111,9 @@ class Attachment {
       queueCheckSeconds: options.queueCheckSeconds,
       stoppedQueue: () => stoppedQueueOf(handle, id),
     });
+    this.#output = new OutputGate((entry) => {
+      for (const piece of this.#formatter.format(entry)) this.#write(piece);
+    });
   }
 
   async run(): Promise<number> {
@@ -118,6 +125,7 @@ class Attachment {
     try {
       await this.#finished.promise;
       if (!this.#detached) await this.#terminal;
+      this.#output.open();
     } finally {
       this.#status.clear();
       for (const cleanup of this.#cleanups) cleanup();
@@ -127,7 +135,7 @@ class Attachment {
       this.#say(this.#inputFailure);
       return 1;
     }
-    if (this.#detached) return 0;
+    if (this.#detached) return this.#detachedCode;
     const text = this.#outcome.taskText();
     if (text !== "" && !this.#options.quiet) this.#say(text);
     // Nobody saw how the job ended: this is not success.
@@ -151,6 +159,11 @@ class Attachment {
       this.#inputFailure = "attach_send_shell: Broken pipe";
       this.#finished.resolve();
     });
+  }
+
+  #refuse(message: string): void {
+    this.#inputFailure = message;
+    this.#finished.resolve();
   }
 
   #say(message: string): void {
@@ -258,11 +271,17 @@ class Attachment {
     this.#watch(
       "guest.exec.eventlog",
       (entry) => {
+        const hasTerminal = entry.name === "shell.init" && typeof entry.context?.["pty"] === "string";
+        if (entry.name === "shell.init" && (this.#options.readOnly || !hasTerminal)) this.#output.open();
+        if (hasTerminal && this.#options.readOnly && !this.#outcome.finished) this.#refuse("Cannot connect to pty in readonly mode");
         if (this.#options.showExec) this.#showEvent("exec", entry);
         if (entry.name === "shell.start" && !this.#options.forceStatus) this.#status.clear();
         if (!this.#options.readOnly) this.#connectInput(entry);
       },
-      (error) => this.#guestEnd(error),
+      (error) => {
+        if (this.#terminal === null) this.#output.open();
+        this.#guestEnd(error);
+      },
     );
   }
 
@@ -285,14 +304,16 @@ class Attachment {
     this.#status.clear();
     const target = { topic: `${service}.${session}`, where: { nodeid: rank } };
     const client = new PtyClient(this.#context, this.#handle, target, { clears: false, endsInput: true });
+    void client.attached.then((isAttached) => this.#output.open(isAttached));
     try {
       if (!(await client.run()).isLeft) return;
       this.#detached = true;
+      this.#detachedCode = 0;
       this.#finished.resolve();
     } catch (error) {
       if (!isFluxError(error)) throw error;
       // Of a job that is over there is no terminal any more, and nothing to be said.
-      if (isFluxError(error, "ECONNRESET")) this.#say(error.message);
+      if (isFluxError(error, "ECONNRESET")) this.#refuse(error.message);
     }
   }
 
@@ -301,8 +322,11 @@ class Attachment {
       import("../../formats/idset.ts"),
       import("../../formats/taskmap.ts"),
     ]);
-    const wanted = Idset.parse(tasks);
-    const others = Idset.upTo(Taskmap.fromJson(taskmap).ntasks).subtract(wanted);
+    const all = Idset.upTo(Taskmap.fromJson(taskmap).ntasks);
+    const asked = Idset.parse(tasks);
+    const others = all.subtract(asked);
+    const wanted = all.subtract(others);
+    if (wanted.count < asked.count) this.#say(`warning: adjusting --stdin-ranks from ${asked} to ${wanted}`);
     const without = others.isEmpty ? {} : { closed: others.toString() };
     this.#forward(shell, { tasks: wanted.toString(), ...without });
   }
@@ -312,8 +336,8 @@ class Attachment {
     this.#watch(
       "guest.output",
       (entry) => {
-        const pieces = this.#formatter.format(entry);
-        if (seen++ >= skip) for (const piece of pieces) this.#write(piece);
+        if (seen++ >= skip) this.#output.take(entry);
+        else this.#formatter.format(entry);
       },
       (error) => this.#guestEnd(error),
     );
@@ -341,14 +365,8 @@ class Attachment {
       throw error;
     }
     const entries = parseEventlog(text);
-    const pieces = entries.flatMap((entry) => this.#formatter.format(entry));
-    let kept = pieces.length;
-    for (let found = 0; kept > 0; kept--) {
-      const piece = pieces[kept - 1]!.text;
-      found += typeof piece === "string" ? piece.split("\n").length - 1 : 1;
-      if (found > lines) break;
-    }
-    for (const piece of pieces.slice(kept)) this.#write(piece);
+    const pieces = entries.flatMap((entry) => this.#formatter.format(entry)).flatMap(linesOf);
+    for (const piece of pieces.slice(Math.max(0, pieces.length - lines))) this.#write(piece);
     return entries.length;
   }
 
@@ -401,4 +419,10 @@ async function stoppedQueueOf(handle: Handle, id: Integer): Promise<string | nul
     if (isFluxError(error)) return null;
     throw error;
   }
+}
+
+/** A piece for each line; bytes that are no text are one. */
+function linesOf(piece: OutputPiece): OutputPiece[] {
+  if (typeof piece.text !== "string") return [piece];
+  return piece.text.split(/(?<=\n)/).map((text) => ({ ...piece, text }));
 }

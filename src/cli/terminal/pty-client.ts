@@ -46,6 +46,7 @@ export class PtyClient {
   readonly #target: PtyTarget;
   readonly #options: PtyOptions;
   readonly #end = Promise.withResolvers<PtyEnd>();
+  readonly #attached = Promise.withResolvers<boolean>();
   readonly #restores: (() => void)[] = [];
   #isAttached = false;
   #isLeaving = false;
@@ -56,6 +57,11 @@ export class PtyClient {
     this.#handle = handle;
     this.#target = target;
     this.#options = options;
+  }
+
+  /** Whether there is such a session; known some time after `run`. */
+  get attached(): Promise<boolean> {
+    return this.#attached.promise;
   }
 
   /**
@@ -90,6 +96,7 @@ export class PtyClient {
     switch (message["type"]) {
       case "attach":
         this.#isAttached = true;
+        this.#attached.resolve(true);
         return this.#begin();
       case "data": {
         const data = String(message["data"]);
@@ -108,6 +115,7 @@ export class PtyClient {
   }
 
   #finish(error: FluxError | null): void {
+    this.#attached.resolve(false);
     if (this.#exit !== null) return this.#end.resolve(this.#exit);
     if (this.#isAttached) return this.#end.reject(new FluxError("ECONNRESET", "pty disappeared", { cause: error }));
     this.#end.reject(error ?? new FluxError("ENOENT"));
@@ -117,8 +125,7 @@ export class PtyClient {
     if (this.#options.clears && this.#context.stdoutIsTerminal) this.#context.out(CLEAR);
     const { cancel } = this.#context.onSignal("SIGWINCH", () => this.#resize());
     this.#restores.push(cancel);
-    if (this.#context.stdinIsTerminal) this.#restores.push(rawTerminal());
-    this.#restores.push(() => void process.stdin.destroy());
+    if (this.#context.stdinIsTerminal) this.#restores.push(rawTerminal(), () => void process.stdin.destroy());
     const watch = setInterval(() => void this.#check(), CHECK_MS);
     this.#restores.push(() => clearInterval(watch));
     void this.#type();

@@ -7,6 +7,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
+import type { WaitStatus } from "../../base/ports.ts";
 import type { Payload } from "../../protocol/message.ts";
 import {
   SHELL_AGENT_SERVICE,
@@ -22,7 +23,7 @@ export interface HostLinkListener {
   /** The host is there, with jobs that it has been running already. */
   attached(rank: number, jobs: readonly Integer[]): void;
   events(rank: number, events: readonly HostEvent[]): void;
-  lost(rank: number, error: FluxError): void;
+  lost(rank: number, error: FluxError, hostStatus: WaitStatus | null): void;
 }
 
 export interface HostLinkOptions {
@@ -53,6 +54,8 @@ export class HostLink {
   #host: string | null = null;
   #through = 0;
   #confirmed = 0;
+  /** How the host's process ended, where its agent could tell. */
+  #hostStatus: WaitStatus | null = null;
 
   constructor(options: HostLinkOptions) {
     this.rank = options.rank;
@@ -76,7 +79,11 @@ export class HostLink {
       `${SHELL_AGENT_SERVICE}.run`,
       {},
       {
-        item: () => this.#attach(generation),
+        item: (payload) => {
+          const ended = payload?.value["ended"];
+          if (typeof ended === "number") this.#hostStatus = ended;
+          else this.#attach(generation);
+        },
         end: (error) => this.#lose(generation, error),
       },
       { nodeid: this.rank },
@@ -153,7 +160,9 @@ export class HostLink {
     this.#waitsUntilMs = null;
     this.#generation++;
     this.#queue = [];
-    this.#options.listener.lost(this.rank, error ?? new FluxError("ECONNRESET", "the shell host ended"));
+    const status = this.#hostStatus;
+    this.#hostStatus = null;
+    this.#options.listener.lost(this.rank, error ?? new FluxError("ECONNRESET", "the shell host ended"), status);
   }
 
   /** The way to a rank broke: it may come back into the tree, and its host is still there then. False when that took too long. */

@@ -6,7 +6,7 @@
  * greatest of its shells', unless a fatal exception brought a wait status with it.
  */
 import type { Integer } from "../../base/json.ts";
-import { exitCodeOfStatus, statusOfExit } from "../../base/signals.ts";
+import { exitCodeOfStatus, signalOfStatus, statusOfExit } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 
 export type Phase = "starting" | "running" | "finished";
@@ -74,11 +74,13 @@ export class JobExecution {
     return { isLast: this.#running.size === 0, isFatal: false };
   }
 
-  shellLost(rank: number): ShellEnd | null {
+  /** `hostStatus`: how the process that held the shell ended, where that is known. */
+  shellLost(rank: number, hostStatus: number | null = null): ShellEnd | null {
     if (!this.#running.delete(rank)) return null;
     const shellRank = this.ranks.indexOf(rank);
     const isFatal = this.#critical === null || this.#critical.has(shellRank);
-    if (isFatal) this.#status = Math.max(this.#status, statusOfExit(1));
+    const isSignaled = hostStatus !== null && signalOfStatus(hostStatus) !== 0;
+    if (isFatal) this.#status = Math.max(this.#status, isSignaled ? hostStatus : statusOfExit(1));
     return { isLast: this.#running.size === 0, isFatal };
   }
 }

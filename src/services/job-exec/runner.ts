@@ -120,8 +120,8 @@ export class JobRunner {
     this.logEvent(event);
   }
 
-  shellLost(rank: number, why: string): void {
-    const end = this.job.shellLost(rank);
+  shellLost(rank: number, why: string, hostStatus: number | null = null): void {
+    const end = this.job.shellLost(rank, hostStatus);
     if (end === null) return;
     this.#awaited.delete(rank);
     const host = this.#resources.node(rank)?.host ?? "unknown host";

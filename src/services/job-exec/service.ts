@@ -138,10 +138,10 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     for (const event of events) this.#runners.get(event.id)?.hostEvent(rank, event);
   }
 
-  lost(rank: number, error: FluxError): void {
+  lost(rank: number, error: FluxError, status: number | null): void {
     const runners = this.#runnersOn(rank);
     if (runners.length > 0) this.context.log(LogLevel.err, `shell host of rank ${rank}: ${error.message}`);
-    for (const runner of runners) runner.shellLost(rank, error.message);
+    for (const runner of runners) runner.shellLost(rank, error.message, status);
   }
 
   #runnersOn(rank: number): JobRunner[] {

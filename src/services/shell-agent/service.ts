@@ -101,6 +101,7 @@ class ShellAgent implements RunningModule {
       signalOfStatus(status) === 0
         ? `exited with exit code ${exitCodeOfStatus(status)}`
         : `ended by a signal: ${signalSentence(signalOfStatus(status))}`;
+    for (const [request] of this.#requests) request.respond({ ended: status });
     this.#requests.failAll(new FluxError("ECONNRESET", `shell host ${how}`));
   }
 }

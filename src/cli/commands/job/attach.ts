@@ -4,6 +4,7 @@ import type { CommandContext } from "../../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../../jobs/attach.ts";
 import { parseFsd } from "../../../formats/duration.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
+import { Idset } from "../../../formats/idset.ts";
 
 const TAIL_DEFAULT = 10;
 
@@ -16,6 +17,7 @@ export async function attach(context: CommandContext): Promise<number> {
   const { options, operands } = context;
   const [text] = operands;
   if (text === undefined || operands.length !== 1) context.failUsage();
+  checkOptions(context);
   const handle = await context.open();
   try {
     const id = tryParseFluid(text);
@@ -25,8 +27,8 @@ export async function attach(context: CommandContext): Promise<number> {
       label: options.has("label-io"),
       quiet: options.has("quiet"),
       readOnly: options.has("read-only"),
-      showEvents: options.has("show-events") || options.count("verbose") > 0,
-      showExec: options.has("show-exec") || options.count("verbose") > 1,
+      showEvents: options.has("show-events"),
+      showExec: options.has("show-exec"),
       waitEvent: options.text("wait-event") ?? (options.has("show-events") ? "clean" : "finish"),
       stdinRanks: options.text("stdin-ranks") ?? ATTACH_DEFAULTS.stdinRanks,
       tailLines: options.has("tail") ? (options.integer("tail") ?? TAIL_DEFAULT) : null,
@@ -36,7 +38,25 @@ export async function attach(context: CommandContext): Promise<number> {
     });
   } catch (error) {
     if (!isFluxError(error)) throw error;
-    const reason = error.is("ENOENT") ? "No such job" : error.message;
+    const reason = error.is("ENOENT")
+      ? "No such job"
+      : error.is("EPERM")
+        ? "that is not your job"
+        : error.message;
     throw new FluxError(error.errnum, `Failed to attach to ${text}: ${reason}`, { cause: error });
   }
+}
+
+/** Ends the command where options cannot be meant so. */
+function checkOptions(context: CommandContext): void {
+  const { options } = context;
+  const ranks = options.text("stdin-ranks");
+  if (ranks !== null && options.has("read-only")) context.fail("Do not use --stdin-ranks with --read-only");
+  try {
+    if (ranks !== null && ranks !== "all") Idset.parse(ranks);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    context.fail(`Invalid value '${ranks}' for --stdin-ranks: Invalid argument`);
+  }
+  if ((options.integer("tail") ?? 0) < 0) context.fail("invalid tail argument");
 }

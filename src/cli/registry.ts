@@ -90,6 +90,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   run: { file: "run", summary: "run a Flux job interactively" },
   setattr: { file: "setattr" },
   shutdown: { file: "shutdown" },
+  "shell-initrc": { file: "shell-initrc" },
   "shell-host": { file: "shell-host" },
   sproc: { file: "sproc" },
   start: { file: "start", summary: "bootstrap a local Flux instance" },

@@ -215,8 +215,7 @@ class ShellHost {
         barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id, rank: this.#facts.rank }, { nodeid: 0 }),
       });
       this.#shells.set(id, { shell, hasOwnName: shell.plan.userid !== this.#facts.ports.host.uid });
-      shell.start();
-      this.#addService(shell);
+      shell.start(() => this.#addService(shell));
     } catch (error) {
       if (!isFluxError(error)) throw error;
       this.#report({ type: "exception", id, severity: 0, kind: "exec", note: error.message });

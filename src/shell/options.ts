@@ -11,6 +11,10 @@ export class ShellOptions {
     this.#options = options;
   }
 
+  get all(): JsonObject {
+    return this.#options;
+  }
+
   value(name: string): JsonValue | undefined {
     return this.#options[name] ?? getPath(this.#options, name);
   }

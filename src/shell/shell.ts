@@ -16,6 +16,7 @@ import type { HostEvent } from "../protocol/shell-host.ts";
 import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
 import { BUILTIN_PLUGINS } from "./builtin.ts";
+import { apply, initrcPath, planWith, runInitrc, type InitrcReport, type InitrcRun } from "./initrc.ts";
 import type { JobPlan, TaskPlan } from "./plan.ts";
 import {
   ShellLogLevel,
@@ -44,7 +45,7 @@ export interface ShellSurroundings {
 }
 
 export class Shell implements ShellContext {
-  readonly plan: JobPlan;
+  #plan: JobPlan;
   readonly host: HostFacts;
   readonly clock: Clock;
   readonly guestKey: string;
@@ -55,6 +56,9 @@ export class Shell implements ShellContext {
   readonly #surroundings: ShellSurroundings;
   readonly #plugins: ShellPlugin[] = [];
   readonly #tasks = new Map<number, Task>();
+  /** The user's start-up file, where there is one. */
+  #initrc: InitrcRun | null = null;
+  #wishes: InitrcReport["tasks"] = {};
   #phase: "init" | "running" | "finishing" | "done" = "init";
   #exitCode = 0;
   #hasTaskExited = false;
@@ -67,7 +71,7 @@ export class Shell implements ShellContext {
   #earlySignal: number | null = null;
 
   constructor(plan: JobPlan, surroundings: ShellSurroundings) {
-    this.plan = plan;
+    this.#plan = plan;
     this.#surroundings = surroundings;
     this.host = surroundings.facts;
     this.clock = this.host.ports.clock;
@@ -76,6 +80,10 @@ export class Shell implements ShellContext {
     const verbosity = Number(plan.options.value("verbose") ?? 0);
     this.#verbosity = Number.isInteger(verbosity) ? verbosity : 0;
     this.#cwd = plan.cwd;
+  }
+
+  get plan(): JobPlan {
+    return this.#plan;
   }
 
   /** The job's own service name. */
@@ -99,8 +107,35 @@ export class Shell implements ShellContext {
     return this.#tasks.get(rank);
   }
 
-  /** Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. */
-  start(): void {
+  /**
+   * Prepares and starts the tasks. Without other nodes and slow plugins this is done when it returns. `prepared` is called
+   * when its methods can be called.
+   */
+  start(prepared: () => void): void {
+    try {
+      const rc = initrcPath(this.plan, this.host.ports);
+      if (rc === null) return this.#prepare(prepared);
+      this.#initrc = runInitrc(rc, this.plan, this.host.ports);
+      this.#initrc.report
+        .then((report) => {
+          this.#takeInitrc(report);
+          if (this.#phase === "init") this.#prepare(prepared);
+        })
+        .catch((error: unknown) => this.#abort(error));
+    } catch (error) {
+      this.#abort(error);
+    }
+  }
+
+  /** Throws FluxError where the file wants no job. */
+  #takeInitrc(report: InitrcReport): void {
+    for (const message of report.log) this.log(ShellLogLevel.notice, message, "initrc");
+    if (report.refusal !== null) throw new FluxError("EINVAL", report.refusal);
+    this.#plan = planWith(this.plan, report);
+    this.#wishes = report.tasks;
+  }
+
+  #prepare(prepared: () => void): void {
     try {
       this.#tmpdir = this.host.directories.make(
         `jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id, this.host.idForm)}`,
@@ -111,6 +146,7 @@ export class Shell implements ShellContext {
         const plugin = factory(this);
         if (plugin !== null) this.#plugins.push(plugin);
       }
+      prepared();
       this.#checkCwd();
       const pending = this.#plugins.flatMap((plugin) => plugin.init?.() ?? []);
       if (pending.length === 0 && this.plan.brokerRanks.length === 1) return this.#launch();
@@ -124,7 +160,10 @@ export class Shell implements ShellContext {
   }
 
   kill(signum: number): void {
-    if (this.#phase === "init") this.#earlySignal ??= signum;
+    if (this.#phase === "init") {
+      this.#earlySignal ??= signum;
+      this.#initrc?.cancel();
+    }
     for (const plugin of this.#plugins) plugin.killed?.(signum);
     for (const task of this.#tasks.values()) {
       try {
@@ -296,6 +335,9 @@ export class Shell implements ShellContext {
     };
     try {
       for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
+      const wish = this.#wishes[plan.rank];
+      if (wish?.command !== undefined) launch.argv = wish.command.map((word) => this.render(word, plan));
+      apply(launch.env, wish?.environment ?? {});
       const task = new Task(plan, launch, this.host.ports.exec, {
         output: (from, stream, chunk) => this.#output(from, stream, chunk),
         exited: (from, status) => this.#taskExited(from, status),

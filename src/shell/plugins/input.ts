@@ -101,11 +101,11 @@ class InputPlugin implements ShellPlugin {
   /** At the leader: a piece of input from a client. */
   async #write(payload: JsonObject): Promise<object> {
     const input = checkInput(payload);
-    if (this.#path !== null) throw new FluxError("EPIPE", "standard input is a file");
+    if (this.#path !== null) throw new FluxError("EPIPE");
     const { data, encoding, eof } = input;
     const { plan, host } = this.#shell;
     const wanted = input.rank === "all" ? Idset.upTo(plan.taskCount) : Idset.parse(input.rank);
-    if (wanted.subtract(this.#ended).isEmpty) throw new FluxError("EPIPE", "standard input is closed");
+    if (wanted.subtract(this.#ended).isEmpty) throw new FluxError("EPIPE");
     this.#recordedBytes += bytesOf(input)?.byteLength ?? 0;
     if (this.#recordedBytes > this.#limitBytes) return this.#refuse();
     if (eof === true) for (const rank of wanted) this.#ended.add(rank);

@@ -1,0 +1,135 @@
+/**
+ * A user's own start-up file for the shells of a job (the shell options `initrc` and `userrc`): a JavaScript or TypeScript
+ * module. It is run by a process of its own before the shell's plugins are made: what a user writes cannot hold up or break
+ * the shells of others. What it wants comes back as data, and is carried out here.
+ *
+ * Invariant: the file is read once per shell, before the tasks of any node start. flux-core's files are Lua; those are
+ * refused with a sentence that says so.
+ */
+import { utf8Decode, utf8Encode } from "../base/bytes.ts";
+import { errnoSentence, FluxError, isFluxError, type ErrnoName } from "../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../base/json.ts";
+import type { ChildProcess, Exec, Ports } from "../base/ports.ts";
+import { exitCodeOfStatus } from "../base/signals.ts";
+import { formatFluid } from "../formats/fluid.ts";
+import { ShellOptions } from "./options.ts";
+import type { JobPlan } from "./plan.ts";
+
+/** What files of the module are called. */
+const MODULE_NAME = /\.(?:js|mjs|cjs|ts|mts|cts)$/;
+/** Characters that a file may say on what is to be done, and of complaints that are kept. */
+const REPORT_LENGTH_MAX: number = 4 * 1024 * 1024;
+const COMPLAINT_LENGTH_MAX = 2000;
+
+/** What the file wants. */
+export interface InitrcReport {
+  readonly options: JsonObject;
+  /** Null removes a variable. */
+  readonly environment: Readonly<Record<string, string | null>>;
+  /** By task rank. */
+  readonly tasks: Readonly<Record<string, { environment?: Record<string, string | null>; command?: string[] }>>;
+  /** Messages for the job's log. */
+  readonly log: readonly string[];
+  /** The job is not to run, and why. */
+  readonly refusal: string | null;
+}
+
+export interface InitrcRun {
+  readonly report: Promise<InitrcReport>;
+  /** The job is to end. */
+  cancel(): void;
+}
+
+/** The file that a job names; null where it names none. Throws FluxError ENOENT, EPERM, ENOTSUP with a sentence that names the file. */
+export function initrcPath(plan: JobPlan, { disk, host }: Ports): string | null {
+  const given = plan.options.value("userrc") ?? plan.options.value("initrc");
+  if (given === undefined) return null;
+  const path = String(given);
+  const absolute = path.startsWith("/") ? path : `${plan.cwd}/${path}`;
+  const refuse = (name: ErrnoName, why: string): FluxError => new FluxError(name, `loading rc file ${path}: ${why}`);
+  if (disk.info(absolute) === null) throw refuse("ENOENT", errnoSentence(2));
+  if (!MODULE_NAME.test(path))
+    throw refuse("ENOTSUP", "a JavaScript or TypeScript module (.js, .mjs, .ts) is wanted; Lua is not supported");
+  if (plan.userid !== host.uid) throw refuse("EPERM", "only the owner of the instance can have a file run");
+  return absolute;
+}
+
+/** Runs the file, with what it may look at on its standard input. */
+export function runInitrc(path: string, plan: JobPlan, { exec, host }: Ports): InitrcRun {
+  const outcome = Promise.withResolvers<InitrcReport>();
+  const output: Record<string, string> = { stdout: "", stderr: "" };
+  let child: ChildProcess | null = null;
+  try {
+    child = start(exec, {
+      argv: [host.fluxPath, "shell-initrc", path],
+      env: { ...plan.environment },
+      cwd: plan.cwd,
+      output: (stream, text) => (output[stream] = (output[stream]! + text).slice(0, REPORT_LENGTH_MAX)),
+      exit: (status) => {
+        if (status === 0) return outcome.resolve(reportOf(output["stdout"]!));
+        const why = output["stderr"]!.trim().slice(0, COMPLAINT_LENGTH_MAX) || `exit code ${exitCodeOfStatus(status)}`;
+        outcome.reject(new FluxError("EINVAL", `loading rc file ${path}: ${why}`));
+      },
+    });
+    child.write("stdin", utf8Encode(stringifyJson(factsOf(plan))));
+    child.closeInput("stdin");
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    outcome.reject(error);
+  }
+  return { report: outcome.promise, cancel: () => void child?.kill(9, { group: true }) };
+}
+
+interface Start {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  output(stream: string, text: string): void;
+  exit(status: number): void;
+}
+
+function start(exec: Exec, { argv, env, cwd, output, exit }: Start): ChildProcess {
+  return exec.spawn(
+    { argv, env, cwd, stdin: "pipe", stdout: "pipe", stderr: "pipe", diesWithParent: true },
+    { output: (stream, chunk) => chunk !== null && output(stream, utf8Decode(chunk)), exit },
+  );
+}
+
+function factsOf(plan: JobPlan): JsonObject {
+  return {
+    info: {
+      jobId: formatFluid(plan.id),
+      name: plan.name,
+      rank: plan.shellRank,
+      size: plan.brokerRanks.length,
+      taskCount: plan.taskCount,
+      host: plan.host,
+      cwd: plan.cwd,
+      cores: [...plan.cores],
+      gpus: [...plan.gpus],
+      command: [...plan.command],
+    },
+    options: plan.options.all,
+    environment: { ...plan.environment },
+    tasks: plan.tasks.map(({ rank, localId }) => ({ rank, localId })),
+  };
+}
+
+function reportOf(text: string): InitrcReport {
+  const report = parseJson(text);
+  if (!isJsonObject(report)) throw new FluxError("EPROTO", "the rc file's process gave no report");
+  return report as object as InitrcReport;
+}
+
+/** The plan with what the file wants for all tasks. */
+export function planWith(plan: JobPlan, { options, environment }: InitrcReport): JobPlan {
+  const variables: Record<string, string> = { ...plan.environment };
+  apply(variables, environment);
+  return { ...plan, options: new ShellOptions(options), environment: variables };
+}
+
+export function apply(variables: Record<string, string>, changes: Readonly<Record<string, string | null>>): void {
+  for (const [name, value] of Object.entries(changes))
+    if (value === null) delete variables[name];
+    else variables[name] = value;
+}

@@ -273,7 +273,8 @@ class Attachment {
       (entry) => {
         const hasTerminal = entry.name === "shell.init" && typeof entry.context?.["pty"] === "string";
         if (entry.name === "shell.init" && (this.#options.readOnly || !hasTerminal)) this.#output.open();
-        if (hasTerminal && this.#options.readOnly && !this.#outcome.finished) this.#refuse("Cannot connect to pty in readonly mode");
+        if (hasTerminal && this.#options.readOnly && !this.#outcome.finished)
+          this.#refuse("Cannot connect to pty in readonly mode");
         if (this.#options.showExec) this.#showEvent("exec", entry);
         if (entry.name === "shell.start" && !this.#options.forceStatus) this.#status.clear();
         if (!this.#options.readOnly) this.#connectInput(entry);

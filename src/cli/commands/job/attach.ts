@@ -38,11 +38,7 @@ export async function attach(context: CommandContext): Promise<number> {
     });
   } catch (error) {
     if (!isFluxError(error)) throw error;
-    const reason = error.is("ENOENT")
-      ? "No such job"
-      : error.is("EPERM")
-        ? "that is not your job"
-        : error.message;
+    const reason = error.is("ENOENT") ? "No such job" : error.is("EPERM") ? "that is not your job" : error.message;
     throw new FluxError(error.errnum, `Failed to attach to ${text}: ${reason}`, { cause: error });
   }
 }

@@ -56,7 +56,13 @@ test("waiting jobs are told when they start, once, and again when that changes",
   ]);
   assert.deepEqual(outlook.takeBack(2), { t_estimate: null, reason_pending: null, jobs_ahead: null });
   assert.deepEqual(outlook.takeBack(2), {}, "what was told is taken back once");
+  outlook.forget();
+  assert.deepEqual(look(), [[2, { t_estimate: 130 }]], "a job manager that was loaded anew is told again");
+  look(true);
   core.pool.setEnd(1, 0);
-  assert.deepEqual(look(), [[3, { reason_pending: null, jobs_ahead: null }]]);
+  assert.deepEqual(look(), [
+    [2, { reason_pending: null, jobs_ahead: null, t_estimate: null }],
+    [3, { reason_pending: null, jobs_ahead: null }],
+  ]);
   assert.ok(delaysMs.at(-1)! >= 500, "not more often than anybody could read");
 });

@@ -28,7 +28,7 @@ interface Told {
 export class Outlook {
   readonly #clock: Clock;
   readonly #tell: (id: Integer, sched: JsonObject) => void;
-  #told = new Map<Integer, Told>();
+  readonly #told = new Map<Integer, Told>();
   #timer: TimerHandle | null = null;
   #notBeforeMs = -Infinity;
   /** How many forecasts there were, and how many jobs they told something. */
@@ -64,6 +64,11 @@ export class Outlook {
       ...(told.estimate !== null && { t_estimate: null }),
       ...(told.ahead !== null && { reason_pending: null, jobs_ahead: null }),
     };
+  }
+
+  /** Nobody knows any more what was told. */
+  forget(): void {
+    this.#told.clear();
   }
 
   stop(): void {

@@ -164,6 +164,7 @@ class Scheduler implements RunningModule {
     const { pool, queue } = this.#core;
     for (const { id } of queue.leading(queue.size)) this.#core.remove(id);
     for (const id of pool.held.keys()) pool.free(id, null);
+    this.#outlook.forget();
     this.#requests.clear();
     const failed = (error: unknown): void =>
       this.#log(LogLevel.err, `greeting the new job manager: ${errorText(error)}`);

@@ -130,7 +130,7 @@ describe("a job", () => {
       cancelJob(guest, id),
       rejection("EPERM", "guests can only raise exceptions on their own jobs"),
     );
-    await assert.rejects(lookupJob(guest, id, ["R"]), rejection("EPERM", "Operation not permitted"));
+    await assert.rejects(lookupJob(guest, id, ["R"]), rejection("EPERM", "access is restricted to job/instance owner"));
     await assert.rejects(updateJob(guest, id, {}), rejection("EPERM", "guests may only update their own jobs"));
     await assert.rejects(setUrgency(guest, id, 1), rejection("EPERM", "guests can only reprioritize their own jobs"));
   });

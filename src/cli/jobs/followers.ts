@@ -26,6 +26,8 @@ export class JobFollowers {
   readonly #jobs = new Map<string, Followed>();
   #journal: OpenStream | null = null;
   #perJob = false;
+  /** Jobs that are not followed by now will never be: their events are dropped. */
+  #isComplete = false;
 
   /** `names` are the events of interest; null is all. Must be made before the first job is submitted. */
   constructor(handle: Handle, names: readonly string[] | null) {
@@ -57,6 +59,12 @@ export class JobFollowers {
     for (const event of known.early.splice(0)) this.#deliver(known, event);
   }
 
+  /** All jobs are followed that will be: what came of others, and will come, is not kept any more. */
+  complete(): void {
+    this.#isComplete = true;
+    for (const [key, { listener }] of this.#jobs) if (listener === null) this.#jobs.delete(key);
+  }
+
   close(): void {
     this.#journal?.cancel();
     this.#journal = null;
@@ -64,6 +72,7 @@ export class JobFollowers {
 
   #receive(id: Integer, events: readonly JobEvent[]): void {
     let job = this.#jobs.get(String(id));
+    if (job === undefined && this.#isComplete) return;
     if (job === undefined) this.#jobs.set(String(id), (job = { id, listener: null, early: [] }));
     for (const event of events)
       if (job.listener === null) job.early.push(event);

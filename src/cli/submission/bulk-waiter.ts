@@ -59,6 +59,10 @@ export class JobWaiter implements BulkWaiter {
     return code;
   }
 
+  complete(): void {
+    this.#followers.complete();
+  }
+
   close(): void {
     this.#followers.close();
   }

@@ -35,6 +35,8 @@ export interface JobHandling {
 /** Waits for a job that was submitted; resolves with its exit code. `started` is told once it runs. */
 export interface BulkWaiter {
   waitFor(id: Integer, job: JobHandling, started: () => void): Promise<number>;
+  /** No more jobs will come to be waited for. */
+  complete(): void;
   close(): void;
 }
 
@@ -43,6 +45,9 @@ export class BulkSubmitter {
   readonly #handle: Handle;
   readonly #options: BulkOptions;
   readonly #open = new Set<Promise<void>>();
+  /** Jobs whose ids are not known yet. */
+  #unknown = 0;
+  #isFinishing = false;
   #inFlight = 0;
   #room: (() => void) | null = null;
   #exitCode = 0;
@@ -61,6 +66,7 @@ export class BulkSubmitter {
    */
   submit(submission: Submission, handling: JobHandling): Promise<void> | null {
     // What waits for the job must not hold the jobspec: there may be very many of them.
+    this.#unknown++;
     const job = this.#carry(this.#submitOne(submission, handling), handling)
       .catch((error: unknown) => (this.#failures.push(error), undefined))
       .finally(() => this.#open.delete(job));
@@ -71,6 +77,8 @@ export class BulkSubmitter {
 
   /** Waits for what was submitted; resolves with the largest exit code. */
   async finish(): Promise<number> {
+    this.#isFinishing = true;
+    this.#completeIfKnown();
     await Promise.all(this.#open);
     if (this.#failures.length > 0) throw this.#failures[0];
     this.#options.waiter?.close();
@@ -81,7 +89,10 @@ export class BulkSubmitter {
   async #carry(submitted: Promise<Integer | null>, handling: JobHandling): Promise<void> {
     const { log } = handling;
     const id = await submitted;
-    if (id === null) return;
+    if (id === null) {
+      this.#unknown--;
+      return this.#completeIfKnown();
+    }
     const { waiter, progress } = this.#options;
     if (!this.#options.quiet) log.out(`${jobIdText(id)}\n`);
     progress?.pending();
@@ -92,7 +103,10 @@ export class BulkSubmitter {
       progress?.started();
     };
     if (waiter === null) return;
-    const code = await waiter.waitFor(id, handling, started);
+    const waiting = waiter.waitFor(id, handling, started);
+    this.#unknown--;
+    this.#completeIfKnown();
+    const code = await waiting;
     this.#note(code);
     progress?.done(code, ran ? "running" : "pending");
   }
@@ -112,6 +126,10 @@ export class BulkSubmitter {
       this.#room?.();
       this.#room = null;
     }
+  }
+
+  #completeIfKnown(): void {
+    if (this.#isFinishing && this.#unknown === 0) this.#options.waiter?.complete();
   }
 
   #note(code: number): void {

@@ -135,3 +135,25 @@ test("who asks a job list that is loaded anew waits until it knows all jobs", as
   assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
   assert.deepEqual(seen, [{ first: 5, total: 5, ids: 1 }]);
 });
+
+test("a job that is purged as the list is loaded anew is not in it", async () => {
+  const seen: number[] = [];
+  const instance = new SimulatedInstance(new World("job-list purge"), {
+    size: 1,
+    workload: async ({ handle }) => {
+      const ids = [];
+      for (let count = 0; count < 5; count++) ids.push(await submitJob(handle, JOBSPEC, { userid: OWNER_USERID }));
+      await handle.rpc("job-list.list-id", { id: ids[4]!, attrs: [], state: JobState.Inactive });
+      await handle.rpc("module.remove", { name: "job-list" });
+      const loading = handle.rpc("module.load", { path: "job-list", args: [] });
+      // The event of a purge; the journal may tell of these jobs before or after it.
+      await handle.publish("job-purge-inactive", { jobs: ids.slice(0, 3) });
+      await loading;
+      const { jobs } = await handle.rpc<Listed>("job-list.list", { attrs: ["state"], max_entries: 0 });
+      seen.push(jobs.length);
+      return 0;
+    },
+  });
+  assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
+  assert.deepEqual(seen, [2]);
+});

@@ -42,6 +42,9 @@ export function instanceEnvironment(
   return environment;
 }
 
+/** Lists of directories that are handed on without repetitions. */
+const PATH_LISTS = ["FLUX_RC_EXTRA", "FLUX_SHELL_RC_PATH"];
+
 export function programEnvironment(
   inherited: Readonly<Record<string, string>>,
   localUri: string,
@@ -54,6 +57,17 @@ export function programEnvironment(
   environment["FLUX_URI"] = localUri;
   environment["PATH"] = withDirectoryOf(fluxPath, environment["PATH"] ?? "");
   return environment;
+}
+
+/** Lists of directories as programs of Flux get them. */
+export function tidyPathLists(environment: Record<string, string | undefined>): void {
+  // A colon at the end: the system's own directories of manuals count, too.
+  const manuals = environment["MANPATH"] ?? "";
+  environment["MANPATH"] = manuals.endsWith(":") ? manuals : `${manuals}:`;
+  for (const name of PATH_LISTS) {
+    const list = environment[name];
+    if (list !== undefined) environment[name] = [...new Set(list.split(":"))].join(":");
+  }
 }
 
 /** The `flux` that programs find is the one that runs the instance. */

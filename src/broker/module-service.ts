@@ -59,7 +59,11 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
     },
     trace: { streaming: true, handler: (request) => options.tracing.begin(request) },
     disconnect: { roles: ANYONE, handler: (request) => options.tracing.disconnect(request) },
-    status: () => null,
+    status: (request) => {
+      if (typeof request.json["status"] !== "number")
+        throw new FluxError("EPROTO", "error decoding module.status request: 'status' is missing or no integer");
+      return null;
+    },
     debug: (request) => {
       const loaded = host.find(requireString(request.json, "name"));
       if (loaded === null) throw new FluxError("ENOENT");

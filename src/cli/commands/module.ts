@@ -257,10 +257,18 @@ const trace: Command = {
   },
 };
 
+const SUBCOMMANDS: readonly Command[] = [list, remove, load, reload, stats, debug, trace];
+const NAME_COLUMNS = 15;
+
 export const command: Command = defineCommand({
   name: "module",
   dialect: "getopt",
   summary: "manage broker modules",
   usage: "COMMAND [OPTIONS]",
-  subcommands: [list, remove, { ...remove, name: "unload", hidden: true }, load, reload, stats, debug, trace],
+  subcommands: [...SUBCOMMANDS, { ...remove, name: "unload", hidden: true }],
+  epilogue: `\nflux module subcommands:\n${SUBCOMMANDS.map(
+    ({ name: word, summary }) => `   ${word.padEnd(NAME_COLUMNS)} ${summary}\n`,
+  ).join("")}`,
+  // As the reference has it: help of a command that needs a word more is no success.
+  helpExitCode: 1,
 });

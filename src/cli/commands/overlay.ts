@@ -341,6 +341,14 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "Manage overlay network",
   description: "Manage overlay network",
-  usage: "COMMAND [OPTIONS]",
+  usageProgram: "flux overlay",
+  usage: [
+    "trace [OPTIONS] [topic-glob]",
+    "errors [OPTIONS]",
+    "status [OPTIONS]",
+    "lookup [OPTIONS] TARGET",
+    "parentof [OPTIONS] RANK",
+    "disconnect [OPTIONS] TARGET",
+  ].join("\n   or: flux overlay "),
   subcommands: [errors, status, lookup, parentof, disconnect, trace],
 });

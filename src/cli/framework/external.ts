@@ -4,6 +4,7 @@
  */
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
+import { tidyPathLists } from "../../broker/environment.ts";
 import { COMMANDS } from "../registry.ts";
 
 /** Replaces this process by the program, where there is one. */
@@ -16,6 +17,7 @@ export async function runExternal(name: string, words: readonly string[]): Promi
   const script = path.endsWith(".py");
   const program = script ? (findInPath("python3") ?? "python3") : path;
   const argv = script ? ["python3", path, ...words] : [path, ...words];
+  tidyPathLists(process.env);
   return execute(program, argv);
 }
 

@@ -77,6 +77,8 @@ export interface SetrootEvent {
   readonly names: readonly string[];
   /** The keys that the transactions wrote, as members of an object. */
   readonly keys: Readonly<Record<string, null>>;
+  /** Small blobs of some value were merged: it consists of others than before. Ours alone. */
+  readonly merged?: boolean;
 }
 
 /** What `kvs.lookup-plus` answers: the version looked at, the value or errno 2, and whether a link was on the way. */

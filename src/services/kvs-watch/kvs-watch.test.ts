@@ -267,6 +267,24 @@ test("a replaced value is no append, even with as many pieces", async (t) => {
   assert.deepEqual([await watch.next(), await watch.next()], ["one", "two"]);
   await kvs.commit(new KvsTransaction().unlink("log").append("log", "eins").append("log", "zwei").append("log", "3"));
   await assert.rejects(watch.next(), fails("EINVAL"));
+  // Also where it begins with the same bytes: nobody appended them.
+  await kvs.commit(new KvsTransaction().putText("log", "one").append("log", "two"));
+  const other = watching(kvs, "log", { append: true });
+  assert.deepEqual([await other.next(), await other.next()], ["one", "two"]);
+  await kvs.commit(new KvsTransaction().putText("log", `onetwo${"x".repeat(100)}`));
+  await assert.rejects(other.next(), fails("EINVAL"));
+});
+
+test("many appends in one commit, merged at once, are told to who has the value before them", async (t) => {
+  const { kvs } = await start(t);
+  await kvs.put("log", 1);
+  const watch = watching(kvs, "log", { append: true });
+  assert.equal(await watch.next(), "1");
+  const transaction = new KvsTransaction();
+  for (let number = 0; number < 2 * LOOSE_REFS_MAX; number++) transaction.append("log", ".");
+  await kvs.commit(transaction);
+  assert.equal(await watch.next(), ".".repeat(2 * LOOSE_REFS_MAX));
+  await watch.stop();
 });
 
 test("only what was sent decides whether a value with other pieces goes on", () => {

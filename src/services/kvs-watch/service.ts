@@ -45,6 +45,10 @@ interface Watcher extends Watched {
   readonly versions: (Version | null)[];
   /** The latest version looked at. */
   rootseq: number;
+  /** The latest of which all was sent. */
+  sentSeq: number;
+  /** The latest in which the store merged blobs, or may have. */
+  mergedSeq: number;
   /** The namespace does not exist yet. */
   awaitsNamespace: boolean;
   isBusy: boolean;
@@ -117,6 +121,8 @@ class WatchService implements RunningModule {
       attention: attentionOf(watch, state, false),
       versions: [null],
       rootseq: -1,
+      sentSeq: -1,
+      mergedSeq: -1,
       awaitsNamespace: false,
       isBusy: false,
       isOver: false,
@@ -174,8 +180,12 @@ class WatchService implements RunningModule {
     const hasGap = before !== null && rootseq !== before.rootseq + 1;
     const concerned = hasGap || !isJsonObject(keys) ? [...namespace.watchers] : namespace.watchers.concernedBy(keys);
     if (concerned instanceof Set ? concerned.size === 0 : concerned.length === 0) return;
-    const version = { ...versionOf(namespace.latest), mayBeUnchanged: hasGap || !isJsonObject(keys) };
-    for (const watcher of concerned) this.#show(watcher, version);
+    const mayBeUnchanged = hasGap || !isJsonObject(keys);
+    const version = { ...versionOf(namespace.latest), mayBeUnchanged };
+    for (const watcher of concerned) {
+      if (mayBeUnchanged || event["merged"] === true) watcher.mergedSeq = rootseq;
+      this.#show(watcher, version);
+    }
   }
 
   #show(watcher: Watcher, version: Version | null): void {
@@ -223,7 +233,10 @@ class WatchService implements RunningModule {
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       // A version that came and went before it was looked at cannot be read any more: the present one must do.
-      if (error.is("EIO") && version !== null) return this.#look(watcher, null);
+      if (error.is("EIO") && version !== null) {
+        watcher.mergedSeq = Infinity;
+        return this.#look(watcher, null);
+      }
       if (error.is("ENOTSUP") && watcher.rootseq < 0) watcher.awaitsNamespace = true;
       return { error };
     }
@@ -246,9 +259,12 @@ class WatchService implements RunningModule {
     for (;;) {
       const { rootseq } = watcher;
       try {
-        return await this.#react(watcher, seen, mayBeUnchanged);
+        await this.#react(watcher, seen, mayBeUnchanged);
+        watcher.sentSeq = watcher.rootseq;
+        return;
       } catch (error) {
         if (!isFluxError(error, "ENOENT") || !watcher.state.sendsPieces) throw error;
+        watcher.mergedSeq = Infinity;
         seen = await this.#look(watcher, null);
         if (watcher.isOver) return;
         if (watcher.rootseq === rootseq) throw error;
@@ -268,8 +284,9 @@ class WatchService implements RunningModule {
     else this.#end(watcher, end);
   }
 
-  /** Sends what merged blobs hold besides what was sent. False where they hold something else. */
+  /** Sends what merged blobs hold besides what was sent. False where they hold something else, or nothing was merged. */
   async #catchUp(watcher: Watcher, mismatch: Mismatch): Promise<boolean> {
+    if (watcher.mergedSeq <= watcher.sentSeq) return false;
     const { codec } = this.#context.ports;
     const found = await continuationOf(codec, mismatch, (ref) => this.#load(ref));
     if (found === null) return false;

@@ -130,7 +130,7 @@ export class Publication {
     }
   }
 
-  #announce({ root, keys, commits: { length } }: NewVersion): void {
+  #announce({ root, keys, merges, commits: { length } }: NewVersion): void {
     const first = this.#transactionCount;
     this.#transactionCount += length;
     const event: SetrootEvent = {
@@ -145,6 +145,7 @@ export class Publication {
         return Array.from({ length }, (_, position) => `transaction_req.0.${first + position}`);
       },
       keys,
+      ...(merges.length > 0 ? { merged: true } : {}),
     };
     this.#publish(root.name, "setroot", event);
     this.#options.reader().rootChanged(root);

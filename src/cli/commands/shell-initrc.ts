@@ -2,7 +2,6 @@
  * `flux shell-initrc FILE`: runs a user's start-up file for job shells and says on standard output, as JSON, what it wants.
  * Started by job shells. The module's default export is called with one object, `RcShell`.
  */
-import { pathToFileURL } from "node:url";
 import { utf8Decode } from "../../base/bytes.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { CommandExit, defineCommand, type Command } from "../framework/command.ts";
@@ -52,7 +51,8 @@ export const command: Command = defineCommand({
     const facts = parseJson(utf8Decode(await context.readInput()));
     if (!isJsonObject(facts)) return context.fail("a JSON object on standard input is wanted");
     try {
-      const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
+      // A path, not a URL: in a bundle this is a require, which knows no URLs.
+      const module = (await import(path)) as { default?: unknown };
       if (typeof module.default !== "function") return context.fail("the module has no function as its default export");
       const report = await reportOf(facts, module.default as (shell: RcShell) => unknown);
       context.out(stringifyJson(report as object as JsonObject));

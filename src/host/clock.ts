@@ -17,7 +17,7 @@ const READING_MS_MAX = 0.2;
 const READING_ATTEMPTS = 5;
 
 /** The monotonic clock. (`performance` would load more of Node than a short command needs altogether.) */
-function monotonicMs(): number {
+export function monotonicMs(): number {
   const [seconds, nanoseconds] = process.hrtime();
   return seconds * 1000 + nanoseconds / 1e6;
 }

@@ -9,6 +9,7 @@ import { assert } from "../base/assert.ts";
 import { concatBytes } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { ByteStream, PeerCredentials, StreamEvents } from "../base/ports.ts";
+import { attention } from "./attention.ts";
 import { Heard, type NativeAddon, type NativeStream } from "./native.ts";
 
 /** Chunks that together are not longer than this are joined: one call costs more than copying them. */
@@ -65,8 +66,10 @@ export class UnixStream implements ByteStream {
   }
 
   readonly #onHeard = (heard: number, data: Uint8Array | number): void => {
-    if (heard === Heard.data) this.#events?.data(data as Uint8Array);
-    else if (heard === Heard.room) this.#onRoom();
+    if (heard === Heard.data) {
+      attention.heard(this);
+      this.#events?.data(data as Uint8Array);
+    } else if (heard === Heard.room) this.#onRoom();
     else this.#onEnd(data as number);
   };
 
@@ -114,6 +117,7 @@ export class UnixStream implements ByteStream {
       const chunk = this.#queue[0]!;
       const taken = this.#addon.streamWrite(this.#stream, chunk, this.#taken);
       if (taken < 0) return this.#fail(-taken);
+      attention.wrote(this);
       this.#queuedBytes -= taken;
       this.#taken += taken;
       if (this.#taken < chunk.byteLength) {

@@ -15,6 +15,8 @@
  * | feasibility.check     | user  | {jobspec}                                     | empty; EINVAL `unsatisfiable request` |
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
+import { MATCHTAG_NONE } from "../../protocol/message.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
 
 /** Types of an alloc response. */
 export const AllocResponseType = { Success: 0, Annotate: 1, Deny: 2, Cancel: 3 } as const;
@@ -46,4 +48,16 @@ export interface HelloResponse {
   readonly userid: number;
   readonly t_submit: number;
   readonly free?: string;
+}
+
+/** Whether a value is `[id, priority]`, as `sched.prioritize` has them. */
+export function isPriority(value: unknown): value is readonly [Integer, number] {
+  if (!Array.isArray(value)) return false;
+  const [id, priority] = value as unknown[];
+  return (typeof id === "number" || typeof id === "bigint") && typeof priority === "number";
+}
+
+/** What ends an alloc request; a caller that made a stream of it is told so. */
+export function isStream(request: IncomingRequest): boolean {
+  return request.isStreaming && request.matchtag !== MATCHTAG_NONE;
 }

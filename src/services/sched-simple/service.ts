@@ -12,7 +12,7 @@ import { f58FormOf, fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
-import { MATCHTAG_NONE, Payload, responseTo } from "../../protocol/message.ts";
+import { Payload, responseTo } from "../../protocol/message.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -30,7 +30,14 @@ import { parseNodeConstraint } from "./node-constraint.ts";
 import type { NodeInventory, NodeShare } from "./nodes.ts";
 import { Outlook } from "./outlook.ts";
 import { ResourcePool } from "./pool.ts";
-import { AllocResponseType, type AcquireResponse, type AllocResponse, type HelloResponse } from "./protocol.ts";
+import {
+  AllocResponseType,
+  isPriority,
+  isStream,
+  type AcquireResponse,
+  type AllocResponse,
+  type HelloResponse,
+} from "./protocol.ts";
 import { slotTotal } from "./request.ts";
 import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
 import { depthText, logLevelName, readSettings, type Settings } from "./settings.ts";
@@ -313,8 +320,8 @@ class Scheduler implements RunningModule {
 
   #prioritize(request: IncomingRequest): undefined {
     const { jobs } = request.json;
-    if (!Array.isArray(jobs) || !(jobs as JsonValue[]).every(isPriority)) throw new FluxError("EPROTO");
-    for (const [id, priority] of jobs as [Integer, number][]) this.#core.prioritize(id, priority);
+    if (!Array.isArray(jobs) || !jobs.every(isPriority)) throw new FluxError("EPROTO");
+    for (const [id, priority] of jobs) this.#core.prioritize(id, priority);
     this.#schedulePass();
     return undefined;
   }
@@ -436,15 +443,4 @@ class Scheduler implements RunningModule {
     if (this.#settings.logLevel >= LogLevel.debug)
       this.#context.log(LogLevel.debug, `${what}: ${this.#nameOf(id)}: ${set.dump()}${suffix}`);
   }
-}
-
-/** Whether a value is `[id, priority]`. */
-function isPriority(value: JsonValue): boolean {
-  const [id, priority] = Array.isArray(value) ? (value as JsonValue[]) : [];
-  return (typeof id === "number" || typeof id === "bigint") && typeof priority === "number";
-}
-
-/** What ends an alloc request; a caller that made a stream of it is told so. */
-function isStream(request: IncomingRequest): boolean {
-  return request.isStreaming && request.matchtag !== MATCHTAG_NONE;
 }

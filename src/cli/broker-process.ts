@@ -9,7 +9,6 @@ import type { ByteStream, Exec, Ports } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { Broker } from "../broker/broker.ts";
 import type { BootClient } from "../broker/bootstrap.ts";
-import { trimMemoryWhenIdle } from "../host/idle-memory.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
 import { returnMemoryInQuiet } from "../host/memory.ts";
@@ -81,7 +80,6 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     booted: () => {
       linkCommand(broker.attribute("rundir")!, ports.host.fluxPath);
       markDirectories(broker, line.attributes, lifeline);
-      trimMemoryWhenIdle();
     },
     sharesGroup: context.stdinIsTerminal,
   });

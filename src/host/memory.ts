@@ -1,8 +1,10 @@
 /**
- * Memory that is given back: after gigabytes have passed through a process, the C library keeps hundreds of megabytes that
- * it has freed. They go back to the system when the process has little to do.
+ * Memory that is given back. V8 leaves the garbage of a start-up where it is until much more has come together, and the C
+ * library keeps hundreds of megabytes that it has freed when gigabytes have passed; a broker may then do nothing for days.
  *
- * Invariant: it is done in quiet only, since it takes milliseconds, and not again before there is something to be had.
+ * Invariants: it is done in quiet only, since it takes milliseconds: garbage is collected once, and pages go back when there
+ * are some to be had. It keeps no process alive. The flag that makes collection callable is set for that moment only: under
+ * another set of flags V8 takes no compiled code of bundles.
  */
 import { nativeAddon } from "./native.ts";
 
@@ -12,20 +14,29 @@ const QUIET_SHARE = 0.05;
 /** So much more must be in use than after the last time. */
 const WORTHWHILE_BYTES: number = 48 * 1024 * 1024;
 
-/** From now on, as long as the process lives. Where there is no addon nothing is done. */
+/** From now on, as long as the process lives. */
 export function returnMemoryInQuiet(): void {
   const addon = nativeAddon();
-  if (addon === null) return;
-  let leastBytes = process.memoryUsage.rss();
+  let leastBytes: number | null = null;
   let before = performance.eventLoopUtilization();
   const timer = setInterval(() => {
     const now = performance.eventLoopUtilization();
     const share = performance.eventLoopUtilization(now, before).utilization;
     before = now;
-    const usedBytes = process.memoryUsage.rss();
-    if (share > QUIET_SHARE || usedBytes < leastBytes + WORTHWHILE_BYTES) return;
-    addon.trimMemory();
+    if (share > QUIET_SHARE) return;
+    if (leastBytes === null) collectGarbage();
+    else if (process.memoryUsage.rss() < leastBytes + WORTHWHILE_BYTES) return;
+    addon?.trimMemory();
     leastBytes = process.memoryUsage.rss();
   }, PERIOD_MS);
   timer.unref();
+}
+
+function collectGarbage(): void {
+  const { setFlagsFromString } = process.getBuiltinModule("node:v8");
+  const { runInNewContext } = process.getBuiltinModule("node:vm");
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as (options: object) => void;
+  setFlagsFromString("--no-expose-gc");
+  collect({ type: "major", execution: "sync", flavor: "last-resort" });
 }

@@ -70,7 +70,7 @@ export class SocketStream implements ByteStream {
         return;
       }
       this.#socket.on("data", (chunk: Uint8Array) => events.data(chunk));
-      this.#socket.on("drain", () => events.drain?.());
+      this.#socket.on("drain", this.#tellDrain);
       if (this.#paused) this.#socket.pause();
       else this.#socket.resume();
     });
@@ -102,7 +102,14 @@ export class SocketStream implements ByteStream {
     }
     const owesDrain = this.#owesDrain && hasRoom;
     this.#owesDrain = false;
-    if (owesDrain) this.#events?.drain?.();
+    if (owesDrain) this.#tellDrain();
+  };
+
+  /** Not now: as long as the other side reads as fast as we write, this would go on for ever, and nobody else have a turn. */
+  readonly #tellDrain = (): void => {
+    setImmediate(() => {
+      if (!this.#closed) this.#events?.drain?.();
+    });
   };
 
   get buffered(): number {

@@ -107,7 +107,10 @@ export class UnixStream implements ByteStream {
     if (this.#isEnding) return this.#finish();
     if (!this.#owesDrain) return;
     this.#owesDrain = false;
-    this.#events?.drain?.();
+    // Not now: as long as the other side reads as fast as we write, this would go on for ever, and nobody else have a turn.
+    setImmediate(() => {
+      if (this.#stream !== null) this.#events?.drain?.();
+    });
   };
 
   /** Gives the kernel what it takes. */

@@ -122,35 +122,6 @@ test("a writer is told to wait while the reader pauses, and of the drain when it
   await listener.close();
 });
 
-test("a peer that reads as fast as we write does not keep others from their turn", async () => {
-  const address = unixAt("greedy");
-  let accepted: (stream: ByteStream) => void = () => undefined;
-  const arrival = new Promise<ByteStream>((resolve) => (accepted = resolve));
-  const listener = await net.listen(address, (stream) => accepted(stream));
-  const reader = spawn(process.execPath, ["--eval", `net.connect(${JSON.stringify(address.path)}).resume()`]);
-  const stream = await arrival;
-  const [chunk, chunks] = [new Uint8Array(256 * 1024), 400];
-  let [written, turns, isOver] = [0, 0, false];
-  const turn = (): void => {
-    turns++;
-    if (!isOver) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await new Promise<void>((resolve) => {
-    const write = (): void => {
-      while (written < chunks && stream.write(chunk)) written++;
-      if (++written >= chunks) resolve();
-    };
-    stream.start({ data: () => undefined, drain: write, close: () => undefined });
-    write();
-  });
-  isOver = true;
-  assert.ok(turns >= chunks, `${turns} turns for others while ${chunks} chunks were written`);
-  stream.destroy();
-  reader.kill();
-  await listener.close();
-});
-
 test("what a peer wrote before it closed arrives, though it left something unread; then its stream closes", async () => {
   const { listener, client, server } = await pair(unixAt("unread"));
   const here = new Peer(client);

@@ -163,3 +163,13 @@ test("a job that waits for nodes with properties: which", () => {
     /Only nodes count with \(gpu and not old\) and \(not \(hostlist n1,n2\)\)\./,
   );
 });
+
+test("a job that was tried again: how often, and how the last attempt ended", () => {
+  const failed = { state: JobState.Inactive, result: JobResult.Failed, waitstatus: 512, ntasks: 1, t_run: NOW - 5 };
+  const begin = { name: "init", timestamp: NOW };
+  const retry = { name: "retry", timestamp: NOW, context: { attempt: 2, of: 2, reason: "exit code 1" } };
+  const text = explained(failed, { execLog: [begin, taskExit(0, 256), begin, taskExit(0, 512)], eventlog: [retry] });
+  assert.match(text, /attempt number 2;/);
+  assert.match(text, /Task 0 exited with 2\./);
+  assert.doesNotMatch(text, /exited with 1/);
+});

@@ -58,12 +58,19 @@ const SIGKILL = 9;
 const TASKS_NAMED_MAX = 8;
 
 /** The first line says what is with the job; the others why, and what can be done. */
-export function explainJob(facts: JobFacts): string[] {
-  const { job } = facts;
+export function explainJob(given: JobFacts): string[] {
+  const { job } = given;
+  const facts = { ...given, execLog: lastAttempt(given.execLog) };
   const name = job.text("name");
   const title = `${jobIdText(job.id)}${name === "" ? "" : ` (${name})`}`;
   const [head, ...rest] = bodyOf(facts);
   return [`${title} ${head}`, ...rest.map((line) => `  ${line}`)];
+}
+
+/** What a job's last attempt had to tell; `init` begins one. */
+function lastAttempt(execLog: JobFacts["execLog"]): JobFacts["execLog"] {
+  const begin = execLog.findLastIndex(({ name }) => name === "init");
+  return begin < 0 ? execLog : execLog.slice(begin);
 }
 
 function bodyOf(facts: JobFacts): string[] {
@@ -80,9 +87,16 @@ function bodyOf(facts: JobFacts): string[] {
       return running(facts);
     case JobState.Cleanup:
       return ["is ending.", ...exceptionLines(facts)];
-    default:
-      return ended(facts);
+    default: {
+      const [head, ...rest] = ended(facts);
+      return [head!, ...attemptLine(facts), ...rest];
+    }
   }
+}
+
+function attemptLine({ eventlog }: JobFacts): string[] {
+  const retries = eventlog.filter(({ name }) => name === "retry").length;
+  return retries === 0 ? [] : [`This was its attempt number ${retries + 1}; what follows is about it.`];
 }
 
 function ago(seconds: number): string {

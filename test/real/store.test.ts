@@ -114,7 +114,7 @@ test("a state directory that another broker uses, and one of another version, ar
     for (const { pid } of run.processes()) process.kill(pid, "SIGKILL");
     await run.finished;
     const again = await startInstance(`-Sstatedir=${directory}`);
-    await using secondRun = again.run;
+    await using __ = again.run;
     assert.equal(again.flux("kvs", "get", "a").stdout, "1\n");
     again.run.child.stdin?.end();
     await again.run.finished;

@@ -18,10 +18,10 @@ const WORTHWHILE_BYTES: number = 48 * 1024 * 1024;
 export function returnMemoryInQuiet(): void {
   const addon = nativeAddon();
   let leastBytes: number | null = null;
-  let before = performance.eventLoopUtilization();
+  let before: ReturnType<typeof performance.eventLoopUtilization> | null = null;
   const timer = setInterval(() => {
     const now = performance.eventLoopUtilization();
-    const share = performance.eventLoopUtilization(now, before).utilization;
+    const share = before === null ? 1 : performance.eventLoopUtilization(now, before).utilization;
     before = now;
     if (share > QUIET_SHARE) return;
     if (leastBytes === null) collectGarbage();

@@ -9,6 +9,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { SUM_OF_RANKS } from "./mpi-program.ts";
 import { flux, root, Run } from "./processes.ts";
 
 const cluster = join(root, "test", "real", "cluster.sh");
@@ -16,22 +17,6 @@ const workflow = join(root, "examples", "levels", "workflow.sh");
 const check = spawnSync(cluster, ["check"], { encoding: "utf8" });
 const skip = check.status === 0 ? false : check.stdout.trim() || String(check.error);
 const hasHydra = spawnSync("mpiexec.hydra", ["--version"]).status === 0;
-
-/** Right only when every rank was reached. */
-const SUM_OF_RANKS = `
-#include <mpi.h>
-#include <stdio.h>
-int main(int argc, char **argv) {
-  int rank, size, sum = 0;
-  MPI_Init(&argc, &argv);
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-  if (rank == 0) printf("size %d sum %d\\n", size, sum);
-  MPI_Finalize();
-  return 0;
-}
-`;
 
 function canRun(program: string): string | false {
   return spawnSync(program, ["--version"]).status === 0 ? false : `${program} is not installed`;

@@ -5,26 +5,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { SUM_OF_RANKS } from "./mpi-program.ts";
 import { Run, flux } from "./processes.ts";
 
 const COMPILER = ["mpicc.mpich", "mpicc"].find((name) => spawnSync(name, ["--version"]).status === 0);
 const skip = COMPILER === undefined ? "MPICH is not installed" : false;
-
-/** Sums the ranks over all processes: the result is right only when every one of them was reached. */
-const PROGRAM = `
-#include <mpi.h>
-#include <stdio.h>
-int main(int argc, char **argv) {
-  int rank, size, sum = 0;
-  MPI_Init(&argc, &argv);
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-  if (rank == 0) printf("size %d sum %d\\n", size, sum);
-  MPI_Finalize();
-  return 0;
-}
-`;
 
 let directory = "";
 let program = "";
@@ -33,7 +18,7 @@ before(() => {
   if (COMPILER === undefined) return;
   directory = mkdtempSync(join(tmpdir(), "flux-mpi-"));
   program = join(directory, "sum");
-  writeFileSync(`${program}.c`, PROGRAM);
+  writeFileSync(`${program}.c`, SUM_OF_RANKS);
   const compiled = spawnSync(COMPILER, ["-o", program, `${program}.c`], { encoding: "utf8" });
   assert.equal(compiled.status, 0, compiled.stderr);
 });

@@ -6,6 +6,7 @@
  * It is shown after a second, and gone when there is output. Where it is asked for (`--show-status`), it tells every step
  * at once, also to what is no terminal, and stays when the job has started.
  */
+import { monotonicMs } from "../../host/clock.ts";
 import type { CommandContext } from "../framework/command.ts";
 
 const PERIOD_MS = 1000;
@@ -41,7 +42,7 @@ export interface StatusOptions {
 export class StatusLine {
   readonly #context: CommandContext;
   readonly #options: StatusOptions;
-  readonly #began = performance.now();
+  readonly #began = monotonicMs();
   #timer: NodeJS.Timeout | null = null;
   #text = "";
   #queue: string | null = null;
@@ -103,7 +104,7 @@ export class StatusLine {
   }
 
   #tick(): void {
-    const elapsedMs = performance.now() - this.#began;
+    const elapsedMs = monotonicMs() - this.#began;
     if (this.#text === WAITING_FOR_RESOURCES && elapsedMs >= this.#nextCheckMs) {
       this.#nextCheckMs = Infinity;
       void this.#checkQueue();
@@ -113,14 +114,14 @@ export class StatusLine {
 
   async #checkQueue(): Promise<void> {
     const queue = await this.#options.stoppedQueue();
-    this.#nextCheckMs = performance.now() - this.#began + this.#options.queueCheckSeconds * 1000;
+    this.#nextCheckMs = monotonicMs() - this.#began + this.#options.queueCheckSeconds * 1000;
     const isNews = queue !== this.#queue;
     this.#queue = queue;
     if (isNews && this.#timer !== null) this.#draw();
   }
 
   #draw(): void {
-    const seconds = Math.round((performance.now() - this.#began) / 1000);
+    const seconds = Math.round((monotonicMs() - this.#began) / 1000);
     const clock = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
       .map((part) => String(part).padStart(2, "0"))
       .join(":");

@@ -11,11 +11,11 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import type { HashAlgorithm, KeepReason, TimerHandle } from "../../base/ports.ts";
 import { encodePayloads } from "../../sdk/blob-batch.ts";
-import { CommitFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { askForCheckpoint } from "../blob-engine/checkpoint-request.ts";
 import { BlobEngine } from "../blob-engine/engine.ts";
 import { parseSizeLimit } from "../blob-engine/settings.ts";
 import { loadUnsaved } from "../blob-engine/unsaved.ts";
@@ -58,7 +58,7 @@ class FilesService implements RunningModule {
       },
       {
         forget: (digests) => void this.#forget(digests),
-        checkpointWanted: () => void this.#askForCheckpoint(),
+        checkpointWanted: () => void askForCheckpoint(this.#context),
         trouble: (error) => this.#trouble.met(`the content store cannot give space back: ${error.message}`),
       },
     );
@@ -199,17 +199,6 @@ class FilesService implements RunningModule {
     }
     this.#engine.forgotten();
     this.#schedule();
-  }
-
-  /** The key-value store puts a checkpoint, changed or not, for a commit of nothing that is to be synchronised. */
-  async #askForCheckpoint(): Promise<void> {
-    try {
-      const commit = { namespace: PRIMARY_NAMESPACE, flags: CommitFlag.Sync, ops: [] };
-      await this.#context.handle.rpc("kvs.commit", commit);
-    } catch (error) {
-      if (!isFluxError(error)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.debug, `no checkpoint: ${error.message}`);
-    }
   }
 
   async #syncFiles(): Promise<void> {

@@ -11,11 +11,11 @@ import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../b
 import type { BlobDatabase, HashAlgorithm, KeepReason } from "../../base/ports.ts";
 import { formatSize } from "../../formats/size.ts";
 import { encodePayloads } from "../../sdk/blob-batch.ts";
-import { CommitFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { askForCheckpoint } from "../blob-engine/checkpoint-request.ts";
 import { parseSizeLimit } from "../blob-engine/settings.ts";
 import { CallTimes } from "./core.ts";
 import {
@@ -64,7 +64,7 @@ class SqliteService implements RunningModule {
       { ...this.#options, hash, isExclusive: isPersistent, sizeLimitBytes: this.#sizeLimitBytes },
       {
         forget: (digests) => this.#forget(digests),
-        checkpointWanted: () => void this.#askForCheckpoint(),
+        checkpointWanted: () => void askForCheckpoint(this.#context),
         trouble: (error) => this.#trouble.met(`the content store cannot give space back: ${error.message}`),
         fatal: (error) => context.fatal(error),
       },
@@ -255,17 +255,6 @@ class SqliteService implements RunningModule {
     } catch (error) {
       // Without a content service nothing is cached.
       if (!isFluxError(error)) this.#context.fatal(error);
-    }
-  }
-
-  /** The key-value store puts a checkpoint, changed or not, for a commit of nothing that is to be synchronised. */
-  async #askForCheckpoint(): Promise<void> {
-    try {
-      const commit = { namespace: PRIMARY_NAMESPACE, flags: CommitFlag.Sync, ops: [] };
-      await this.#context.handle.rpc("kvs.commit", commit);
-    } catch (error) {
-      if (!isFluxError(error)) return this.#context.fatal(error);
-      this.#context.log(LogLevel.debug, `no checkpoint: ${error.message}`);
     }
   }
 

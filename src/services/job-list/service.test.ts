@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Errno, FluxError } from "../../base/errors.ts";
+import type { Integer } from "../../base/json.ts";
 import { Role } from "../../protocol/message.ts";
-import type { RequestOptions } from "../../sdk/handle.ts";
+import type { Handle, RequestOptions } from "../../sdk/handle.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
 import { submitJob } from "../../sdk/jobs.ts";
@@ -113,15 +114,21 @@ test("in private mode guests see their own jobs only, and no counts", async () =
   assert.deepEqual([guest.length, admin.length, one, counts], [0, 1, Errno.ENOENT, Errno.EPERM]);
 });
 
+/** Runs jobs to their end, then removes the list of jobs. */
+async function fiveJobsWithoutList(handle: Handle): Promise<Integer[]> {
+  const ids: Integer[] = [];
+  for (let count = 0; count < 5; count++) ids.push(await submitJob(handle, JOBSPEC, { userid: OWNER_USERID }));
+  await handle.rpc("job-list.list-id", { id: ids[4]!, attrs: [], state: JobState.Inactive });
+  await handle.rpc("module.remove", { name: "job-list" });
+  return ids;
+}
+
 test("who asks a job list that is loaded anew waits until it knows all jobs", async () => {
   const seen: { first: number; total: number; ids: number }[] = [];
   const instance = new SimulatedInstance(new World("job-list anew"), {
     size: 1,
     workload: async ({ handle }) => {
-      const ids = [];
-      for (let count = 0; count < 5; count++) ids.push(await submitJob(handle, JOBSPEC, { userid: OWNER_USERID }));
-      await handle.rpc("job-list.list-id", { id: ids[4]!, attrs: [], state: JobState.Inactive });
-      await handle.rpc("module.remove", { name: "job-list" });
+      const ids = await fiveJobsWithoutList(handle);
       await handle.rpc("module.load", { path: "job-list", args: [] });
       const [listed, stats, one] = await Promise.all([
         handle.rpc<Listed>("job-list.list", { attrs: ["state"], max_entries: 0 }),
@@ -141,10 +148,7 @@ test("a job that is purged as the list is loaded anew is not in it", async () =>
   const instance = new SimulatedInstance(new World("job-list purge"), {
     size: 1,
     workload: async ({ handle }) => {
-      const ids = [];
-      for (let count = 0; count < 5; count++) ids.push(await submitJob(handle, JOBSPEC, { userid: OWNER_USERID }));
-      await handle.rpc("job-list.list-id", { id: ids[4]!, attrs: [], state: JobState.Inactive });
-      await handle.rpc("module.remove", { name: "job-list" });
+      const ids = await fiveJobsWithoutList(handle);
       const loading = handle.rpc("module.load", { path: "job-list", args: [] });
       // The event of a purge; the journal may tell of these jobs before or after it.
       await handle.publish("job-purge-inactive", { jobs: ids.slice(0, 3) });

@@ -26,7 +26,7 @@ class World {
 
   commit(operations: { key: string; dirent: Treeobj | null }[]): void {
     const request = { namespace: "primary", flags: 0, operations: operations.map((each) => ({ ...each, flags: 0 })) };
-    this.leader.submit({ request, payload: Payload.json({}), settle: () => {} });
+    this.leader.submit({ request, payload: Payload.json({}), adopted: new Set(), settle: () => {} });
     for (;;) {
       const { versions, missing, foreign } = this.leader.turn();
       for (const { root } of versions) this.versions.push(root);
@@ -34,7 +34,7 @@ class World {
       for (const { blobs } of missing) this.load(blobs);
       for (const { refs, commits } of foreign) {
         for (const ref of refs) this.#adopted.add(ref);
-        for (const commit of commits) commit.isAdopted = true;
+        for (const commit of commits) commit.adopted = new Set([...commit.adopted, ...refs]);
       }
       this.leader.unblock("primary", null);
     }

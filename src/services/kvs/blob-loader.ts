@@ -77,14 +77,16 @@ export class BlobLoader {
 
   /**
    * Tells the content store that blobs are referred to from now on: it keeps those that it has. Those that it lacks stay
-   * missing, and who reads them is told. Rejects where it cannot promise that (EIO, ENOSPC).
+   * missing, and who reads them is told; returns whether it has all. Rejects where it cannot promise that (EIO, ENOSPC).
    */
-  async adopt(refs: Iterable<string>): Promise<void> {
+  async adopt(refs: Iterable<string>): Promise<boolean> {
     try {
-      await this.#handle.call("content.adopt", concatBytes(Array.from(refs, digestOf)));
+      const missing = await this.#handle.call("content.adopt", concatBytes(Array.from(refs, digestOf)));
+      return missing === null || missing.byteLength === 0;
     } catch (error) {
       // A store that does not collect keeps everything.
       if (!isFluxError(error, "ENOSYS")) throw error;
+      return true;
     }
   }
 

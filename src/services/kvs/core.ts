@@ -26,8 +26,8 @@ import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 export interface PendingCommit {
   readonly request: CommitRequest;
   readonly payload: Payload;
-  /** The content store has been told which of its blobs this commit refers to. */
-  isAdopted?: boolean;
+  /** Blobs of which the content store has been told that this commit refers to them. */
+  adopted: ReadonlySet<string>;
   settle(outcome: CommitAnswer | FluxError): void;
 }
 
@@ -322,15 +322,21 @@ export class Leader {
   #foreignOf(namespace: Namespace, commit: PendingCommit, position: number): ForeignBlobs | null {
     const references = referencesIn(commit.request.operations);
     if (references.length === 0) return null;
-    const refs = this.index.revive(references);
-    if (refs.size === 0 || commit.isAdopted === true) return null;
+    const refs = this.#unadopted(commit, references);
+    if (refs.size === 0) return null;
     const commits = [commit];
     for (let next = position + 1; next < namespace.queue.length && refs.size < ADOPT_WINDOW; next++) {
       const waiting = namespace.queue[next]!;
-      for (const ref of this.index.revive(referencesIn(waiting.request.operations))) refs.add(ref);
+      for (const ref of this.#unadopted(waiting, referencesIn(waiting.request.operations))) refs.add(ref);
       commits.push(waiting);
     }
     return { namespace: namespace.root.name, refs, commits };
+  }
+
+  #unadopted({ adopted }: PendingCommit, references: readonly string[]): Set<string> {
+    const refs = this.index.revive(references);
+    for (const ref of adopted) refs.delete(ref);
+    return refs;
   }
 
   #namespace(name: string): Namespace {

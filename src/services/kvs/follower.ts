@@ -21,8 +21,7 @@ import {
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { Reader } from "./reader.ts";
-import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
-import { checkOperations, parseCommit, requireNamespace } from "./protocol.ts";
+import { Arrivals, NOTHING_ADOPTED, type ArrivedCommit } from "./arrivals.ts";
 import { serviceStatistics } from "./statistics.ts";
 import type { NamespaceRoot } from "./version.ts";
 
@@ -33,7 +32,7 @@ export class FollowerService implements RunningModule {
   readonly #index: BlobIndex;
   readonly #loader: BlobLoader;
   readonly #reader: Reader;
-  readonly #arrivals: HugeCommits;
+  readonly #arrivals: Arrivals;
   readonly #roots = new Map<string, NamespaceRoot>();
   readonly #fetching = new Map<string, Promise<NamespaceRoot>>();
   /** What was announced of a namespace while its root was asked for, in order: it may be newer than the answer. */
@@ -51,7 +50,13 @@ export class FollowerService implements RunningModule {
     this.#context = context;
     this.#index = index;
     this.#loader = loader;
-    this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
+    this.#arrivals = new Arrivals({
+      context,
+      foreign: (refs) => new Set(refs),
+      // What the store lacks the leader may have: it asks again.
+      adopt: async (refs) => ((await loader.adopt(refs)) ? refs : NOTHING_ADOPTED),
+      commit: (commit) => this.#commit(commit),
+    });
     this.#reader = new Reader(index, loader, {
       find: (namespace) => this.#roots.get(namespace) ?? null,
       fetch: (namespace) => this.#fetchRoot(namespace),
@@ -139,18 +144,17 @@ export class FollowerService implements RunningModule {
     return this.#context.handle.call(topic, payload, { nodeid: LEADER_RANK, userid, rolemask });
   }
 
-  async #commit({ request, caller, json, cut }: ArrivedCommit): Promise<void> {
-    const namespace = requireNamespace(json);
+  async #commit({ request, caller, json, commit, isCut, adopted }: ArrivedCommit): Promise<void> {
+    const { namespace } = commit;
     const { handle, name } = this.#context;
-    let sent: Promise<CommitAnswer>;
-    if (cut.size === 0) {
-      const options = { nodeid: LEADER_RANK, ...caller };
-      sent = handle.rpc(`${name}.commit`, request.message.payload, options);
-    } else {
-      checkOperations(caller, parseCommit(json).operations, cut);
-      sent = handle.rpc(`${name}.commit-cut`, { ...json, caller: { ...caller } }, { nodeid: LEADER_RANK });
-    }
-    const answer = await sent;
+    const isAdopted = adopted.size > 0;
+    const answer = await (isCut || isAdopted
+      ? handle.rpc<CommitAnswer>(
+          `${name}.commit-cut`,
+          { ...json, caller: { ...caller }, adopted: isAdopted },
+          { nodeid: LEADER_RANK },
+        )
+      : handle.rpc<CommitAnswer>(`${name}.commit`, request.message.payload, { nodeid: LEADER_RANK, ...caller }));
     const known = this.#roots.get(namespace);
     // A namespace that was never read here is asked for when it is; the leader answers with this version or a later one.
     if (known !== undefined) this.#advance({ ...known, rootref: answer.rootref, rootseq: answer.rootseq });

@@ -1,8 +1,6 @@
 /**
  * Commits that come as one huge message: where they enter, their long values are cut into blobs and stored a few at a
- * time, and what is left goes on as a commit with references. So a value of any length delays nobody.
- *
- * Invariant: the commits of one sender go on in the order in which they came, huge ones and others.
+ * time, and what is left is a commit with references. So a value of any length delays nobody.
  */
 import { base64Decode, EMPTY_BYTES, latin1Decode, utf8DecodeStrict } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
@@ -10,80 +8,30 @@ import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../
 import type { Treeobj } from "../../formats/treeobj.ts";
 import type { PieceSource } from "../../protocol/message.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { ModuleContext } from "../../sdk/module.ts";
-import type { IncomingRequest } from "../../sdk/request.ts";
-import { Turns } from "../../sdk/turns.ts";
+import type { Turns } from "../../sdk/turns.ts";
 import { Gathering, VALUE_PIECE_BYTES, ValueStore } from "../../sdk/value-stream.ts";
-import { callerOf, type Caller } from "./protocol.ts";
 import { LongStrings, notBase64, type LongStringSink } from "./long-strings.ts";
 
-/** A commit whose payload is longer is cut, in bytes. */
-const HUGE_COMMIT_BYTES: number = 256 * 1024;
 /** How much of a payload is looked at in one turn, in bytes. */
 const SLICE_BYTES: number = 128 * 1024;
 
-/** A commit that is to be carried out. */
-export interface ArrivedCommit {
-  /** To be answered. */
-  readonly request: IncomingRequest;
-  readonly caller: Caller;
-  /** What it says. */
+/** What a huge commit says, and the places of the operations whose values were cut: what was a value is a reference now. */
+export interface CutCommit {
   readonly json: JsonObject;
-  /** The operations whose values were cut into blobs, by their place: what was a value is a reference now. */
   readonly cut: ReadonlySet<number>;
 }
 
-/** Carries a commit out; the request is answered by it. */
-export type CommitAction = (commit: ArrivedCommit) => void | Promise<void>;
-
-const NOT_CUT: ReadonlySet<number> = new Set();
-
-export class HugeCommits {
+export class CommitCutter {
   readonly #handle: Handle;
   readonly #turns: Turns;
-  readonly #commit: CommitAction;
-  readonly #fatal: (error: unknown) => void;
-  /** What senders have under way: others of theirs come after it. */
-  readonly #last = new Map<string, Promise<void>>();
 
-  constructor({ handle, ports, fatal }: Pick<ModuleContext, "handle" | "ports" | "fatal">, commit: CommitAction) {
+  constructor(handle: Handle, turns: Turns) {
     this.#handle = handle;
-    this.#turns = new Turns(ports.clock, 1);
-    this.#commit = commit;
-    this.#fatal = fatal;
+    this.#turns = turns;
   }
 
-  /** Takes a commit that came. Throws FluxError where it makes no sense. */
-  take(request: IncomingRequest): undefined {
-    const source = request.message.payload?.source ?? null;
-    const isHuge = source !== null && source.byteLength > HUGE_COMMIT_BYTES;
-    const last = this.#last.get(request.sender);
-    if (!isHuge && last === undefined) return void this.#pass(request);
-    const { transit } = request.message;
-    const byteLength = request.message.payload?.byteLength ?? 0;
-    // It is in memory until it is done: its sender is held back.
-    transit?.left(-byteLength);
-    const done = (last ?? Promise.resolve())
-      .then(() => (isHuge ? this.#cut(request, source) : this.#pass(request)))
-      .catch((error: unknown) => this.#fail(request, error))
-      .finally(() => {
-        transit?.left(byteLength);
-        if (this.#last.get(request.sender) === done) this.#last.delete(request.sender);
-      });
-    this.#last.set(request.sender, done);
-  }
-
-  #pass(request: IncomingRequest): void | Promise<void> {
-    const outcome = this.#commit({ request, caller: callerOf(request), json: request.json, cut: NOT_CUT });
-    return outcome?.catch((error: unknown) => this.#fail(request, error));
-  }
-
-  #fail(request: IncomingRequest, error: unknown): void {
-    if (!(error instanceof FluxError)) return this.#fatal(error);
-    if (!request.isFinished) request.respondError(error);
-  }
-
-  async #cut(request: IncomingRequest, source: PieceSource): Promise<void> {
+  /** Cuts a commit that came in pieces; resolves when its values are in the store. Rejects with EPROTO, ENOSPC. */
+  async cut(source: PieceSource): Promise<CutCommit> {
     const values = new LongValues(this.#handle);
     const strings = new LongStrings(values);
     const pieces = source.pieces();
@@ -95,11 +43,7 @@ export class HugeCommits {
       }
     const objects = await values.finish();
     await this.#turns.next();
-    await this.#commit({
-      request,
-      caller: callerOf(request),
-      ...withValues(parsePayload(strings.finish()), objects),
-    });
+    return withValues(parsePayload(strings.finish()), objects);
   }
 }
 
@@ -113,7 +57,7 @@ function parsePayload(bytes: Uint8Array): JsonObject {
 }
 
 /** The payload with its long values in their places. */
-function withValues(json: JsonObject, objects: readonly Treeobj[]): Pick<ArrivedCommit, "json" | "cut"> {
+function withValues(json: JsonObject, objects: readonly Treeobj[]): CutCommit {
   const cut = new Set<number>();
   const { ops } = json;
   if (!Array.isArray(ops) || objects.length === 0) return { json, cut };

@@ -20,18 +20,11 @@ import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
-import { Leader, type TurnOutcome } from "./core.ts";
+import { Leader, type PendingCommit, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
-import { HugeCommits, type ArrivedCommit } from "./huge-commit.ts";
-import {
-  checkAccess,
-  checkOperations,
-  LOG_SYNC_PERIOD_MS,
-  parseCommit,
-  type Caller,
-  type CommitRequest,
-} from "./protocol.ts";
+import { Arrivals, NOTHING_ADOPTED, type ArrivedCommit } from "./arrivals.ts";
+import { checkAccess, LOG_SYNC_PERIOD_MS, parseCommit, type Caller } from "./protocol.ts";
 import { Publication } from "./publication.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
@@ -39,7 +32,11 @@ import type { NumberedRecord } from "./redo-log.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { Supplier } from "./supplier.ts";
 import { RunningSummary, serviceStatistics } from "./statistics.ts";
+import { referencesIn } from "./transaction.ts";
 import type { NamespaceRoot } from "./version.ts";
+
+/** A commit without the one who waits for its answer. */
+type SubmittedCommit = Omit<PendingCommit, "settle">;
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -54,7 +51,7 @@ export class LeaderService implements RunningModule {
   /** Namespaces that are being read. */
   readonly #reading = new Map<string, Promise<void>>();
   readonly #supplier: Supplier;
-  readonly #arrivals: HugeCommits;
+  readonly #arrivals: Arrivals;
   readonly #publication: Publication;
   #settings: Settings;
   #turnIsDue = false;
@@ -81,7 +78,15 @@ export class LeaderService implements RunningModule {
     this.#settings = parseSettings(context.config());
     const fatal = (error: unknown): void => context.fatal(error);
     this.#publication = new Publication({ handle: context.handle, leader, log, reader: () => this.#reader, fatal });
-    this.#arrivals = new HugeCommits(context, (commit) => this.#commit(commit));
+    this.#arrivals = new Arrivals({
+      context,
+      foreign: (refs) => leader.index.revive(refs),
+      adopt: async (refs) => {
+        await loader.adopt(refs);
+        return refs;
+      },
+      commit: (commit) => this.#commit(commit),
+    });
     this.#reader = new Reader(leader.index, loader, {
       find: (namespace) => this.#findRoot(namespace),
       fetch: (namespace) => loader.complete(() => this.#publication.root(namespace)),
@@ -282,34 +287,37 @@ export class LeaderService implements RunningModule {
     }
   }
 
-  /** A commit of which a follower has cut long values into blobs; it has checked the operations. */
+  /** A commit of which a follower has cut long values into blobs, or has told the content store; it has checked the operations. */
   #commitCut(request: IncomingRequest): Answer | Promise<Answer> {
-    const { caller, ...json } = request.json;
-    const done = this.#carryOut(request, caller as unknown as Caller, parseCommit(json), Payload.json(json));
+    const { caller, adopted, ...json } = request.json;
+    const commit = parseCommit(json);
+    const done = this.#carryOut(request, caller as unknown as Caller, {
+      request: commit,
+      payload: Payload.json(json),
+      adopted: adopted === true ? new Set(referencesIn(commit.operations)) : NOTHING_ADOPTED,
+    });
     return done?.then(() => undefined);
   }
 
-  #commit({ request, caller, json, cut }: ArrivedCommit): void | Promise<void> {
-    const commit = parseCommit(json);
-    checkOperations(caller, commit.operations, cut);
+  #commit({ request, caller, json, commit, isCut, adopted }: ArrivedCommit): void | Promise<void> {
     const { payload } = request.message;
-    const logged = cut.size > 0 || payload === null ? Payload.json(json) : payload;
-    return this.#carryOut(request, caller, commit, logged);
+    const logged = isCut || payload === null ? Payload.json(json) : payload;
+    return this.#carryOut(request, caller, { request: commit, payload: logged, adopted });
   }
 
-  #carryOut(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void | Promise<void> {
-    return this.#onceRead(commit.namespace, () => this.#submit(request, caller, commit, payload));
+  #carryOut(request: IncomingRequest, caller: Caller, commit: SubmittedCommit): void | Promise<void> {
+    return this.#onceRead(commit.request.namespace, () => this.#submit(request, caller, commit));
   }
 
-  #submit(request: IncomingRequest, caller: Caller, commit: CommitRequest, payload: Payload): void {
-    checkAccess(caller, this.#leader.root(commit.namespace).owner);
-    this.#operationCounts.add(commit.operations.length);
-    const isSync = (commit.flags & CommitFlag.Sync) !== 0;
-    if (isSync && commit.namespace !== PRIMARY_NAMESPACE)
+  #submit(request: IncomingRequest, caller: Caller, commit: SubmittedCommit): void {
+    const { namespace, flags, operations } = commit.request;
+    checkAccess(caller, this.#leader.root(namespace).owner);
+    this.#operationCounts.add(operations.length);
+    const isSync = (flags & CommitFlag.Sync) !== 0;
+    if (isSync && namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
     this.#leader.submit({
-      request: commit,
-      payload,
+      ...commit,
       settle: (outcome) => {
         if (outcome instanceof FluxError) request.respondError(outcome);
         else if (isSync) void this.#answerOnceSaved(request, outcome);

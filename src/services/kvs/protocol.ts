@@ -11,7 +11,7 @@
  * | namespace-list            | owner |                                       | {namespaces: [{namespace, owner, flags}]} |
  * | setroot-pause, -unpause   | owner | {namespace}                           | empty: for tests, holds a follower back |
  * | dropcache, stats-get      | owner, user |                                 | empty; sizes and counts             |
- * | commit-cut                | owner | {namespace, flags, ops, caller}       | as commit: from a follower that cut huge values |
+ * | commit-cut                | owner | {namespace, flags, ops, caller, adopted} | as commit: from a follower that cut huge values, or told the content store of references |
  * | load-blob                 | owner | raw digest                            | blob; on rank 0, for `content`      |
  * | forget                    | owner | raw digests                           | empty; likewise: the store drops them |
  * | hold                      | owner | {purpose, rootref or null}            | empty; on rank 0, for followers     |

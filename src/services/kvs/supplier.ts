@@ -43,7 +43,7 @@ export class Supplier {
 
   async #adopt({ refs, commits }: ForeignBlobs): Promise<void> {
     await this.#options.loader.adopt(refs);
-    for (const commit of commits) commit.isAdopted = true;
+    for (const commit of commits) commit.adopted = new Set([...commit.adopted, ...refs]);
   }
 
   /** Lets a namespace go on when something is there; where it cannot be had, the first commit that waits fails. */

@@ -47,7 +47,8 @@ export class Idset implements Iterable<number> {
   }
 
   /**
-   * Reads an idset: ids ascend and none is repeated; brackets around the whole are ignored; the empty text is the empty set.
+   * Reads an idset: ids ascend and none is repeated; brackets around the whole are ignored, and so is what is empty between
+   * commas; the empty text is the empty set.
    * Throws FluxError EINVAL with what is wrong.
    */
   static parse(text: string): Idset {
@@ -56,6 +57,7 @@ export class Idset implements Iterable<number> {
     const body = hasBrackets ? text.slice(1, -1) : text;
     if (body === "") return set;
     for (const item of body.split(",")) {
+      if (item === "") continue;
       const match = /^(0|[1-9]\d*)(?:-(0|[1-9]\d*))?$/.exec(item);
       if (match === null) throw new FluxError("EINVAL", `error parsing idset '${text}': ${itemComplaint(item)}`);
       const first = Number(match[1]);
@@ -300,7 +302,6 @@ function checkId(id: number): void {
 }
 
 function itemComplaint(item: string): string {
-  if (item === "") return "an id is missing";
   if (/^\d+(-\d+)?$/.test(item)) return `'${item}' has leading zeroes`;
   return `'${item}' is not an id or a range`;
 }

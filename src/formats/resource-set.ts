@@ -269,11 +269,11 @@ export class ResourceSet {
       version: 1,
       execution: {
         R_lite,
-        ...(!nodelist.isEmpty && { nodelist: [nodelist.format()] }),
         ...(nslots !== undefined && { nslots }),
-        ...(names.length > 0 && { properties: Object.fromEntries(names) }),
         starttime,
         expiration,
+        ...(!nodelist.isEmpty && { nodelist: [nodelist.format()] }),
+        ...(names.length > 0 && { properties: Object.fromEntries(names) }),
       },
       ...(scheduling !== undefined && { scheduling }),
     };

@@ -55,7 +55,12 @@ const DRAIN_FORMATS: Readonly<Record<string, NamedFormat>> = {
 /** What marks who is up in color; without color nothing is there, and no space before it. */
 const COLOR_FIELDS = /(?: ?\{color_up\})|\{color_off\}/g;
 
-const FORMAT: OptionSpec = { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" };
+const FORMAT: OptionSpec = {
+  names: ["format"],
+  short: "o",
+  argument: "FORMAT",
+  help: "Specify output format: a format string or the name of one ('help' lists the names)",
+};
 const NO_HEADER: OptionSpec = { names: ["no-header"], short: "n", help: "Suppress printing of header line" };
 const STATES: OptionSpec = {
   names: ["states", "state"],
@@ -73,12 +78,13 @@ const INCLUDE: OptionSpec = {
   names: ["include"],
   short: "i",
   argument: "TARGETS",
-  help: "Include only the given targets",
+  help: "Include only these nodes: an idset of ranks or a hostlist",
 };
 const SKIP_EMPTY: readonly OptionSpec[] = [
-  { names: ["skip-empty"], help: "Skip empty lines" },
-  { names: ["no-skip-empty"], help: "Do not skip empty lines" },
+  { names: ["skip-empty"], help: "Skip empty lines; on where --include is given" },
+  { names: ["no-skip-empty"], help: "Do not skip empty lines, with --include either" },
 ];
+const STATUS_SKIP_EMPTY: OptionSpec = { names: ["skip-empty"], help: "Skip empty lines, with --states as well" };
 const COLOR: OptionSpec = {
   names: ["color"],
   short: "L",
@@ -86,13 +92,18 @@ const COLOR: OptionSpec = {
   optionalArgument: true,
   help: "Use color; WHEN can be 'never', 'always' or 'auto' (default)",
 };
+/** What becomes of targets that are drained (undrained) already. */
 const FORCE: OptionSpec = {
   names: ["force"],
   short: "f",
   repeatable: true,
-  help: "Do not fail for targets that are so already",
+  help: "Do not fail for targets that are so already, but replace their reason; twice: their timestamp, too",
 };
-const UPDATE: OptionSpec = { names: ["update"], short: "u", help: "As --force, and leave what is known of them" };
+const UPDATE: OptionSpec = {
+  names: ["update"],
+  short: "u",
+  help: "Do not fail for targets that are so already, and leave their reason and timestamp",
+};
 
 interface ChosenFormat {
   readonly format: OutputFormat;
@@ -156,7 +167,7 @@ function print(context: CommandContext, { format, sortKeys }: ChosenFormat, rows
 
 /** What `-q` and `-i` leave; null = everything. */
 function includedRanks(context: CommandContext, all: ResourceSet, queues: Queues): Idset | null {
-  const targets = context.options.text("include");
+  const targets = includedTargets(context);
   const names = namedQueues(context);
   const ranks = targets === null ? null : includeRanks(context, targets, all);
   if (names === null) return ranks;
@@ -164,6 +175,12 @@ function includedRanks(context: CommandContext, all: ResourceSet, queues: Queues
     names.map((name) => queues.ranks(name, all)).reduce((left, right) => left.union(right)),
   );
   return ranks === null ? wanted : ranks.intersect(wanted);
+}
+
+/** What `-i` names; an empty text names nothing and limits nothing. */
+function includedTargets({ options }: CommandContext): string | null {
+  const targets = options.text("include");
+  return targets === "" ? null : targets;
 }
 
 function includeRanks(context: CommandContext, targets: string, all: ResourceSet): Idset {
@@ -187,7 +204,7 @@ async function list(context: CommandContext): Promise<void> {
   const shownQueues = namedQueues(context) ?? queues.names.filter((name) => !hidden.includes(name));
   const settings = { fields: chosen.format.fields, queues, shownQueues };
   const rows = guarded(context, () => listRows(view, states, include, settings));
-  const skips = options.has("skip-empty") || (options.has("include") && !options.has("no-skip-empty"));
+  const skips = options.has("skip-empty") || (includedTargets(context) !== null && !options.has("no-skip-empty"));
   const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
   print(context, chosen, shown);
 }
@@ -204,8 +221,9 @@ async function selected(context: CommandContext): Promise<ResourceSet> {
 
 async function info(context: CommandContext): Promise<void> {
   const { nnodes, ncores, ngpus } = await selected(context);
-  const counted = (count: number, word: string): string => `${count} ${word}${count === 1 ? "" : "s"}`;
-  context.out(`${counted(nnodes, "Node")}, ${counted(ncores, "Core")}, ${counted(ngpus, "GPU")}\n`);
+  // Of targets that are not there nothing is told, as `list` has no line for them.
+  if (nnodes === 0 && includedTargets(context) !== null) return;
+  context.out(`${nnodes} Nodes, ${ncores} Cores, ${ngpus} GPUs\n`);
 }
 
 async function status(context: CommandContext): Promise<void> {
@@ -232,19 +250,27 @@ async function listDrained(context: CommandContext): Promise<void> {
   print(context, chosen, view.drainRows({ include, fields: chosen.format.fields, showsEmpty: false }));
 }
 
-function modeOf({ options }: CommandContext): { mode?: string } {
-  if (options.has("update")) return { mode: "update" };
+function modeOf(context: CommandContext): { mode?: string } {
+  const { options } = context;
   const forced = options.count("force");
+  if (forced > 0 && options.has("update")) context.fail("Only one of --force and --update may be specified");
+  if (options.has("update")) return { mode: "update" };
   return forced === 0 ? {} : { mode: forced > 1 ? "force-overwrite" : "overwrite" };
 }
 
-async function drain(context: CommandContext): Promise<void> {
-  const { operands } = context;
+/** Everything after the targets is the reason, also what looks like an option. */
+function targetsAndReason({ operands }: CommandContext): { targets?: string; reason?: string } {
   const [targets, ...words] = operands;
+  if (targets === undefined) return {};
+  if (words[0] === "--") words.shift();
+  return words.length === 0 ? { targets } : { targets, reason: words.join(" ") };
+}
+
+async function drain(context: CommandContext): Promise<void> {
+  const { targets, ...reason } = targetsAndReason(context);
   if (targets === undefined) return listDrained(context);
-  const reason = words.length === 0 ? {} : { reason: words.join(" ") };
-  const handle = await context.open();
   const request = { targets, ...reason, ...modeOf(context) };
+  const handle = await context.open();
   await handle.rpc("resource.drain", request, { nodeid: 0 }).catch((error: FluxError) => {
     context.complain(`[Errno ${error.errnum}] ${error.message}`);
     if (error.is("EEXIST")) context.err("flux-resource: INFO: Use --force to overwrite existing drain reason\n");
@@ -253,12 +279,9 @@ async function drain(context: CommandContext): Promise<void> {
 }
 
 async function undrain(context: CommandContext): Promise<void> {
-  const [targets, ...words] = context.operands;
-  const reason = words.length === 0 ? {} : { reason: words.join(" ") };
+  const request = { ...targetsAndReason(context), ...modeOf(context) };
   const handle = await context.open();
-  await handle
-    .rpc("resource.undrain", { targets, ...reason, ...modeOf(context) }, { nodeid: 0 })
-    .catch((error: FluxError) => context.fail(error.message));
+  await handle.rpc("resource.undrain", request, { nodeid: 0 }).catch((error: FluxError) => context.fail(error.message));
 }
 
 async function reload(context: CommandContext): Promise<void> {
@@ -269,8 +292,8 @@ async function reload(context: CommandContext): Promise<void> {
   await handle.rpc("resource.reload", request, { nodeid: 0 }).catch((error: FluxError) => context.fail(error.message));
 }
 
-const TARGETS = { name: "targets", arity: "?", help: "Targets: an idset or hostlist" } as const;
-const REASON = { name: "reason", arity: "*", help: "Reason" } as const;
+const TARGETS = { name: "targets", arity: "?", help: "Nodes, as an idset of ranks or a hostlist" } as const;
+const REASON = { name: "reason", arity: "...", help: "Reason: all words that follow" } as const;
 
 const SUBCOMMANDS: readonly Command[] = [
   {
@@ -286,37 +309,39 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "drain",
     dialect: "argparse",
     summary: "Drain resources, or list what is drained",
-    options: [FORCE, UPDATE, FORMAT, NO_HEADER, QUEUE, INCLUDE, COLOR],
+    options: [FORCE, UPDATE, INCLUDE, QUEUE, FORMAT, NO_HEADER, COLOR],
     operands: [TARGETS, REASON],
+    stopAtOperand: true,
     run: drain,
   },
   {
     name: "undrain",
     dialect: "argparse",
     summary: "Resume resources",
-    options: [FORCE, UPDATE],
+    options: [UPDATE, FORCE],
     operands: [{ ...TARGETS, arity: "1" }, REASON],
+    stopAtOperand: true,
     run: undrain,
   },
   {
     name: "status",
     dialect: "argparse",
     summary: "Display overall system status of resources",
-    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, COLOR, ...SKIP_EMPTY],
+    options: [FORMAT, STATES, INCLUDE, QUEUE, NO_HEADER, COLOR, STATUS_SKIP_EMPTY],
     run: status,
   },
   {
     name: "list",
     dialect: "argparse",
     summary: "List scheduler view of resources",
-    options: [FORMAT, NO_HEADER, STATES, QUEUE, INCLUDE, ...SKIP_EMPTY, FROM_STDIN, CONFIG_FILE],
+    options: [FORMAT, STATES, INCLUDE, QUEUE, ...SKIP_EMPTY, NO_HEADER, FROM_STDIN, CONFIG_FILE],
     run: list,
   },
   {
     name: "info",
     dialect: "argparse",
     summary: "Print brief, one-line summary of scheduler view of resources",
-    options: [STATES, QUEUE, INCLUDE, ...SKIP_EMPTY, FROM_STDIN, CONFIG_FILE],
+    options: [STATES, INCLUDE, QUEUE, FROM_STDIN, CONFIG_FILE],
     run: info,
   },
   {
@@ -324,19 +349,19 @@ const SUBCOMMANDS: readonly Command[] = [
     dialect: "argparse",
     summary: "Reload resource inventory",
     options: [
-      { names: ["xml"], short: "x", help: "Load resource inventory from XML" },
-      { names: ["force"], short: "f", help: "Do not fail on invalid ranks" },
+      { names: ["xml"], short: "x", help: "Take path for a directory of hwloc XML files" },
+      { names: ["force"], short: "f", help: "Do not fail where resources have invalid ranks" },
     ],
-    operands: [{ name: "path", arity: "1" }],
+    operands: [{ name: "path", arity: "1", help: "File in RFC 20 form, or directory of <rank>.xml files" }],
     run: reload,
   },
   {
     name: "R",
     dialect: "argparse",
     summary: "Emit an RFC 20 R of the scheduler view of resources",
-    options: [STATES, QUEUE, INCLUDE, FROM_STDIN, CONFIG_FILE],
+    options: [STATES, INCLUDE, QUEUE, FROM_STDIN, CONFIG_FILE],
     async run(context) {
-      context.out(`${resourceSetText(await selected(context))}\n`);
+      context.out(`${resourceSetText(await selected(context), "core")}\n`);
     },
   },
   {

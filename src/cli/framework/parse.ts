@@ -245,8 +245,9 @@ class LineReader {
   #checkOperands(): void {
     if (!this.#argparse) return;
     const specs = this.#command.operands ?? [];
-    const missing = specs.filter((spec, index) => index >= this.#operands.length && /^[1+]$/.test(spec.arity));
-    if (missing.length > 0)
+    const left = specs.slice(this.#operands.length);
+    const missing = left.filter(({ arity }) => arity === "1" || arity === "+" || arity === "...");
+    if (left.some(({ arity }) => arity === "1" || arity === "+"))
       throw new UsageError(`the following arguments are required: ${missing.map((spec) => spec.name).join(", ")}`);
     specs.forEach((spec, index) => {
       const value = this.#operands[index];

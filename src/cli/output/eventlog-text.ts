@@ -22,6 +22,8 @@ export interface EventlogFormat {
   readonly human?: boolean;
   /** Other ways to tell the time: ISO 8601, or seconds since the first event. */
   readonly time?: "iso" | "offset";
+  /** To how many characters offsets are padded at the left. */
+  readonly offsetWidth?: number;
   readonly color?: boolean;
 }
 
@@ -99,7 +101,7 @@ export class EventlogFormatter {
 
   #time(timestamp: number): string {
     this.#first ??= timestamp;
-    if (this.#format.human !== true) return this.#paint(plainTime(timestamp, this.#first, this.#format.time), GREEN);
+    if (this.#format.human !== true) return this.#paint(this.#plainTime(timestamp, this.#first), GREEN);
     const date = new Date(timestamp * 1000);
     const two = (number: number): string => String(number).padStart(2, "0");
     const minute = `${MONTHS[date.getMonth()]!}${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
@@ -110,6 +112,11 @@ export class EventlogFormatter {
     }
     this.#minute = { text: minute, timestamp };
     return this.#paint(`[${minute}]`, BOLD, GREEN);
+  }
+
+  #plainTime(timestamp: number, first: number): string {
+    const { time, offsetWidth = 0 } = this.#format;
+    return plainTime(timestamp, first, time).padStart(time === "offset" ? offsetWidth : 0);
   }
 
   #paint(text: string, ...codes: readonly number[]): string {

@@ -5,14 +5,17 @@
 import type { ResourceSet } from "../../formats/resource-set.ts";
 import { pythonJson } from "./python-json.ts";
 
+/** What stands first of what a node has: `flux R` writes GPUs first, `flux resource R` cores. */
+export type FirstChild = "gpu" | "core";
+
 /** One line of JSON, without the line end. */
-export function resourceSetText(resources: ResourceSet): string {
+export function resourceSetText(resources: ResourceSet, first: FirstChild = "gpu"): string {
   const { execution, scheduling } = resources.toJSON();
   const { R_lite, nodelist, nslots, properties, starttime, expiration } = execution;
   // A set that has no nodes says so by an empty nodelist; one whose hosts are unknown has none.
   const hosts = nodelist ?? (R_lite.length === 0 ? [""] : undefined);
   const members = [
-    `"R_lite": ${pythonJson(R_lite.map(({ rank, children: { core, gpu } }) => ({ rank, children: ids(core, gpu) })))}`,
+    `"R_lite": ${pythonJson(R_lite.map(({ rank, children: { core, gpu } }) => ({ rank, children: ids(core, gpu, first) })))}`,
     ...(nslots === undefined ? [] : [`"nslots": ${nslots}`]),
     `"starttime": ${real(starttime)}`,
     `"expiration": ${real(expiration)}`,
@@ -27,8 +30,10 @@ function sortedByName(properties: Readonly<Record<string, string>>): Record<stri
   return Object.fromEntries(Object.entries(properties).toSorted(([left], [right]) => (left < right ? -1 : 1)));
 }
 
-function ids(core: string | undefined, gpu: string | undefined): Record<string, string> {
-  return { ...(gpu !== undefined && { gpu }), ...(core !== undefined && { core }) };
+function ids(core: string | undefined, gpu: string | undefined, first: FirstChild): Record<string, string> {
+  const cores = { ...(core !== undefined && { core }) };
+  const gpus = { ...(gpu !== undefined && { gpu }) };
+  return first === "gpu" ? { ...gpus, ...cores } : { ...cores, ...gpus };
 }
 
 function real(value: number): string {

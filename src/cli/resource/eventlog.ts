@@ -6,16 +6,31 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { CommandExit, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { EventlogFormatter, eventLine } from "../output/eventlog-text.ts";
+import { wantsColor } from "../output/job-colors.ts";
 
-const TIME_FORMATS = ["raw", "iso", "offset", "human"] as const;
+const TIME_FORMATS = ["raw", "iso", "offset", "human", "reltime"] as const;
+/** Offsets stand one below the other. */
+const OFFSET_WIDTH = 15;
 /** Numbers that differ by less are the same. */
 const TOLERANCE = 1e-5;
 
 export const EVENTLOG_OPTIONS: readonly OptionSpec[] = [
-  { names: ["format"], short: "f", argument: "FORMAT", choices: ["text", "json"], help: "Output format" },
-  { names: ["time-format"], short: "T", argument: "FORMAT", choices: TIME_FORMATS, help: "Timestamp format" },
+  { names: ["format"], short: "f", argument: "FORMAT", choices: ["text", "json"], help: "Output format: text or json" },
+  {
+    names: ["time-format"],
+    short: "T",
+    argument: "FORMAT",
+    choices: TIME_FORMATS,
+    help: `Timestamp format: ${TIME_FORMATS.join(", ")}`,
+  },
   { names: ["human"], short: "H", help: "Same as -T human -f text" },
-  { names: ["color"], short: "L", argument: "WHEN", optionalArgument: true, help: "Colorize output" },
+  {
+    names: ["color"],
+    short: "L",
+    argument: "WHEN",
+    optionalArgument: true,
+    help: "Use color; WHEN can be 'never', 'always' or 'auto' (default)",
+  },
   { names: ["follow"], short: "F", help: "Wait for new events" },
   { names: ["timeout"], short: "t", argument: "TIME", help: "Fail if --wait or --follow takes longer than this" },
   { names: ["wait"], short: "w", argument: "EVENT", help: "Print events until EVENT is posted" },
@@ -62,11 +77,11 @@ export async function eventlog(context: CommandContext): Promise<void> {
 function formatterOf(context: CommandContext): EventlogFormatter {
   const { options } = context;
   const time = TIME_FORMATS.find((name) => name === options.text("time-format")) ?? null;
-  const color = options.has("color") ? (options.text("color") ?? "always") : "auto";
   return new EventlogFormatter({
     unformatted: options.text("format") === "json" && !options.has("human"),
-    human: time === "human" || (time === null && options.has("human")),
-    color: color === "always" || (color === "auto" && context.stdoutIsTerminal),
+    human: options.has("human") || time === "human" || time === "reltime",
+    color: wantsColor(context),
+    offsetWidth: OFFSET_WIDTH,
     ...((time === "iso" || time === "offset") && { time }),
   });
 }

@@ -62,6 +62,8 @@ export function ranksOf(targets: string, resources: ResourceSet): Idset {
   return known.isEmpty ? new Idset() : resources.ranksOfHosts(known);
 }
 
+const LABELS: readonly string[] = ["queue", "properties", "propertiesx"];
+
 export const LIST_HEADINGS: Readonly<Record<string, string>> = {
   state: "STATE",
   queue: "QUEUE",
@@ -104,7 +106,7 @@ export function listRows(
       });
     }
   }
-  if (options.fields.every((field) => field.startsWith("properties")))
+  if (options.fields.length === 1 && LABELS.includes(options.fields[0]!))
     return [mergedLabels([...groups.values()].map(({ labels }) => labels))];
   return [...groups.values()].map(({ resources, labels }) => listRow(resources, labels));
 }
@@ -123,11 +125,11 @@ function partsOf(resources: ResourceSet, all: ResourceSet, options: ListOptions)
   return [...groups.values()].map(({ ranks, labels }) => [resources.keepRanks(ranks), labels]);
 }
 
-/** Of a format that shows properties only, people want to know which there are. */
+/** Of a format that shows one of these only, people want to know which there are. */
 function mergedLabels(parts: readonly FieldValues[]): FieldValues {
   const merged = (field: string): string =>
     [...new Set(parts.flatMap((labels) => String(labels[field]).split(",")))].filter((name) => name !== "").join(",");
-  return { properties: merged("properties"), propertiesx: merged("propertiesx") };
+  return Object.fromEntries(LABELS.map((field) => [field, merged(field)]));
 }
 
 /** Where a state has no nodes, each queue says so for itself. */

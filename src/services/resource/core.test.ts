@@ -123,3 +123,15 @@ test("drains of an earlier run follow their hosts to other ranks", () => {
   const message = "drain event: missing or invalid 'idset'";
   assert.throws(() => state.replay({ timestamp: 5, name: "drain", context: {} }), { message, errnum: 22 });
 });
+
+test("an undrain that is forced names all its targets, drained or not", () => {
+  const state = stateOf(4);
+  drain(state, "1", "why");
+  assert.deepEqual(state.planUndrain("0-1", "because", "overwrite", 7), {
+    timestamp: 7,
+    name: "undrain",
+    context: { idset: "0-1", nodelist: "foo[0-1]", overwrite: 1, reason: "because" },
+  });
+  undrain(state, "0-1", "update");
+  assert.equal(state.drained.toString(), "");
+});

@@ -124,13 +124,11 @@ export class ResourceState {
     return { timestamp, name: "drain", context };
   }
 
-  /** Checks an undrain and makes its event; null where nobody is concerned. Throws FluxError EEXIST, EINVAL. */
-  planUndrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent | null {
-    const named = this.parseTargets(targets);
-    const missing = named.subtract(this.drained);
+  /** Checks an undrain and makes its event: for all that it names, drained or not. Throws FluxError EEXIST, EINVAL. */
+  planUndrain(targets: string, reason: string | null, mode: DrainMode, timestamp: number): ResourceEvent {
+    const ranks = this.parseTargets(targets);
+    const missing = ranks.subtract(this.drained);
     if (!missing.isEmpty && mode === "default") throw new FluxError("EEXIST", `${rankWords(missing)} not drained`);
-    const ranks = named.subtract(missing);
-    if (ranks.isEmpty) return null;
     const context = {
       idset: ranks.toString(),
       nodelist: this.hostsOf(ranks),

@@ -106,8 +106,7 @@ async function drain(service: ResourceService, request: IncomingRequest): Promis
 
 async function undrain(service: ResourceService, request: IncomingRequest): Promise<null> {
   const { targets, reason } = targetsOf(request);
-  const event = service.state.planUndrain(targets, reason, modeOf(request, "undrain"), now(service));
-  if (event !== null) await service.change(event);
+  await service.change(service.state.planUndrain(targets, reason, modeOf(request, "undrain"), now(service)));
   return null;
 }
 

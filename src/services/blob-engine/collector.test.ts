@@ -256,3 +256,70 @@ test("blobs in the order of their digests, many of them, take one cycle", () => 
   assert.equal(file.sizes().objectCount, 301);
   assert.equal(file.store([blobOf("blob 2999")], 0)[0], true);
 });
+
+test("a cycle that goes on from the last one looks at what is new, and leaves older garbage to the next whole one", () => {
+  const loads: string[] = [];
+  const first = directoryOf({ v: valueIn("first") });
+  const other = directoryOf({ v: valueIn("other") });
+  const root = directoryOf({ first: directoryIn(first), other: directoryIn(other) });
+  const file = fileWith("first", "other", first, other, root);
+  const loadObject = file.loadObject.bind(file);
+  file.loadObject = (hash) => (loads.push(hexEncode(hash)), loadObject(hash));
+  const collector: Collector = new Collector(file, new Leases(), LENGTH, { forget: () => collector.forgotten() });
+  const cycle = (newest: string, isWhole: boolean): boolean => {
+    file.putCheckpoint(JSON.stringify({ rootref: refOf(newest) }), 1);
+    collector.start(file.lastRowid, false, isWhole);
+    loads.length = 0;
+    while (collector.isRunning) collector.step(() => true);
+    return collector.isWhole;
+  };
+  assert.equal(cycle(root, false), true, "there is nothing yet that it could go on from");
+  const liveBytes = collector.report.liveBytes;
+  const added = directoryOf({ v: valueIn("added") });
+  const next = directoryOf({ first: directoryIn(first), added: directoryIn(added) });
+  file.store([blobOf("never referred to"), blobOf("added"), blobOf(added), blobOf(next)], 0);
+  assert.equal(cycle(next, false), false);
+  assert.ok(!loads.includes(hexEncode(digest(first))), "what was looked at is not looked at again");
+  const there = (): boolean[] => ["first", "added", "never referred to", other].map((text) => file.has(digest(text)));
+  assert.deepEqual(there(), [true, true, false, true]);
+  assert.ok(collector.report.liveBytes > liveBytes);
+  assert.equal(cycle(next, true), true);
+  assert.deepEqual(there(), [true, true, false, false]);
+});
+
+test("what only an older checkpoint reaches is looked at until it goes", () => {
+  const old = directoryOf({ v: valueIn("old value") });
+  const root = directoryOf({});
+  const file = fileWith(root);
+  const collector: Collector = new Collector(file, new Leases(), LENGTH, { forget: () => collector.forgotten() });
+  const cycle = (newest: string): boolean => {
+    file.putCheckpoint(JSON.stringify({ rootref: refOf(newest) }), 2);
+    collector.start(file.lastRowid, false, false);
+    while (collector.isRunning) collector.step(() => true);
+    return collector.isWhole;
+  };
+  cycle(root);
+  file.store(["old value", old].map(blobOf), 0);
+  file.putCheckpoint(JSON.stringify({ rootref: refOf(old) }), 2);
+  const found = [1, 2].map(() => [cycle(root), file.has(digest("old value"))]);
+  assert.deepEqual(found, [
+    [false, true],
+    [false, false],
+  ]);
+});
+
+test("after a directory that could not be read the next cycle is whole: it may have come since", () => {
+  const late = directoryOf({ v: valueIn("late value") });
+  const root = directoryOf({ late: directoryIn(late) });
+  const file = fileWith(root);
+  file.putCheckpoint(JSON.stringify({ rootref: refOf(root) }), 5);
+  const collector: Collector = new Collector(file, new Leases(), LENGTH, { forget: () => collector.forgotten() });
+  for (const texts of [[], ["late value", late], []]) {
+    file.store(texts.map(blobOf), 0);
+    collector.start(file.lastRowid, false, false);
+    while (collector.isRunning) collector.step(() => true);
+    assert.equal(file.has(digest("late value")), file.has(digest(late)));
+  }
+  assert.ok(file.has(digest("late value")));
+  assert.equal(collector.isWhole, false, "now that all could be read");
+});

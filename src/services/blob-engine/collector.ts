@@ -12,6 +12,10 @@
  * that is put, and a blob that a commit adopts, is marked to its depth before another row goes; (3) what is stored again
  * is marked or held; (4) without a checkpoint whose root can be read there is no cycle.
  *
+ * A *whole* cycle looks at everything. The marks of what lives are kept after it, and the next cycle may go on from there: it
+ * marks what is new in the newest checkpoint, and looks at the rows that have come since. So its work is in proportion to
+ * what was stored, not to what there is. What was alive at the last whole cycle goes with the next one.
+ *
  * Where only older checkpoints keep the file large, they are dropped and a further cycle follows. Pure: time and the file
  * are given.
  */
@@ -47,7 +51,7 @@ type Phase = "idle" | "mark" | "sweep" | "shrink";
 
 /** What a cycle found, in bytes as stored. */
 export interface CycleReport {
-  /** What the newest checkpoint reaches. */
+  /** What the newest checkpoint reaches; after a cycle that was not whole, and what was alive at the one before. */
   liveBytes: number;
   /** What only older checkpoints reach. */
   olderBytes: number;
@@ -78,6 +82,15 @@ export class Collector {
   #candidates: readonly BlobRow[] | null = null;
   #isWaiting = false;
   #isTight = false;
+  #isWhole = true;
+  /** What is marked as living was so at the end of the last cycle; it is still known. */
+  #hasLiving = false;
+  /** Rows up to this one are decided: they lived at the end of the last cycle, or are for the next whole one. */
+  #decidedRowid = 0;
+  /** The first row that is kept for now: an older checkpoint or a commit refers to it. */
+  #firstKeptRowid = Infinity;
+  /** Rows up to this one were counted in an earlier cycle. */
+  #countedRowid = 0;
   #report = { ...NOTHING };
 
   constructor(
@@ -108,11 +121,21 @@ export class Collector {
   get report(): Readonly<CycleReport> {
     return this.#report;
   }
+  /** Whether a cycle may go on from the last one. */
+  get canGoOn(): boolean {
+    return this.#hasLiving;
+  }
+  /** Whether the present cycle, or the last one, looks at everything. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
 
   /**
-   * Begins a cycle over the rows up to one. `isTight`: older checkpoints are not worth the room that they take. False where there is no checkpoint from which it could begin.
+   * Begins a cycle over the rows up to one. `isTight`: older checkpoints are not worth the room that they take. `isWhole`: it
+   * looks at everything, also where it could go on from the last one. False where there is no checkpoint from which it
+   * could begin.
    */
-  start(throughRowid: number, isTight = false): boolean {
+  start(throughRowid: number, isTight = false, isWhole = true): boolean {
     assert(this.#phase === "idle", "one cycle at a time");
     this.#isTight = isTight;
     const [newest, ...older] = this.#file.checkpoints();
@@ -120,8 +143,16 @@ export class Collector {
     const roots = rootsOf(newest.text, this.#digestLength);
     if (roots === null || !this.#marks.isDirectory(roots.subarray(0, this.#digestLength))) return false;
     this.#phase = "mark";
+    this.#isWhole = isWhole || !this.#hasLiving;
+    if (this.#isWhole) {
+      this.#marks.clear();
+      this.#decidedRowid = 0;
+      this.#countedRowid = 0;
+    } else this.#countedRowid = this.#throughRowid;
+    this.#hasLiving = false;
     this.#throughRowid = throughRowid;
-    this.#report = { ...NOTHING };
+    this.#firstKeptRowid = Infinity;
+    this.#report = { ...NOTHING, liveBytes: this.#isWhole ? 0 : this.#report.liveBytes };
     this.#marks.addRoots(roots);
     this.#marks.addHeld(concatBytes(this.#leases.adopted));
     for (const { text } of older) this.#marks.addOlderRoots(rootsOf(text, this.#digestLength));
@@ -133,6 +164,7 @@ export class Collector {
     this.#phase = "idle";
     this.#candidates = null;
     this.#isWaiting = false;
+    this.#hasLiving = false;
     this.#marks.clear();
   }
 
@@ -182,13 +214,17 @@ export class Collector {
 
   #sweep(): void {
     if (this.#candidates !== null) return this.#remove(this.#candidates);
-    const rows = this.#file.rowsBelow(this.#cursor, ROWS_PER_SLICE);
+    const rows = this.#file.rowsBelow(this.#cursor, ROWS_PER_SLICE).filter(({ rowid }) => rowid > this.#decidedRowid);
     if (rows.length === 0) return this.#endSweep();
     const candidates: BlobRow[] = [];
     let bytes = 0;
     for (const row of rows) {
       this.#cursor = row.rowid;
-      if (this.#isKept(row) || this.#isNewer(row)) continue;
+      if (this.#isKept(row)) {
+        if (!this.#marks.isLive(row.hash) && this.#isKeptForNow(row)) this.#firstKeptRowid = row.rowid;
+        continue;
+      }
+      if (this.#isNewer(row)) continue;
       candidates.push(row);
       bytes += row.storedBytes;
       if (bytes >= REMOVED_BYTES_PER_SLICE) break;
@@ -200,12 +236,17 @@ export class Collector {
   }
 
   /** Whether a row stays; counts it if so. */
-  #isKept({ hash, storedBytes }: BlobRow): boolean {
-    if (this.#marks.isLive(hash)) this.#report.liveBytes += storedBytes;
+  #isKept({ rowid, hash, storedBytes }: BlobRow): boolean {
+    if (this.#marks.isLive(hash)) this.#report.liveBytes += rowid > this.#countedRowid ? storedBytes : 0;
     else if (this.#leases.isHeld(hash) || this.#marks.isHeld(hash)) this.#report.heldBytes += storedBytes;
     else if (this.#marks.isOlder(hash)) this.#report.olderBytes += storedBytes;
     else return false;
     return true;
+  }
+
+  /** Whether a row is one for the next cycle. What clients hold may stay for a day: that is for the next whole cycle. */
+  #isKeptForNow({ hash }: BlobRow): boolean {
+    return this.#leases.count === 0 || !(this.#leases.isHeld(hash) || this.#marks.isHeld(hash));
   }
 
   /** Whether a row came after the newest checkpoint, which cannot reach it; counts it if so. */
@@ -224,7 +265,10 @@ export class Collector {
   }
 
   #endSweep(): void {
-    this.#marks.clear();
+    this.#hasLiving = this.#marks.isClosed;
+    this.#decidedRowid = Math.min(this.#throughRowid, this.#firstKeptRowid - 1);
+    if (this.#hasLiving) this.#marks.keepLive();
+    else this.#marks.clear();
     this.#phase = "shrink";
   }
 
@@ -234,13 +278,14 @@ export class Collector {
     this.#file.settle();
     this.#phase = "idle";
     const { liveBytes, olderBytes } = this.#report;
-    if (olderBytes > (this.#isTight ? 0 : liveBytes + this.#limits.dropBytes)) this.#dropOlder();
+    if (this.#isWhole && olderBytes > (this.#isTight ? 0 : liveBytes + this.#limits.dropBytes)) this.#dropOlder();
   }
 
   /** Older checkpoints hold so much that it is better to do without them. */
   #dropOlder(): void {
     const { removedCount, removedBytes } = this.#report;
     this.#file.keepCheckpoints(1);
-    if (this.start(this.#throughRowid, this.#isTight)) this.#report = { ...NOTHING, removedCount, removedBytes };
+    if (!this.start(this.#throughRowid, this.#isTight)) return;
+    this.#report = { ...NOTHING, removedCount, removedBytes };
   }
 }

@@ -28,8 +28,8 @@ import { digestOf, referencesOf, rootsOf } from "./references.ts";
 /** How long a slice of the collector's work takes. */
 const SLICE_MS = 1;
 
-/** A file that is this many times longer than what lived at the end of the last cycle, and the start size, has grown. */
-const START_FACTOR = 1.5;
+/** A file that is this many times longer than what lived at the end of the last whole cycle, and the start size, has grown. */
+const START_FACTOR = 2;
 /** From this part of the limit on, every checkpoint is followed by a cycle. */
 const TIGHT_FRACTION = 0.8;
 
@@ -76,6 +76,9 @@ export class BlobEngine {
   /** Rows up to this one were there when the newest checkpoint was put; null: none was put since the file was opened. */
   #checkpointRowid: number | null = null;
   #lastReport: CycleReport | null = null;
+  /** What lived at the end of the last whole cycle, and how long the file was at the end of the last one. */
+  #wholeLiveBytes = 0;
+  #endedFileBytes = 0;
   #wantedMs = -Infinity;
   /** When the file is to be brought to rest; null: it is at rest. */
   #settleAtMs: number | null = null;
@@ -262,8 +265,18 @@ export class BlobEngine {
   #dueAtMs(): number | null {
     if (this.#checkpointRowid === null) return null;
     const urgency = this.#urgency();
-    if (urgency === "none" && this.#file.sizes().fileBytes <= this.#limits.startBytes) return null;
-    return this.#pace.dueAtMs(urgency, this.#leases.dueAtMs);
+    const { fileBytes } = this.#file.sizes();
+    if (urgency === "none" && fileBytes <= this.#limits.startBytes) return null;
+    const wholeMs = this.#pace.dueAtMs(urgency, this.#leases.dueAtMs);
+    const hasNews = this.#collector.canGoOn && fileBytes > this.#endedFileBytes + this.#limits.startBytes;
+    const newsMs = hasNews ? this.#pace.newsDueAtMs() : null;
+    return newsMs === null ? wholeMs : Math.min(newsMs, wholeMs ?? Infinity);
+  }
+
+  /** Whether it is time for a cycle that looks at everything. */
+  #isWholeDue(nowMs: number): boolean {
+    const dueMs = this.#pace.dueAtMs(this.#urgency(), this.#leases.dueAtMs);
+    return dueMs !== null && dueMs <= nowMs;
   }
 
   step(): void {
@@ -287,13 +300,20 @@ export class BlobEngine {
   #startCycle(nowMs: number): void {
     const dueMs = this.#dueAtMs();
     if (dueMs === null || dueMs > nowMs) return;
-    if (this.#collector.start(this.#checkpointRowid!, this.#urgency() === "tight")) this.#pace.began();
+    const isStarted = this.#collector.start(
+      this.#checkpointRowid!,
+      this.#urgency() === "tight",
+      this.#isWholeDue(nowMs),
+    );
+    if (isStarted) this.#pace.began(this.#collector.isWhole);
     else this.#pace.failed(nowMs);
   }
 
   #endCycle(nowMs: number): void {
     if (!this.#pace.isInCycle) return;
     this.#lastReport = { ...this.#collector.report };
+    if (this.#collector.isWhole) this.#wholeLiveBytes = this.#lastReport.liveBytes;
+    this.#endedFileBytes = this.#file.sizes().fileBytes;
     this.#pace.ended(nowMs, this.#lastReport);
     const heldBytesMax = this.#urgency() === "tight" ? 0 : this.#limits.startBytes;
     if (this.#leases.adoptedCount > 0 && this.#lastReport.heldBytes > heldBytesMax) this.#wantCheckpoint();
@@ -316,7 +336,7 @@ export class BlobEngine {
   #urgency(): Urgency {
     const { fileBytes, freeBytes } = this.#file.sizes();
     if (this.#sizeLimitBytes !== null && fileBytes - freeBytes > TIGHT_FRACTION * this.#sizeLimitBytes) return "tight";
-    const expected = START_FACTOR * (this.#lastReport?.liveBytes ?? 0) + this.#limits.startBytes;
+    const expected = START_FACTOR * this.#wholeLiveBytes + this.#limits.startBytes;
     return fileBytes > expected ? "grown" : "none";
   }
 }

@@ -2,7 +2,11 @@
  * The marks of one cycle of the collector: which blobs are reached, from the newest checkpoint, from what commits adopted
  * meanwhile, from older checkpoints. Marking goes on a directory at a time.
  *
- * Invariant: when it is complete, all that is reached from what was added is marked, as far as the blobs exist.
+ * What lives may be kept for the next cycle: what a directory reaches never changes, so one that was looked at need not be
+ * looked at again.
+ *
+ * Invariant: when it is complete, all that is reached from what was added is marked, as far as the blobs exist; and without
+ * gaps, all that is reached from a directory marked as expanded, whether the blobs exist or not.
  */
 import type { BlobFile } from "./blob-file.ts";
 import { Fingerprints } from "./fingerprints.ts";
@@ -27,6 +31,8 @@ export class Marks {
   readonly #older: Fingerprints = new Fingerprints();
   /** The last one is looked at first. */
   #frames: Frame[] = [];
+  /** A directory on the way from a root could not be read: what it refers to is not known. */
+  #hasGaps = false;
 
   constructor(file: BlobFile, digestLength: number) {
     this.#file = file;
@@ -46,8 +52,19 @@ export class Marks {
     return this.#older.has(digest, MARKED);
   }
 
+  /** Whether what is marked as living can serve the next cycle, too. */
+  get isClosed(): boolean {
+    return this.isComplete && !this.#hasGaps;
+  }
+
   clear(): void {
     this.#live.clear();
+    this.#hasGaps = false;
+    this.keepLive();
+  }
+
+  /** Forgets all but what is reached from the newest checkpoint. */
+  keepLive(): void {
     this.#held.clear();
     this.#older.clear();
     this.#frames = [];
@@ -94,7 +111,10 @@ export class Marks {
     into.add(digest, MARKED);
     const blob = this.#file.loadObject(digest);
     const references = blob === null ? null : referencesOf(blob, this.#digestLength);
-    if (references === null) return;
+    if (references === null) {
+      this.#hasGaps ||= into === this.#live;
+      return;
+    }
     const { directories, values } = references;
     for (let at = 0; at < values.byteLength; at += this.#digestLength)
       into.add(values.subarray(at, at + this.#digestLength), MARKED);

@@ -10,7 +10,7 @@ const REPORT: CycleReport = { liveBytes: 1, olderBytes: 0, heldBytes: 0, removed
 function rested(): CollectorPace {
   const pace = new CollectorPace();
   pace.changed(90_000);
-  pace.began();
+  pace.began(true);
   pace.worked(1500);
   pace.worked(500);
   pace.ended(100_000, REPORT);
@@ -27,10 +27,10 @@ test("after a change: at once near the limit, soon where it is quiet, later whil
   const pace = rested();
   pace.changed(100_100);
   assert.equal(pace.dueAtMs("tight", null), 100_500);
-  assert.equal(pace.dueAtMs("none", null), 103_100, "three quiet seconds");
+  assert.equal(pace.dueAtMs("none", null), 110_000, "five times the work");
   pace.changed(109_000);
   assert.equal(pace.dueAtMs("grown", null), 110_000, "five times the work");
-  assert.equal(pace.dueAtMs("none", null), 112_000);
+  assert.equal(pace.dueAtMs("none", null), 112_000, "three quiet seconds");
   pace.changed(250_000);
   assert.equal(pace.dueAtMs("none", null), 200_000, "fifty times the work");
 });
@@ -38,7 +38,7 @@ test("after a change: at once near the limit, soon where it is quiet, later whil
 test("a cycle that failed is tried again, not at once", () => {
   const pace = rested();
   pace.changed(150_000);
-  pace.began();
+  pace.began(true);
   pace.failed(160_000);
   assert.equal(pace.isInCycle, false);
   assert.equal(pace.dueAtMs("grown", null), 190_000);
@@ -51,5 +51,20 @@ test("what it has done is counted", () => {
     [pace.cycleCount, pace.removedCount, pace.removedBytes, pace.lastCycleMs, pace.isInCycle],
     [1, 2, 30, 2000, false],
   );
-  assert.deepEqual([pace.restMs("tight"), pace.restMs("none")], [0, 1]);
+  assert.deepEqual([pace.restMs("tight"), pace.restMs("none")], [0, 4]);
+});
+
+test("a cycle that looks at what is new only puts off no whole one", () => {
+  const pace = rested();
+  assert.equal(pace.newsDueAtMs(), null);
+  pace.changed(100_100);
+  assert.equal(pace.newsDueAtMs(), 110_000);
+  pace.began(false);
+  pace.worked(200);
+  assert.equal(pace.restMs("none"), 1);
+  pace.ended(120_000, REPORT);
+  assert.equal(pace.newsDueAtMs(), null, "nothing has changed since");
+  assert.equal(pace.dueAtMs("grown", null), 110_000);
+  pace.changed(120_100);
+  assert.equal(pace.newsDueAtMs(), 121_000, "five times its own work");
 });

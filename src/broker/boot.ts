@@ -38,6 +38,7 @@ export interface BootOptions {
   readonly reloadConfig: () => JsonObject;
   readonly registry: ModuleRegistry;
   readonly rusage: (() => JsonObject) | undefined;
+  readonly builtinValues: Readonly<Record<string, string>>;
   readonly log: BrokerLog;
   readonly bugsAreFatal: boolean;
   readonly overlayEvents: OverlayEvents;
@@ -93,12 +94,13 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     ports.host.fluxPath,
     attributes.get("jobid"),
   );
-  const { config, reloadConfig, registry, rusage, coreEvents } = options;
+  const { config, reloadConfig, registry, rusage, builtinValues, coreEvents } = options;
   const core = new Core({
     ports,
     attributes,
     registry,
     rusage,
+    builtinValues,
     overlay,
     tree,
     rank,

@@ -154,6 +154,7 @@ export class Broker {
       reloadConfig: this.#options.reloadConfig ?? (() => this.#core?.config ?? {}),
       registry: modules,
       rusage: this.#options.rusage,
+      builtinValues: this.#options.builtinValues ?? {},
       log: this.#log,
       bugsAreFatal: this.#options.bugsAreFatal === true,
       overlayEvents: this.#overlayEvents(),

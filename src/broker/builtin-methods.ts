@@ -49,8 +49,19 @@ function attrMethods(core: Core): Methods {
 }
 
 function brokerMethods(core: Core): Methods {
-  const { environment } = core.options;
+  const { environment, builtinValues } = core.options;
   return {
+    "conf-builtin": {
+      roles: ANY_USER,
+      handler: (request) => {
+        const values: Record<string, string> = {};
+        for (const key of stringList(request.json, "keys")) {
+          if (!Object.hasOwn(builtinValues, key)) throw new FluxError("EINVAL", `${key}: invalid key`);
+          values[key] = builtinValues[key]!;
+        }
+        return { values };
+      },
+    },
     getenv: (request) => {
       const env: Record<string, string> = {};
       for (const name of stringList(request.json, "names"))
@@ -60,6 +71,9 @@ function brokerMethods(core: Core): Methods {
     setenv: (request) => {
       const { env } = request.json;
       if (!isJsonObject(env)) throw new FluxError("EPROTO", "missing or invalid 'env'");
+      for (const name of Object.keys(env))
+        if (name === "" || /[=\0]/.test(name))
+          throw new FluxError("EPROTO", `'${name}' cannot be the name of a variable`);
       for (const [name, value] of Object.entries(env))
         if (typeof value === "string") environment[name] = value;
         else if (value === null) delete environment[name];

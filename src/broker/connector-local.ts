@@ -16,6 +16,7 @@ import {
   MessageType,
   Role,
   settleTransit,
+  USERID_UNKNOWN,
   type Message,
   type Transit,
 } from "../protocol/message.ts";
@@ -81,7 +82,8 @@ export function admit(peer: PeerCredentials | null, ownerUserid: number, access:
 
 function withFault(admitted: Credentials | number, fault: "refused" | "guest" | null): Credentials | number {
   if (typeof admitted === "number" || fault === null) return admitted;
-  return fault === "refused" ? Errno.EPERM : { ...admitted, rolemask: Role.User | Role.Local };
+  // A guest whom nobody knows: nor is any private message its own.
+  return fault === "refused" ? Errno.EPERM : { userid: USERID_UNKNOWN, rolemask: Role.User | Role.Local };
 }
 
 export class LocalConnector {

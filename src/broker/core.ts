@@ -42,6 +42,8 @@ export interface CoreOptions {
   readonly attributes: Attributes;
   readonly registry: ModuleRegistry;
   readonly rusage: (() => JsonObject) | undefined;
+  /** What `broker.conf-builtin` tells. */
+  readonly builtinValues: Readonly<Record<string, string>>;
   readonly overlay: Overlay;
   readonly tree: Tree;
   readonly rank: number;

@@ -28,6 +28,8 @@ export interface BrokerOptions {
   readonly sharesGroup?: boolean;
   /** An error that nobody foresaw ends the broker: for tests that search for bugs. Default: what it came of fails. */
   readonly bugsAreFatal?: boolean;
+  /** What is fixed by where Flux is installed, by name; default: nothing. */
+  readonly builtinValues?: Readonly<Record<string, string>>;
   /** Called when rank, size and directories are known: the attributes tell them. */
   readonly booted?: () => void;
 }

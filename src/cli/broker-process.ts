@@ -21,6 +21,7 @@ import {
   unlinkCommand,
   unmarkDirectory,
 } from "./directory-marks.ts";
+import { builtinValues } from "./framework/builtin-values.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 const LOG_CRIT = 2;
@@ -77,6 +78,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     modules: BUILTIN_MODULES,
     stderr,
     rusage: resourceUsage,
+    builtinValues: builtinValues(),
     booted: () => {
       linkCommand(broker.attribute("rundir")!, ports.host.fluxPath);
       markDirectories(broker, line.attributes, lifeline);

@@ -5,6 +5,7 @@
  */
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
+import { prepareEnvironment } from "./framework/builtin-values.ts";
 import { loadCommand } from "./framework/load.ts";
 import { runCommand } from "./framework/run.ts";
 import { COMMANDS } from "./registry.ts";
@@ -81,12 +82,22 @@ async function run(name: string, words: readonly string[], options: GlobalOption
       return 1;
     }
   }
+  prepareEnvironment(process.env);
   if (options.verbose) {
     const { environmentText } = await import("./framework/front-page.ts");
     process.stdout.write(environmentText());
   }
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  // What FLUX_EXEC_PATH_PREPEND names goes before what is installed.
+  const mayBeReplaced = (process.env["FLUX_EXEC_PATH_PREPEND"] ?? "") !== "";
+  if (entry !== undefined && !mayBeReplaced) return runCommand(await loadCommand(name, entry), words);
+  const { findExternal, findReplacement, runExternal } = await import("./framework/external.ts");
+  const replacement = mayBeReplaced ? findReplacement(name, options.verbose) : null;
+  if (replacement !== null) return runExternal(replacement, words);
   if (entry !== undefined) return runCommand(await loadCommand(name, entry), words);
-  const { runExternal } = await import("./framework/external.ts");
-  return runExternal(name, words);
+  if (/^python\d[.\d]*$/.test(name) && findExternal(name) === null) {
+    process.env["FLUX_PYTHON"] = name;
+    return runCommand(await loadCommand("python", COMMANDS["python"]!), words);
+  }
+  return runExternal(name, words, options.verbose);
 }

@@ -55,6 +55,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   events: { file: "events", summary: "follow what happens to jobs, queues and resources" },
   exec: { file: "exec", summary: "execute processes across brokers" },
   fsck: { file: "fsck" },
+  fortune: { file: "fortune" },
   gc: { file: "gc" },
   getattr: { file: "getattr", summary: "get a broker attribute (also: setattr, lsattr)" },
   help: { file: "help" },

@@ -3,8 +3,7 @@ import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { utf8Decode } from "../../base/bytes.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
-import { join } from "node:path";
-import { installRoot, pmiLibraryPath } from "../../host/paths.ts";
+import { builtinValue } from "../framework/builtin-values.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const FSD_TYPES = ["fsd", "fsd-integer", "fsd-real"];
@@ -56,16 +55,6 @@ async function configOf(context: CommandContext): Promise<JsonObject> {
   return loadConfigPath(disk, path);
 }
 
-const BUILTINS: Readonly<Record<string, () => string>> = {
-  rc1_path: () => "flux modprobe rc1",
-  rc3_path: () => "flux modprobe rc3",
-  rundir: () => "/run/flux",
-  confdir: () => "/etc/flux",
-  exec_path: () => join(installRoot(), "libexec"),
-  libexecdir: () => join(installRoot(), "libexec"),
-  pmi_library_path: pmiLibraryPath,
-};
-
 const builtin: Command = {
   name: "builtin",
   dialect: "getopt",
@@ -80,8 +69,8 @@ const builtin: Command = {
   run: (context) => {
     const [name, ...others] = context.operands;
     if (name === undefined || others.length > 0) return context.failUsage();
-    if (!Object.hasOwn(BUILTINS, name)) return context.fail(`${name} is invalid`);
-    context.out(`${BUILTINS[name]!()}\n`);
+    const value = builtinValue(name) ?? context.fail(`${name} is invalid`);
+    context.out(`${value}\n`);
   },
 };
 

@@ -1,10 +1,11 @@
 /** `flux env`: prints the environment of Flux programs, or runs one in it. */
 import { programEnvironment } from "../../broker/environment.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
+import { pythonPath, SHOWN_VARIABLES } from "../framework/builtin-values.ts";
 import { findInPath } from "../framework/external.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
-const NAMES = ["FLUX_URI", "PATH"];
+const NAMES = [...SHOWN_VARIABLES, "FLUX_URI", "PYTHONPATH", "PATH"];
 
 export const command: Command = defineCommand({
   name: "env",
@@ -21,6 +22,7 @@ export const command: Command = defineCommand({
     const uri = host.env["FLUX_URI"];
     const env = programEnvironment(host.env, uri ?? "", host.fluxPath);
     if (uri === undefined) delete env["FLUX_URI"];
+    env["PYTHONPATH"] = pythonPath(env);
     if (context.operands.length > 0) return runInEnvironment(context, context.operands, env);
     for (const name of NAMES) if (env[name] !== undefined) context.out(`export ${name}="${env[name]}"\n`);
     return 0;

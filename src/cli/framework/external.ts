@@ -4,20 +4,20 @@
  */
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
-import { tidyPathLists } from "../../broker/environment.ts";
 import { COMMANDS } from "../registry.ts";
 
-/** Replaces this process by the program, where there is one. */
-export async function runExternal(name: string, words: readonly string[]): Promise<number> {
-  const path = name.includes("/") ? resolve(name) : findProgram(name);
+/** Replaces this process by the program, where there is one. `isVerbose`: says what is tried. */
+export async function runExternal(name: string, words: readonly string[], isVerbose = false): Promise<number> {
+  const path = name.includes("/") ? resolve(name) : findExternal(name, isVerbose);
+  if (isVerbose && name.includes("/")) tellOfTrial(name);
   if (path === null || !isProgram(path)) {
+    if (isVerbose) process.stdout.write(`sub-command search path: ${process.env["FLUX_EXEC_PATH"] ?? ""}\n`);
     process.stderr.write(unknownCommandText(name, Object.keys(COMMANDS)));
     return 1;
   }
   const script = path.endsWith(".py");
   const program = script ? (findInPath("python3") ?? "python3") : path;
   const argv = script ? ["python3", path, ...words] : [path, ...words];
-  tidyPathLists(process.env);
   return execute(program, argv);
 }
 
@@ -29,13 +29,34 @@ async function execute(program: string, argv: readonly string[]): Promise<number
   return status ?? 128 + (signal === null ? 0 : osConstants.signals[signal]);
 }
 
-function findProgram(name: string): string | null {
-  const directories = [process.env["FLUX_EXEC_PATH"], process.env["PATH"]].flatMap((list) => splitPath(list));
-  for (const directory of directories)
+/** A program in FLUX_EXEC_PATH_PREPEND that is to be run instead of an installed command. */
+export function findReplacement(name: string, isVerbose: boolean): string | null {
+  return findIn(splitPath(process.env["FLUX_EXEC_PATH_PREPEND"]), name, (path) => isVerbose && tellOfTrial(path));
+}
+
+/** Where sub-commands that are programs are looked for before PATH. */
+export function externalDirectories(): string[] {
+  return splitPath(process.env["FLUX_EXEC_PATH"]);
+}
+
+/** The program `flux-NAME`, or null. */
+export function findExternal(name: string, isVerbose = false): string | null {
+  const directories = [...externalDirectories(), ...splitPath(process.env["PATH"])];
+  return findIn(directories, name, (path) => isVerbose && tellOfTrial(path));
+}
+
+function tellOfTrial(path: string): void {
+  process.stderr.write(`flux: trying to exec ${path}\n`);
+}
+
+function findIn(directories: readonly string[], name: string, tried: (path: string) => unknown): string | null {
+  for (const directory of directories) {
+    tried(join(directory, `flux-${name}`));
     for (const ending of ["", ".py"]) {
       const path = join(directory, `flux-${name}${ending}`);
-      if (isProgram(path)) return path;
+      if (isProgram(path)) return resolve(path);
     }
+  }
   return null;
 }
 
@@ -53,7 +74,7 @@ function splitPath(list: string | undefined): string[] {
   return (list ?? "").split(delimiter).filter((directory) => directory !== "");
 }
 
-function isProgram(path: string): boolean {
+export function isProgram(path: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
   try {
     accessSync(path, constants.X_OK);

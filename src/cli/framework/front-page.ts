@@ -1,4 +1,6 @@
-/** The front page of `flux`, and what `flux -v` shows of the environment. Pure but for the environment it is given. */
+/** The front page of `flux`, and what `flux -v` shows of the environment. */
+import { SHOWN_VARIABLES } from "./builtin-values.ts";
+import { furtherCommandsText } from "./help-topics.ts";
 import { COMMANDS, HEADINGS } from "../registry.ts";
 
 const OPTIONS_TEXT = `Usage: flux [OPTIONS] COMMAND ARGS
@@ -19,12 +21,12 @@ export function frontPageText(): string {
       text += `   ${name.padEnd(NAME_WIDTH)} ${summary}\n`;
     }
   }
-  return `${text}\nSee 'flux help COMMAND' for more information about a specific command.\n`;
+  return `${text}${furtherCommandsText()}\nSee 'flux help COMMAND' for more information about a specific command.\n`;
 }
 
 /** The variables that decide what commands do. */
 export function environmentText(): string {
-  return ["FLUX_EXEC_PATH", "FLUX_URI", "FLUX_KVS_NAMESPACE", "FLUX_MODULE_PATH"]
+  return [...SHOWN_VARIABLES, "FLUX_URI", "FLUX_KVS_NAMESPACE"]
     .filter((name) => process.env[name] !== undefined)
     .map((name) => `${name}=${process.env[name]}\n`)
     .join("");

@@ -4,9 +4,12 @@
  *     npm run bench -- [--reference PATH/flux] [--python PATH] [--rounds N] [--only NAME]
  *
  * `--python` names a Python with the reference's bindings (PYTHONPATH set): then KVS calls are timed through the same
- * client on both sides. Prints a table and writes bench/results/latest.json.
+ * client on both sides, and against a server that answers from constants (`constant-server.ts`): beyond that figure the
+ * client itself is the bound. Prints a table and writes bench/results/latest.json.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -31,6 +34,8 @@ interface Figure {
   readonly unit: "s" | "/s";
   readonly target: number;
   measure(side: Side): Promise<number> | number;
+  /** The same, with nothing but the client. */
+  bound?(): Promise<number>;
 }
 
 function startTime(size: number): (side: Side) => number {
@@ -51,12 +56,40 @@ function commandTime(argv: readonly string[]): (side: Side) => Promise<number> {
     });
 }
 
-function kvsRate(name: "put" | "get" | "ping" | "put8" | "get8"): (side: Side) => Promise<number> {
-  return (side) =>
-    inInstance(side, (env) => {
-      const { output } = run([options.python!, join(folder, "kvs_client.py"), "2000"], { env });
-      return (JSON.parse(output) as Record<string, number>)[name]!;
-    });
+/** What the reference's Python client does, by call; the times of big values in seconds, the rest per second. */
+type ClientFigure = "put" | "get" | "ping" | "put8" | "get8";
+
+function clientFigure(name: ClientFigure, uri: string): number {
+  const { output } = run([options.python!, join(folder, "kvs_client.py"), "2000"], { env: { FLUX_URI: uri } });
+  return (JSON.parse(output) as Record<ClientFigure, number>)[name];
+}
+
+async function clientBound(name: ClientFigure): Promise<number> {
+  const directory = mkdtempSync(join(tmpdir(), "flux-bench-"));
+  const server = spawn(process.execPath, [join(folder, "constant-server.ts"), join(directory, "socket")], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  try {
+    const uri = await new Promise<string>((resolve) =>
+      server.stdout.once("data", (line: Buffer) => resolve(line.toString().trim())),
+    );
+    return clientFigure(name, uri);
+  } finally {
+    const ended = new Promise((resolve) => server.once("exit", resolve));
+    server.stdin.end();
+    await ended;
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function sameClient(name: string, unit: Figure["unit"], target: number, call: ClientFigure): Figure {
+  return {
+    name: `${name}, same client`,
+    unit,
+    target,
+    measure: (side) => inInstance(side, ({ FLUX_URI }) => clientFigure(call, FLUX_URI!)),
+    bound: () => clientBound(call),
+  };
 }
 
 const figures: Figure[] = [
@@ -81,11 +114,11 @@ const figures: Figure[] = [
 ];
 if (options.python !== undefined)
   figures.push(
-    { name: "KVS put+commit, same client", unit: "/s", target: 6, measure: kvsRate("put") },
-    { name: "KVS get, same client", unit: "/s", target: 1, measure: kvsRate("get") },
-    { name: "ping, same client", unit: "/s", target: 1, measure: kvsRate("ping") },
-    { name: "8 MiB put+commit, same client", unit: "s", target: 0.3, measure: kvsRate("put8") },
-    { name: "8 MiB get, same client", unit: "s", target: 0.3, measure: kvsRate("get8") },
+    sameClient("KVS put+commit", "/s", 6, "put"),
+    sameClient("KVS get", "/s", 1, "get"),
+    sameClient("ping", "/s", 1, "ping"),
+    sameClient("8 MiB put+commit", "s", 0.3, "put8"),
+    sameClient("8 MiB get", "s", 0.3, "get8"),
   );
 
 const sides: Side[] = [{ name: "flux-ts", flux: join(folder, "..", "bin", "flux") }];
@@ -93,18 +126,25 @@ if (options.reference !== undefined) sides.push({ name: "reference", flux: optio
 
 const results: Record<string, unknown>[] = [];
 console.log(
-  `${"figure".padEnd(30)}${sides.map((side) => side.name.padStart(14)).join("")}${"ratio".padStart(10)}${"target".padStart(10)}`,
+  `${"figure".padEnd(30)}${sides.map((side) => side.name.padStart(14)).join("")}${"ratio".padStart(10)}${"target".padStart(10)}${"client alone".padStart(16)}`,
 );
 for (const figure of figures) {
   if (options.only !== undefined && !figure.name.includes(options.only)) continue;
   const samples = sides.map((): number[] => []);
-  for (let round = 0; round < rounds; round++)
+  const bounds: number[] = [];
+  for (let round = 0; round < rounds; round++) {
     for (const [index, side] of sides.entries()) samples[index]!.push(await figure.measure(side));
+    if (figure.bound !== undefined) bounds.push(await figure.bound());
+  }
   const medians = samples.map(median);
   const ratio = medians[1] === undefined ? null : medians[0]! / medians[1];
-  const bound = `${figure.unit === "s" ? "≤" : "≥"} ${figure.target}`;
-  const cells = medians.map((value) => `${value.toPrecision(3)} ${figure.unit}`.padStart(14)).join("");
-  console.log(`${figure.name.padEnd(30)}${cells}${(ratio?.toPrecision(3) ?? "").padStart(10)}${bound.padStart(10)}`);
+  const target = `${figure.unit === "s" ? "≤" : "≥"} ${figure.target}`;
+  const shown = (value: number): string => `${value.toPrecision(3)} ${figure.unit}`;
+  const cells = medians.map((value) => shown(value).padStart(14)).join("");
+  const alone = bounds.length === 0 ? "" : shown(median(bounds)).padStart(16);
+  console.log(
+    `${figure.name.padEnd(30)}${cells}${(ratio?.toPrecision(3) ?? "").padStart(10)}${target.padStart(10)}${alone}`,
+  );
   results.push({
     figure: figure.name,
     unit: figure.unit,
@@ -112,6 +152,7 @@ for (const figure of figures) {
     ratio,
     sides: sides.map(({ name }) => name),
     samples,
+    clientAlone: bounds,
   });
 }
 mkdirSync(join(folder, "results"), { recursive: true });

@@ -54,6 +54,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   event: { file: "event", summary: "send and receive Flux events" },
   events: { file: "events", summary: "follow what happens to jobs, queues and resources" },
   exec: { file: "exec", summary: "execute processes across brokers" },
+  filemap: { file: "filemap" },
   fsck: { file: "fsck" },
   fortune: { file: "fortune" },
   gc: { file: "gc" },

@@ -36,12 +36,13 @@ export type ArchiveEntry =
   | (Common & { readonly kind: "empty"; readonly size: number })
   | (Common & { readonly kind: "blobs"; readonly size: number; readonly regions: readonly BlobRegion[] });
 
-/** Encodes the content of a regular file: as text where it is UTF-8, else in base64. */
+/** Encodes the content of a regular file: as text where it is some, else in base64. */
 export function encodeFile(bytes: Uint8Array, options: { permissions?: number; mtime?: number } = {}): JsonObject {
   const { permissions = 0o600, mtime } = options;
   const common = { mode: FileType.REGULAR | permissions, ...(mtime !== undefined && { mtime }) };
   if (bytes.byteLength === 0) return { ...common, size: 0 };
-  const text = utf8DecodeStrict(bytes);
+  // JSON would need six characters for each NUL.
+  const text = bytes.includes(0) ? null : utf8DecodeStrict(bytes);
   return text === null
     ? { ...common, size: bytes.byteLength, encoding: "base64", data: base64Encode(bytes) }
     : { ...common, size: bytes.byteLength, encoding: "utf-8", data: text };

@@ -243,10 +243,18 @@ class Walk {
     file: OpenFile,
   ): Promise<ArchiveEntry> {
     if (size === 0) return { ...common, kind: "empty", size };
-    if (size <= this.#creation.smallFileBytes) return { ...common, kind: "bytes", bytes: file.read(0, size) };
+    if (size <= this.#creation.smallFileBytes)
+      return isHole(file)
+        ? { ...common, kind: "empty", size }
+        : { ...common, kind: "bytes", bytes: file.read(0, size) };
     const regions = await this.#data.take(place, file);
     return regions.length === 0 ? { ...common, kind: "empty", size } : { ...common, kind: "blobs", size, regions };
   }
+}
+
+/** Whether nothing of a file is on the disk. */
+function isHole(file: OpenFile): boolean {
+  return file.dataRegions()[Symbol.iterator]().next().done === true;
 }
 
 /** A failure that says already which path it is about. */

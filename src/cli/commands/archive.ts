@@ -6,7 +6,6 @@ import { stringifyJson } from "../../base/json.ts";
 import type { ArchiveEntry } from "../../formats/archive.ts";
 import { decodeArchive } from "../../formats/archive.ts";
 import { parseFsd } from "../../formats/duration.ts";
-import { parseSize } from "../../formats/size.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { nodeFileTree } from "../../host/file-tree.ts";
 import {
@@ -23,6 +22,7 @@ import { Kvs } from "../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { orFail } from "../framework/or-fail.ts";
+import { sizeOption } from "../snapshots/options.ts";
 
 const SIZE_MAX: number = 2 ** 31 - 1;
 
@@ -67,18 +67,10 @@ function directoryOf(context: CommandContext): string {
 }
 
 function size(context: CommandContext, option: string, fallback: number): number {
-  const text = context.options.text(option);
-  if (text === null) return fallback;
-  try {
-    const bytes = parseSize(text);
-    if (bytes <= SIZE_MAX) return Math.floor(bytes);
-  } catch (error) {
-    if (!(error instanceof FluxError)) throw error;
-  }
-  return context.failUsage(`invalid argument for option '${option}': ${text}: Invalid argument`);
+  return sizeOption(context, option, `flux archive ${context.command.name}: ${context.command.name}`) ?? fallback;
 }
 
-const create: Command = {
+export const create: Command = {
   name: "create",
   dialect: "getopt",
   summary: "Create a KVS file archive",
@@ -87,7 +79,7 @@ const create: Command = {
     named("Write to archive"),
     notPrimary,
     { names: ["directory"], short: "C", argument: "DIR", help: "Change to DIR before reading files" },
-    { ...verbose, help: "List files on stderr as they are added" },
+    { ...verbose, help: "List files as they are added" },
     { names: ["overwrite"], help: "Overwrite existing archive" },
     { names: ["append"], help: "Append to existing archive" },
     { names: ["preserve"], help: "Accepted: data is always kept as long as the archive" },
@@ -111,7 +103,8 @@ async function createFromOptions(context: CommandContext): Promise<void> {
   const directory = directoryOf(context);
   const kvs = await openKvs(context);
   const existing = options.has("overwrite") ? "overwrite" : options.has("append") ? "append" : "refuse";
-  await orFail(context, () =>
+  const wording = (error: FluxError): string => (error.is("ENOTSUP") ? "kvs commit: " : "") + error.message;
+  const creating = (): Promise<void> =>
     createArchive(
       kvs,
       { files: nodeFileTree(), codec: nodeCodec() },
@@ -124,11 +117,11 @@ async function createFromOptions(context: CommandContext): Promise<void> {
         smallFileBytes,
         isMapped,
         added: (path) => {
-          if (options.has("verbose")) context.err(`${path}\n`);
+          if (options.has("verbose")) context.out(`${path}\n`);
         },
       },
-    ),
-  );
+    );
+  await orFail(context, creating, wording);
 }
 
 /** What an archive holds, after waiting for it where that is wanted. */
@@ -148,7 +141,11 @@ async function waitFor(context: CommandContext, kvs: Kvs, key: string): Promise<
   const text = context.options.text("waitcreate");
   const arrival = kvs.waitCreate(key);
   if (text === null) return void (await arrival);
-  const seconds = await orFail(context, () => Promise.resolve(text).then(parseFsd));
+  const seconds = await orFail(
+    context,
+    () => parseFsd(text),
+    () => "could not parse --waitcreate timeout: Invalid argument",
+  );
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new FluxError("ETIMEDOUT")), Math.min(seconds * 1000, SIZE_MAX));
@@ -174,7 +171,7 @@ async function chosenEntries(context: CommandContext, kvs: Kvs): Promise<readonl
   return chosen;
 }
 
-const list: Command = {
+export const list: Command = {
   name: "list",
   dialect: "getopt",
   summary: "List KVS file archive contents",
@@ -210,7 +207,7 @@ function longLine(entry: ArchiveEntry): string {
   return `${LETTERS[entry.kind]} ${mode} ${String(bytes).padStart(8)} ${entry.path}`;
 }
 
-const extract: Command = {
+export const extract: Command = {
   name: "extract",
   dialect: "getopt",
   summary: "Extract KVS file archive contents",
@@ -252,7 +249,7 @@ const extract: Command = {
   },
 };
 
-const remove: Command = {
+export const remove: Command = {
   name: "remove",
   dialect: "getopt",
   summary: "Remove a KVS file archive",
@@ -276,8 +273,14 @@ const remove: Command = {
 
 export const command: Command = defineCommand({
   name: "archive",
+  usageProgram: "flux archive",
   dialect: "getopt",
   summary: "Flux KVS file archive utility",
-  usage: "COMMAND [OPTIONS]",
+  description: "Flux KVS file archive utility",
+  usage:
+    "create [-n NAME] [-C DIR] [--preserve] PATH ...\n" +
+    "   or: flux archive remove [-n NAME] [-f]\n" +
+    "   or: flux archive extract [-n NAME] [--overwrite] [-C DIR] [PATTERN]\n" +
+    "   or: flux archive list [-n NAME] [PATTERN]",
   subcommands: [create, remove, extract, list],
 });

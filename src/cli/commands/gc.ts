@@ -52,8 +52,8 @@ async function run(context: CommandContext): Promise<void> {
   context.complain(`gc complete: marked ${collection.marked}, reclaimed ${deleted} blobs (horizon epoch ${epoch})`);
 }
 
-function say(context: CommandContext, text: string): void {
-  if (context.options.has("verbose")) context.complain(text);
+function say(context: CommandContext, text: string, level = 1): void {
+  if (context.options.count("verbose") >= level) context.complain(text);
 }
 
 /** Every version that somebody may still read. */
@@ -167,6 +167,7 @@ async function markBatch(collection: Collection): Promise<void> {
     store.handle.rpc<{ marked: number }>("content-backing.mark", { epoch, hashes: batch }, LEADER),
   );
   collection.marked += answer.marked;
+  say(context, `marked ${answer.marked} blobs`, 2);
 }
 
 /** Deletes what is older than the epoch, some at a time. Resolves with the number of blobs. */
@@ -181,6 +182,7 @@ async function sweep(collection: Collection): Promise<number> {
       store.handle.rpc<{ deleted: number; cursor: number }>("content-backing.sweep", payload, LEADER),
     );
     deleted += answer.deleted;
+    say(context, `swept ${answer.deleted} blobs, cursor ${answer.cursor}/${highWater}`, 2);
     if (answer.cursor <= cursor) break;
     cursor = answer.cursor;
   }

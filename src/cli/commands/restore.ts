@@ -88,7 +88,7 @@ function takeMember(restore: Restore, member: TarMember): Value | null {
   const names = namesOf(member);
   if (kind === "sparse") throw new FluxError("EINVAL", `${path}: sparse files are not supported`);
   if (kind === "other") return skip(progress, `${path} is no file, directory or link, skipping`);
-  if (kind === "file" && sizeLimit !== null && sizeBytes > sizeLimit)
+  if (kind === "file" && sizeLimit !== null && sizeLimit > 0 && sizeBytes > sizeLimit)
     return skip(progress, `${path} size ${sizeBytes} exceeds ${sizeLimit} limit, skipping`);
   if (kind === "file") return new Value(restore, path, names);
   if (kind === "symlink") {

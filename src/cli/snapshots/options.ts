@@ -16,15 +16,17 @@ const UNIT_BYTES: Readonly<Record<string, number>> = { "": 1, k: 1024, K: 1024, 
 const INT_MAX = 2 ** 31 - 1;
 
 /** A size in bytes, given with a fraction and a unit where the user likes; null where the option was not given. */
-export function sizeOption(context: CommandContext, name: string): number | null {
+export function sizeOption(context: CommandContext, name: string, line: string = lineOf(context)): number | null {
   const text = context.options.text(name);
   if (text === null) return null;
   const match = /^(\d+(?:\.\d*)?|\.\d+)([kKMG]?)$/.exec(text);
   const bytes = match === null ? -1 : Math.floor(Number(match[1]) * UNIT_BYTES[match[2]!]!);
   if (bytes >= 0 && bytes <= INT_MAX) return bytes;
-  const { command } = context;
-  context.err(
-    `flux ${command.name}: ${command.name}: invalid argument for option '${name}': ${text}: Invalid argument\n`,
-  );
+  context.err(`${line}: invalid argument for option '${name}': ${text}: Invalid argument\n`);
   throw new CommandExit(1);
+}
+
+/** What complaints about the command line begin with. */
+function lineOf({ command }: CommandContext): string {
+  return `flux ${command.name}: ${command.name}`;
 }

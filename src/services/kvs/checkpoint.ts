@@ -34,6 +34,12 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
   return { number, isForeign, primary, directory, held, timestamp };
 }
 
+/** What begins with a root that somebody names: no redo log follows it. */
+export function foreignRoot(rootref: string, ownerUserid: number): SavedState {
+  const primary = { name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: 0, created: 0 };
+  return { number: 0, isForeign: true, primary, directory: null, held: [], timestamp: null };
+}
+
 /** Reads a checkpoint object. Throws EINVAL where it is none. */
 function parseCheckpoint(
   value: JsonValue | undefined,

@@ -270,7 +270,7 @@ export class Leader {
 
   #replayCommits(record: Extract<LogRecord, { kind: "commits" }>): Set<string> {
     const namespace = this.#namespace(record.namespace);
-    const draft = new Draft(this.index, rootOf(namespace.root));
+    const draft = new Draft(this.index, rootOf(namespace.root), record.namespace);
     const requests = record.commits.map((payload) => parseCommit(payload.value));
     const foreign = this.index.revive(requests.flatMap(({ operations }) => referencesIn(operations)));
     for (const { operations } of requests) draft.apply(operations);
@@ -295,7 +295,7 @@ export class Leader {
       try {
         foreign = this.#foreignOf(namespace, commit, commits.length + failed.length);
         if (foreign !== null) break;
-        draft ??= new Draft(this.index, rootOf(before));
+        draft ??= new Draft(this.index, rootOf(before), before.name);
         draft.apply(commit.request.operations);
         commits.push(commit);
         if (isAlone) break;

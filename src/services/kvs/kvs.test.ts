@@ -135,6 +135,34 @@ test("a leader told not to merge gives every commit a version; unknown arguments
   assert.deepEqual(versions, [1, 2, 3]);
 });
 
+test("a leader told which root to begin with begins there, whatever was saved", async (t) => {
+  const [broker] = makeBrokers();
+  await broker!.load(contentModule);
+  await broker!.load(kvsModule);
+  t.after(() => stopStorage([broker!]));
+  const before = new Kvs(broker!.connect());
+  await before.put("k", "old");
+  // Who asks for a root holds it: it is written, though the next version supersedes it.
+  const { rootref } = await before.getRoot();
+  await before.put("k", "new");
+  await broker!.modules.remove("kvs");
+  await assert.rejects(broker!.load(kvsModule, ["initial-rootref=foo"]), fails("EINVAL"));
+  await broker!.load(kvsModule, [`initial-rootref=${rootref}`]);
+  const kvs = new Kvs(broker!.connect());
+  assert.equal(await kvs.get("k"), "old");
+  assert.equal((await kvs.put("k", "newest")).rootseq, 1);
+});
+
+test("a link to the namespace that it is in leads on; one to another is followed by readers only", async (t) => {
+  const kvs = await oneBroker(t);
+  await kvs.commit(
+    new KvsTransaction().mkdir("dir").symlink("here", "dir", "primary").symlink("there", "dir", "other"),
+  );
+  await kvs.put("here.k", "1");
+  assert.equal(await kvs.get("dir.k"), "1");
+  await assert.rejects(kvs.put("there.k", "1"), fails("EINVAL"));
+});
+
 test("keys are taken with any number of dots; writing goes through links, over values", async (t) => {
   const kvs = await oneBroker(t);
   await kvs.commit(new KvsTransaction().putText("..a..b.", "1").mkdir("dir").symlink("link", "dir"));

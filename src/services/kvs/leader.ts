@@ -18,7 +18,7 @@ import { CommitFlag, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-
 import { splitDigests } from "../../sdk/blob-batch.ts";
 import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import { readCheckpoint } from "./checkpoint.ts";
+import { foreignRoot, readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
 import { Leader, type PendingCommit, type TurnOutcome } from "./core.ts";
 import { HeldRoots } from "./held-roots.ts";
@@ -29,7 +29,7 @@ import { Publication } from "./publication.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
-import { parseSettings, type Settings } from "./settings.ts";
+import { parseSettings, type LeaderOptions, type Settings } from "./settings.ts";
 import { Supplier } from "./supplier.ts";
 import { RunningSummary, serviceStatistics } from "./statistics.ts";
 import { referencesIn } from "./transaction.ts";
@@ -99,11 +99,12 @@ export class LeaderService implements RunningModule {
     context: ModuleContext,
     index: BlobIndex,
     loader: BlobLoader,
-    mergesCommits: boolean,
+    { mergesCommits, initialRootref }: LeaderOptions,
   ): Promise<LeaderService> {
     const { handle, ownerUserid, ports } = context;
     const warn = (text: string): void => context.log(LogLevel.warning, text);
-    const saved = await readCheckpoint(handle, ownerUserid);
+    const saved =
+      initialRootref === null ? await readCheckpoint(handle, ownerUserid) : foreignRoot(initialRootref, ownerUserid);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
     leader.mergesCommits = mergesCommits;
     if (saved !== null && saved.timestamp !== null)
@@ -136,13 +137,15 @@ export class LeaderService implements RunningModule {
     this.#turn();
     this.#stopped = true;
     this.#checkpointer.stop();
-    this.#held.clear();
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
       // Who waits for the log to be safe gets an answer.
       if (this.#settings.syncEachCommit) await this.#log?.sync();
-      if (this.#checkpointer.isUnsaved) isSaved = !(await this.#endsWithItsDirectory());
+      const isEnd = await this.#endsWithBroker();
+      // Where only this service is loaded anew, what somebody asked for a moment ago can still be read after it.
+      if (isEnd) this.#held.clear();
+      if (this.#checkpointer.isUnsaved) isSaved = !(isEnd && this.#endsWithItsDirectory());
       if (this.#checkpointer.isUnsaved && isSaved) await this.#checkpointer.saveAll();
     } catch (error) {
       isSaved = false;
@@ -153,16 +156,19 @@ export class LeaderService implements RunningModule {
   }
 
   /**
-   * Whether the broker is about to end, and removes log and content store together then, with nobody left to read them: no
-   * dump is made of them, no script of the user's comes after. Where the broker goes on, others may want the checkpoint.
+   * Whether log and content store go with the broker, and nobody is left to read them: no dump is made of them, no script of
+   * the user's comes after.
    */
-  async #endsWithItsDirectory(): Promise<boolean> {
-    const { handle } = this.#context;
+  #endsWithItsDirectory(): boolean {
     const attribute = (name: string): string => this.#context.attribute(name) ?? "";
     if (this.#log === null || attribute("statedir-cleanup") !== "1") return false;
-    if (attribute("content.dump") !== "" || attribute("broker.rc3_path") !== "") return false;
+    return attribute("content.dump") === "" && attribute("broker.rc3_path") === "";
+  }
+
+  /** Whether the broker is about to end; where it goes on, others may want what is saved. */
+  async #endsWithBroker(): Promise<boolean> {
     try {
-      return (await handle.rpc<{ state: string }>("state-machine.get")).state === "finalize";
+      return (await this.#context.handle.rpc<{ state: string }>("state-machine.get")).state === "finalize";
     } catch (error) {
       if (isFluxError(error)) return false;
       throw error;

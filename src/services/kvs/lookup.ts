@@ -48,7 +48,7 @@ export function lookupKey(
   const { index } = context;
   if ((flags & LookupFlag.TreeObject) !== 0) return treeObjectOf(storedEntry(entry, (each) => index.freeze(each)));
   if ((flags & LookupFlag.ReadLink) !== 0) {
-    if (entry.kind !== "symlink") throw new FluxError("EINVAL");
+    if (entry.kind !== "symlink") throw new FluxError(splitKey(key).length === 0 ? "EISDIR" : "EINVAL");
     return treeObjectOf(entry);
   }
   const isDirectory = entry.kind === "dirref" || entry.kind === "draft";

@@ -1,9 +1,9 @@
 /**
  * The service `kvs` (RFC 11, design "a redo log under a hash tree"): on rank 0 the leader, elsewhere a follower.
  *
- * Module arguments: `transaction-merge=0` gives every commit a version of its own (the default is 1).
+ * Module arguments: `transaction-merge=0` gives every commit a version of its own (the default is 1);
+ * `initial-rootref=BLOBREF` begins with that root instead of with the last checkpoint and the redo log after it.
  */
-import { FluxError } from "../../base/errors.ts";
 import type { HashAlgorithm } from "../../base/ports.ts";
 import type { ModuleContext, ModuleDefinition, RunningModule } from "../../sdk/module.ts";
 import { BlobIndex } from "./blob-index.ts";
@@ -11,9 +11,10 @@ import { BlobLoader } from "./blob-loader.ts";
 import { FollowerService } from "./follower.ts";
 import { LeaderService } from "./leader.ts";
 import { CLEAN_BYTES_MAX, HISTORY_BYTES_MAX } from "./protocol.ts";
+import { parseArguments } from "./settings.ts";
 
 async function start(context: ModuleContext): Promise<RunningModule> {
-  const mergesCommits = parseArguments(context.args);
+  const options = parseArguments(context.args);
   const algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
   const isFollower = context.rank !== 0;
   const limits = { cleanBytes: CLEAN_BYTES_MAX, historyBytes: HISTORY_BYTES_MAX, isFollower };
@@ -21,18 +22,7 @@ async function start(context: ModuleContext): Promise<RunningModule> {
   const loader = new BlobLoader(context.handle, index);
   return isFollower
     ? FollowerService.start(context, index, loader)
-    : LeaderService.start(context, index, loader, mergesCommits);
-}
-
-/** Whether commits may be merged. Throws EINVAL for an argument that is unknown. */
-function parseArguments(args: readonly string[]): boolean {
-  let mergesCommits = true;
-  for (const argument of args) {
-    if (!/^transaction-merge=[01]$/.test(argument))
-      throw new FluxError("EINVAL", `unknown module argument '${argument}'`);
-    mergesCommits = argument.endsWith("1");
-  }
-  return mergesCommits;
+    : LeaderService.start(context, index, loader, options);
 }
 
 export const kvsModule: ModuleDefinition = { name: "kvs", start };

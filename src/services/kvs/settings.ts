@@ -1,5 +1,6 @@
-/** The configuration table `[kvs]`. */
+/** The configuration table `[kvs]`, and the arguments of the module. */
 import { FluxError } from "../../base/errors.ts";
+import { isBlobref } from "../../formats/blobref.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { parseFsd } from "../../formats/duration.ts";
 import { CHECKPOINT_PERIOD_MS } from "./protocol.ts";
@@ -29,4 +30,30 @@ function parsePeriod(value: unknown): number {
     if (!(error instanceof FluxError)) throw error;
   }
   throw new FluxError("EINVAL", '[kvs] checkpoint-period is a duration, as "5s" or "30m"');
+}
+
+export interface LeaderOptions {
+  /** Whether commits of one turn may share a version. */
+  readonly mergesCommits: boolean;
+  /** The root to begin with, whatever was saved; null for the last checkpoint. */
+  readonly initialRootref: string | null;
+}
+
+/** The module arguments. Throws EINVAL for an argument that is unknown, or has a value that makes no sense. */
+export function parseArguments(args: readonly string[]): LeaderOptions {
+  let mergesCommits = true;
+  let initialRootref: string | null = null;
+  for (const argument of args) {
+    const [, name, value] = /^(transaction-merge|initial-rootref)=(.*)$/.exec(argument) ?? [];
+    if (name === "transaction-merge" && (value === "0" || value === "1")) mergesCommits = value === "1";
+    else if (name === "initial-rootref" && isBlobref(value)) initialRootref = value;
+    else
+      throw new FluxError(
+        "EINVAL",
+        name === undefined
+          ? `Invalid argument: unknown option '${argument}'`
+          : `Invalid argument: ${name} cannot be '${value}'`,
+      );
+  }
+  return { mergesCommits, initialRootref };
 }

@@ -59,9 +59,12 @@ export class Draft {
   /** Keys of values that consist of many small blobs. */
   readonly #looseKeys = new Set<string>();
 
-  /** Takes a root, or its blobref. Throws MissingBlob where that is not in memory. */
-  constructor(index: BlobIndex, root: Directory | string) {
+  readonly #namespace: string | null;
+
+  /** Takes a root, or its blobref, and whose it is. Throws MissingBlob where that is not in memory. */
+  constructor(index: BlobIndex, root: Directory | string, namespace: string | null = null) {
     this.#index = index;
+    this.#namespace = namespace;
     this.#root = (typeof root === "string" ? index.directory(root) : root).draft(this.#owner);
   }
 
@@ -190,7 +193,8 @@ export class Draft {
       const name = names[position]!;
       const entry = directory.get(name, this.#index);
       if (entry?.kind === "symlink") {
-        if (entry.namespace !== null) throw new FluxError("EINVAL");
+        if (entry.namespace !== null && entry.namespace !== this.#namespace)
+          throw new FluxError("EINVAL", `a link on the way leads to namespace ${entry.namespace}: commit there`);
         if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
         names = [...splitKey(entry.target), ...names.slice(position + 1)];
         if (names.length > KEY_PARTS_MAX) throw new FluxError("EINVAL", "a key has too many parts");

@@ -1,4 +1,5 @@
 /** `flux kvs dir`: the keys under a directory and their values, a line each. */
+import { latin1Decode, latin1Encode, utf8DecodeStrict, utf8Encode } from "../../../base/bytes.ts";
 import { makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
 import { valueBytes, type Kvs } from "../../../sdk/kvs.ts";
 import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
@@ -48,8 +49,17 @@ async function show(listing: Listing, path: string, entry: Treeobj): Promise<voi
   } else if (options.has("directory")) context.out(`${path}\n`);
   else {
     const bytes = entry.type === "val" ? valueBytes(entry) : await kvs.getBytes(path, { at });
-    context.out(`${fitted(`${path} = `, textOf(bytes), bytes.byteLength, listing.width)}\n`);
+    context.out(lineOf(`${path} = `, bytes, listing.width));
   }
+}
+
+/** A key and its value; what is not UTF-8 is shown as the bytes that it is. */
+function lineOf(label: string, bytes: Uint8Array, width: number): string | Uint8Array {
+  const value = textOf(bytes);
+  const text = utf8DecodeStrict(value);
+  if (text !== null) return `${fitted(label, text, bytes.byteLength, width)}\n`;
+  const line = fitted(latin1Decode(utf8Encode(label)), latin1Decode(value), bytes.byteLength, width);
+  return latin1Encode(`${line}\n`);
 }
 
 /** One line of at most so many columns; what is left out is shown by dots, which a line has room for in any case. */

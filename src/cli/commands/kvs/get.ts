@@ -21,7 +21,7 @@ async function getOne(context: CommandContext, kvs: Kvs, key: string): Promise<v
   if (options.has("watch") && options.has("stream")) throw new FluxError("EINVAL");
   if (options.has("at") && goesOn) throw new FluxError("EINVAL");
   if (options.has("watch")) return watch(context, kvs, key);
-  if (options.has("stream")) return stream(context, kvs, key);
+  if (options.has("stream") && !options.has("treeobj")) return stream(context, kvs, key);
   if (options.has("raw") && !options.has("treeobj") && !options.has("waitcreate")) return raw(context, kvs, key);
   const flags =
     (options.has("treeobj") ? LookupFlag.TreeObject : 0) | (options.has("waitcreate") ? LookupFlag.WaitCreate : 0);
@@ -77,5 +77,8 @@ function print(context: CommandContext, key: string, object: Treeobj): void {
   if (options.has("label")) context.out(`${key}=`);
   if (text === null) context.out(`${orderedJson(object)}\n`);
   else if (options.has("raw")) context.out(text);
-  else if (text.byteLength > 0) context.out(`${textOf(text)}\n`);
+  else if (text.byteLength > 0) {
+    context.out(textOf(text));
+    context.out("\n");
+  }
 }

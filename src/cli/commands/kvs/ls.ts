@@ -47,7 +47,7 @@ export async function ls(context: CommandContext): Promise<number> {
     });
   const hasTitles = singles.length + directories.length > 1 || options.has("recursive");
   const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
-  print(context, singles.sort(byName));
+  print(context, singles.sort(byName), options.has("classify"));
   for (const key of directories.sort()) await telling(key, () => listDirectory(listing, key));
   return exitCode;
 }
@@ -74,7 +74,7 @@ async function leadsToDirectory(kvs: Kvs, key: string): Promise<boolean> {
     await kvs.getDirectory(key);
     return true;
   } catch (error) {
-    if (isFluxError(error)) return false;
+    if (isFluxError(error) && !error.is("ENOTSUP")) return false;
     throw error;
   }
 }
@@ -95,11 +95,16 @@ async function listDirectory(listing: Listing, key: string): Promise<void> {
     if (entries[name]!.type === "dirref") await listDirectory(listing, key === "." ? name : `${key}.${name}`);
 }
 
-function print(context: CommandContext, named: readonly Named[]): void {
+/** Names in columns, whose width leaves room for the indicators where `withIndicator` is set. */
+function print(context: CommandContext, named: readonly Named[], withIndicator = false): void {
   if (named.length === 0) return;
   const { options } = context;
   const texts = named.map(({ name, object }) => name + (options.has("classify") ? indicatorOf(object) : ""));
-  const column = Math.max(...named.map(({ name }) => name.length)) + GAP_COLUMNS;
+  const longest = (withIndicator ? texts : named.map(({ name }) => name)).reduce(
+    (length, text) => Math.max(length, text.length),
+    0,
+  );
+  const column = longest + GAP_COLUMNS;
   const width = widthOf(context);
   const perRow = options.has("1") ? 1 : width === 0 ? texts.length : Math.max(1, Math.floor(width / column));
   for (let start = 0; start < texts.length; start += perRow) {

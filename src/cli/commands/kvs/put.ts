@@ -1,10 +1,13 @@
 /** `flux kvs put`. */
-import { EMPTY_BYTES, utf8Decode, utf8Encode } from "../../../base/bytes.ts";
+import { EMPTY_BYTES, utf8Decode } from "../../../base/bytes.ts";
 import { FluxError } from "../../../base/errors.ts";
 import { parseTreeobj, type Treeobj } from "../../../formats/treeobj.ts";
 import { KvsTransaction } from "../../../sdk/kvs.ts";
 import type { CommandContext } from "../../framework/command.ts";
+import { argumentBytes } from "../../framework/argument-bytes.ts";
 import { commit, openKvs, orFail } from "./support.ts";
+
+const EQUALS_SIGN = 0x3d;
 
 export async function put(context: CommandContext): Promise<void> {
   const { options, operands } = context;
@@ -24,7 +27,7 @@ export async function put(context: CommandContext): Promise<void> {
         input.isRead = true;
         return void transaction.putTreeObject(key, await kvs.storeValue(context.inputChunks()));
       }
-      const value = await valueOf(context, text, input);
+      const value = await valueOf(context, operand, input);
       if (options.has("treeobj")) transaction.putTreeObject(key, treeObjectOf(value));
       else if (options.has("append")) transaction.append(key, value);
       else transaction.putBytes(key, value);
@@ -34,9 +37,13 @@ export async function put(context: CommandContext): Promise<void> {
 }
 
 /** A value of the command line; "-" stands for standard input, which is read once. */
-async function valueOf(context: CommandContext, text: string, input: { isRead: boolean }): Promise<Uint8Array> {
+async function valueOf(context: CommandContext, operand: string, input: { isRead: boolean }): Promise<Uint8Array> {
   const { options } = context;
-  if (text !== "-" || !(options.has("raw") || options.has("treeobj"))) return utf8Encode(text);
+  const isInput = operand.endsWith("=-") && operand.indexOf("=") === operand.length - 2;
+  if (!isInput || !(options.has("raw") || options.has("treeobj"))) {
+    const bytes = argumentBytes(operand);
+    return bytes.subarray(bytes.indexOf(EQUALS_SIGN) + 1);
+  }
   if (input.isRead) return EMPTY_BYTES;
   input.isRead = true;
   return context.readInput();

@@ -1,5 +1,4 @@
 /** What the subcommands of `flux kvs` share: the store to use, how errors are told, how tree objects are printed. */
-import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError } from "../../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../../base/json.ts";
 import { isTreeobj, makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
@@ -57,10 +56,10 @@ export function orderedJson(value: unknown): string {
   return `{${members.join(",")}}`;
 }
 
-/** A value as text: what comes before the first NUL. */
-export function textOf(bytes: Uint8Array): string {
+/** A value as text: what comes before the first NUL, byte for byte, whatever its encoding. */
+export function textOf(bytes: Uint8Array): Uint8Array {
   const end = bytes.indexOf(0);
-  return utf8Decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return end < 0 ? bytes : bytes.subarray(0, end);
 }
 
 /** Commits as the options say, then prints what they ask for of the new root. */

@@ -2,6 +2,7 @@
 import { FluxError, isFluxError } from "../../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../../sdk/kvs.ts";
 import type { CommandContext } from "../../framework/command.ts";
+import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
 import { commit, namespaceOf, openKvs, orFail } from "./support.ts";
 
 export async function unlink(context: CommandContext): Promise<void> {
@@ -28,6 +29,13 @@ async function checkUnlink(context: CommandContext, kvs: Kvs, key: string): Prom
   }
 }
 
+/** Throws EINVAL for a key that is no key, told under its own name before anything is sent. */
+function checkKey(context: CommandContext, key: string): Promise<void> {
+  return orFail(context, key, () => {
+    if (key === "") throw new FluxError("EINVAL");
+  });
+}
+
 export async function link(context: CommandContext): Promise<void> {
   const { options, operands } = context;
   if (operands.length === 0) context.failUsage();
@@ -35,6 +43,7 @@ export async function link(context: CommandContext): Promise<void> {
   if (target === undefined || name === undefined || operands.length > 2)
     context.fail("link: specify target and link_name");
   const kvs = await openKvs(context);
+  await checkKey(context, name);
   const transaction = new KvsTransaction().symlink(name, target, options.text("target-namespace") ?? undefined);
   await commit(context, kvs, transaction);
 }
@@ -43,7 +52,10 @@ export async function mkdir(context: CommandContext): Promise<void> {
   if (context.operands.length === 0) context.failUsage();
   const kvs = await openKvs(context);
   const transaction = new KvsTransaction();
-  for (const key of context.operands) transaction.mkdir(key);
+  for (const key of context.operands) {
+    await checkKey(context, key);
+    transaction.mkdir(key);
+  }
   await commit(context, kvs, transaction);
 }
 
@@ -71,9 +83,16 @@ export async function copy(context: CommandContext): Promise<void> {
   });
 }
 
+/** Whether a key is another one, or below it. */
+function contains(outer: string, inner: string): boolean {
+  return `${normalizeKey(inner)}.`.startsWith(`${normalizeKey(outer)}.`);
+}
+
 export async function move(context: CommandContext): Promise<void> {
   const { source, destination, from, to } = await endsOf(context);
   await orFail(context, "flux_kvs_move", async () => {
+    if (source.namespace === destination.namespace && contains(from, to))
+      throw new FluxError("EINVAL", `${to} is ${from} itself or below it, and would go with it`);
     const object = await source.getTreeObject(from);
     const transaction = new KvsTransaction().putTreeObject(to, object);
     if (source.namespace === destination.namespace) await destination.commit(transaction.unlink(from));

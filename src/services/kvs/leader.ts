@@ -21,6 +21,7 @@ import type { BlobLoader } from "./blob-loader.ts";
 import { foreignRoot, readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
 import { Leader, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { endsWithBroker, goesWithBroker } from "./ending.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
 import { Arrivals, NOTHING_ADOPTED, type ArrivedCommit } from "./arrivals.ts";
@@ -142,10 +143,10 @@ export class LeaderService implements RunningModule {
     try {
       // Who waits for the log to be safe gets an answer.
       if (this.#settings.syncEachCommit) await this.#log?.sync();
-      const isEnd = await this.#endsWithBroker();
+      const isEnd = await endsWithBroker(this.#context);
       // Where only this service is loaded anew, what somebody asked for a moment ago can still be read after it.
       if (isEnd) this.#held.clear();
-      if (this.#checkpointer.isUnsaved) isSaved = !(isEnd && this.#endsWithItsDirectory());
+      if (this.#checkpointer.isUnsaved) isSaved = !(isEnd && this.#log !== null && goesWithBroker(this.#context));
       if (this.#checkpointer.isUnsaved && isSaved) await this.#checkpointer.saveAll();
     } catch (error) {
       isSaved = false;
@@ -153,26 +154,6 @@ export class LeaderService implements RunningModule {
     }
     this.#reader.stop();
     this.#log?.close(isSaved, (text) => this.#context.log(LogLevel.warning, text));
-  }
-
-  /**
-   * Whether log and content store go with the broker, and nobody is left to read them: no dump is made of them, no script of
-   * the user's comes after.
-   */
-  #endsWithItsDirectory(): boolean {
-    const attribute = (name: string): string => this.#context.attribute(name) ?? "";
-    if (this.#log === null || attribute("statedir-cleanup") !== "1") return false;
-    return attribute("content.dump") === "" && attribute("broker.rc3_path") === "";
-  }
-
-  /** Whether the broker is about to end; where it goes on, others may want what is saved. */
-  async #endsWithBroker(): Promise<boolean> {
-    try {
-      return (await this.#context.handle.rpc<{ state: string }>("state-machine.get")).state === "finalize";
-    } catch (error) {
-      if (isFluxError(error)) return false;
-      throw error;
-    }
   }
 
   #serve(): void {

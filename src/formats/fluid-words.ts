@@ -3,50 +3,52 @@
  *
  * The low half comes first; within a half the first word is the least significant digit, base 1626. Words of a half are
  * joined by one hyphen, the halves by two.
- *
- * Does not know the words: the list is the mnemonicode project's, and whoever has it passes it in.
  */
+import { MNEMONIC_WORDS } from "./mnemonic-words.ts";
 
 const BASE = 1626;
 const HALF_LIMIT = 2 ** 32;
 
-/** A word list, prepared for both directions. */
-export interface MnemonicWords {
+/** A word list, prepared for both directions when it is first needed. */
+interface Words {
   readonly words: readonly string[];
   readonly values: ReadonlyMap<string, number>;
 }
 
-/** Prepares a word list; null where it does not have 1,626 different words. Words after those are ignored. */
-export function mnemonicWords(words: readonly string[]): MnemonicWords | null {
-  const used = words.slice(0, BASE);
-  const values = new Map(used.map((word, value) => [word.toLowerCase(), value]));
-  return values.size === BASE ? { words: used, values } : null;
+let prepared: Words | null = null;
+
+function wordList(): Words {
+  if (prepared !== null) return prepared;
+  const words = MNEMONIC_WORDS.trim().split(/\s+/);
+  prepared = { words, values: new Map(words.map((word, value) => [word, value])) };
+  return prepared;
 }
 
-export function encodeWords(value: bigint, list: MnemonicWords): string {
+export function encodeWords(value: bigint): string {
   const low = Number(value & 0xffff_ffffn);
   const high = Number(value >> 32n);
-  return `${encodeHalf(low, list)}--${encodeHalf(high, list)}`;
+  return `${encodeHalf(low)}--${encodeHalf(high)}`;
 }
 
 /** The value of two halves of three words each; null where the text is something else. */
-export function decodeWords(text: string, list: MnemonicWords): bigint | null {
+export function decodeWords(text: string): bigint | null {
   const words = text.toLowerCase().split(/-+/);
   if (words.length !== 6) return null;
-  const low = decodeHalf(words.slice(0, 3), list);
-  const high = decodeHalf(words.slice(3), list);
+  const low = decodeHalf(words.slice(0, 3));
+  const high = decodeHalf(words.slice(3));
   return low === null || high === null ? null : (BigInt(high) << 32n) | BigInt(low);
 }
 
-function encodeHalf(half: number, list: MnemonicWords): string {
+function encodeHalf(half: number): string {
   const digits = [half % BASE, Math.floor(half / BASE) % BASE, Math.floor(half / (BASE * BASE))];
-  return digits.map((digit) => list.words[digit]!).join("-");
+  const { words } = wordList();
+  return digits.map((digit) => words[digit]!).join("-");
 }
 
-function decodeHalf(words: readonly string[], list: MnemonicWords): number | null {
+function decodeHalf(words: readonly string[]): number | null {
   let half = 0;
   for (const word of words.toReversed()) {
-    const digit = list.values.get(word);
+    const digit = wordList().values.get(word);
     if (digit === undefined) return null;
     half = half * BASE + digit;
   }

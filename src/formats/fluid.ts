@@ -12,7 +12,7 @@
 import { FluxError } from "../base/errors.ts";
 import { canonicalInteger, type Integer } from "../base/json.ts";
 import { EMOJI_DIGITS, EMOJI_VALUES } from "./fluid-emoji.ts";
-import { decodeWords, encodeWords, type MnemonicWords } from "./fluid-words.ts";
+import { decodeWords, encodeWords } from "./fluid-words.ts";
 
 /**
  * The text forms: `f58` is `ƒ…`, `f58plain` the same with an ASCII `f`, `dec`, `hex` is `0x…`, `dothex` four groups of
@@ -119,10 +119,10 @@ function needsAscii(env: Readonly<Record<string, string | undefined>>): boolean 
 }
 
 /**
- * Writes an id in one of the text forms. The form `words` needs the word list.
+ * Writes an id in one of the text forms.
  * Throws FluxError EINVAL where `id` is not an unsigned 64-bit integer.
  */
-export function formatFluid(id: Integer, form: FluidForm = "f58", words?: MnemonicWords): string {
+export function formatFluid(id: Integer, form: FluidForm = "f58"): string {
   const value = checkedValue(id);
   switch (form) {
     case "f58":
@@ -140,7 +140,7 @@ export function formatFluid(id: Integer, form: FluidForm = "f58", words?: Mnemon
     case "emoji":
       return formatBase(value, EMOJI_DIGITS);
     case "words":
-      return encodeWords(value, requireWords(words));
+      return encodeWords(value);
   }
 }
 
@@ -149,27 +149,24 @@ export function fluidKvsPath(id: Integer): string {
   return `job.${formatDothex(checkedValue(id))}`;
 }
 
-/**
- * Reads an id in any text form, with blanks around it ignored. Throws FluxError EINVAL where the text is no FLUID.
- * `words` is needed for the mnemonic form only.
- */
-export function parseFluid(text: string, words?: MnemonicWords): Integer {
-  const id = tryParseFluid(text, words);
+/** Reads an id in any text form, with blanks around it ignored. Throws FluxError EINVAL where the text is no FLUID. */
+export function parseFluid(text: string): Integer {
+  const id = tryParseFluid(text);
   if (id === null) throw new FluxError("EINVAL", `invalid jobid: ${text}`);
   return id;
 }
 
 /** Reads an id in any text form; null where the text is no FLUID. */
-export function tryParseFluid(text: string, words?: MnemonicWords): Integer | null {
+export function tryParseFluid(text: string): Integer | null {
   const trimmed = text.trim();
-  const value = parseForm(trimmed, words);
+  const value = parseForm(trimmed);
   return value === null || value > FLUID_MAX ? null : canonicalInteger(value);
 }
 
 /** The order of the tests is the RFC's: it makes the forms unambiguous. */
-function parseForm(text: string, words: MnemonicWords | undefined): bigint | null {
+function parseForm(text: string): bigint | null {
   if (text.includes(".")) return parseDothex(text.startsWith("job.") ? text.slice(4) : text);
-  if (text.includes("-")) return words === undefined ? null : decodeWords(text, words);
+  if (text.includes("-")) return decodeWords(text);
   if (text.startsWith("ƒ") || text.startsWith("f")) return parseBase(text.slice(1), 58n, F58_VALUES);
   const first = text.codePointAt(0);
   // A first byte 0xf0 and a second 0x9f: the code points from U+1F000 to U+1FFFF.
@@ -223,11 +220,6 @@ function parseDothex(text: string): bigint | null {
   if (!/^[0-9a-f]{1,4}(\.[0-9a-f]{1,4}){3}$/i.test(text)) return null;
   const groups = text.split(".").map((group) => group.padStart(4, "0"));
   return BigInt(`0x${groups.join("")}`);
-}
-
-function requireWords(words: MnemonicWords | undefined): MnemonicWords {
-  if (words === undefined) throw new FluxError("ENOTSUP", "the mnemonic form of a jobid needs a word list");
-  return words;
 }
 
 function fits(value: number, max: number): boolean {

@@ -5,7 +5,6 @@
  */
 import type { Integer } from "../base/json.ts";
 import { FLUID_FORMS, formatFluid, type FluidForm } from "./fluid.ts";
-import type { MnemonicWords } from "./fluid-words.ts";
 
 /** The text of a tag; undefined where the tag is unknown. */
 export type TagLookup = (tag: string) => string | undefined;
@@ -58,10 +57,10 @@ export interface JobTags {
 }
 
 /** The tags of a job, its node and its task. */
-export function jobTagLookup(job: JobTags, words?: MnemonicWords): TagLookup {
+export function jobTagLookup(job: JobTags): TagLookup {
   return (tag) => {
     const id = /^(?:id|jobid)(?:\.(\w+))?$/.exec(tag);
-    if (id !== null) return idText(job.id, id[1] ?? job.idForm ?? "f58", words);
+    if (id !== null) return idText(job.id, id[1] ?? job.idForm ?? "f58");
     if (tag.startsWith("node.")) return nodeText(job.node, tag.slice(5));
     if (tag === "taskid" || tag.startsWith("task.")) return taskText(job.task, tag === "taskid" ? "id" : tag.slice(5));
     switch (tag) {
@@ -80,9 +79,9 @@ export function jobTagLookup(job: JobTags, words?: MnemonicWords): TagLookup {
   };
 }
 
-function idText(id: Integer | undefined, form: string, words: MnemonicWords | undefined): string | undefined {
-  const isKnown = (FLUID_FORMS as readonly string[]).includes(form) && (form !== "words" || words !== undefined);
-  return id === undefined || !isKnown ? undefined : formatFluid(id, form as FluidForm, words);
+function idText(id: Integer | undefined, form: string): string | undefined {
+  const isKnown = (FLUID_FORMS as readonly string[]).includes(form);
+  return id === undefined || !isKnown ? undefined : formatFluid(id, form as FluidForm);
 }
 
 function nodeText(node: JobTags["node"], key: string): string | undefined {

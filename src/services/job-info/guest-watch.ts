@@ -7,7 +7,7 @@ import type { FluxError } from "../../base/errors.ts";
 import { isFluxError } from "../../base/errors.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
-import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import { LookupFlag, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LineSplitter } from "./core.ts";
 
@@ -23,6 +23,8 @@ export interface GuestWatchOptions {
   readonly handle: Handle;
   /** Absolute KVS key. */
   readonly key: string;
+  /** Where it is watched, as long as the job is active: by its name in the namespace of the job's guest, or by `key`. */
+  readonly live: { readonly namespace: string; readonly key: string };
   readonly waitCreate: boolean;
   /** Whether a line is the log's last. */
   isLast(line: string): boolean;
@@ -44,14 +46,14 @@ export class GuestWatch {
 
   /** Begins to watch. */
   open(): void {
-    const { handle, key, waitCreate } = this.#options;
+    const { handle, live, waitCreate } = this.#options;
     const { Watch, WatchAppend, InitialSentinel, WaitCreate } = LookupFlag;
     const flags = Watch | WatchAppend | InitialSentinel | (waitCreate ? WaitCreate : 0);
     const listener = {
       item: (payload: Payload | null) => this.#item(payload),
       end: (error: FluxError | null) => this.#ended(error),
     };
-    const request = { namespace: PRIMARY_NAMESPACE, key, flags };
+    const request = { ...live, flags };
     this.#stream = handle.open("kvs-watch.lookup", request, listener, { cancelTopic: "kvs-watch.cancel" });
   }
 

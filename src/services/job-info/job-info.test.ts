@@ -55,6 +55,23 @@ describe("a watch", () => {
     assert.deepEqual(await watching, ["init", "done"]);
   });
 
+  test("shows what others append to an eventlog, once, and in a guest's directory by its namespace", async () => {
+    const id = await world.submit(jobspecOf(), { urgency: 0 });
+    const watching = watch(id, "eventlog", 0, "mine");
+    const guest = watch(id, "guest.notes", WatchFlag.WaitCreate, "note");
+    const key = fluidKvsPath(id);
+    await world.commit(`${key}.eventlog`, '{"timestamp":1,"name":"mine"}\n', OPERATION_APPEND);
+    await world.commit(`${key}.guest.notes`, '{"timestamp":1,"name":"note"}\n', OPERATION_APPEND);
+    assert.deepEqual(await watching, ["submit", "validate", "depend", "priority", "mine"]);
+    assert.deepEqual(await guest, ["note"]);
+    const stream = world.client.stream("job-info.eventlog-watch", { id, path: "guest.notes", flags: 0 });
+    await stream.next();
+    const { namespaces } = await world.client.rpc<{ namespaces: JsonObject }>("kvs-watch.stats-get");
+    assert.deepEqual(Object.keys(namespaces), [`job-${id}`]);
+    await world.client.rpc("job-manager.raise", { id, type: "cancel", severity: 0 });
+    assert.equal((await stream.next()).done, true);
+  });
+
   test("is refused with the texts that clients know", async () => {
     const id = await world.submit();
     const refuses = (payload: JsonObject, text: RegExp): Promise<void> =>

@@ -3,19 +3,13 @@
  * through the job manager's journal, so a watch of one costs the KVS nothing.
  */
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
-import {
-  isJsonObject,
-  parseJson,
-  stringifyJson,
-  type Integer,
-  type JsonObject,
-  type JsonValue,
-} from "../../base/json.ts";
+import { stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -23,7 +17,6 @@ import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
 import {
   ActiveJobs,
-  applyUpdate,
   applyUpdates,
   isComplete,
   lifeOf,
@@ -32,16 +25,10 @@ import {
   type Follower,
   type JournalEntry,
 } from "./core.ts";
+import { ForeignEvents } from "./foreign-events.ts";
 import { GuestWatch } from "./guest-watch.ts";
-import {
-  LookupFlag,
-  parseLookup,
-  parseUpdate,
-  parseWatch,
-  WatchFlag,
-  type UpdatedKey,
-  type WatchRequest,
-} from "./protocol.ts";
+import { LookupFlag, parseLookup, parseUpdate, parseWatch, WatchFlag, type WatchRequest } from "./protocol.ts";
+import { parseObject, UpdateWatch } from "./update-watch.ts";
 
 const SERVICE = "job-info";
 /** Until the journal is asked for again after it has ended. */
@@ -57,6 +44,11 @@ interface Watch {
 
 /** A job as a request finds it: active, or inactive with its whole eventlog. */
 type FoundJob = { readonly active: ActiveJob } | { readonly active: null; readonly events: readonly JobEvent[] };
+
+/** Watches of eventlogs that look for events of others than the job manager; each costs the KVS a lookup per event. */
+const FOREIGN_EVENTS_WATCHES_MAX = 256;
+/** The directory of a job that its guest, and its shells, write to. */
+const GUEST_PREFIX = "guest.";
 
 /** What every job has once its shells run: who asks before waits for it. */
 const SHELL_LOGS: ReadonlySet<string> = new Set(["guest.exec.eventlog", "guest.output"]);
@@ -159,8 +151,19 @@ class JobInfoService implements RunningModule {
       // The journal tells of it in a moment, from its first event on.
       active = this.#jobs.get(id) ?? this.#jobs.expect(id, userid, events);
     }
-    checkAccess(request, active.userid);
+    if (!request.isOwner) checkAccess(request, await this.#storedOwner(id, active));
     return { active };
+  }
+
+  /** Whose an active job is, by what is stored of it: guests are judged by that. */
+  async #storedOwner(id: Integer, active: ActiveJob): Promise<number> {
+    const stored = await this.#storedEvents(id).catch((error: unknown) => {
+      // Its first commit is still under way.
+      if (isFluxError(error, "ENOENT")) return active.events;
+      throw error;
+    });
+    const userid = stored[0]?.context?.["userid"];
+    return typeof userid === "number" ? userid : active.userid;
   }
 
   async #storedEvents(id: Integer): Promise<readonly JobEvent[]> {
@@ -223,20 +226,38 @@ class JobInfoService implements RunningModule {
     send(eventsOf(found));
     if ((watch.flags & WatchFlag.InitialSentinel) !== 0) request.respond();
     if (found.active === null) return request.end();
+    const foreign = this.#foreignEvents(watch.id, send);
+    foreign?.know(found.active.events);
     const follower: Follower = {
-      events: send,
+      events: (events) => {
+        foreign?.know(events);
+        send(events);
+      },
       ended: () => {
+        foreign?.stop();
         if (this.#watches.delete(request)) request.end();
       },
     };
-    this.#followJob(request, found.active, "eventlog", follower, () => {});
+    this.#followJob(request, found.active, "eventlog", follower, () => foreign?.stop());
+  }
+
+  /** What others append to an eventlog. Null where many logs are watched already: then the journal must do. */
+  #foreignEvents(id: Integer, take: (events: readonly JobEvent[]) => void): ForeignEvents | null {
+    if (this.#watches.size >= FOREIGN_EVENTS_WATCHES_MAX) return null;
+    const { handle, ports } = this.#context;
+    return new ForeignEvents({ handle, clock: ports.clock, key: `${fluidKvsPath(id)}.eventlog`, take });
   }
 
   #watchGuest(request: IncomingRequest, watch: WatchRequest, found: FoundJob): void {
     const isExec = watch.path === "guest.exec.eventlog";
+    const key = `${fluidKvsPath(watch.id)}.${watch.path}`;
+    const isGuest = watch.path.startsWith(GUEST_PREFIX);
     const options = {
       handle: this.#context.handle,
-      key: `${fluidKvsPath(watch.id)}.${watch.path}`,
+      key,
+      live: isGuest
+        ? { namespace: `job-${watch.id}`, key: watch.path.slice(GUEST_PREFIX.length) }
+        : { namespace: PRIMARY_NAMESPACE, key },
       // The shell's first event tells that its output log exists, but the two travel in commits of their own.
       waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0 || SHELL_LOGS.has(watch.path),
       isLast: (line: string) => isExec && line.includes('"name":"done"'),
@@ -256,7 +277,7 @@ class JobInfoService implements RunningModule {
     if (found.active === null) {
       this.#watches.add(request, { kind: "guest", stop: () => guest.cancel() });
       // What shells write ends with the job; what others keep beside it may go on.
-      return watch.path.startsWith("guest.") ? guest.jobEnded() : guest.open();
+      return isGuest ? guest.jobEnded() : guest.open();
     }
     guest.open();
     const follower: Follower = { events: () => {}, ended: () => guest.jobEnded() };
@@ -343,60 +364,12 @@ class JobInfoService implements RunningModule {
   }
 }
 
-/** A watch of R or jobspec: the value as it is, then as each update makes it. */
-class UpdateWatch {
-  readonly #key: UpdatedKey;
-  readonly #read: () => Promise<string>;
-  readonly #request: IncomingRequest;
-  #value: JsonObject | null = null;
-  /** Steps follow each other, as reading takes time. */
-  #tail: Promise<void> = Promise.resolve();
-
-  constructor(key: UpdatedKey, read: () => Promise<string>, request: IncomingRequest) {
-    this.#key = key;
-    this.#read = read;
-    this.#request = request;
-  }
-
-  /** Takes events in their order. R is there with the alloc event, the jobspec from the start. */
-  take(events: readonly JobEvent[]): Promise<void> {
-    const step = this.#tail.then(() => this.#step(events));
-    this.#tail = step.catch(() => undefined);
-    return step;
-  }
-
-  async #step(events: readonly JobEvent[]): Promise<void> {
-    if (this.#value === null) {
-      if (this.#key === "R" && !events.some(({ name }) => name === "alloc")) return;
-      this.#value = applyUpdates(this.#key, parseObject(await this.#read()), events);
-      this.#send();
-      return;
-    }
-    for (const event of events) {
-      const next = applyUpdate(this.#key, this.#value, event);
-      if (next === this.#value) continue;
-      this.#value = next;
-      this.#send();
-    }
-  }
-
-  #send(): void {
-    if (!this.#request.isFinished) this.#request.respond({ [this.#key]: this.#value });
-  }
-}
-
 function checkAccess(request: IncomingRequest, userid: number): void {
   if (!request.isOwner && request.userid !== userid) throw new FluxError("EPERM");
 }
 
 function eventsOf(found: FoundJob): readonly JobEvent[] {
   return found.active === null ? found.events : found.active.events;
-}
-
-function parseObject(text: string): JsonObject {
-  const value = parseJson(text);
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", "stored value is not an object");
-  return value;
 }
 
 /** A value as the flags of a lookup want it. */

@@ -18,7 +18,10 @@ export const BLOB_WINDOW = 8;
 const WATCH_KINDS: number = LookupFlag.WatchFull | LookupFlag.WatchUniq | LookupFlag.WatchAppend;
 
 export interface WatchRequest {
+  /** Where the key is. */
   readonly namespace: string;
+  /** The namespace that was asked for: that of a job's guest is a directory of the primary one. */
+  readonly asked: string;
   /** In normal form. */
   readonly key: string;
   readonly flags: number;
@@ -39,6 +42,6 @@ export function parseWatch(request: IncomingRequest): WatchRequest {
     throw new FluxError("EPROTO", "an initial sentinel without a watch for appends");
   if (key === "") throw new FluxError("EINVAL");
   const moved = guestKey(namespace, key);
-  if (moved !== null) return { namespace: PRIMARY_NAMESPACE, key: moved, flags };
-  return { namespace, key: normalizeKey(key), flags };
+  if (moved !== null) return { namespace: PRIMARY_NAMESPACE, asked: namespace, key: moved, flags };
+  return { namespace, asked: namespace, key: normalizeKey(key), flags };
 }

@@ -364,16 +364,20 @@ class WatchService implements RunningModule {
     return [...this.#namespaces.values()].flatMap((namespace) => [...namespace.watchers]);
   }
 
+  /** Watchers are counted by the namespace that they asked for. */
   #statistics(): JsonObject {
-    const namespaces: Record<string, JsonObject> = {};
+    const namespaces: Record<string, { owner: number; rootseq: number; rootref: string; watchers: number }> = {};
     let count = 0;
-    for (const [name, { watchers, latest }] of this.#namespaces) {
-      count += watchers.size;
+    for (const { watchers, latest } of this.#namespaces.values()) {
       const owner = latest?.owner ?? this.#context.ownerUserid;
       const { rootseq, rootref } = latest === null ? { rootseq: 0, rootref: "" } : versionOf(latest);
-      namespaces[name] = { owner, rootseq, rootref, watchers: watchers.size };
+      for (const { watch } of watchers) {
+        const told = (namespaces[watch.asked] ??= { owner, rootseq, rootref, watchers: 0 });
+        told.watchers += 1;
+        count += 1;
+      }
     }
-    return { watchers: count, "namespace-count": this.#namespaces.size, namespaces };
+    return { watchers: count, "namespace-count": Object.keys(namespaces).length, namespaces };
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { formatDuration, formatFsd, parseFsd, tryParseFsd } from "./duration.ts";
+import { formatDuration, formatFsd, formatRoughly, parseFsd, tryParseFsd } from "./duration.ts";
 
 test("RFC 23 test vectors", () => {
   const table: [string, number][] = [
@@ -79,6 +79,20 @@ test("logs print six significant digits, flux uptime two", () => {
     [86400 * 123, "1.2e+02d"],
   ];
   for (const [seconds, text] of two) assert.equal(formatDuration(seconds, 2), text);
+});
+
+test("a refusal of a job tells durations roughly, short ones in milliseconds", () => {
+  const rough: [number, string][] = [
+    [0.0005, "0.5ms"],
+    [0.099, "99ms"],
+    [0.1, "0.1s"],
+    [59.99, "60s"],
+    [100.001, "1.7m"],
+    [3660, "1h"],
+    [97200, "1.1d"],
+    [Infinity, "infinity"],
+  ];
+  for (const [seconds, text] of rough) assert.equal(formatRoughly(seconds), text);
 });
 
 test("what is printed can be read again, to the digits printed", () => {

@@ -48,6 +48,12 @@ export function formatDuration(seconds: number, digits = 6): string {
   return significant(seconds / divisor, digits) + suffix;
 }
 
+/** Renders a duration with two digits, as refusals of jobs do; a short one in milliseconds: `90ms`, `1.7m`. */
+export function formatRoughly(seconds: number): string {
+  if (seconds > 0 && seconds < 0.1) return `${significant(seconds * 1000, 2)}ms`;
+  return formatDuration(seconds, 2);
+}
+
 /**
  * Renders a duration as `flux jobs` does: three decimals below ten seconds, four significant digits above, and nothing
  * finer than a millisecond: `1.234s`, `10.68s`, `1.033m`.

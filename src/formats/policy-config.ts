@@ -138,7 +138,7 @@ function queuesOf(value: JsonValue | undefined): ReadonlyMap<string, QueueConfig
   if (value === undefined) return null;
   if (!isJsonObject(value)) return fail("queues", "not a table");
   const queues = new Map<string, QueueConfig>();
-  for (const name of Object.keys(value).sort()) queues.set(name, queueOf(name, value));
+  for (const name of Object.keys(value)) queues.set(name, queueOf(name, value));
   // A virtual queue has its parent's resources, and its parent's policy where it has none of its own.
   for (const [name, queue] of queues) {
     if (queue.parent === null) continue;

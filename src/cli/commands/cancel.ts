@@ -46,7 +46,7 @@ async function run(context: CommandContext): Promise<number> {
 
 async function cancelByIds(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const ids = operands.map((text) => jobIdOperand(context, text));
+  const ids = [...new Set(operands.map((text) => jobIdOperand(context, text)))];
   if (options.has("dry-run")) {
     context.err(wouldCancel(ids.length));
     return 0;

@@ -106,9 +106,7 @@ const load: Command = {
   run: async (context) => {
     const config = await configToLoad(context, context.operands[0]);
     const handle = await context.open();
-    await handle
-      .rpc("config.load", config)
-      .catch((error: unknown) => context.fail(`error loading config: ${errorText(error)}`));
+    await handle.rpc("config.load", config).catch((error: unknown) => context.fail(`load: ${errorText(error)}`));
   },
 };
 

@@ -1,9 +1,8 @@
 /** `flux jobtap`: the job manager's plugins (flux-jobtap(1)); `flux post-job-event`: an event in a job's eventlog. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
-import { pythonJson } from "../output/python-json.ts";
 
 async function ask<T extends object>(context: CommandContext, topic: string, payload: JsonObject): Promise<T> {
   const handle = await context.open();
@@ -69,7 +68,7 @@ const query: Command = {
   operands: [{ name: "plugin", arity: "1", help: "Plugin name to query" }],
   run: async (context) => {
     const answer = await ask<JsonObject>(context, "jobtap-query", { name: context.operands[0]! });
-    context.out(`${pythonJson(answer)}\n`);
+    context.out(`${stringifyJson(answer)}\n`);
   },
 };
 
@@ -111,7 +110,7 @@ function pairsOf(pairs: readonly string[]): JsonObject {
   const result: Record<string, JsonValue> = {};
   for (const pair of pairs) {
     const at = pair.indexOf("=");
-    if (at <= 0) throw new FluxError("EINVAL", `Missing "=" in '${pair}': KEY=VALUE expected`);
+    if (at < 0) throw new FluxError("EINVAL", `Missing required value for key ${pair}`);
     result[pair.slice(0, at)] = valueOf(pair.slice(at + 1));
   }
   return result;

@@ -70,8 +70,9 @@ async function printStatus(context: CommandContext, handle: Handle, queue: strin
   const isVerbose = context.options.has("verbose");
   const named = queue === null || isVerbose ? await queueNames(handle) : [queue];
   const names = named.length === 0 ? [null] : named;
-  for (const name of names) {
-    const { enable, disable_reason, start, stop_reason } = await statusOf(handle, name);
+  const states = await Promise.all(names.map((name) => statusOf(handle, name)));
+  for (const [index, name] of names.entries()) {
+    const { enable, disable_reason, start, stop_reason } = states[index]!;
     const say = (text: string, reason: string | undefined): void =>
       context.out(`${name === null ? "" : `${name}: `}${text}${reason ? `: ${reason}` : ""}\n`);
     if (parts.submission) say(`Job submission is ${enable ? "enabled" : "disabled"}`, enable ? "" : disable_reason);
@@ -188,9 +189,12 @@ async function listQueues(context: CommandContext): Promise<void> {
 }
 
 async function queuesOf(context: CommandContext, handle: Handle, withResources: boolean): Promise<Queue[]> {
-  const config = await handle.rpc<JsonObject>("config.get");
-  const names = selectedNames(context, await queueNames(handle));
-  const view = withResources ? await resourceView(handle) : null;
+  const [config, known, view] = await Promise.all([
+    handle.rpc<JsonObject>("config.get"),
+    queueNames(handle),
+    withResources ? resourceView(handle) : null,
+  ]);
+  const names = selectedNames(context, known);
   return Promise.all(
     names.map(async (name) => {
       const policy = new QueuePolicy(config, name);

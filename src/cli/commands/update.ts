@@ -7,6 +7,7 @@ import type { Handle } from "../../sdk/handle.ts";
 import { updateJob, watchEventlog } from "../../sdk/jobs.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText } from "../jobs/client.ts";
+import { Float, plainText } from "../output/field-value.ts";
 import { pythonJson } from "../output/python-json.ts";
 
 const DURATION = "attributes.system.duration";
@@ -38,34 +39,50 @@ async function run(context: CommandContext): Promise<void> {
   if (id === null) return context.failUsage(`argument JOBID: invalid JobID value: '${text}'`);
   const handle = await context.open();
   const updates: Record<string, JsonValue> = {};
+  const texts = new Map<string, string>();
   for (const pair of pairs) {
-    const [key, value] = await updateOf(handle, id, pair);
+    const { key, value, text: shown } = await updateOf(handle, id, pair);
     updates[key] = value;
+    texts.set(key, shown);
   }
-  if (options.has("dry-run")) return context.out(`${pythonJson(updates)}\n`);
+  if (options.has("dry-run")) return context.out(`${objectText(texts)}\n`);
   await updateJob(handle, id, updates);
   if (options.has("wait")) await waitForUpdates(handle, id, updates);
   if (!options.has("verbose")) return;
   for (const [key, value] of Object.entries(updates))
-    context.err(`flux-update: INFO: updated ${key} to ${typeof value === "string" ? value : pythonJson(value)}\n`);
+    context.err(`flux-update: INFO: updated ${key} to ${typeof value === "string" ? value : texts.get(key)}\n`);
 }
 
-/** A key and the value it is to have. Throws EINVAL. */
-async function updateOf(handle: Handle, id: Integer, pair: string): Promise<[string, JsonValue]> {
-  const at = pair.indexOf("=");
-  if (at <= 0) throw new FluxError("EINVAL", `KEY=VALUE expected, not '${pair}'`);
+interface Update {
+  readonly key: string;
+  readonly value: JsonValue;
+  /** The value as JSON in which a number that is not an integer can be told from one. */
+  readonly text: string;
+}
+
+/** What a pair asks for; a key alone is given the empty text. Throws EINVAL. */
+async function updateOf(handle: Handle, id: Integer, pair: string): Promise<Update> {
+  const at = pair.includes("=") ? pair.indexOf("=") : pair.length;
   const name = pair.slice(0, at);
-  const text = pair.slice(at + 1);
+  const given = pair.slice(at + 1);
   const key = ALIASES.get(name) ?? (TOP_LEVEL.test(name) ? name : `attributes.system.${name}`);
-  return [key, key === DURATION ? await durationOf(handle, id, text) : valueOf(text)];
+  const isDuration = key === DURATION;
+  const value = isDuration ? await durationOf(handle, id, given) : valueOf(given);
+  const isFloat = typeof value === "number" && (isDuration || /[.eE]/.test(given));
+  return { key, value, text: isFloat ? plainText(new Float(value)) : pythonJson(value) };
 }
 
-/** A duration in seconds: FSD, after a sign relative to what the job has now. Throws EINVAL. */
+function objectText(members: ReadonlyMap<string, string>): string {
+  return `{${[...members].map(([key, text]) => `${pythonJson(key)}: ${text}`).join(", ")}}`;
+}
+
+/** A duration in seconds, 0 for an infinite one: FSD, after a sign relative to what the job has now. Throws EINVAL. */
 async function durationOf(handle: Handle, id: Integer, text: string): Promise<number> {
   const sign = /^[+-]/.exec(text)?.[0];
   const amount = tryParseFsd(sign === undefined ? text : text.slice(1));
-  if (amount === null || !Number.isFinite(amount)) throw new FluxError("EINVAL", "invalid Flux standard duration");
-  if (sign === undefined) return amount;
+  if (amount === null || (sign !== undefined && !Number.isFinite(amount)))
+    throw new FluxError("EINVAL", "invalid Flux standard duration");
+  if (sign === undefined) return amount === Infinity ? 0 : amount;
   const current = await currentDuration(handle, id);
   if (current === 0)
     throw new FluxError("EINVAL", `duration for ${jobIdText(id)} is unlimited, can't update by ${text}`);

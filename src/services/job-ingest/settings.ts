@@ -56,7 +56,9 @@ interface Stage {
 /** Reads the configuration, and the module's arguments. Throws EINVAL. */
 export function ingestSettings(config: JsonObject, args: readonly string[]): IngestSettings {
   const policy = parsePolicyConfig(config);
-  const ingest = isJsonObject(config["ingest"]) ? config["ingest"] : {};
+  const ingest = config["ingest"] ?? {};
+  if (!isJsonObject(ingest))
+    throw new FluxError("EINVAL", `error reading [ingest] config table: Expected object, got ${configType(ingest)}`);
   const given = moduleArguments(args);
   const frobnicator = stageOf(ingest["frobnicator"], "ingest.frobnicator", given.frobnicator);
   const validator = stageOf(ingest["validator"], "ingest.validator", given.validator);
@@ -154,9 +156,9 @@ function isTextList(value: JsonValue): boolean {
 
 function batchCountOf(value: JsonValue | undefined): number {
   if (value === undefined) return 0;
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 0)
+  if (typeof value !== "number" || !Number.isInteger(value))
     throw new FluxError("EINVAL", `error reading [ingest] config table: Expected integer, got ${configType(value)}`);
-  return value;
+  return Math.max(0, value);
 }
 
 /** A size with an SI unit: `102400`, `4.5M`, `1024K`. */

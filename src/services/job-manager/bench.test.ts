@@ -50,6 +50,7 @@ export class Bench {
         changed: () => {},
         posted: () => {},
         keepForHousekeeping: () => false,
+        hasPlugin: () => true,
         admit: () => {},
       },
     });

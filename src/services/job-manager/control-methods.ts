@@ -44,7 +44,11 @@ export function controlMethods(manager: JobManager, surroundings: ManagerSurroun
       handler: async (request) => (await known(request), await updateJob(manager, surroundings, request), stored()),
     },
     memo: { roles: ANY_USER, handler: async (request) => (await known(request), memo(manager, request), stored()) },
-    "post-event.post": (request) => (postEvent(manager, request), stored()),
+    "post-event.post": (request) => {
+      surroundings.plugins.checkServed(".post-event", "post-event.post");
+      postEvent(manager, request);
+      return stored();
+    },
   };
 
   /** Errors say whether a job that is not there was there once. */

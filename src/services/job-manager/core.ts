@@ -53,6 +53,8 @@ export interface ManagerOutput extends SchedulerOutput, ExecutionOutput {
   keepForHousekeeping(job: Job, R: JsonObject): boolean;
   /** Throws EINVAL where a job is refused for what the instance is. */
   admit(job: Job): void;
+  /** Whether a part that people may take out is in place (`plugins.ts`). */
+  hasPlugin(name: string): boolean;
   /** Called after every change of the set of active jobs and their states. */
   changed(): void;
 }
@@ -105,6 +107,7 @@ export class JobManager {
         outcome: (id) => this.outcome(id),
         lastNamed: (userid, name) => this.inactive.lastNamed(userid, name),
         job: (id) => this.jobs.get(id),
+        hasPlugin: (name) => options.output.hasPlugin(name),
       },
       options.clock,
     );
@@ -138,7 +141,7 @@ export class JobManager {
   submit(job: Job): void {
     const queue = queueOf(job);
     this.queues.checkSubmission(queue);
-    this.limits.check(job.jobspec!, queue);
+    this.#checkLimits(job.jobspec!, queue);
     retryPolicyOf(job.jobspec!);
     this.#output.admit(job);
     const takeDependencies = this.dependencies.check(job);
@@ -148,6 +151,12 @@ export class JobManager {
       takeDependencies();
       this.post(job, "validate");
     });
+  }
+
+  #checkLimits(jobspec: Jobspec, queue: string): void {
+    if (this.#output.hasPlugin(".limit-duration"))
+      this.limits.checkDuration(jobspec.attributes.system?.duration ?? 0, queue);
+    if (this.#output.hasPlugin(".limit-job-size")) this.limits.checkSize(jobspec, queue);
   }
 
   /** Takes a job that was read back from its eventlog after a restart; one that ran may be to start again. */

@@ -22,8 +22,10 @@ import {
   entriesOf,
   invalid,
   nameIn,
+  pluginOf,
   readDescription,
   SINGLETON,
+  unsupported,
   type AfterScheme,
   type Alternative,
   type Entry,
@@ -53,6 +55,8 @@ export interface DependencyOutput {
   lastNamed(userid: number, name: string): Integer | null;
   /** An active job. */
   job(id: Integer): Job | undefined;
+  /** Whether the part that knows a scheme is in place. */
+  hasPlugin(name: string): boolean;
 }
 
 /** What a check prepared: its event's description, and what to do when the job is taken. */
@@ -169,12 +173,13 @@ export class Dependencies {
   }
 
   #prepare(job: Job, entry: Entry): Step[] {
+    if (!this.#output.hasPlugin(pluginOf(entry.scheme))) throw unsupported(entry.scheme);
     const after = AFTER_SCHEMES.get(entry.scheme);
     if (after !== undefined) return this.#prepareAfter(job, entry, after);
     if (entry.scheme === ANY) return [this.#prepareAny(job, entry)];
     if (entry.scheme === SINGLETON) return this.#prepareSingleton(job);
     if (entry.scheme === BEGIN_TIME) return [this.#prepareBeginTime(job, entry)];
-    throw invalid(`dependency scheme "${entry.scheme}" not supported`);
+    throw unsupported(entry.scheme);
   }
 
   #prepareAfter(job: Job, entry: Entry, scheme: AfterScheme): Step[] {

@@ -99,6 +99,16 @@ export function invalid(text: string): FluxError {
   return new FluxError("EINVAL", text);
 }
 
+export function unsupported(scheme: string): Error {
+  return invalid(`dependency scheme "${scheme}" not supported`);
+}
+
+/** The plugin that knows a scheme. */
+export function pluginOf(scheme: string): string {
+  if (scheme === SINGLETON) return ".dependency-singleton";
+  return scheme === BEGIN_TIME ? ".begin-time" : ".dependency-after";
+}
+
 /** The dependencies of a jobspec. Throws EINVAL where one is malformed. */
 export function entriesOf(jobspec: Jobspec): Entry[] {
   const { dependencies } = jobspec.attributes.system ?? {};

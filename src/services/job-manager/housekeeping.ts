@@ -40,9 +40,10 @@ export function housekeepingConfigOf(config: JsonObject): HousekeepingConfig | n
   if (command === undefined) return fail("job-manager.housekeeping implies IMP but exec.imp is undefined");
   const argv = Array.isArray(command) ? (command as string[]) : [];
   if (argv.length === 0 || argv.some((word) => typeof word !== "string")) fail("error creating housekeeping command");
-  const seconds = after === undefined ? null : typeof after === "string" ? tryParseFsd(after) : Number.NaN;
-  if (after !== undefined && (seconds === null || !(seconds >= 0)))
-    fail("job-manager.housekeeping.release-after FSD parse error");
+  if (after !== undefined && typeof after !== "string")
+    return fail(`job-manager.housekeeping: Expected string, got ${configType(after)}`);
+  const seconds = after === undefined ? null : tryParseFsd(after);
+  if (after !== undefined && seconds === null) fail("job-manager.housekeeping.release-after FSD parse error");
   return { argv, releaseAfter: seconds === null || seconds === Infinity ? null : seconds };
 }
 

@@ -5,12 +5,11 @@
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject } from "../../base/json.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
-import { formatDuration } from "../../formats/duration.ts";
+import { formatRoughly } from "../../formats/duration.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 
 /** Until the resource service is asked again after it has gone, or was not there. */
 const RETRY_MS = 2000;
-
 export class InstanceLifetime {
   readonly #handle: Handle;
   readonly #clock: Clock;
@@ -51,8 +50,8 @@ export class InstanceLifetime {
     if (this.#expiration === 0 || duration === 0) return;
     const left = this.#expiration - this.#clock.now();
     if (duration <= left) return;
-    const lifetime = formatDuration(Math.max(0, Math.ceil(left)));
-    const text = `job duration (${formatDuration(duration)}) exceeds remaining instance lifetime (${lifetime})`;
+    const lifetime = formatRoughly(Math.max(0, left));
+    const text = `job duration (${formatRoughly(duration)}) exceeds remaining instance lifetime (${lifetime})`;
     throw new FluxError("EINVAL", text);
   }
 

@@ -3,7 +3,7 @@
  * queue, which go before.
  */
 import { FluxError } from "../../base/errors.ts";
-import { formatDuration } from "../../formats/duration.ts";
+import { formatRoughly } from "../../formats/duration.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { jobspecCounts } from "../../formats/jobspec-counts.ts";
 import {
@@ -21,9 +21,8 @@ export class Limits {
     this.#config = config;
   }
 
-  /** Throws EINVAL with the limit that a job exceeds. */
-  check(jobspec: Jobspec, queue: string): void {
-    this.checkDuration(jobspec.attributes.system?.duration ?? 0, queue);
+  /** Throws EINVAL with the limit on its size that a job exceeds. */
+  checkSize(jobspec: Jobspec, queue: string): void {
     const general = this.#config.policy.limits;
     const own = this.#ofQueue(queue);
     const suffix = queue === "" ? "" : ` for queue ${queue}`;
@@ -36,7 +35,7 @@ export class Limits {
         throw new FluxError("EINVAL", `requested ${size} (${requested}) exceeds policy limit of ${max}${suffix}`);
       const min = own?.min[size] ?? general.min[size];
       if (min !== undefined && requested < min)
-        throw new FluxError("EINVAL", `requested ${size} (${requested}) is below policy limit of ${min}${suffix}`);
+        throw new FluxError("EINVAL", `requested ${size} (${requested}) is under policy limit of ${min}${suffix}`);
     }
   }
 
@@ -44,11 +43,11 @@ export class Limits {
   checkDuration(duration: number, queue: string): void {
     const limit = this.#ofQueue(queue)?.duration ?? this.#config.policy.limits.duration;
     if (limit === undefined || limit === Infinity || (duration > 0 && duration <= limit)) return;
-    const asked = duration === 0 ? "unlimited" : formatDuration(duration);
+    const asked = duration === 0 ? "unlimited" : formatRoughly(duration);
     const suffix = queue === "" ? "" : ` for queue ${queue}`;
     throw new FluxError(
       "EINVAL",
-      `requested duration (${asked}) exceeds policy limit of ${formatDuration(limit)}${suffix}`,
+      `requested duration (${asked}) exceeds policy limit of ${formatRoughly(limit)}${suffix}`,
     );
   }
 

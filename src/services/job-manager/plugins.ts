@@ -65,6 +65,11 @@ export class Plugins {
     return this.#loaded.has(name);
   }
 
+  /** Throws ENOSYS where the plugin that serves a method is not loaded. */
+  checkServed(name: string, method: string): void {
+    if (!this.has(name)) throw new FluxError("ENOSYS", `Unknown service method 'job-manager.${method}'`);
+  }
+
   /** A flag of a plugin's own configuration; those that come from the command line are texts or numbers. */
   flag(name: string, key: string, fallback: boolean): boolean {
     const value = this.#loaded.get(name)?.[key];
@@ -90,11 +95,11 @@ export class Plugins {
     }
   }
 
-  /** Throws ENOENT, EEXIST. */
+  /** What is built in may be loaded again, with another configuration. Throws ENOENT, EEXIST. */
   load(path: string, conf: JsonObject): void {
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (!BUILTIN.includes(name) && !LOADABLE.includes(name)) throw new FluxError("ENOENT", `${path} not found`);
-    if (this.#loaded.has(name)) throw new FluxError("EEXIST", `${path} already loaded`);
+    if (this.#loaded.has(name) && !BUILTIN.includes(name)) throw new FluxError("EEXIST", `${path} already loaded`);
     this.#loaded.set(name, conf);
     if (name === PERILOG) this.configure(this.#config);
   }

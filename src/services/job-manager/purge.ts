@@ -6,6 +6,7 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
+import { configType } from "../../formats/policy-config.ts";
 import { OPERATION_PRUNE } from "../../sdk/kvs-protocol.ts";
 import type { Methods } from "../../sdk/service.ts";
 import type { JobManager } from "./core.ts";
@@ -14,13 +15,15 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 
 /** Jobs removed in one go. */
 const PURGE_BATCH_MAX = 1000;
+/** Jobs that a request may have removed in one go. */
+const REQUEST_BATCH_MAX = 100;
 
 export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {
   return {
     purge: async (request) => {
       const { age_limit: ageLimit, num_limit: numLimit, batch, force } = purgeRequest(request);
-      if (batch < 1 || batch > PURGE_BATCH_MAX)
-        throw new FluxError("EINVAL", `batch must be between 1 and ${PURGE_BATCH_MAX}`);
+      if (batch < 1 || batch > REQUEST_BATCH_MAX)
+        throw new FluxError("EINVAL", `batch must be >= 1 and <= ${REQUEST_BATCH_MAX}`);
       if (numLimit < -1) throw new FluxError("EINVAL", "num limit must be >= 0");
       if (ageLimit < 0 && ageLimit !== -1) throw new FluxError("EINVAL", "age limit must be >= 0");
       const before = ageLimit === -1 ? -Infinity : surroundings.now() - ageLimit;
@@ -59,16 +62,16 @@ export interface Retention {
 
 /** Reads the table `job-manager` of a configuration. Throws EINVAL. */
 export function retentionOf(config: JsonObject): Retention {
-  const table = config["job-manager"];
-  if (!isJsonObject(table)) return { ageLimit: Infinity, numLimit: Infinity };
+  const table = config["job-manager"] ?? {};
+  if (!isJsonObject(table)) throw new FluxError("EINVAL", `job-manager: Expected object, got ${configType(table)}`);
   const { "inactive-age-limit": age, "inactive-num-limit": num } = table;
   if (age !== undefined && typeof age !== "string")
-    throw new FluxError("EINVAL", "job-manager.inactive-age-limit: Expected string, got something else");
+    throw new FluxError("EINVAL", `job-manager.inactive-age-limit: Expected string, got ${configType(age)}`);
   const ageLimit = age === undefined ? Infinity : tryParseFsd(age);
   if (ageLimit === null) throw new FluxError("EINVAL", "job-manager.inactive-age-limit: invalid FSD");
-  if (num !== undefined && (typeof num !== "number" || !Number.isInteger(num) || num < 0))
-    throw new FluxError("EINVAL", "job-manager.inactive-num-limit must be >= 0");
-  return { ageLimit, numLimit: (num as number | undefined) ?? Infinity };
+  if (num !== undefined && (typeof num !== "number" || !Number.isInteger(num)))
+    throw new FluxError("EINVAL", `job-manager.inactive-num-limit: Expected integer, got ${configType(num)}`);
+  return { ageLimit, numLimit: num === undefined || num < 0 ? Infinity : num };
 }
 
 /** Removes what the configuration does not keep; one batch at a time. */

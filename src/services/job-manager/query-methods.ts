@@ -39,7 +39,10 @@ export function queryMethods(manager: JobManager, { journal, plugins, housekeepi
     "resource-status": () => ({ allocated: allocatedResources(manager, housekeeping) }),
     "history.get": {
       roles: ANY_USER,
-      handler: (request) => ({ jobs: manager.history.slice(request.userid, historyRequest(request).slice) }),
+      handler: (request) => {
+        plugins.checkServed(".history", "history.get");
+        return { jobs: manager.history.slice(request.userid, historyRequest(request).slice) };
+      },
     },
     jobtap: (request) => jobtap(plugins, request),
     "jobtap-query": (request) => jobtapQuery(manager, plugins, jobtapQueryRequest(request).name),

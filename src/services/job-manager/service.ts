@@ -43,7 +43,7 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 
 const SERVICE = "job-manager";
 /** How often inactive jobs are looked through for those that the configuration does not keep. */
-const PURGE_PERIOD_MS = 30_000;
+const PURGE_PERIOD_MS = 2000;
 /** Tells those who served an earlier job manager that this one knows nothing of their requests: they say hello again. */
 const RESTART_TOPICS = ["sched.manager-started", "job-exec.manager-started"];
 /** How long the last events may take to be stored when the service ends. */
@@ -102,6 +102,7 @@ class JobManagerService implements RunningModule {
           if (this.#plugins.has(".validate-duration"))
             this.#lifetime.check(job.jobspec?.attributes.system?.duration ?? 0);
         },
+        hasPlugin: (name) => this.#plugins.has(name),
         changed: () => this.#quiet.review(),
       },
     });

@@ -13,7 +13,7 @@ export interface ManagerSurroundings {
   /** Adds an operation to the next commit. */
   addOperation(operation: Operation): void;
   publish(topic: string, payload: object): void;
-  readonly plugins: Pick<Plugins, "has" | "flag">;
+  readonly plugins: Pick<Plugins, "has" | "flag" | "checkServed">;
   /** Finds out how a job that is not in memory ended, so that the core knows of it. */
   recall(id: Integer): Promise<void>;
 }

@@ -36,8 +36,8 @@ export async function updateJob(
   if (Object.keys(updates).length === 0) return;
   const context = checkUpdates({ manager, plugins, request, job }, updates);
   const isRunning = (job.state & STATES_RUNNING) !== 0;
-  const expiration =
-    isRunning && context[DURATION] !== undefined ? newExpiration(job, context[DURATION] as number) : null;
+  const duration = isRunning ? context[DURATION] : undefined;
+  const expiration = duration === undefined ? null : newExpiration(job, duration as number, surroundings.now());
   if (expiration !== null) await adjustExpiration(manager, surroundings, job, expiration);
   if (job.state === JobState.Inactive || job.state === JobState.Cleanup)
     throw new FluxError("EINVAL", "job is inactive");
@@ -61,7 +61,6 @@ function checkUpdates(update: Update, updates: JsonObject): JsonObject {
   const { manager, plugins, job } = update;
   let context: JsonObject = {};
   for (const [key, value] of Object.entries(updates)) {
-    if (!key.startsWith("attributes.")) throw new FluxError("EINVAL", "one or more jobspec updates are invalid");
     if (key === DURATION && plugins.has(".update-duration"))
       context = { ...context, [key]: checkDuration(update, value) };
     else if (key === QUEUE && plugins.has(".update-queue"))
@@ -78,7 +77,7 @@ function checkDuration({ manager, plugins, request, job }: Update, value: JsonVa
   if (value < 0) throw new FluxError("EINVAL", "duration must not be negative");
   if ((job.state & STATES_RUNNING) !== 0 && !isFree)
     throw new FluxError("EPERM", "duration update of running job requires instance owner");
-  if (!isFree) manager.limits.checkDuration(value, queueOf(job));
+  if (!isFree && plugins.has(".limit-duration")) manager.limits.checkDuration(value, queueOf(job));
   return value;
 }
 
@@ -97,11 +96,14 @@ function checkQueue(manager: JobManager, job: Job, value: JsonValue | undefined)
   };
 }
 
-/** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. */
-function newExpiration(job: Job, duration: number): number {
+/** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. Throws EINVAL where it would be over. */
+function newExpiration(job: Job, duration: number, now: number): number {
   const start = getPath(job.R ?? {}, "execution.starttime");
   if (typeof start !== "number") throw new FluxError("EINVAL", "job has no start time");
-  return duration === 0 ? 0 : start + duration;
+  if (duration === 0) return 0;
+  const expiration = start + duration;
+  if (expiration <= now) throw new FluxError("EINVAL", "requested duration places job expiration in the past");
+  return expiration;
 }
 
 /** The scheduler must agree, and the execution service must know. */

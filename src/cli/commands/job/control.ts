@@ -1,7 +1,7 @@
 /** What changes jobs: urgency, exceptions, signals. */
 import { FluxError, isFluxError } from "../../../base/errors.ts";
 import type { Integer } from "../../../base/json.ts";
-import { signalNumber } from "../../../base/signals.ts";
+import { signalNumber, signalSentence } from "../../../base/signals.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
 import { parseJobStates } from "../../../formats/job-states.ts";
 import { JobState, STATES_ACTIVE } from "../../../sdk/job-protocol.ts";
@@ -141,7 +141,7 @@ export async function killall(context: CommandContext): Promise<number> {
   const handle = await context.open();
   const { count, errors } = await named("killall", killAll(handle, { userid, signum, dryRun }));
   if (count === 0 || dryRun) tellMatched(context, count);
-  else context.complain(`Signaled ${count} jobs (${errors} errors)`);
+  else context.complain(`${signalSentence(signum)} ${count} jobs (${errors} errors)`);
   return errors > 0 ? 1 : 0;
 }
 

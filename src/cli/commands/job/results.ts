@@ -1,6 +1,13 @@
 /** How jobs ended, and what is left of them: status, wait, stats, memo, timeleft, purge. */
 import { FluxError, isFluxError } from "../../../base/errors.ts";
-import { parseJson, stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../../base/json.ts";
+import {
+  isJsonObject,
+  parseJson,
+  stringifyJson,
+  type Integer,
+  type JsonObject,
+  type JsonValue,
+} from "../../../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../../base/signals.ts";
 import { formatDuration, tryParseFsd } from "../../../formats/duration.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
@@ -132,11 +139,12 @@ export async function memo(context: CommandContext): Promise<number> {
   const [job, ...pairs] = context.operands;
   if (job === undefined || pairs.length === 0) context.failUsage();
   const id = requireJobId(job);
-  const values: Record<string, JsonValue> = {};
+  let values: JsonObject = {};
   for (const pair of pairs) {
     const at = pair.indexOf("=");
     if (at < 0) throw new FluxError("EINVAL", `memo: no value for key=${pair}`);
-    values[pair.slice(0, at)] = jsonOrText(pair.slice(at + 1));
+    if (at === 0) throw new FluxError("EINVAL", `failed to set ${pair} in memo object`);
+    values = withMember(values, pair.slice(0, at).split("."), jsonOrText(pair.slice(at + 1)));
   }
   const handle = await context.open();
   try {
@@ -146,6 +154,12 @@ export async function memo(context: CommandContext): Promise<number> {
     if (!isFluxError(error)) throw error;
     throw new FluxError(error.errnum, `memo: ${error.message}`, { cause: error });
   }
+}
+
+/** An object with a member deep in it: what is not an object on the way becomes one. */
+function withMember(object: JsonObject, [key = "", ...rest]: readonly string[], value: JsonValue): JsonObject {
+  const inner = object[key];
+  return { ...object, [key]: rest.length === 0 ? value : withMember(isJsonObject(inner) ? inner : {}, rest, value) };
 }
 
 function jsonOrText(text: string): JsonValue {
@@ -201,20 +215,19 @@ export async function purge(context: CommandContext): Promise<number> {
   if (operands.length > 0) return purgeIds(context, operands.map(purgedId), force);
   const age = options.text("age-limit");
   const ageLimit = age === null ? -1 : tryParseFsd(age);
-  if (ageLimit === null) throw new FluxError("EINVAL", "invalid Flux standard duration");
+  if (ageLimit === null) throw new FluxError("EINVAL", `purge: Invalid argument for option 'age-limit': '${age}'`);
   const batch = options.integer("batch") ?? PURGE_BATCH_DEFAULT;
-  if (batch < 1) throw new FluxError("EINVAL", "--batch must be at least 1");
   const request = { age_limit: ageLimit, num_limit: options.integer("num-limit") ?? -1, batch, force };
   const handle = await context.open();
   let purged = 0;
   for (;;) {
-    const { count } = await handle.rpc<{ count: number }>("job-manager.purge", request, { nodeid: 0 });
+    const { count } = await asked(handle.rpc<{ count: number }>("job-manager.purge", request, { nodeid: 0 }));
     purged += count;
     if (!force || count < batch) break;
   }
-  const { inactive_jobs } = await handle.rpc<{ inactive_jobs: number }>("job-manager.stats-get", {}, { nodeid: 0 });
-  if (force) context.out(`purged ${purged} inactive jobs, ${inactive_jobs} remaining\n`);
-  else context.out(`use --force to purge ${purged} of ${inactive_jobs} inactive jobs\n`);
+  const left = await inactiveCount(handle);
+  if (force) context.out(`purged ${purged} inactive jobs, ${left} remaining\n`);
+  else context.out(`use --force to purge ${purged} of ${left} inactive jobs\n`);
   return 0;
 }
 
@@ -227,16 +240,24 @@ function purgedId(text: string): Integer {
 async function purgeIds(context: CommandContext, ids: readonly Integer[], force: boolean): Promise<number> {
   const handle = await context.open();
   let count = 0;
-  for (const id of ids) {
-    try {
-      count += (await handle.rpc<{ count: number }>("job-manager.purge-id", { id, force }, { nodeid: 0 })).count;
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-      throw new FluxError(error.errnum, `purge: ${error.is("ENOENT") ? "id not found" : error.message}`, {
-        cause: error,
-      });
-    }
-  }
-  context.out(force ? `purged ${count} inactive jobs\n` : `use --force to purge ${count} inactive jobs\n`);
+  for (const id of ids)
+    count += (await asked(handle.rpc<{ count: number }>("job-manager.purge-id", { id, force }, { nodeid: 0 }))).count;
+  if (force) context.out(`purged ${count} inactive jobs\n`);
+  else context.out(`use --force to purge ${count} of ${await inactiveCount(handle)} inactive jobs\n`);
   return 0;
+}
+
+async function inactiveCount(handle: Handle): Promise<number> {
+  return (await handle.rpc<{ inactive_jobs: number }>("job-manager.stats-get", {}, { nodeid: 0 })).inactive_jobs;
+}
+
+/** Puts the name of the subcommand before what the job manager says. */
+async function asked<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    const text = error.is("ENOENT") ? "id not found" : error.message;
+    throw new FluxError(error.errnum, `purge: ${text}`, { cause: error });
+  }
 }

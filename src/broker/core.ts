@@ -6,22 +6,24 @@ import { isBrokenInvariant } from "../base/assert.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
+import { FluxError } from "../base/errors.ts";
 import { Role } from "../protocol/message.ts";
 import { Guard } from "../sdk/guard.ts";
 import { Handle } from "../sdk/handle.ts";
 import { LogLevel, type ModuleDefinition } from "../sdk/module.ts";
+import type { IncomingRequest } from "../sdk/request.ts";
 import { Server } from "../sdk/service.ts";
+import { SubprocessServer } from "../sdk/subprocess-server.ts";
 import { accessOf, accessText, checkAccess } from "./access.ts";
 import type { Attributes } from "./attributes.ts";
 import { builtinMethods, configMethods, overlayMethods } from "./builtin-methods.ts";
 import { LocalConnector } from "./connector-local.ts";
 import { Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
-import { describeBug } from "./log-record.ts";
+import { describeBug, messageLines } from "./log-record.ts";
 import { ModuleHost } from "./module-host.ts";
 import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
-import { RexecServer } from "./rexec.ts";
 import { Router } from "./router.ts";
 import { isOffline, type StateName } from "./state-machine.ts";
 import { StateService } from "./state-service.ts";
@@ -75,7 +77,7 @@ export class Core {
   readonly modules: ModuleHost;
   readonly groups: Groups;
   readonly states: StateService;
-  readonly rexec: RexecServer;
+  readonly rexec: SubprocessServer;
   readonly #guard: Guard;
   readonly connector: LocalConnector;
   readonly server: Server;
@@ -137,16 +139,19 @@ export class Core {
       changed: (name) => name === "broker.online" && events.online(),
     });
     this.#guard = new Guard(ports.exec, "programs");
-    this.rexec = new RexecServer({
+    this.rexec = new SubprocessServer({
       rank,
       exec: ports.exec,
-      guard: () => this.postGuard(),
-      hasGuests: () => accessOf(this.config).allowGuestUser,
+      authorize: (request) => this.#authorizeExec(request),
+      starting: () => this.postGuard(),
       isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
       cwd: ports.host.cwd,
       environment: () => options.environment,
       localUri: () => attributes.require("local-uri"),
-      log: (severity, text) => log.append("rexec", severity, text),
+      log: (kind, name, text) => {
+        for (const line of messageLines(text))
+          log.append("rexec", kind === "stderr" ? LogLevel.err : LogLevel.info, `${name}: ${line}`);
+      },
     });
     this.connector = new LocalConnector({
       net: ports.net,
@@ -184,6 +189,12 @@ export class Core {
         : null;
     });
     return { moduleTracing, linkTracing };
+  }
+
+  /** In an instance with guests rank 0 serves requests of its own broker only: a process on another node is not to become one here. */
+  #authorizeExec(request: IncomingRequest): void {
+    if (this.options.rank === 0 && accessOf(this.config).allowGuestUser && (request.rolemask & Role.Local) === 0)
+      throw new FluxError("EPERM", "the subprocess server of rank 0 serves its own broker only");
   }
 
   /** Programs of users are started from now on: they are not to outlive this broker, though it be killed. */

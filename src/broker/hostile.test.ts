@@ -3,11 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../base/bytes.ts";
 import { Errno, FluxError, isFluxError } from "../base/errors.ts";
-import type { ChildProcess, ProcessEvents } from "../base/ports.ts";
-import { MessageType, NODEID_ANY, Payload, Role } from "../protocol/message.ts";
+import { Payload } from "../protocol/message.ts";
 import type { Handle } from "../sdk/handle.ts";
 import { submitJob, waitForEvent } from "../sdk/jobs.ts";
-import { IncomingRequest } from "../sdk/request.ts";
 import { SimulatedInstance, startProcess, type WorkloadContext } from "../testkit/instance.ts";
 import type { Program } from "../testkit/programs.ts";
 import { OWNER_USERID, World } from "../testkit/world.ts";
@@ -15,7 +13,6 @@ import { Attributes } from "./attributes.ts";
 import { Broker } from "./broker.ts";
 import { BROKER, Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
-import { RexecServer } from "./rexec.ts";
 
 /** Runs something in an instance, which must still be whole afterwards. */
 async function survives(seed: string, hostile: (context: WorkloadContext) => Promise<void>): Promise<void> {
@@ -92,44 +89,6 @@ test("attributes of the log keep their form, whoever sets them", () =>
     assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "many" }), "EINVAL");
     assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "16" }), "answered");
   }));
-
-test("who waits for the end of a process when the subprocess server ends hears so once", () => {
-  const answers: number[] = [];
-  const events: ProcessEvents[] = [];
-  const child = { pid: 7, kill: () => true } as unknown as ChildProcess;
-  const server = new RexecServer({
-    rank: 0,
-    guard: () => {},
-    exec: { spawn: (_options, told) => (events.push(told), child), kill: () => true },
-    hasGuests: () => false,
-    isDirectory: () => true,
-    cwd: "/",
-    environment: () => ({}),
-    localUri: () => "local:///nowhere",
-    log: () => {},
-  });
-  const methods = server.methods() as Record<string, (request: IncomingRequest) => unknown>;
-  const request = (payload: object): IncomingRequest =>
-    new IncomingRequest(
-      { respond: ({ errnum }) => answers.push(errnum) },
-      {
-        type: MessageType.Request,
-        topic: "rexec",
-        payload: Payload.json(payload),
-        flags: 0,
-        userid: 0,
-        rolemask: Role.Owner | Role.Local,
-        route: ["client"],
-        nodeid: NODEID_ANY,
-        matchtag: 1,
-      },
-    );
-  methods["exec"]!(request({ cmd: { cmdline: ["sleep"] }, flags: 16 }));
-  methods["wait"]!(request({ pid: 7 }));
-  server.close();
-  events[0]!.exit(9);
-  assert.deepEqual(answers, [0, 38]);
-});
 
 test("a log file that takes no more is complained of once, and ends nobody", async () => {
   let fails = true;

@@ -115,6 +115,7 @@ class FallbackChild implements ChildProcess {
   readonly #isTerminal: boolean;
   #status: number | null = null;
   #told = false;
+  #isClosing = false;
 
   constructor(child: NodeChild, options: SpawnOptions, events: ProcessEvents) {
     this.pid = child.pid!;
@@ -154,9 +155,25 @@ class FallbackChild implements ChildProcess {
   }
 
   #tellExit(): void {
-    if (this.#status === null || this.#unfinished.size > 0 || this.#told) return;
+    if (this.#status === null || this.#told) return;
+    const open = [...this.#unfinished];
+    if (open.some((name) => !this.#isChannel(name))) return;
+    // What is left in channels is read with the next turn. Who else may hold them is not waited for.
+    if (open.length > 0) {
+      if (!this.#isClosing) setImmediate(() => setImmediate(() => this.#closeChannels()));
+      this.#isClosing = true;
+      return;
+    }
     this.#told = true;
     this.#events.exit(this.#terminalStatus(this.#status));
+  }
+
+  #isChannel(name: string): boolean {
+    return name !== "stdout" && name !== "stderr";
+  }
+
+  #closeChannels(): void {
+    for (const [name, stream] of this.#outputs) if (this.#isChannel(name)) stream.destroy();
   }
 
   /** `script` reports a signal as an exit code of 128 and more. */

@@ -74,6 +74,10 @@ class ChildStream {
     if (kind !== "input") addon.streamRead(this.#stream, true);
   }
 
+  get isChannel(): boolean {
+    return this.#kind === "duplex";
+  }
+
   /** Nothing more will be delivered. */
   get outputOver(): boolean {
     return this.#outputOver;
@@ -195,6 +199,7 @@ class NativeChild implements ChildProcess {
   readonly #terminalFd: number;
   #status: number | null = null;
   #told = false;
+  #isClosing = false;
 
   constructor(addon: NativeAddon, options: SpawnOptions, events: ProcessEvents, result: Int32Array) {
     this.#addon = addon;
@@ -228,9 +233,20 @@ class NativeChild implements ChildProcess {
     this.#tellExit();
   };
 
+  #closeChannels(): void {
+    for (const stream of this.#streams.values()) if (stream.isChannel) stream.abandon();
+  }
+
   readonly #tellExit = (): void => {
     if (this.#status === null || this.#told) return;
-    for (const stream of this.#streams.values()) if (!stream.outputOver) return;
+    const open = [...this.#streams.values()].filter((stream) => !stream.outputOver);
+    if (open.some((stream) => !stream.isChannel)) return;
+    // What is left in channels is read with the next turn. Who else may hold them is not waited for.
+    if (open.length > 0) {
+      if (!this.#isClosing) setImmediate(() => setImmediate(() => this.#closeChannels()));
+      this.#isClosing = true;
+      return;
+    }
     this.#told = true;
     this.#events.exit(this.#status);
   };

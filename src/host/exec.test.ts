@@ -329,6 +329,18 @@ function suite(exec: Exec, name: "native" | "fallback"): void {
     }
   });
 
+  test("a channel that a daemon of the program holds does not keep the program's exit, nor what it said last", async () => {
+    const script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!; echo bye >&$FD; exit 3";
+    const run = new Run(exec, ["bash", "-c", script], { channels: ["FD"] });
+    const holder = Number(await run.until(/\d+\n/));
+    try {
+      assert.equal(exitCodeOfStatus(await run.exit), 3);
+      assert.equal(run.text("FD"), "bye\n");
+    } finally {
+      exec.kill(holder, 9);
+    }
+  });
+
   test("a terminal: the program has one, of the size asked for, and reads what is typed", async () => {
     const script = 'test -t 0 && test -t 1 && tty >/dev/null && stty size && read line && echo "typed $line"; exit 4';
     const child = run(["bash", "-c", script], { pty: { rows: 33, columns: 101 } });

@@ -90,8 +90,7 @@ export class Server {
     const found = this.#find(request.topic);
     if (found === null) {
       const word = request.topic.slice(request.topic.lastIndexOf(".") + 1);
-      if (word !== "disconnect")
-        request.respondError(new FluxError("ENOSYS", `Unknown service method '${request.topic}'`));
+      if (word !== "disconnect") request.respondError(new FluxError("ENOSYS", this.#unknownText(request.topic)));
       return;
     }
     try {
@@ -119,6 +118,12 @@ export class Server {
   /** A sender is gone: what is looked into for it comes to nothing. */
   #abandon(sender: string): void {
     for (const request of this.#underWay) if (request.sender === sender) request.abandon();
+  }
+
+  /** Of a family of names (`x-*`) not every name is a service. */
+  #unknownText(topic: string): string {
+    const isService = [...this.#services.keys()].some((name) => topic.startsWith(`${name}.`));
+    return isService ? `Unknown service method '${topic}'` : `No service matching ${topic} is registered`;
   }
 
   #find(topic: string): Method | null {

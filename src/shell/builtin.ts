@@ -12,6 +12,7 @@ import { outputPlugin } from "./plugins/output.ts";
 import { pmiPlugin } from "./plugins/pmi.ts";
 import { proctablePlugin } from "./plugins/proctable.ts";
 import { ptyPlugin } from "./plugins/pty.ts";
+import { rexecPlugin } from "./plugins/rexec.ts";
 import { stageInPlugin } from "./plugins/stage-in.ts";
 import { sysmonPlugin } from "./plugins/sysmon.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
@@ -33,6 +34,7 @@ export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
   exitPolicyPlugin,
   warningSignalPlugin,
   proctablePlugin,
+  rexecPlugin,
   sysmonPlugin,
   coprocessPlugin,
 ];

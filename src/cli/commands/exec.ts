@@ -5,6 +5,7 @@ import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { execTargets, type ExecTargets } from "./exec/targets.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { processName } from "./sproc.ts";
 import { LineLabeler } from "../output/line-labeler.ts";
@@ -17,7 +18,7 @@ const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_FAILED = 1;
 const EXIT_NO_HOST = 68;
-/** Two Ctrl-C within this time end the command itself. */
+/** A further Ctrl-C within this time after the second ends the command itself. */
 const IMPATIENCE_MS = 1000;
 
 export const command: Command = defineCommand({
@@ -31,52 +32,50 @@ export const command: Command = defineCommand({
     { names: ["exclude"], short: "x", argument: "IDSET", help: "Exclude ranks from target." },
     { names: ["bg"], help: "Run process in background and exit" },
     { names: ["waitable"], help: "Process remains a zombie until exit status is collected" },
+    { names: ["attach"], help: "Attach to a running background process (arg is pid or label)" },
     { names: ["label"], argument: "LABEL", help: "Set a remote process label." },
-    { names: ["attach"], help: "Attach to the background process with PID or LABEL" },
-    { names: ["with-imp"], help: "Prepend 'flux-imp run' to command" },
     { names: ["setopt"], argument: "NAME=VALUE", repeatable: true, hidden: true, help: "Set a subprocess option" },
     { names: ["dir"], short: "d", argument: "PATH", help: "Set the working directory to PATH" },
     { names: ["label-io"], short: "l", help: "Label lines of output with the source RANK" },
     { names: ["noinput"], short: "n", help: "Redirect stdin from /dev/null" },
     { names: ["verbose"], short: "v", repeatable: true, help: "Run with more verbosity." },
     { names: ["quiet"], short: "q", help: "Suppress extraneous output." },
+    { names: ["with-imp"], help: "Run args under 'flux-imp run'" },
+    {
+      names: ["jobid"],
+      short: "j",
+      argument: "JOBID",
+      help: "Set target ranks to nodes assigned to JOBID and service name to job shell exec service",
+    },
     { names: ["service"], argument: "NAME", hidden: true, help: "Specify service to use. Default rexec." },
   ],
   operands: [{ name: "COMMAND", arity: "..." }],
   run: async (context) => {
     const { options, operands } = context;
-    if (operands.length === 0) context.failUsage();
+    if (options.has("attach")) checkAttach(context);
+    else if (operands.length === 0) context.failUsage();
     if (options.has("waitable") && !options.has("bg")) context.fail("--waitable can only be used with --bg");
-    if (options.text("label") === "") context.fail("--label requires a non-empty argument");
+    if (options.text("label") === "") context.fail("failed to set label: Invalid argument");
     const handle = await context.open();
-    const ranks = await targetRanks(context, handle);
-    if (options.has("attach") && ranks.length !== 1) context.fail("--attach requires a single target rank");
-    if (options.has("attach") && operands.length !== 1) context.fail("--attach takes one argument: PID or LABEL");
+    const targets = await execTargets(context, handle);
     const imp = options.has("with-imp") ? [await impPath(context, handle), "run"] : [];
-    return new Execution(context, handle, ranks, [...imp, ...operands]).run();
+    return new Execution(context, handle, targets, [...imp, ...operands]).run();
   },
 });
+
+function checkAttach(context: CommandContext): void {
+  const { options, operands } = context;
+  if (options.has("bg") || options.has("waitable")) context.fail("--attach cannot be used with --bg or --waitable");
+  if (operands.length === 0) context.fail("--attach requires a pid or label argument");
+  if (operands.length > 1) context.fail("--attach takes a single pid or label argument");
+}
 
 async function impPath(context: CommandContext, handle: Handle): Promise<string> {
   const { exec } = await handle.rpc<JsonObject>("config.get");
   const path = isJsonObject(exec) ? exec["imp"] : undefined;
-  return typeof path === "string" ? path : context.fail("exec.imp path not found in config");
-}
-
-async function targetRanks(context: CommandContext, handle: Handle): Promise<number[]> {
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "size" });
-  const all = Idset.upTo(Number(value));
-  const parse = (option: string): Idset | null => {
-    const text = context.options.text(option);
-    if (text === null || text === "all") return text === null ? null : all;
-    return Idset.tryParse(text) ?? context.fail(`error parsing --${option}: '${text}' is not an idset`);
-  };
-  const wanted = parse("rank") ?? all;
-  if (!all.includes(wanted)) context.fail(`One or more invalid --ranks specified: ${context.options.text("rank")}`);
-  const excluded = parse("exclude");
-  const ranks = excluded === null ? wanted : wanted.subtract(excluded);
-  if (ranks.isEmpty) context.fail("No targets specified");
-  return [...ranks];
+  return typeof path === "string"
+    ? path
+    : context.fail("--with-imp: exec.imp path not found in config: No such file or directory");
 }
 
 interface Target {
@@ -101,13 +100,14 @@ class Execution {
   #exitCode = 0;
   #complete: () => void = () => {};
   #wakeInput: () => void = () => {};
-  #interruptedMs = -Infinity;
+  #interrupts = 0;
+  #warnedMs = -Infinity;
 
-  constructor(context: CommandContext, handle: Handle, ranks: readonly number[], words: readonly string[]) {
+  constructor(context: CommandContext, handle: Handle, { ranks, service }: ExecTargets, words: readonly string[]) {
     this.#words = words;
     this.#context = context;
     this.#handle = handle;
-    this.#service = context.options.text("service") ?? "rexec";
+    this.#service = service;
     this.#running = ranks.length;
     this.#targets = ranks.map((rank) => {
       const label = context.options.has("label-io") ? `${rank}: ` : null;
@@ -124,14 +124,29 @@ class Execution {
     if (this.#context.options.has("bg")) return this.#runInBackground();
     this.#forwardSignals();
     const finished = new Promise<void>((resolve) => (this.#complete = resolve));
-    this.#tell(`Starting ${this.#context.operands.join(" ")} on ${this.#rankText()}`);
+    this.#tell(`Starting ${this.#name} on ${this.#rankText()}`);
     for (const target of this.#targets) this.#start(target);
     this.#tell("Sent all requests");
     if (!this.#isAttaching) void this.#sendInput();
     await finished;
+    const isOver = this.#running === 0;
+    if (isOver) this.#tell(`${this.#targets.length} tasks complete with code ${this.#exitCode}`);
+    else if (!this.#isAttaching) this.#showRunning();
     this.#showEnds();
-    this.#tell(`${this.#targets.length} tasks complete with code ${this.#exitCode}`);
     return this.#exitCode;
+  }
+
+  /** What complaints call it. */
+  get #name(): string {
+    const [word = ""] = this.#words;
+    if (!this.#isAttaching) return word;
+    return processName(word).label === undefined ? `pid ${word}` : `label ${word}`;
+  }
+
+  #showRunning(): void {
+    const running = this.#targets.filter(({ isRunning }) => isRunning).map(({ rank }) => rank);
+    for (const _ of running.slice(0, 1)) this.#ends.set("command still running at exit", running);
+    this.#exitCode = Math.max(this.#exitCode, EXIT_FAILED);
   }
 
   get #isAttaching(): boolean {
@@ -251,11 +266,8 @@ class Execution {
   }
 
   #failed(rank: number, error: FluxError): void {
-    const [program] = this.#words;
     const isLost = error.is("EHOSTUNREACH");
-    const doing = this.#isAttaching ? "attach" : "error launching process";
-    const reason = isLost ? "No route to host" : `${doing}: ${this.#isAttaching ? error.message : sentenceOf(error)}`;
-    this.#context.complain(`Error: rank ${rank}: ${program}: ${reason}`);
+    this.#context.complain(`Error: rank ${rank}: ${this.#name}: ${isLost ? "No route to host" : error.message}`);
     this.#exitCode = Math.max(this.#exitCode, isLost ? EXIT_NO_HOST : this.#failureCode(error));
   }
 
@@ -309,36 +321,35 @@ class Execution {
     for (const name of ["SIGINT", "SIGTERM"])
       this.#context.onSignal(name, () => {
         if (name === "SIGINT" && this.#isAttaching) return this.#detach();
-        const nowMs = performance.now();
-        if (name === "SIGINT" && nowMs - this.#interruptedMs < IMPATIENCE_MS) {
-          this.#exitCode = 128 + SIGNALS[name]!;
-          return this.#complete();
-        }
-        if (name === "SIGINT") this.#interruptedMs = nowMs;
+        if (name === "SIGINT" && performance.now() - this.#warnedMs < IMPATIENCE_MS) return this.#complete();
         this.#kill(SIGNALS[name]!);
+        if (name === "SIGINT" && this.#interrupts++ > 0) this.#warn();
       });
+  }
+
+  /** Who interrupts a second time may want to leave. */
+  #warn(): void {
+    this.#warnedMs = performance.now();
+    const seconds = (IMPATIENCE_MS / 1000).toFixed(2);
+    this.#context.err(`interrupt (Ctrl+C) one more time within ${seconds} sec to exit\n`);
   }
 
   /** The process goes on without us. */
   #detach(): void {
     const [word] = this.#words;
-    this.#context.err(`flux-exec: detached from ${word}; to end it: flux sproc kill ${word}\n`);
+    this.#context.err(`detached; use 'flux sproc kill ${word}' to signal it\n`);
     this.#complete();
   }
 
   #kill(signum: number): void {
-    for (const { rank, pid, isRunning } of this.#targets) {
-      if (!isRunning || pid === 0) continue;
+    const targets = this.#targets.filter(({ pid, isRunning }) => isRunning && pid !== 0);
+    if (this.#context.options.has("verbose"))
+      this.#context.err(`sending signal ${signum} to ${targets.length} running processes\n`);
+    for (const { rank, pid } of targets) {
       // It may have ended in the meantime.
       this.#handle.rpc(`${this.#service}.kill`, { pid, signum }, { nodeid: rank }).catch(() => undefined);
     }
   }
-}
-
-/** The reason alone: the broker's text names the program too. */
-function sentenceOf(error: FluxError): string {
-  const colon = error.message.lastIndexOf(": ");
-  return colon < 0 ? error.message : error.message.slice(colon + 2);
 }
 
 function encoded(piece: Uint8Array): JsonObject {

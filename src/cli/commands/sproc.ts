@@ -1,8 +1,9 @@
 /** `flux sproc`: the processes of the brokers' subprocess servers (flux-sproc(1), RFC 42). */
-import { errorText } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { errorText, isFluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
 import { exitCodeOfStatus } from "../../base/signals.ts";
 import type { RequestOptions } from "../../sdk/handle.ts";
+import { decodeStreamData } from "../../sdk/subprocess-command.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { OutputFormat, sortRows, splitSort, type Row } from "../output/format-string.ts";
 
@@ -23,18 +24,18 @@ const rankOption: OptionSpec = {
   short: "r",
   argument: "RANK",
   integer: true,
-  help: "Send RPC to specified broker rank (default: the local broker)",
+  help: "Send RPC to specified broker rank",
 };
 const serviceOption: OptionSpec = {
   names: ["service"],
   short: "s",
-  argument: "NAME",
-  help: "Use the specified service (default: rexec)",
+  argument: "SERVICE",
+  help: "Send RPC to specified service (default rexec)",
 };
 
 interface Listed {
   readonly rank: number;
-  readonly procs: readonly { pid: number; cmd: JsonObject; label: string; state: string }[];
+  readonly procs: readonly { pid: number; cmd: string; label: string; state: string }[];
 }
 
 function addressOf(context: CommandContext): { service: string; where: RequestOptions } {
@@ -55,8 +56,13 @@ const ps: Command = {
   options: [
     rankOption,
     serviceOption,
-    { names: ["format"], short: "o", argument: "FORMAT", help: "Specify output format" },
-    { names: ["no-header"], short: "n", help: "Suppress printing of header line" },
+    {
+      names: ["format"],
+      short: "o",
+      argument: "FORMAT",
+      help: "Specify output format using Python's string format syntax",
+    },
+    { names: ["no-header"], short: "n", help: "Suppress header output" },
   ],
   run: async (context) => {
     const { service, where } = addressOf(context);
@@ -65,10 +71,9 @@ const ps: Command = {
     const handle = await context.open();
     const { rank, procs } = await handle
       .rpc<Listed>(`${service}.list`, {}, where)
-      .catch((error: unknown) => context.fail(errorText(error)));
+      .catch((error: unknown) => context.fail(complaint("ps", error)));
     const rows = procs.map(({ pid, cmd, label, state }): Row => {
-      const words = Array.isArray(cmd["cmdline"]) ? cmd["cmdline"] : [];
-      const fields: Readonly<Record<string, string | number>> = { pid, state, label, rank, cmd: words.join(" ") };
+      const fields: Readonly<Record<string, string | number>> = { pid, state, label: label || "-", rank, cmd };
       return (field) => fields[field];
     });
     const { header, lines } = output.table(sortRows(rows, keys, (name) => Object.hasOwn(HEADINGS, name)));
@@ -77,16 +82,22 @@ const ps: Command = {
   },
 };
 
-async function waitFor(context: CommandContext, word: string): Promise<number> {
+/** `doing: [Errno 3] No such process`. */
+function complaint(doing: string, error: unknown): string {
+  return `${doing}: ${isFluxError(error) ? `[Errno ${error.errnum}] ${error.message}` : errorText(error)}`;
+}
+
+async function waitFor(context: CommandContext, word: string, doing: string): Promise<number> {
   const { service, where } = addressOf(context);
   const handle = await context.open();
   const answer = await handle
     .rpc<{ status: number; output?: JsonObject[] }>(`${service}.wait`, processName(word), where)
-    .catch((error: unknown) => context.fail(errorText(error)));
+    .catch((error: unknown) => context.fail(complaint(doing, error)));
   if (context.options.has("output"))
-    for (const io of answer.output ?? [])
-      if (isJsonObject(io) && typeof io["data"] === "string")
-        (io["stream"] === "stderr" ? context.err : context.out).call(context, io["data"]);
+    for (const io of answer.output ?? []) {
+      const data = decodeStreamData(io);
+      if (data !== null) (io["stream"] === "stderr" ? context.err : context.out).call(context, data);
+    }
   return exitCodeOfStatus(answer.status);
 }
 
@@ -94,28 +105,25 @@ const kill: Command = {
   name: "kill",
   dialect: "argparse",
   summary: "send a signal to a subprocess",
-  options: [
-    rankOption,
-    serviceOption,
-    { names: ["wait"], short: "w", help: "Wait for the process to exit and return its exit status" },
-  ],
+  options: [rankOption, serviceOption, { names: ["wait"], short: "w", help: "wait for process after sending signal" }],
   operands: [
-    { name: "signum", arity: "1", integer: true, help: "Signal number" },
+    { name: "signum", arity: "1", help: "Signal number" },
     { name: "pid", arity: "1", help: "Process id or label" },
   ],
   run: async (context) => {
     const [signum, word] = context.operands;
+    if (!/^[+-]?\d+$/.test(signum!)) context.fail(`invalid literal for int() with base 10: '${signum}'`);
     const { service, where } = addressOf(context);
     const handle = await context.open();
     // Who waits must be known before the process ends.
-    const ended = context.options.has("wait") ? waitFor(context, word!) : null;
+    const ended = context.options.has("wait") ? waitFor(context, word!, "kill: wait failed") : null;
     ended?.catch(() => undefined);
     const request = { ...processName(word!), signum: Number(signum) };
     try {
       await handle.rpc(`${service}.kill`, request, where);
     } catch (error) {
-      if (ended === null) return context.fail(errorText(error));
-      context.complain(errorText(error));
+      if (ended === null) return context.fail(complaint("kill", error));
+      context.complain(complaint("kill", error));
     }
     return ended ?? 0;
   },
@@ -128,15 +136,15 @@ const wait: Command = {
   options: [
     rankOption,
     serviceOption,
-    { names: ["output"], short: "o", help: "Write retained output of the subprocess" },
+    { names: ["output"], short: "o", help: "write any output retained by the server to stdout/stderr" },
   ],
   operands: [{ name: "pid", arity: "1", help: "Process id or label" }],
-  run: (context) => waitFor(context, context.operands[0]!),
+  run: (context) => waitFor(context, context.operands[0]!, "wait"),
 };
 
 export const command: Command = defineCommand({
   name: "sproc",
   dialect: "argparse",
   summary: "manage subprocesses of brokers",
-  subcommands: [ps, kill, wait],
+  subcommands: [kill, wait, ps],
 });

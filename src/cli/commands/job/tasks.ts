@@ -12,6 +12,7 @@ import type { Handle } from "../../../sdk/handle.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { watchEventlog } from "../../jobs/client.ts";
 import { expandTable } from "../../jobs/proctable.ts";
+import { shellServiceOf } from "../../jobs/shell-service.ts";
 import { requireJobId } from "./operands.ts";
 
 const QUERIES = ["taskids", "ntasks", "nodeid", "hostname", "to"];
@@ -162,30 +163,8 @@ async function proctable(
     throw error;
   });
   if (job["state"] === JobState.Inactive) throw new FluxError("EINVAL", `hostpids: job ${text} is inactive`);
-  const { service, leader } = await shellService(handle, id);
+  const ended = "hostpids: the job ended before its tasks ran";
+  const { service, leader } = await shellServiceOf(handle, id, "shell.start", ended);
   const table = await handle.rpc(`${service}.proctable`, {}, { nodeid: leader });
   return expandTable(table).sort((left, right) => left.rank - right.rank);
-}
-
-/** The service of the job's shells, once their tasks run. */
-function shellService(handle: Handle, id: Integer): Promise<{ service: string; leader: number }> {
-  let found: { service: string; leader: number } | null = null;
-  return new Promise((resolve, reject) => {
-    const stream = watchEventlog(
-      handle,
-      id,
-      "guest.exec.eventlog",
-      {
-        event: ({ name, context }) => {
-          if (name === "shell.init")
-            found = { service: String(context?.["service"]), leader: Number(context?.["leader-rank"]) };
-          if (name !== "shell.start" || found === null) return;
-          stream.cancel();
-          resolve(found);
-        },
-        end: () => reject(new FluxError("ENOENT", "hostpids: the job ended before its tasks ran")),
-      },
-      { waitcreate: true },
-    );
-  });
 }

@@ -139,20 +139,7 @@ export class Core {
       changed: (name) => name === "broker.online" && events.online(),
     });
     this.#guard = new Guard(ports.exec, "programs");
-    this.rexec = new SubprocessServer({
-      rank,
-      exec: ports.exec,
-      authorize: (request) => this.#authorizeExec(request),
-      starting: () => this.postGuard(),
-      isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
-      cwd: ports.host.cwd,
-      environment: () => options.environment,
-      localUri: () => attributes.require("local-uri"),
-      log: (kind, name, text) => {
-        for (const line of messageLines(text))
-          log.append("rexec", kind === "stderr" ? LogLevel.err : LogLevel.info, `${name}: ${line}`);
-      },
-    });
+    this.rexec = this.#makeRexec();
     this.connector = new LocalConnector({
       net: ports.net,
       clock: ports.clock,
@@ -189,6 +176,24 @@ export class Core {
         : null;
     });
     return { moduleTracing, linkTracing };
+  }
+
+  #makeRexec(): SubprocessServer {
+    const { rank, ports, environment } = this.options;
+    return new SubprocessServer({
+      rank,
+      exec: ports.exec,
+      authorize: (request) => this.#authorizeExec(request),
+      starting: () => this.postGuard(),
+      isDirectory: (path) => ports.disk.info(path)?.kind === "directory",
+      cwd: ports.host.cwd,
+      environment: () => environment,
+      localUri: () => this.options.attributes.require("local-uri"),
+      log: (kind, name, text) => {
+        for (const line of messageLines(text))
+          this.options.log.append("rexec", kind === "stderr" ? LogLevel.err : LogLevel.info, `${name}: ${line}`);
+      },
+    });
   }
 
   /** In an instance with guests rank 0 serves requests of its own broker only: a process on another node is not to become one here. */

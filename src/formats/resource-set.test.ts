@@ -120,6 +120,7 @@ test("subtract, intersect and the choice of ranks", () => {
 
 test("remap numbers ranks from 0, rerank as hosts are listed; properties move along", () => {
   assert.equal(make("5,99,1000").remap().dump(), "rank[0-2]/core0");
+  assert.equal(make("5", "2-3,7", "1,3").remap().withCoresFromZero().dump(), "rank0/core[0-2],gpu[1,3]");
   const set = make("0-3", "0", "", "foo[0-3]").withProperty("x", ids("0"));
   const reranked = set.rerank(Hostlist.parse("foo[3,2,1,0]"));
   assert.equal(reranked.nodelist.format(), "foo[3,2,1,0]");

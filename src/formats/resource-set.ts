@@ -233,6 +233,14 @@ export class ResourceSet {
     return this.#renumber((_node, index) => index);
   }
 
+  /** Numbers the cores of every node from 0: how brokers see them that are bound to just these. */
+  withCoresFromZero(): ResourceSet {
+    const nodes = [...this.#nodes].map(
+      ([rank, node]) => [rank, { ...node, cores: Idset.upTo(node.cores.count) }] as const,
+    );
+    return new ResourceSet(nodes, this.#extras);
+  }
+
   /** Numbers the ranks as the hosts are listed. Throws FluxError ENOENT for a host that is not listed, EOVERFLOW for a wrong number of hosts. */
   rerank(hosts: Hostlist): ResourceSet {
     if (hosts.count !== this.nnodes) {

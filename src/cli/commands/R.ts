@@ -162,8 +162,13 @@ const append = combining(
     }),
 );
 
-const diff = combining("diff", "Take all further R objects on stdin from the first: (R1 - R2) - R3 ...", (sets) =>
-  sets.reduce((rest, set) => rest.subtract(set)),
+const diff = combining(
+  "diff",
+  "Take all further R objects on stdin from the first: (R1 - R2) - R3 ...",
+  (sets, context) => {
+    if (sets.length < 2) context.fail("diff requires at least 2 resource sets");
+    return sets.reduce((rest, set) => rest.subtract(set));
+  },
 );
 
 const intersect = combining("intersect", "Print what all R objects on stdin have in common.", (sets, context) => {
@@ -171,8 +176,8 @@ const intersect = combining("intersect", "Print what all R objects on stdin have
   return sets.reduce((common, set) => common.intersect(set));
 });
 
-const remap = combining("remap", "Join the R objects on stdin and number the ranks from 0.", (sets, context) =>
-  union(context, sets).remap(),
+const remap = combining("remap", "Join the R objects on stdin and number ranks and cores from 0.", (sets, context) =>
+  union(context, sets).remap().withCoresFromZero(),
 );
 
 const rerank = combining(

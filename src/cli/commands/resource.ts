@@ -16,9 +16,9 @@ import { wantsColor } from "../output/job-colors.ts";
 import { findFormat, formatHelp, type NamedFormat } from "../output/named-formats.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
 import { EVENTLOG_OPTIONS, eventlog } from "../resource/eventlog.ts";
-import { Queues } from "../resource/queues.ts";
-import { CONFIG_FILE, FROM_STDIN, hiddenQueues, resourceSource } from "../resource/source.ts";
-import { parseStates, STATUS_HEADINGS, systemView, VALID_STATES } from "../resource/status.ts";
+import type { Queues } from "../resource/queues.ts";
+import { CONFIG_FILE, FROM_STDIN, hiddenQueues, resourceSource, systemSource } from "../resource/source.ts";
+import { parseStates, STATUS_HEADINGS, VALID_STATES } from "../resource/status.ts";
 import { LIST_HEADINGS, listRows, ranksOf, resourcesIn, type FieldValues } from "../resource/view.ts";
 
 const LIST_FORMATS: Readonly<Record<string, NamedFormat>> = {
@@ -226,6 +226,12 @@ async function info(context: CommandContext): Promise<void> {
   context.out(`${nnodes} Nodes, ${ncores} Cores, ${ngpus} GPUs\n`);
 }
 
+/** What a format shows of a row besides which nodes it is about, and how many. */
+function labelOf(format: OutputFormat): (row: FieldValues) => string {
+  const nodes: FieldValues = { nnodes: 0, ranks: "", nodelist: "" };
+  return (row) => format.table([(field) => nodes[field] ?? row[field]], { withHeader: false }).lines[0] ?? "";
+}
+
 async function status(context: CommandContext): Promise<void> {
   const chosen = await formatOf(context, "status", STATUS_FORMATS, STATUS_HEADINGS);
   if (chosen === null) return;
@@ -234,20 +240,18 @@ async function status(context: CommandContext): Promise<void> {
     return;
   }
   const states = guarded(context, () => parseStates(context.options.text("states")));
-  const handle = await context.open();
-  const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
-  const include = includedRanks(context, view.resources, new Queues(config));
+  const { view, queues } = await systemSource(context);
+  const include = includedRanks(context, view.resources, queues);
   const showsEmpty = context.options.has("states") && !context.options.has("skip-empty");
-  print(context, chosen, view.statusRows(states, { include, fields: chosen.format.fields, showsEmpty }));
+  print(context, chosen, view.statusRows(states, { include, label: labelOf(chosen.format), showsEmpty }));
 }
 
 async function listDrained(context: CommandContext): Promise<void> {
   const chosen = await formatOf(context, "drain", DRAIN_FORMATS, STATUS_HEADINGS);
   if (chosen === null) return;
-  const handle = await context.open();
-  const [view, config] = await Promise.all([systemView(handle), handle.rpc("config.get")]);
-  const include = includedRanks(context, view.resources, new Queues(config));
-  print(context, chosen, view.drainRows({ include, fields: chosen.format.fields, showsEmpty: false }));
+  const { view, queues } = await systemSource(context);
+  const include = includedRanks(context, view.resources, queues);
+  print(context, chosen, view.drainRows({ include, label: labelOf(chosen.format), showsEmpty: false }));
 }
 
 function modeOf(context: CommandContext): { mode?: string } {
@@ -327,7 +331,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "status",
     dialect: "argparse",
     summary: "Display overall system status of resources",
-    options: [FORMAT, STATES, INCLUDE, QUEUE, NO_HEADER, COLOR, STATUS_SKIP_EMPTY],
+    options: [FORMAT, STATES, INCLUDE, QUEUE, NO_HEADER, COLOR, STATUS_SKIP_EMPTY, FROM_STDIN, CONFIG_FILE],
     run: status,
   },
   {

@@ -1,13 +1,15 @@
 /**
- * Where `flux resource list`, `info` and `R` have their view from: the instance, or for tests of what they print a document
- * on standard input (`--from-stdin`), with the configuration in a file.
+ * Where `flux resource list`, `info`, `R` and `status` have their view from: the instance, or for tests of what they print
+ * a document on standard input (`--from-stdin`), with the configuration in a file.
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
 import type { CommandContext, OptionSpec } from "../framework/command.ts";
 import { readConfigs } from "../output/named-formats.ts";
 import { Queues } from "./queues.ts";
+import { parseSystemView, systemView, type SystemView } from "./status.ts";
 import { parseView, schedulerView, type SchedulerView } from "./view.ts";
 
 export const FROM_STDIN: OptionSpec = {
@@ -30,17 +32,38 @@ export interface ResourceSource {
 /** Throws FluxError where a document is none. */
 export async function resourceSource(context: CommandContext): Promise<ResourceSource> {
   const { options, host } = context;
-  const path = options.text("config-file");
-  const given =
-    path === null ? null : objectOf(utf8Decode((await context.ports()).disk.readFile(absolute(context, path))));
+  const given = await givenConfig(context);
   if (options.has("from-stdin"))
-    return { view: parseView(objectOf(utf8Decode(await context.readInput()))), queues: new Queues(given ?? {}) };
+    return { view: parseView(await givenDocument(context)), queues: new Queues(given ?? {}) };
   const handle = await context.open();
   const [view, config] = await Promise.all([
     schedulerView(handle, host.env["FLUX_RESOURCE_LIST_RPC"]),
     given ?? handle.rpc("config.get"),
   ]);
   return { view, queues: new Queues(config) };
+}
+
+/** The same for the system's view: on standard input is an answer of `resource.status`, of nodes without jobs. */
+export async function systemSource(context: CommandContext): Promise<{ view: SystemView; queues: Queues }> {
+  const given = await givenConfig(context);
+  if (context.options.has("from-stdin")) {
+    const view = parseSystemView(await givenDocument(context), new Idset(), new Idset());
+    return { view, queues: new Queues(given ?? {}) };
+  }
+  const handle = await context.open();
+  const [view, config] = await Promise.all([systemView(handle), given ?? handle.rpc("config.get")]);
+  return { view, queues: new Queues(config) };
+}
+
+/** The configuration in `--config-file`; null where that is not given. */
+async function givenConfig(context: CommandContext): Promise<JsonObject | null> {
+  const path = context.options.text("config-file");
+  if (path === null) return null;
+  return objectOf(utf8Decode((await context.ports()).disk.readFile(absolute(context, path))));
+}
+
+async function givenDocument(context: CommandContext): Promise<JsonObject> {
+  return objectOf(utf8Decode(await context.readInput()));
 }
 
 function absolute({ host }: CommandContext, path: string): string {

@@ -1,6 +1,6 @@
 /** The system's view of resources: which nodes are available, excluded, drained, and why. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, stringifyJson, type JsonObject } from "../../base/json.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -47,7 +47,7 @@ interface NodeGroup {
   readonly ranks: Idset;
 }
 
-class SystemView {
+export class SystemView {
   readonly resources: ResourceSet;
   readonly #groups: readonly NodeGroup[];
 
@@ -69,15 +69,26 @@ class SystemView {
         if (included.length === 0 && options.showsEmpty && mayBeEmpty)
           rows.push({ state, isOnline, timestamp: 0, reason: "", ranks: new Idset() });
       }
-    return mergeGroups(rows, options.fields).map((group) => this.#row(group));
+    return this.#merge(rows, options.label);
   }
 
   /** Rows for `drain`, by rank. */
   drainRows(options: RowOptions): FieldValues[] {
     const groups = this.#groups.filter(({ state }) => state === "drained" || state === "draining");
-    return mergeGroups(groupsWithin(groups, options.include), options.fields)
-      .toSorted((left, right) => (left.ranks.first ?? 0) - (right.ranks.first ?? 0))
-      .map((group) => this.#row(group));
+    const included = groupsWithin(groups, options.include).toSorted(byFirstRank);
+    return this.#merge(included, options.label);
+  }
+
+  /** The rows of groups; of those that the format does not tell apart one. */
+  #merge(groups: readonly NodeGroup[], label: (row: FieldValues) => string): FieldValues[] {
+    const merged = new Map<string, NodeGroup>();
+    for (const group of groups) {
+      const key = label(this.#row({ ...group, ranks: new Idset() }));
+      const known = merged.get(key);
+      if (known === undefined) merged.set(key, { ...group, ranks: group.ranks.copy() });
+      else known.ranks.addAll(group.ranks);
+    }
+    return [...merged.values()].map((group) => this.#row(group));
   }
 
   #row({ state, isOnline, timestamp, reason, ranks }: NodeGroup): FieldValues {
@@ -91,7 +102,7 @@ class SystemView {
       color_off: "\u001b[0;0m",
       nnodes: ranks.count,
       ranks: ranks.toString(),
-      nodelist: Hostlist.from([...ranks].map((rank) => this.resources.node(rank)?.host ?? "")).toString(),
+      nodelist: Hostlist.from([...ranks].flatMap((rank) => this.resources.node(rank)?.host ?? [])).toString(),
       timestamp: timestamp === 0 ? "" : new Float(timestamp),
       reason,
     };
@@ -100,8 +111,8 @@ class SystemView {
 
 export interface RowOptions {
   readonly include: Idset | null;
-  /** The fields that the format shows: nodes that differ in none of them are one row. */
-  readonly fields: readonly string[];
+  /** What the format shows of a row besides its nodes: rows that show the same are one. */
+  readonly label: (row: FieldValues) => string;
   readonly showsEmpty: boolean;
 }
 
@@ -133,10 +144,16 @@ export async function systemView(handle: Handle): Promise<SystemView> {
     schedulerView(handle),
     housekeepingRanks(handle),
   ]);
+  return parseSystemView(status, scheduler.allocated.ranks, housekeeping);
+}
+
+/** The view that an answer of `resource.status` gives, and what is known of the nodes besides. Throws FluxError EINVAL. */
+export function parseSystemView(status: JsonObject, allocated: Idset, housekeeping: Idset): SystemView {
+  const missing = ["R", "drain", "online", "offline", "exclude"].find((key) => status[key] === undefined);
+  if (missing !== undefined) throw new FluxError("EINVAL", `resource status lacks '${missing}'`);
   const resources = ResourceSet.parse(status["R"]);
   const set = (key: string): Idset => Idset.parse(String(status[key] ?? ""));
   const [online, exclude, torpid] = [set("online"), set("exclude"), set("torpid")];
-  const allocated = scheduler.allocated.ranks;
   const groups: NodeGroup[] = [];
   const drained = new Idset();
   const add = (state: string, ranks: Idset, timestamp = 0, reason = ""): void => {
@@ -146,8 +163,11 @@ export async function systemView(handle: Handle): Promise<SystemView> {
     }
   };
   const drains = isJsonObject(status["drain"]) ? status["drain"] : {};
-  for (const [ids, info] of Object.entries(drains)) {
-    const ranks = Idset.parse(ids);
+  // By rank: the members of a JSON object have no order of their own.
+  const byRank = Object.entries(drains)
+    .map(([ids, info]) => ({ ranks: Idset.parse(ids), info }))
+    .toSorted(byFirstRank);
+  for (const { ranks, info } of byRank) {
     drained.addAll(ranks);
     const { timestamp, reason } = info as { timestamp: number; reason?: string };
     add("draining", ranks.intersect(allocated), timestamp, reason ?? "");
@@ -159,6 +179,10 @@ export async function systemView(handle: Handle): Promise<SystemView> {
   add("allocated", allocated);
   add("housekeeping", housekeeping);
   return new SystemView(resources, groups);
+}
+
+function byFirstRank(left: { readonly ranks: Idset }, right: { readonly ranks: Idset }): number {
+  return (left.ranks.first ?? 0) - (right.ranks.first ?? 0);
 }
 
 /** Ranks that are cleaned up after a job; none where the job manager is not there to ask. */
@@ -182,21 +206,4 @@ function groupsWithin(groups: readonly NodeGroup[], include: Idset | null): Node
   return groups
     .map((group) => ({ ...group, ranks: group.ranks.intersect(include) }))
     .filter(({ ranks }) => !ranks.isEmpty);
-}
-
-/** Makes one of groups that the format does not tell apart. */
-function mergeGroups(groups: readonly NodeGroup[], fields: readonly string[]): NodeGroup[] {
-  const shows = (...names: readonly string[]): boolean => names.some((name) => fields.includes(name));
-  const merged = new Map<string, NodeGroup>();
-  for (const group of groups) {
-    const timestamp = shows("timestamp") ? group.timestamp : 0;
-    const reason = shows("reason") ? group.reason : "";
-    const state = shows("state", "statex") ? group.state : "";
-    const isOnline = shows("state", "status", "up", "up.ascii") ? group.isOnline : true;
-    const key = stringifyJson({ state, isOnline, timestamp, reason });
-    const known = merged.get(key);
-    if (known === undefined) merged.set(key, { ...group, timestamp, reason, ranks: group.ranks.copy() });
-    else known.ranks.addAll(group.ranks);
-  }
-  return [...merged.values()];
 }

@@ -257,6 +257,8 @@ class JobManagerService implements RunningModule {
     }
     for (const held of this.#housekeeping.allocations()) request.respond(held);
     this.#manager.scheduler.hello();
+    const flags = request.json["partial-ok"] === true ? " +partial-ok" : "";
+    this.#context.log(LogLevel.debug, `scheduler: hello${flags}`);
     return null;
   }
 
@@ -266,6 +268,7 @@ class JobManagerService implements RunningModule {
     if (mode !== "unlimited" && (mode !== "limited" || !isValid))
       throw new FluxError("EPROTO", "Protocol error: 'mode' is neither unlimited nor limited with a limit");
     this.#schedulerSender = request.sender;
+    this.#context.log(LogLevel.debug, `scheduler: ready ${mode}`);
     this.#manager.scheduler.ready(mode === "limited" ? (limit as number) : Infinity);
     this.#manager.settle();
     return { count: this.#manager.count(JobState.Sched) };
@@ -285,7 +288,9 @@ class JobManagerService implements RunningModule {
       if (isScheduler) takeAllocationAnswer(this.#manager, payload);
       else takeExecutionAnswer(this.#manager, payload);
     } catch (error) {
-      this.#context.log(LogLevel.err, `${response.topic}: ${traceOf(error)}`);
+      // A scheduler that is unloaded gives back what it was asked, and that is no trouble.
+      const isUnloaded = isScheduler && isFluxError(error, "ENOSYS");
+      if (!isUnloaded) this.#context.log(LogLevel.err, `${response.topic}: ${traceOf(error)}`);
       if (isScheduler) this.#manager.schedulerLost();
       else if (response.errnum !== 0) this.#manager.execution.lost(null);
     }

@@ -61,9 +61,11 @@ export class Acquisition {
     this.#isMuted = true;
   }
 
-  /** The acquirer is gone. */
-  forget(sender: string): void {
-    if (this.#request?.sender === sender) this.#request = null;
+  /** Whoever sent this is gone; returns whether it was the acquirer. */
+  forget(sender: string): boolean {
+    if (this.#request?.sender !== sender) return false;
+    this.#request = null;
+    return true;
   }
 
   cancel(cancel: IncomingRequest): void {

@@ -35,6 +35,8 @@ export class ResourceState {
   online: Idset = new Idset();
   torpid: Idset = new Idset();
   exclude: Idset = new Idset();
+  /** Ranks that no broker has, of an inventory that was loaded all the same: nobody sees them go, so they are up. */
+  unwatched: Idset = new Idset();
   /** Ranks whose brokers are gone and cannot come back: nothing more is scheduled there. */
   lost: Idset = new Idset();
   readonly #size: number;
@@ -70,8 +72,9 @@ export class ResourceState {
     return this.resources?.node(rank)?.host ?? this.#hosts[rank] ?? "unknown";
   }
 
+  /** The hosts that events name: those of the brokers, whatever the inventory calls them. */
   hostsOf(ranks: Idset): string {
-    return Hostlist.from([...ranks].map((rank) => this.hostOf(rank))).toString();
+    return Hostlist.from([...ranks].map((rank) => this.#hosts[rank] ?? this.hostOf(rank))).toString();
   }
 
   /** Drained ranks with the same reason and time together, as `resource.status` has them. */
@@ -138,8 +141,9 @@ export class ResourceState {
     return { timestamp, name: "undrain", context };
   }
 
-  /** The events that lead from who was online to who is. */
-  planOnline(members: Idset, timestamp: number): ResourceEvent[] {
+  /** The events that lead from who was online to who is, and what is online besides. */
+  planOnline(brokers: Idset, timestamp: number): ResourceEvent[] {
+    const members = brokers.union(this.unwatched);
     const came = members.subtract(this.online);
     const went = this.online.subtract(members);
     const events: ResourceEvent[] = [];

@@ -7,6 +7,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
 import type { ResourceEvent, ResourceState } from "./core.ts";
 
 export interface Checkpoint {
@@ -42,7 +43,7 @@ export function parseCheckpoint(text: string): Checkpoint {
 export function checkpointText(state: ResourceState, timestamp: number): string {
   const drains: [string, JsonObject][] = Object.entries(state.drainTable()).map(([idset, drain]) => [
     idset,
-    { ...(drain as JsonObject), nodelist: state.hostsOf(state.parseTargets(idset)) },
+    { ...(drain as JsonObject), nodelist: state.hostsOf(Idset.parse(idset)) },
   ]);
   return stringifyJson({ timestamp, drain_state: Object.fromEntries(drains) });
 }

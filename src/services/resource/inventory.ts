@@ -79,8 +79,14 @@ export function configuredResources(
   return settings.scheduling === null ? set : set.with({ scheduling: parseJson(read(disk, settings.scheduling)) });
 }
 
+/** Throws FluxError with the name of a file that cannot be read. */
 function read(disk: Disk, path: string): string {
-  return utf8Decode(disk.readFile(path));
+  try {
+    return utf8Decode(disk.readFile(path));
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError(error.errnum, `unable to open ${path}: ${error.message}`, { cause: error });
+  }
 }
 
 const XML_NAME = /^(\d+)\.xml$/;

@@ -1,9 +1,10 @@
 /** The methods of the resource service at rank 0: requests in, decisions of the state out. */
 import { utf8Decode } from "../../base/bytes.ts";
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
+import { LogLevel } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
 import { ownTopology, resourcesFromXml } from "./inventory.ts";
@@ -30,7 +31,11 @@ export function resourceMethods(service: ResourceService): Methods {
       await service.defined();
       return { R: state.resources!.toJSON(), method: state.method };
     },
-    journal: { streaming: true, handler: (request) => void journal.open(request) },
+    journal: (request) => {
+      if (!request.isStreaming) throw new FluxError("EPROTO", "journal requires streaming RPC flag");
+      journal.open(request);
+      return undefined;
+    },
     "journal-cancel": (request) => {
       journal.listeners.takeCanceled(request)?.[0].respondError(new FluxError("ENODATA"));
       return undefined;
@@ -60,7 +65,7 @@ export function resourceMethods(service: ResourceService): Methods {
     disconnect: {
       roles: ANYONE,
       handler: (request) => {
-        acquisition.forget(request.sender);
+        if (acquisition.forget(request.sender)) context.log(LogLevel.debug, "aborted 1 resource.acquire(s)");
         journal.listeners.takeDisconnected(request);
         service.onlineWaiters.takeDisconnected(request);
         return undefined;
@@ -82,7 +87,7 @@ async function status(service: ResourceService): Promise<JsonObject> {
   };
 }
 
-/** What the scheduler says; without one, everything that exists with nothing allocated. */
+/** What the scheduler says; without one, everything that exists, and what jobs hold as the job manager has it. */
 async function schedStatus(service: ResourceService): Promise<JsonObject> {
   await service.defined();
   try {
@@ -93,8 +98,19 @@ async function schedStatus(service: ResourceService): Promise<JsonObject> {
     return {
       all: all.toJSON(),
       down: all.removeRanks(service.state.up).toJSON(),
-      allocated: all.removeRanks(all.ranks).toJSON(),
+      allocated: await allocated(service, all),
     };
+  }
+}
+
+/** What jobs hold of `all`; nothing where nobody manages jobs. */
+async function allocated(service: ResourceService, all: ResourceSet): Promise<JsonObject> {
+  try {
+    const answer = await service.context.handle.rpc("job-manager.resource-status", null, { nodeid: 0 });
+    return all.intersect(ResourceSet.parse(answer["allocated"])).toJSON();
+  } catch (error) {
+    if (!isFluxError(error, "ENOSYS")) throw error;
+    return ResourceSet.EMPTY.toJSON();
   }
 }
 
@@ -123,27 +139,41 @@ function modeOf(request: IncomingRequest, what: string): DrainMode {
 
 function targetsOf(request: IncomingRequest): { targets: string; reason: string | null } {
   const { reason } = request.json;
+  if (reason !== undefined && typeof reason !== "string") throw new FluxError("EPROTO", "missing or invalid 'reason'");
   return {
     targets: requireString(request.json, "targets"),
-    reason: typeof reason === "string" ? reason : null,
+    reason: reason ?? null,
   };
 }
 
 async function reload(service: ResourceService, request: IncomingRequest): Promise<null> {
   const { path, xml, force } = request.json;
   if (typeof path !== "string") throw new FluxError("EPROTO");
-  const { disk } = service.context.ports;
-  const resources =
-    xml === true ? resourcesFromXml(disk, path) : ResourceSet.parseText(utf8Decode(disk.readFile(path)));
-  const beyond = resources.ranks.subtract(Idset.upTo(service.context.size));
+  const { size } = service.context;
+  const resources = readInventory(service, path, xml === true);
+  const beyond = resources.ranks.subtract(Idset.upTo(size));
   if (!beyond.isEmpty && force !== true)
     throw new FluxError(
       "EINVAL",
-      `resource set contains ranks execeeding size: ${beyond} (--force loads it all the same)`,
+      `resource object contains ranks execeeding size=${size}: ${beyond} (override with -f)`,
     );
+  if (!beyond.isEmpty)
+    service.context.log(LogLevel.warning, `WARN: resource object contains ranks exceeding size=${size}: ${beyond}`);
   if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are busy (unload scheduler?)");
-  await service.define(resources, "reload");
+  await service.define(resources, "reload", beyond);
   return null;
+}
+
+/** Throws FluxError EINVAL with the path and what is wrong there, or what reading it throws. */
+function readInventory({ context }: ResourceService, path: string, isXml: boolean): ResourceSet {
+  const { disk } = context.ports;
+  if (isXml) return resourcesFromXml(disk, path);
+  const text = utf8Decode(disk.readFile(path));
+  try {
+    return ResourceSet.parseText(text);
+  } catch (error) {
+    throw new FluxError("EINVAL", `${path}: ${errorText(error).replaceAll(/\s+/g, " ")}`, { cause: error });
+  }
 }
 
 function now(service: ResourceService): number {

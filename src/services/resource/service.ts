@@ -156,7 +156,10 @@ export class ResourceService implements RunningModule {
 
   /** Checks a new configuration; most of it counts from the next start on. Throws FluxError EINVAL. */
   configure(config: JsonObject): void {
-    this.#settings = readResourceSettings(config);
+    const settings = readResourceSettings(config);
+    // Whoever names files that cannot be read learns it now, not at the next start.
+    configuredResources(settings, config, this.context.ports.disk, this.#hosts);
+    this.#settings = settings;
     this.journal.limit = this.#settings.journalMax;
   }
 
@@ -205,10 +208,13 @@ export class ResourceService implements RunningModule {
     if (this.state.resources === null && !this.#args.noFallback) void this.#discover();
   }
 
-  /** Makes a resource set the inventory. */
-  async define(resources: ResourceSet, method: DefineMethod): Promise<void> {
+  /** Makes a resource set the inventory. `unwatched` are ranks of it that no broker has. */
+  async define(resources: ResourceSet, method: DefineMethod, unwatched: Idset = new Idset()): Promise<void> {
     this.#isDefining = true;
     try {
+      const brokers = this.state.online.subtract(this.state.unwatched);
+      this.state.unwatched = unwatched;
+      this.#setOnline(brokers);
       await this.#define(resources, method);
     } finally {
       this.#isDefining = false;

@@ -152,7 +152,7 @@ class Scheduler implements RunningModule {
         const reason = error ?? new FluxError("EPROTO", "resource.acquire ended");
         reject(reason);
         if (this.#isStopped) return;
-        if (isFollowing || !isAgain) this.#log(LogLevel.err, `resource.acquire: ${reason.message}`);
+        if (isFollowing || !isAgain) this.#log(LogLevel.warning, `resource.acquire: ${reason.message}`);
         if (isFollowing || isAgain) this.#acquireLater();
       };
       this.#context.handle.open("resource.acquire", null, { item, end }, { cancelTopic: "resource.acquire-cancel" });

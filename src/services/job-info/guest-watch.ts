@@ -65,6 +65,11 @@ export class GuestWatch {
     else this.#stream.cancel();
   }
 
+  /** The job is inactive, and never had shells: there is nothing to read. */
+  neverBegan(): void {
+    this.#finish(null);
+  }
+
   /** Nobody listens any more. */
   cancel(): void {
     if (this.#isOver) return;

@@ -9,7 +9,7 @@ import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
-import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
+import { guestKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -256,7 +256,7 @@ class JobInfoService implements RunningModule {
       handle: this.#context.handle,
       key,
       live: isGuest
-        ? { namespace: `job-${watch.id}`, key: watch.path.slice(GUEST_PREFIX.length) }
+        ? placeOfGuest(watch.id, watch.path.slice(GUEST_PREFIX.length), key)
         : { namespace: PRIMARY_NAMESPACE, key },
       // The shell's first event tells that its output log exists, but the two travel in commits of their own.
       waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0 || SHELL_LOGS.has(watch.path),
@@ -280,8 +280,13 @@ class JobInfoService implements RunningModule {
       return isGuest ? guest.jobEnded() : guest.open();
     }
     guest.open();
-    const follower: Follower = { events: () => {}, ended: () => guest.jobEnded() };
-    this.#followJob(request, found.active, "guest", follower, () => guest.cancel());
+    const { active } = found;
+    const hasBegun = (): boolean => !isGuest || active.events.some(({ name }) => name === "start");
+    const follower: Follower = {
+      events: () => {},
+      ended: () => (hasBegun() ? guest.jobEnded() : guest.neverBegan()),
+    };
+    this.#followJob(request, active, "guest", follower, () => guest.cancel());
   }
 
   async #watchUpdates(request: IncomingRequest): Promise<undefined> {
@@ -362,6 +367,13 @@ class JobInfoService implements RunningModule {
       update_watchers: count("update"),
     };
   }
+}
+
+/** A key in the namespace of a job's guest. The very first ids of an instance have none: theirs is in the primary one. */
+function placeOfGuest(id: Integer, name: string, primaryKey: string): { namespace: string; key: string } {
+  const namespace = `job-${id}`;
+  const hasNamespace = guestKey(namespace, name) !== null;
+  return hasNamespace ? { namespace, key: name } : { namespace: PRIMARY_NAMESPACE, key: primaryKey };
 }
 
 function checkAccess(request: IncomingRequest, userid: number): void {

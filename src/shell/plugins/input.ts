@@ -2,7 +2,7 @@
  * Standard input of the tasks: from the job's service (`<uid>-shell-<id>.stdin`, as `flux job attach` writes it), recorded
  * in `guest.input` (RFC 24), or from a file.
  *
- * Invariants: a task gets its input in order and is closed after `eof`; a writer is answered when the tasks have taken
+ * Invariants: the header is the first event of guest.input; a task gets its input in order and is closed after `eof`; a writer is answered when the tasks have taken
  * what it wrote, so that nothing piles up.
  */
 import { base64Decode, utf8Encode } from "../../base/bytes.ts";
@@ -22,6 +22,7 @@ const BATCH_TIMEOUT_SECONDS = 0.5;
 const LIMIT_BYTES = 10 * 1024 ** 2;
 const LIMIT_BYTES_MAX = 32 * 1024 ** 2;
 const COMPONENT = "input.util";
+const HEADER: JsonObject = { version: 1, encoding: { stdin: "UTF-8" }, count: { stdin: 1 }, options: {} };
 
 export const inputPlugin: PluginFactory = (shell) => new InputPlugin(shell);
 
@@ -42,7 +43,7 @@ class InputPlugin implements ShellPlugin {
   readonly #limitBytes: number;
   readonly #delayMs: number;
   #recordedBytes = 0;
-  #hasHeader = false;
+  #isRedirected = false;
   /** Ranks of this node whose input is closed. */
   readonly #closed = new Idset();
   /** At the leader: ranks on any node for which the end has come. */
@@ -57,6 +58,7 @@ class InputPlugin implements ShellPlugin {
     this.#path = inputPath(shell.plan.options);
     this.#limitBytes = inputLimit(shell.plan.options);
     this.#delayMs = batchTimeout(shell.plan.options) * 1000;
+    if (shell.isLeader) this.#append("header", HEADER, this.#delayMs);
     const seconds = (this.#delayMs / 1000).toFixed(3);
     if (this.#path === null) shell.log(ShellLogLevel.debug, `input batch timeout = ${seconds}s`, COMPONENT);
   }
@@ -84,9 +86,10 @@ class InputPlugin implements ShellPlugin {
   prepare(task: TaskPlan, launch: TaskLaunch): void {
     if (this.#path === null) return;
     launch.stdin = { path: this.#absolute(this.#shell.render(this.#path, task), launch.cwd) };
-    if (!this.#shell.isLeader || this.#hasHeader) return;
+    if (!this.#shell.isLeader || this.#isRedirected) return;
+    this.#isRedirected = true;
     const rank = Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true });
-    this.#record("redirect", { stream: "stdin", rank, path: this.#shell.render(this.#path) });
+    this.#append("redirect", { stream: "stdin", rank, path: this.#shell.render(this.#path) }, this.#delayMs);
   }
 
   methods(): Methods {
@@ -109,13 +112,14 @@ class InputPlugin implements ShellPlugin {
     this.#recordedBytes += bytesOf(input)?.byteLength ?? 0;
     if (this.#recordedBytes > this.#limitBytes) return this.#refuse();
     if (eof === true) for (const rank of wanted) this.#ended.add(rank);
-    this.#record("data", {
+    const record: JsonObject = {
       stream: "stdin",
       rank: input.rank,
       ...(data === undefined ? {} : { data }),
       ...(encoding === undefined ? {} : { encoding }),
       ...(eof === true ? { eof } : {}),
-    });
+    };
+    this.#append("data", record, eof === true ? 0 : this.#delayMs);
     const others = plan.brokerRanks
       .slice(1)
       .map((nodeid) =>
@@ -153,18 +157,8 @@ class InputPlugin implements ShellPlugin {
     return {};
   }
 
-  #record(name: string, context: JsonObject): void {
+  #append(name: string, context: JsonObject, delayMs: number): void {
     const { host, clock } = this.#shell;
-    if (!this.#hasHeader) {
-      this.#hasHeader = true;
-      const header = { version: 1, encoding: { stdin: "UTF-8" }, count: { stdin: 1 }, options: {} };
-      host.batch.append(
-        this.#key,
-        encodeEvent({ timestamp: clock.now(), name: "header", context: header }),
-        this.#delayMs,
-      );
-    }
-    const delayMs = context["eof"] === true ? 0 : this.#delayMs;
     host.batch.append(this.#key, encodeEvent({ timestamp: clock.now(), name, context }), delayMs);
   }
 }

@@ -231,7 +231,7 @@ const debug: Command = {
       .catch((error: unknown) =>
         context.fail(`${target}.debug: ${isFluxError(error) ? errnoSentence(error.errnum) : errorText(error)}`),
       );
-    if (option === "") context.out(`0x${answer.flags.toString(16)}\n`);
+    context.out(`0x${answer.flags.toString(16)}\n`);
   },
 };
 

@@ -34,6 +34,8 @@ export interface Grant {
   readonly expiration: number;
   /** The blocked job that this one overtook; null where it was its turn. */
   readonly overtaken: PendingJob | null;
+  /** When that one is expected to start; null where nobody is overtaken or it cannot be told. */
+  readonly shadow: number | null;
 }
 
 /** A blocked job, and what its waiting means for others. */
@@ -186,7 +188,9 @@ export class SchedulerCore {
     this.queue.remove(job.id);
     const expiration = this.#expirationOf(job.request, now);
     this.pool.hold(job.id, shares, expiration);
-    grants.push({ job, shares, starttime: now, expiration, overtaken: concerned[0]?.job ?? null });
+    const [first] = concerned;
+    const shadow = first?.start?.time ?? null;
+    grants.push({ job, shares, starttime: now, expiration, overtaken: first?.job ?? null, shadow });
     return true;
   }
 

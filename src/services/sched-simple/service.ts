@@ -410,7 +410,7 @@ class Scheduler implements RunningModule {
   }
 
   #grant(grant: Grant): { request: IncomingRequest; response: AllocResponse } {
-    const { job, shares, starttime, expiration, overtaken } = grant;
+    const { job, shares, starttime, expiration, overtaken, shadow } = grant;
     const request = this.#requests.get(job.id)!;
     this.#requests.delete(job.id);
     const nslots = slotTotal(job.request);
@@ -426,6 +426,8 @@ class Scheduler implements RunningModule {
       ...this.#outlook.takeBack(job.id),
     };
     this.#logSet("alloc", job.id, set);
+    if (overtaken !== null)
+      this.#log(LogLevel.debug, `backfill: ${this.#nameOf(job.id)} (shadow=${Math.floor(shadow ?? 0)})`);
     return { request, response: { id: job.id, type: AllocResponseType.Success, R: resource, annotations: { sched } } };
   }
 

@@ -43,8 +43,10 @@ test("clients learn which values they may keep", () => {
 test("durations are kept in their canonical form", () => {
   const attributes = new Attributes();
   assert.equal(attributes.get("broker.quorum-warn"), "1m");
+  attributes.setInitial("tbon.connect_timeout", "90s");
+  assert.equal(attributes.get("tbon.connect_timeout"), "1.5m");
   attributes.setInitial("broker.shutdown-timeout", "90s");
-  assert.equal(attributes.get("broker.shutdown-timeout"), "1.5m");
+  assert.equal(attributes.get("broker.shutdown-timeout"), "90s", "as it was written");
   assert.equal(attributes.seconds("broker.shutdown-timeout"), 90);
   assert.equal(attributes.seconds("broker.cleanup-timeout"), Infinity);
 });

@@ -59,7 +59,9 @@ export class Attributes {
     const rule = attributeRule(name);
     if (rule === null) throw new FluxError("ENOENT", `${name}: unknown attribute`);
     if (rule.readonly === true) throw new FluxError("EINVAL", `${name}: attribute may not be set on the command line`);
-    this.set(name, canonical(name, rule, value));
+    const normal = canonical(name, rule, value);
+    // A duration that somebody wrote is kept as it was written, but for those of the overlay.
+    this.set(name, rule.duration === true && !name.startsWith("tbon.") ? value : normal);
     this.#given.add(name);
   }
 
@@ -113,9 +115,10 @@ function canonical(name: string, rule: AttributeRule, value: string): string {
   if (rule.filled === true && value === "") return refuse("value must not be empty");
   if (rule.choices?.includes(value) === false) return refuse(`value must be ${rule.choices.join(" or ")}`);
   if (rule.range !== undefined) return checkRange(value, rule.range, refuse);
-  if (rule.duration !== true || value === "none") return value;
+  if (rule.duration !== true || (value === "none" && !name.startsWith("tbon."))) return value;
   const seconds = tryParseFsd(value);
-  return seconds === null ? refuse("not a duration, like 30s or 5m") : formatDuration(seconds);
+  if (seconds !== null) return formatDuration(seconds);
+  throw new FluxError("EINVAL", `Error parsing ${name} attribute: '${value}' is not a duration, like 30s or 5m`);
 }
 
 function checkRange(value: string, [min, max]: readonly [number, number], refuse: (why: string) => never): string {

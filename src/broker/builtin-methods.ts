@@ -142,20 +142,6 @@ function startShutdown(core: Core, request: IncomingRequest): null | undefined {
   return undefined;
 }
 
-export function configMethods(core: Core): Methods {
-  return {
-    get: { roles: ANY_USER, handler: () => core.config },
-    load: async (request) => {
-      await core.replaceConfig(request.json);
-      return null;
-    },
-    reload: async () => {
-      await core.replaceConfig(core.options.reloadConfig());
-      return null;
-    },
-  };
-}
-
 export function overlayMethods(core: Core): Methods {
   const { overlay, rank } = core.options;
   return {

@@ -16,7 +16,7 @@ import { Server } from "../sdk/service.ts";
 import { SubprocessServer } from "../sdk/subprocess-server.ts";
 import { accessOf, accessText, checkAccess } from "./access.ts";
 import type { Attributes } from "./attributes.ts";
-import { builtinMethods, configMethods, overlayMethods } from "./builtin-methods.ts";
+import { builtinMethods, overlayMethods } from "./builtin-methods.ts";
 import { LocalConnector } from "./connector-local.ts";
 import { Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
@@ -26,6 +26,7 @@ import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
 import { Router } from "./router.ts";
 import { isOffline, type StateName } from "./state-machine.ts";
+import { SharedConfig } from "./shared-config.ts";
 import { StateService } from "./state-service.ts";
 import { Tracing } from "./tracing.ts";
 import type { Tree } from "./tree.ts";
@@ -253,7 +254,7 @@ export class Core {
   async loadBuiltins(socketPath: string): Promise<void> {
     const { log } = this.options;
     const parts: Readonly<Record<(typeof BUILTIN_ORDER)[number], ModuleDefinition>> = {
-      config: builtin("config", (server) => server.add("config", configMethods(this))),
+      config: this.#configModule(),
       "connector-local": {
         name: "connector-local",
         start: async ({ server }) => {
@@ -288,6 +289,27 @@ export class Core {
       },
     };
     for (const name of BUILTIN_ORDER) await this.loadModule(parts[name]);
+  }
+
+  #configModule(): ModuleDefinition {
+    const { rank, overlay, log, reloadConfig } = this.options;
+    const shared = new SharedConfig({
+      rank,
+      handle: this.handle,
+      current: () => this.config,
+      reread: reloadConfig,
+      apply: (config) => this.replaceConfig(config),
+      announce: (config) => overlay.announceConfig(config),
+      log: (severity, text) => log.append("config", severity, text),
+    });
+    return {
+      name: "config",
+      start: async ({ server }) => {
+        server.add("config", shared.methods());
+        await shared.start();
+        return { stop: () => {} };
+      },
+    };
   }
 
   async loadModule(definition: ModuleDefinition, args: readonly string[] = []): Promise<void> {

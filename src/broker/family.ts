@@ -45,6 +45,7 @@ export class Family {
     const rank = overlay.parentRank ?? 0;
     log.append("overlay", LogLevel.notice, `rejoined under ${core.hostOf(rank)} (rank ${rank})`);
     core.groups.tellAll();
+    overlay.announceConfig(config);
     if (stringifyJson(config) === stringifyJson(core.config)) return;
     core.replaceConfig(config).catch((error: unknown) => core.bug("config", "the configuration of the parent", error));
   }

@@ -8,6 +8,7 @@
  * Between neighbours travel control messages besides the routed ones: heartbeat, status of the subtree, goodbye, hello
  * and welcome, the state of the parent. It does not decide what a loss means for this broker: it tells.
  */
+import type { JsonObject } from "../base/json.ts";
 import { assert } from "../base/assert.ts";
 import type { Address, ByteStream, KeyPair, Listener, Ports, TimerHandle } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
@@ -170,6 +171,11 @@ export class Overlay implements Routes {
     this.#welcome = welcome;
     for (const proceed of this.#early.splice(0)) proceed();
     this.#beat();
+  }
+
+  /** Those who join from now on are given this configuration. */
+  announceConfig(config: JsonObject): void {
+    if (this.#welcome !== null) this.#welcome = { ...this.#welcome, config };
   }
 
   #accept(stream: ByteStream): void {

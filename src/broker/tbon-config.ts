@@ -50,6 +50,10 @@ export function applyTbonConfig(config: JsonObject, attributes: Attributes, rank
     const value = table?.[key];
     if (value !== undefined) attributes.setConfigured(`tbon.${key}`, textOf(key, kind, value));
   }
+  const [min, max] = [attributes.seconds("tbon.torpid_min"), attributes.seconds("tbon.torpid_max")];
+  if (min === 0) throw new FluxError("EINVAL", "tbon.torpid_min must be nonzero");
+  // No maximum: nobody is ever torpid.
+  if (max !== 0 && min >= max) throw new FluxError("EINVAL", "tbon.torpid_min must be less than torpid_max");
   if (rank !== 0) attributes.set(LEADER_ONLY, "1");
   // A queue of one message is of no use: 0 is none at all.
   if (attributes.get("tbon.child_rcvhwm") === "1")

@@ -63,11 +63,11 @@ test("logs print six significant digits, flux uptime two", () => {
   const six: [number, string][] = [
     [2.65475, "2.65475s"],
     [0.1020563, "0.102056s"],
-    [0.0162958, "0.0162958s"],
+    [0.0162958, "16.2958ms"],
     [153.2688, "2.55448m"],
     [45818.28, "12.7273h"],
     [0.4, "0.4s"],
-    [0.00001234, "1.234e-05s"],
+    [0.00001234, "0.01234ms"],
     [0, "0s"],
   ];
   for (const [seconds, text] of six) assert.equal(formatDuration(seconds), text);

@@ -39,7 +39,7 @@ function parseHexadecimal(text: string): number | null {
 }
 
 /**
- * Renders a duration in the unit that suits its size, with `digits` significant digits: `2.65475s`, `12.7273h`.
+ * Renders a duration in the unit that suits its size, with `digits` significant digits: `38.6ms`, `2.65475s`, `12.7273h`.
  * `flux uptime` prints two digits, logs and `flux overlay status` six.
  */
 export function formatDuration(seconds: number, digits = 6): string {
@@ -66,6 +66,7 @@ export function formatFsd(seconds: number): string {
 }
 
 function unitOf(seconds: number): readonly [number, string] {
+  if (seconds > 0 && seconds < 0.1) return [1e-3, "ms"];
   if (seconds < 60) return [1, "s"];
   if (seconds < 3600) return [60, "m"];
   if (seconds < 86400) return [3600, "h"];

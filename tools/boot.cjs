@@ -46,5 +46,7 @@ function train(script, cache) {
 }
 
 const [name, ...words] = process.argv.slice(2);
-if (Object.hasOwn(BUNDLES, name)) start(name, words);
+// A directory of programs that go before the installed commands is for main.js to look into.
+const isReplaced = (process.env.FLUX_EXEC_PATH_PREPEND ?? "") !== "";
+if (Object.hasOwn(BUNDLES, name) && !isReplaced) start(name, words);
 else void import("../cli/main.js");

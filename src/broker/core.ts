@@ -151,9 +151,7 @@ export class Core {
       isOffline: () => isOffline(this.states.state),
       log: (severity, text) => log.append("connector-local", severity, text),
     });
-    const { moduleTracing, linkTracing } = this.#makeTracing();
-    this.moduleTracing = moduleTracing;
-    this.linkTracing = linkTracing;
+    ({ moduleTracing: this.moduleTracing, linkTracing: this.linkTracing } = this.#makeTracing());
     attributes.set("broker.uuid", uuid);
     for (const name of OWN_SERVICES) this.router.addService(port, name);
     this.#serveOwn();

@@ -3,6 +3,7 @@
  * every way in which a command can end into an exit code.
  */
 import { FluxError } from "../../base/errors.ts";
+import { prepareEnvironment } from "./builtin-values.ts";
 import { CommandExit, type Command } from "./command.ts";
 import { RunningCommand, UsageComplaint } from "./context.ts";
 import { usageNameOf, type CommandPath } from "./names.ts";
@@ -14,6 +15,7 @@ const EXIT_INTERNAL_ERROR = 70;
 
 /** Runs the command with the words that follow its name. Resolves with the exit code; all output has been taken. */
 export async function runCommand(command: Command, words: readonly string[]): Promise<number> {
+  prepareEnvironment(process.env);
   const exitCode = await runPath([command], words);
   await speaker([command]).flush();
   return exitCode;

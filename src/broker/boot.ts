@@ -19,6 +19,7 @@ import { Identity } from "./identity.ts";
 import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-service.ts";
+import { isRecovering } from "./recovery.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
 import { applyTbonConfig } from "./tbon-config.ts";
 import { makeTree, type Tree } from "./tree.ts";
@@ -84,6 +85,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     hostname: attributes.require("hostname"),
     keys,
     isPatient: client.plan !== undefined,
+    isAlone: isRecovering(attributes),
     rejoinMs: attributes.seconds("tbon.rejoin_timeout") * 1000,
     silenceLimit: attributes.seconds("tbon.torpid_max"),
     events: options.overlayEvents,
@@ -214,16 +216,17 @@ async function inheritFromLauncher(options: BootOptions, place: Place): Promise<
   if (namespace !== undefined && level !== null) attributes.set("parent-kvs-namespace", namespace);
   // The path that the enclosing instance gives a job ends with that job: this instance.
   attributes.set("jobid-path", level === null ? "/" : (env["FLUX_JOB_ID_PATH"] ?? `/${place.name}`));
-  attributes.set("broker.mapping", await mappingOf(client, place.size));
+  const mapping = await mappingOf(client, place.size);
+  if (mapping !== null) attributes.set("broker.mapping", mapping);
 }
 
-/** RFC 34: which ranks share a node. */
-async function mappingOf(client: BootClient, size: number): Promise<string> {
+/** RFC 34: which ranks share a node. Null where the launcher does not say. */
+async function mappingOf(client: BootClient, size: number): Promise<string | null> {
   const taskmap = await client.get("flux.taskmap");
   if (taskmap !== null) return taskmap.replace(/^\{.*"map":(.*)\}$/, "$1");
   const vector = await client.get("PMI_process_mapping");
   const blocks = vector === null ? [] : [...vector.matchAll(/\((\d+),(\d+),(\d+)\)/g)];
-  if (blocks.length === 0) return `[[0,${size},1,1]]`;
+  if (blocks.length === 0) return size === 1 || client.plan !== undefined ? `[[0,${size},1,1]]` : null;
   return `[${expandBlocks(
     blocks.map((block) => [Number(block[1]), Number(block[2]), Number(block[3])] as const),
     size,
@@ -311,7 +314,8 @@ async function meetAll(
 
 /** The ranks on the node of a rank, as far as that is known. */
 function ranksBeside(attributes: Attributes, rank: number): Idset {
-  const map = Taskmap.parse(attributes.require("broker.mapping"));
+  const text = attributes.get("broker.mapping");
+  const map = text === null ? Taskmap.UNKNOWN : Taskmap.parse(text);
   for (let node = 0; node < map.nnodes; node++) {
     const ranks = map.taskIds(node);
     if (ranks.has(rank)) return ranks;

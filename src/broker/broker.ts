@@ -173,6 +173,7 @@ export class Broker {
       running: (program) => (this.#program = program),
       script: (program) => (this.#script = program),
       failed: (exitCode) => (this.#exitCode ||= exitCode),
+      stderr: (text) => this.#options.stderr(text),
     };
   }
 

@@ -37,6 +37,8 @@ export interface OverlayOptions {
   readonly keys: KeyPair;
   /** The parent may start later than this broker: connecting is tried without end. */
   readonly isPatient: boolean;
+  /** No child is welcome: an instance is being repaired. */
+  readonly isAlone: boolean;
   /** How long another link to somebody above is looked for when the one to the parent broke, in milliseconds. */
   readonly rejoinMs: number;
   /** A silent peer is given up after this many seconds. */
@@ -228,12 +230,9 @@ export class Overlay implements Routes {
     if (this.#closed || this.#welcome === null || !this.#unnamed.delete(link)) return link.destroy();
     const router = this.#routerOrThrow();
     const before = this.#children.get(rank);
-    if (before !== undefined && before.uuid !== child.uuid && this.#isAlive(before)) {
-      const reason = `rank ${rank} is taken: another broker claims to be it`;
-      this.#options.events.log(3, `refused a connection: ${reason}`);
-      link.send(control(Control.Disconnect, 0, { reason }));
-      return link.end();
-    }
+    if (this.#options.isAlone) return this.#turnAway(link, `rank ${rank} may not join: recovery is in progress`);
+    if (before !== undefined && before.uuid !== child.uuid && this.#isAlive(before))
+      return this.#turnAway(link, `rank ${rank} is taken: another broker claims to be it`);
     if (before !== undefined) {
       before.link.destroy();
       this.#dropChild(before, "connected anew");
@@ -249,6 +248,12 @@ export class Overlay implements Routes {
     link.send(control(Control.State, stateNumber(this.#state)));
     this.#setChildStatus(rank, "partial", null);
     this.#options.events.childJoined(rank);
+  }
+
+  #turnAway(link: Link, reason: string): void {
+    this.#options.events.log(3, `refused a connection: ${reason}`);
+    link.send(control(Control.Disconnect, 0, { reason }));
+    link.end();
   }
 
   /** Who lives says something every few seconds. */

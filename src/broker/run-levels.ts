@@ -10,8 +10,9 @@ import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { findModule, type ModuleRegistry } from "./module-service.ts";
 import type { PersonalityEntry } from "./personality.ts";
+import { isRecovering, recoveryNotice } from "./recovery.ts";
 import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE, runsAgain } from "./resume.ts";
-import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot } from "./snapshots.ts";
+import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot, STORES } from "./snapshots.ts";
 import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
 import type { StateEvent } from "./state-machine.ts";
 
@@ -38,6 +39,7 @@ export interface RunLevelOptions {
   script(program: Program | null): void;
   /** A script of the broker failed with this code. */
   failed(exitCode: number): void;
+  stderr(text: string): void;
 }
 
 /** The entries of a personality that a rank loads; which backing store the content service gets is an attribute. */
@@ -99,8 +101,14 @@ function isScriptOfNobody(disk: Disk, path: string): boolean {
   return !(start[0] === 0x23 && start[1] === 0x21) && start.every((byte) => byte >= 0x09 && byte < 0x7f);
 }
 
-/** Starts the services of this rank, or runs the user's rc1. */
+/** Starts the services of this rank, or runs the user's rc1. While an instance is repaired it goes on with what there is. */
 export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
+  if (!isRecovering(options.core.options.attributes)) return startServices(options);
+  const event = await startServices({ ...options, failed: () => {} });
+  return event === "rc1-fail" ? "rc1-ignorefail" : event;
+}
+
+async function startServices(options: RunLevelOptions): Promise<StateEvent> {
   const { core, registry } = options;
   const path = core.options.attributes.get("broker.rc1_path");
   if (path === "") return "rc1-none";
@@ -111,6 +119,7 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
     return "rc1-fail";
   }
   const startedMs = core.options.ports.clock.monotonicMs();
+  let isComplete = true;
   for (const { name, args } of entriesFor(options)) {
     if (comesAfterRestore(name) && !(await restoredSnapshot(options))) return "rc1-fail";
     try {
@@ -119,13 +128,15 @@ export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       core.options.log.append("broker", LOG_ERR, `rc1.0: load ${name}: ${error.message}`);
-      return "rc1-fail";
+      // Nothing is written over what a store that does not open has.
+      if (!isRecovering(core.options.attributes) || STORES.has(name)) return "rc1-fail";
+      isComplete = false;
     }
   }
   if (!(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
-  logBuiltin(core, "rc1", startedMs, 0);
-  if (core.options.rank === 0) await postStart(core);
-  return "rc1-success";
+  logBuiltin(core, "rc1", startedMs, isComplete ? 0 : 1);
+  if (core.options.rank === 0 && isComplete) await postStart(core);
+  return isComplete ? "rc1-success" : "rc1-fail";
 }
 
 /** Whatever users have the instance run needs their shell: without one it need not begin. */
@@ -187,6 +198,7 @@ export async function runRc2(options: RunLevelOptions, words: readonly string[])
     log.append("broker", LOG_ERR, text);
     return 1;
   }
+  if (program.words.length === 0 && isRecovering(attributes)) options.stderr(recoveryNotice(attributes));
   // The instance may have been told to end while the program was looked up.
   if (!options.isRunning()) return 1;
   noteProgram(options.core, program.words, program.cwd);

@@ -9,7 +9,7 @@ const LOG_ERR = 3;
 /** The value of the attributes that stands for a place that Flux chooses. */
 const AUTOMATIC = "auto";
 /** Services that keep the blobs: a dump is made before the first of them goes. */
-const STORES: ReadonlySet<string> = new Set(["content", "content-sqlite", "content-files"]);
+export const STORES: ReadonlySet<string> = new Set(["content", "content-sqlite", "content-files"]);
 
 /** Runs a command to its end; resolves with its exit code. */
 export type RunCommand = (words: readonly string[]) => Promise<number>;

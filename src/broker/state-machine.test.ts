@@ -24,6 +24,7 @@ config-sync    parent-fail        shutdown
 config-sync    shutdown           shutdown
 init           rc1-none           quorum
 init           rc1-success        quorum
+init           rc1-ignorefail     quorum
 init           rc1-fail           shutdown
 quorum         quorum-full        run
 quorum         parent-fail        shutdown

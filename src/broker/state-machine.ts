@@ -43,6 +43,7 @@ export const STATE_EVENTS = [
   "rc1-none",
   "rc1-success",
   "rc1-fail",
+  "rc1-ignorefail",
   "quorum-full",
   "rc2-none",
   "rc2-success",
@@ -79,7 +80,7 @@ const TABLE: Readonly<Record<StateName, Partial<Readonly<Record<StateEvent, Stat
     shutdown: "shutdown",
   },
   // A start that is under way is finished before it is undone: `shutdown` and `parent-fail` wait for its end.
-  init: { "rc1-none": "quorum", "rc1-success": "quorum", "rc1-fail": "shutdown" },
+  init: { "rc1-none": "quorum", "rc1-success": "quorum", "rc1-ignorefail": "quorum", "rc1-fail": "shutdown" },
   quorum: { "quorum-full": "run", "parent-fail": "shutdown", shutdown: "shutdown" },
   run: {
     "rc2-success": "cleanup",

@@ -4,11 +4,12 @@
  *
  * Invariants: when this process ends, no broker is left; the directory that it made is gone.
  */
-import { errorText, FluxError } from "../base/errors.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import type { ChildProcess, Ports } from "../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../base/signals.ts";
 import { parseFsd } from "../formats/duration.ts";
 import { Hostlist } from "../formats/hostlist.ts";
+import { Taskmap } from "../formats/taskmap.ts";
 import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
 import { RESPAWNED } from "../broker/resume.ts";
 import { LIFELINE_VARIABLE, sweepDirectories } from "./broker-process.ts";
@@ -51,7 +52,7 @@ export async function startMany(
   const given = context.options.text("test-rundir") ?? context.options.text("rundir");
   const isNew = given === null || ports.disk.info(given) === null;
   if (given !== null && isNew && context.options.has("test-rundir"))
-    context.fail(`error accessing --test-rundir: ${given}: No such file or directory`);
+    context.fail(`${given}: No such file or directory`);
   if (given !== null && !isNew && ports.disk.info(given)?.kind !== "directory")
     context.fail(`${given}: not a directory`);
   const rundir = given ?? ports.disk.makeTemporaryDirectory(`${ports.host.temporaryDirectory}/flux-`);
@@ -184,7 +185,8 @@ class TestInstance {
     try {
       return text === null ? EXIT_TIMEOUT_SECONDS : parseFsd(text);
     } catch (error) {
-      return this.#context.fail(`could not parse --test-exit-timeout: ${errorText(error)}`);
+      if (!isFluxError(error)) throw error;
+      return this.#context.fail(`Invalid argument for option 'test-exit-timeout': '${text}'`);
     }
   }
 
@@ -207,7 +209,7 @@ class TestInstance {
       "per-broker": `(vector,(0,${this.#size},1))`,
       none: "",
     };
-    const value = mapping[clique] ?? clique;
+    const value = mapping[clique] ?? Taskmap.parse(clique).toPmi();
     return new PmiServer({
       kvsname: "-",
       universeSize: this.#size,

@@ -3,15 +3,17 @@
  * instance on this machine (flux-start(1)).
  */
 import { resolve } from "node:path";
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
+import { Taskmap } from "../../formats/taskmap.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { findInPath } from "../framework/external.ts";
 import { runCommand } from "../framework/run.ts";
+import { recoveryOptions, systemConfigPath } from "../submission/recovery.ts";
 import { resumeOptions } from "../submission/resume.ts";
 import { command as brokerCommand } from "./broker.ts";
 
-const CLIQUES = /^(single|per-broker|none|\[.*\])$/;
+const CLIQUES = ["single", "per-broker", "none"];
 const EXIT_MODES = ["any", "leader"];
 const START_MODES = ["all", "leader"];
 
@@ -48,6 +50,15 @@ export const command: Command = defineCommand({
       help: "Set path to broker configuration",
     },
     { names: ["conf"], argument: "VALUE", repeatable: true, help: "Update the broker configuration from VALUE" },
+    {
+      names: ["recovery"],
+      short: "r",
+      argument: "TARGET",
+      optionalArgument: true,
+      bareShort: true,
+      help: "Start in recovery mode: rank 0 alone, with a statedir, or a dump of content (default: those of the system instance)",
+    },
+    { names: ["sysconfig"], help: "Load the configuration of the system instance" },
     { names: ["rundir"], argument: "DIR", help: "(only with --test-size) Use DIR as the rundir of the instance" },
     {
       names: ["fail-on"],
@@ -87,9 +98,10 @@ export const command: Command = defineCommand({
     { names: ["test-rundir-cleanup"], help: "Clean up --test-rundir DIR upon flux-start exit" },
     {
       names: ["test-pmi-clique"],
-      argument: "single|per-broker|none",
+      argument: "single|per-broker|none|TASKMAP",
       help: "Set PMI_process_mapping mode (default=single)",
     },
+    { names: ["killer-timeout"], argument: "FSD", hidden: true, help: "An old option without effect" },
   ],
   operands: [{ name: "initial-program", arity: "..." }],
   run: start,
@@ -97,13 +109,13 @@ export const command: Command = defineCommand({
 
 async function start(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const words = [...brokerWords(context), ...resumeWords(context)];
+  const words = [...brokerWords(context), ...recoveryWords(context), ...resumeWords(context)];
   verbosity(context);
   checkDirectory(context);
   const size = options.integer("test-size");
   if (size === null) {
     const testOnly = options.given.find(({ name }) => name.startsWith("test-") || name === "rundir");
-    if (testOnly !== undefined) context.fail(`--${testOnly.name} only works with --test-size=N`);
+    if (testOnly !== undefined) context.fail(`--${testOnly.name} only works with --test-size`);
     if (!options.has("respawn")) return startOne(context, words, operands);
     if (context.host.env["PMI_RANK"] !== undefined)
       context.fail("--respawn: the brokers are the launcher's to start again; use it with --test-size or alone");
@@ -114,7 +126,7 @@ async function start(context: CommandContext): Promise<number> {
   checkChoice(context, "test-exit-mode", EXIT_MODES);
   checkChoice(context, "test-start-mode", START_MODES);
   const clique = options.text("test-pmi-clique");
-  if (clique !== null && !CLIQUES.test(clique)) context.fail(`unsupported test-pmi-clique mode: '${clique}'`);
+  if (clique !== null && !CLIQUES.includes(clique)) checkTaskmap(context, clique);
   checkHosts(context, size);
   const { startMany } = await import("../test-instance.ts");
   return startMany(context, size, words, operands);
@@ -123,7 +135,16 @@ async function start(context: CommandContext): Promise<number> {
 function checkChoice(context: CommandContext, name: string, choices: readonly string[]): void {
   const value = context.options.text(name);
   if (value !== null && !choices.includes(value))
-    context.fail(`error parsing --${name}: must be ${choices.join(" or ")}`);
+    context.fail(`unknown --${name}: ${value} (it is ${choices.join(" or ")})`);
+}
+
+function checkTaskmap(context: CommandContext, text: string): void {
+  try {
+    Taskmap.parse(text);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    context.fail(`test-pmi-clique: ${error.message}`);
+  }
 }
 
 /** Programs of the instance are to start where this command was. */
@@ -141,7 +162,27 @@ function checkHosts(context: CommandContext, size: number): void {
   if (text === null) return;
   const hosts = Hostlist.tryParse(text);
   if (hosts === null) return context.fail(`failed to decode --test-hosts hostlist '${text}'`);
-  if (hosts.count !== size) context.fail(`--test-hosts hostlist has ${hosts.count} hosts, --test-size is ${size}`);
+  if (hosts.count !== size) context.fail(`--test-hosts hostlist has incorrect size`);
+}
+
+/** The system's configuration goes with its state, unless another one is given. */
+function recoveryWords(context: CommandContext): string[] {
+  const { options } = context;
+  const target = options.has("recovery") ? (options.text("recovery") ?? "") : null;
+  if (target !== null && options.has("resume"))
+    context.fail("--recovery and --resume: an instance is repaired, or goes on");
+  const words: string[] = [];
+  try {
+    if (target !== null) words.push(...recoveryOptions(target));
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    context.fail(error.message);
+  }
+  if (target !== "" && !options.has("sysconfig")) return words;
+  const own = options.list("config-path").at(-1);
+  if (own !== undefined) context.err(`flux-start: Warning: overriding recovery/--sysconfig path with ${own}\n`);
+  else words.push(`--config-path=${systemConfigPath()}`);
+  return words;
 }
 
 function resumeWords(context: CommandContext): string[] {

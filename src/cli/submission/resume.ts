@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { FluxError } from "../../base/errors.ts";
 
 /** What a state directory has at least one of. */
-const STORES = ["content.sqlite", "content.files", "kvs-log"];
+export const STORES = ["content.sqlite", "content.files", "kvs-log"] as const;
 
 /** The broker options. Throws FluxError where nothing at the path can be gone on with. */
 export function resumeOptions(path: string, cwd: string): string[] {

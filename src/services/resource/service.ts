@@ -165,7 +165,9 @@ export class ResourceService implements RunningModule {
 
   serve(): void {
     this.context.server.add(this.context.name, resourceMethods(this));
-    this.#watchGroup("broker.online", (members) => this.#brokersOnline(members));
+    // While an instance is repaired nothing is to run in it.
+    if ((this.context.attribute("broker.recovery-mode") ?? "0") === "0")
+      this.#watchGroup("broker.online", (members) => this.#brokersOnline(members));
     this.#watchGroup("broker.torpid", (members) => this.#setTorpid(members));
     if (this.state.resources === null) void this.#discover();
   }

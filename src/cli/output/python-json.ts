@@ -4,6 +4,8 @@ import type { JsonValue } from "../../base/json.ts";
 export interface PythonJsonOptions {
   /** Spaces per level; none means one line. */
   readonly indent?: number;
+  /** Characters beyond ASCII as they are, as the programs in C write them. */
+  readonly unicode?: boolean;
 }
 
 export function pythonJson(value: JsonValue | undefined, options: PythonJsonOptions = {}): string {
@@ -13,6 +15,7 @@ export function pythonJson(value: JsonValue | undefined, options: PythonJsonOpti
 function write(value: JsonValue, options: PythonJsonOptions, indent: string): string {
   if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "bigint")
     return value === null ? "null" : String(value);
+  const text = options.unicode === true ? JSON.stringify : asciiText;
   if (typeof value === "string") return text(value);
   const inner = options.indent === undefined ? "" : indent + " ".repeat(options.indent);
   const parts = Array.isArray(value)
@@ -26,7 +29,7 @@ function write(value: JsonValue, options: PythonJsonOptions, indent: string): st
   return `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${indent}${close}`;
 }
 
-function text(value: string): string {
+function asciiText(value: string): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,

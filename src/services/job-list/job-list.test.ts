@@ -289,9 +289,13 @@ test("ranks are written with brackets where there are several", () => {
   assert.ok(compileConstraint({ ranks: ["1"] }, UNLIMITED)(record));
 });
 
-test("a job without a program has no name and no tasks", () => {
-  const events = [{ timestamp: 1, name: "submit", context: { userid: 1, urgency: 16, flags: 0 } }];
+test("of a job without a program only what it got is known: no name, no directory, no tasks", () => {
+  const submit = { timestamp: 1, name: "submit", context: { userid: 1, urgency: 16, flags: 0 } };
   const jobspec = { ...JOBSPEC, tasks: [{ command: [], slot: "task", count: { per_slot: 1 } }] } as JsonObject;
-  const job = describeJob(new JobList(memoryPages()).take({ id: 1, events, jobspec })!, ALL_ATTRIBUTES);
-  assert.deepEqual([job["name"], job["ntasks"], job["cwd"]], [undefined, undefined, "/tmp"]);
+  const list = new JobList(memoryPages());
+  list.take({ id: 1, events: [submit], jobspec });
+  const R_lite = [{ rank: "0", children: { core: "0" } }];
+  const R = { version: 1, execution: { R_lite, nodelist: ["h0"], starttime: 5, expiration: 0 } };
+  const job = describeJob(list.take({ id: 1, events: [{ timestamp: 2, name: "alloc" }], R })!, ALL_ATTRIBUTES);
+  assert.deepEqual([job["name"], job["ntasks"], job["cwd"], job["ncores"]], [undefined, undefined, undefined, 1]);
 });

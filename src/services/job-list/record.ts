@@ -135,11 +135,11 @@ function text(value: JsonValue | undefined): string | null {
 
 function takeJobspec(record: JobRecord, jobspec: Jobspec): void {
   const system = jobspec.attributes.system ?? {};
-  record.jobspec = jobspec;
   // What a jobspec without a program asks for is of no interest to anybody.
   const isLegal = (jobspec.tasks[0]?.command.length ?? 0) > 0;
+  record.jobspec = isLegal ? jobspec : null;
   record.name = isLegal ? share(jobName(jobspec)) : null;
-  record.cwd = text(system.cwd);
+  record.cwd = isLegal ? text(system.cwd) : null;
   record.queue = text(system.queue);
   record.project = text(system["project"]);
   record.bank = text(system.bank);

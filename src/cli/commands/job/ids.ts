@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError } from "../../../base/errors.ts";
-import { stringifyJson, type Integer } from "../../../base/json.ts";
+import type { Integer, JsonObject } from "../../../base/json.ts";
 import { FLUID_FORMS, formatFluid, tryParseFluid, type FluidForm } from "../../../formats/fluid.ts";
 import { parseJobStates } from "../../../formats/job-states.ts";
 import { systemError } from "../../../host/errors.ts";
@@ -10,6 +10,7 @@ import { JOB_FLAG_NAMES, JobState, URGENCY_DEFAULT } from "../../../sdk/job-prot
 import { jobInfo, listJobs, submitJob } from "../../../sdk/jobs.ts";
 import { CommandExit, type CommandContext } from "../../framework/command.ts";
 import { jobIdText } from "../../jobs/client.ts";
+import { pythonJson } from "../../output/python-json.ts";
 import { ALL_STATES, DEFAULT_STATES, parseFilter, selectionConstraint } from "../../jobs/selection.ts";
 import { parseUser } from "../../jobs/users.ts";
 import { parseUrgency } from "../../submission/request.ts";
@@ -62,6 +63,10 @@ function refuseTerminal(context: CommandContext): void {
   throw new CommandExit(1);
 }
 
+function jobLine(job: JsonObject): string {
+  return `${pythonJson(job, { unicode: true })}\n`;
+}
+
 export async function list(context: CommandContext): Promise<number> {
   refuseTerminal(context);
   if (context.operands.length > 0) context.failUsage();
@@ -80,7 +85,7 @@ export async function list(context: CommandContext): Promise<number> {
   });
   const handle = await context.open();
   for await (const job of listJobs(handle, { constraint, maxEntries: options.integer("count") ?? 0 }))
-    context.out(`${stringifyJson(job)}\n`);
+    context.out(jobLine(job));
   return 0;
 }
 
@@ -93,7 +98,7 @@ export async function listInactive(context: CommandContext): Promise<number> {
   const handle = await context.open();
   const constraint = { states: [JobState.Inactive] };
   const maxEntries = options.integer("count") ?? 0;
-  for await (const job of listJobs(handle, { constraint, since, maxEntries })) context.out(`${stringifyJson(job)}\n`);
+  for await (const job of listJobs(handle, { constraint, since, maxEntries })) context.out(jobLine(job));
   return 0;
 }
 
@@ -113,7 +118,7 @@ export async function listIds(context: CommandContext): Promise<number> {
   const jobs = ids.map((job) => jobInfo(handle, job, { state }));
   // All are asked for at once; one that is not there is told after those before it.
   await Promise.allSettled(jobs);
-  for (const job of jobs) context.out(`${stringifyJson(await job)}\n`);
+  for (const job of jobs) context.out(jobLine(await job));
   return 0;
 }
 

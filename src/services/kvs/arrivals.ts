@@ -9,6 +9,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { PieceSource } from "../../protocol/message.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
+import type { Operation } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { Turns } from "../../sdk/turns.ts";
 import { CommitCutter } from "./huge-commit.ts";
@@ -91,13 +92,18 @@ export class Arrivals {
   }
 
   async #cut(request: IncomingRequest, source: PieceSource): Promise<void> {
-    const { json, cut } = await this.#cutter.cut(source);
-    await this.#pass(request, json, cut);
+    const { json, operations, cut } = await this.#cutter.cut(source);
+    await this.#pass(request, json, cut, operations);
   }
 
-  #pass(request: IncomingRequest, json: JsonObject, cut: ReadonlySet<number>): void | Promise<void> {
+  #pass(
+    request: IncomingRequest,
+    json: JsonObject,
+    cut: ReadonlySet<number>,
+    operations?: readonly Operation[],
+  ): void | Promise<void> {
     const caller = callerOf(request);
-    const commit = parseCommit(json);
+    const commit = parseCommit(json, operations);
     checkOperations(caller, commit.operations, cut);
     const arrived = { request, caller, json, commit, isCut: cut.size > 0 };
     const references = referencesIn(commit.operations);

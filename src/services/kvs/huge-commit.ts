@@ -2,22 +2,27 @@
  * Commits that come as one huge message: where they enter, their long values are cut into blobs and stored a few at a
  * time, and what is left is a commit with references. So a value of any length delays nobody.
  */
-import { base64Decode, EMPTY_BYTES, latin1Decode, utf8DecodeStrict } from "../../base/bytes.ts";
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { base64Decode, EMPTY_BYTES, latin1Decode } from "../../base/bytes.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import type { Treeobj } from "../../formats/treeobj.ts";
 import type { PieceSource } from "../../protocol/message.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { Turns } from "../../sdk/turns.ts";
 import { Gathering, VALUE_PIECE_BYTES, ValueStore } from "../../sdk/value-stream.ts";
+import type { Operation } from "../../sdk/kvs-protocol.ts";
+import { readCommitText } from "./commit-text.ts";
+import { parseOperation, parseOperations } from "./protocol.ts";
 import { LongStrings, notBase64, type LongStringSink } from "./long-strings.ts";
 
 /** How much of a payload is looked at in one turn, in bytes. */
 const SLICE_BYTES: number = 128 * 1024;
+/** How many operations are looked at in one turn. */
+const SLICE_OPERATIONS = 2048;
 
 /** What a huge commit says, and the places of the operations whose values were cut: what was a value is a reference now. */
 export interface CutCommit {
   readonly json: JsonObject;
+  readonly operations: readonly Operation[];
   readonly cut: ReadonlySet<number>;
 }
 
@@ -43,34 +48,40 @@ export class CommitCutter {
       }
     const objects = await values.finish();
     await this.#turns.next();
-    return withValues(parsePayload(strings.finish()), objects);
+    const reading = readCommitText(strings.finish());
+    for (let step = reading.next(); ; step = reading.next()) {
+      if (step.done === true) return this.#assemble(step.value, objects);
+      await this.#turns.next();
+    }
+  }
+
+  /** Puts the long values in their places, and looks at the operations, some at a time. */
+  async #assemble(json: JsonObject, objects: readonly Treeobj[]): Promise<CutCommit> {
+    const { ops } = json;
+    if (!Array.isArray(ops)) return { json, operations: parseOperations(ops), cut: new Set() };
+    const cut = new Set<number>();
+    const operations: Operation[] = [];
+    for (const [place, operation] of ops.entries()) {
+      const filled = objects.length === 0 ? null : withValue(operation, objects);
+      if (filled !== null) {
+        ops[place] = filled.json;
+        if (filled.type === "valref") cut.add(place);
+      }
+      operations.push(parseOperation(ops[place]!));
+      if (place % SLICE_OPERATIONS === SLICE_OPERATIONS - 1) await this.#turns.next();
+    }
+    return { json, operations, cut };
   }
 }
 
-function parsePayload(bytes: Uint8Array): JsonObject {
-  const end = bytes.byteLength - 1;
-  const text = bytes[end] === 0 ? utf8DecodeStrict(bytes.subarray(0, end)) : null;
-  if (text === null) throw new FluxError("EPROTO", "payload is not NUL-terminated text");
-  const value = parseJson(text);
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", "payload is not a JSON object");
-  return value;
-}
-
-/** The payload with its long values in their places. */
-function withValues(json: JsonObject, objects: readonly Treeobj[]): CutCommit {
-  const cut = new Set<number>();
-  const { ops } = json;
-  if (!Array.isArray(ops) || objects.length === 0) return { json, cut };
-  const operations = ops.map((operation: JsonValue, place) => {
-    const dirent = isJsonObject(operation) ? operation["dirent"] : undefined;
-    const data = isJsonObject(dirent) && dirent["type"] === "val" ? dirent["data"] : undefined;
-    const object = isJsonObject(data) ? objects[Number(data["long"])] : undefined;
-    // A long string in another place is found to be no tree object by who looks at the commit.
-    if (object === undefined) return operation;
-    if (object.type === "valref") cut.add(place);
-    return { ...(operation as JsonObject), dirent: object as unknown as JsonObject };
-  });
-  return { json: { ...json, ops: operations }, cut };
+/** An operation with its long value in its place; null where it has none. */
+function withValue(operation: JsonValue, objects: readonly Treeobj[]): { type: string; json: JsonObject } | null {
+  const dirent = isJsonObject(operation) ? operation["dirent"] : undefined;
+  const data = isJsonObject(dirent) && dirent["type"] === "val" ? dirent["data"] : undefined;
+  const object = isJsonObject(data) ? objects[Number(data["long"])] : undefined;
+  // A long string in another place is found to be no tree object by who looks at the commit.
+  if (object === undefined) return null;
+  return { type: object.type, json: { ...(operation as JsonObject), dirent: object as unknown as JsonObject } };
 }
 
 /** The long values of a commit on their way into the store, one after the other. */

@@ -27,15 +27,18 @@ export interface LongStringSink {
 
 export class LongStrings {
   readonly #sink: LongStringSink;
-  /** What is left. */
+  /** What is left, in as few parts as may be. */
   readonly #rest: Uint8Array[] = [];
-  /** The string that is being read, while it may be a short one. */
+  /** The string that is being read, as far as it came in earlier pieces, while it may be a short one. */
   #short: Uint8Array[] = [];
+  /** Length of that string until now, in bytes. */
   #length = 0;
   #count = 0;
   #state: "outside" | "short" | "long" = "outside";
   /** The last byte was a backslash in a string. */
   #isEscaped = false;
+  /** The last byte that went to the sink was a backslash, which waits for what follows it. */
+  #hasBackslash = false;
 
   constructor(sink: LongStringSink) {
     this.#sink = sink;
@@ -43,89 +46,105 @@ export class LongStrings {
 
   /** Takes a piece of the text. Throws FluxError EINVAL for a long string with escapes: then it is no base64. */
   feed(bytes: Uint8Array): void {
+    const length = bytes.byteLength;
+    // What begins here is left, up to where a long string begins.
+    let keptFrom = 0;
+    let stringFrom = 0;
     let position = 0;
-    // Found once for many strings: they seldom have one.
-    let backslash = -2;
-    while (position < bytes.byteLength) {
+    // The string that is being read began in an earlier piece.
+    let isCarried = this.#state === "short";
+    while (position < length) {
       if (this.#state === "outside") {
-        position = this.#skipToString(bytes, position);
+        const quote = bytes.indexOf(QUOTE, position);
+        if (quote < 0) break;
+        this.#state = "short";
+        this.#length = 0;
+        isCarried = false;
+        position = stringFrom = quote + 1;
         continue;
       }
-      if (this.#isEscaped) {
-        this.#takeEscaped(bytes, position++);
-        continue;
+      const end = this.#endOfString(bytes, position);
+      if (this.#state === "short") {
+        this.#length += end - position;
+        if (this.#length > LONG_STRING_BYTES) {
+          if (!isCarried) this.#rest.push(bytes.subarray(keptFrom, stringFrom - 1));
+          this.#beginLong();
+        } else if (end === length) break;
+        else if (isCarried) this.#rest.push(QUOTE_BYTES, ...this.#short.splice(0));
       }
-      if (backslash !== -1 && backslash < position) backslash = bytes.indexOf(BACKSLASH, position);
-      const quote = bytes.indexOf(QUOTE, position);
-      const end = quote < 0 ? bytes.byteLength : quote;
-      if (backslash >= 0 && backslash < end) {
-        this.#take(bytes.subarray(position, backslash));
-        this.#isEscaped = true;
-        position = backslash + 1;
-        continue;
+      if (this.#state === "long") {
+        this.#emit(bytes.subarray(position, end));
+        if (end === length) return;
+        this.#endLong();
+        keptFrom = end + 1;
       }
-      this.#take(bytes.subarray(position, end));
-      position = end;
-      if (quote < 0) break;
-      this.#endString();
-      position++;
+      this.#state = "outside";
+      position = end + 1;
     }
+    if (this.#state !== "short") return void this.#rest.push(bytes.subarray(keptFrom));
+    if (!isCarried) this.#rest.push(bytes.subarray(keptFrom, stringFrom - 1));
+    this.#short.push(bytes.subarray(isCarried ? 0 : stringFrom));
   }
 
   /** What is left of the text, once all of it has come. */
   finish(): Uint8Array {
-    return concatBytes([...this.#rest, ...this.#short]);
+    const isOpen = this.#state === "short";
+    return concatBytes(isOpen ? [...this.#rest, QUOTE_BYTES, ...this.#short] : this.#rest);
   }
 
-  #skipToString(bytes: Uint8Array, from: number): number {
-    const quote = bytes.indexOf(QUOTE, from);
-    const end = quote < 0 ? bytes.byteLength : quote;
-    if (end > from) this.#rest.push(bytes.subarray(from, end));
-    if (quote < 0) return end;
-    this.#state = "short";
-    return quote + 1;
-  }
-
-  #takeEscaped(bytes: Uint8Array, position: number): void {
+  /** Where the quote that ends a string is; the length of the piece where it is not in it. */
+  #endOfString(bytes: Uint8Array, from: number): number {
+    let position = from;
+    if (this.#isEscaped) position += 1;
     this.#isEscaped = false;
-    if (this.#state === "short")
-      return this.#take(concatBytes([Uint8Array.of(BACKSLASH), bytes.subarray(position, position + 1)]));
-    if (bytes[position] !== SLASH) throw notBase64();
-    this.#sink.data(SLASH_BYTES);
+    for (;;) {
+      const quote = bytes.indexOf(QUOTE, position);
+      const end = quote < 0 ? bytes.byteLength : quote;
+      let backslashes = 0;
+      while (end - 1 - backslashes >= position && bytes[end - 1 - backslashes] === BACKSLASH) backslashes++;
+      const isEscaped = backslashes % 2 === 1;
+      if (quote < 0) {
+        this.#isEscaped = isEscaped;
+        return end;
+      }
+      if (!isEscaped) return end;
+      position = quote + 1;
+    }
   }
 
-  #take(part: Uint8Array): void {
-    if (part.byteLength === 0) return;
-    if (this.#state === "long") return this.#sink.data(part);
-    this.#short.push(part);
-    this.#length += part.byteLength;
-    if (this.#length <= LONG_STRING_BYTES) return;
+  #beginLong(): void {
     const parts = this.#short;
     this.#short = [];
-    this.#length = 0;
     this.#state = "long";
+    this.#hasBackslash = false;
     this.#sink.begin();
-    for (const each of parts) this.#sink.data(unescapedSlashes(each));
+    for (const part of parts) this.#emit(part);
   }
 
-  #endString(): void {
-    if (this.#state === "long") {
-      this.#rest.push(utf8Encode(`{"long":${this.#count++}}`));
-      this.#sink.end();
-    } else {
-      this.#rest.push(QUOTE_BYTES, ...this.#short, QUOTE_BYTES);
-      this.#short = [];
-      this.#length = 0;
+  #endLong(): void {
+    if (this.#hasBackslash) throw notBase64();
+    this.#rest.push(utf8Encode(`{"long":${this.#count++}}`));
+    this.#sink.end();
+  }
+
+  /** A part of a long string goes on: base64 may have its slashes escaped, and nothing else. */
+  #emit(part: Uint8Array): void {
+    let position = 0;
+    while (position < part.byteLength) {
+      if (this.#hasBackslash) {
+        if (part[position] !== SLASH) throw notBase64();
+        this.#hasBackslash = false;
+        this.#sink.data(SLASH_BYTES);
+        position += 1;
+        continue;
+      }
+      const backslash = part.indexOf(BACKSLASH, position);
+      const end = backslash < 0 ? part.byteLength : backslash;
+      if (end > position) this.#sink.data(part.subarray(position, end));
+      this.#hasBackslash = backslash >= 0;
+      position = end + 1;
     }
-    this.#state = "outside";
   }
-}
-
-/** A part of a string that was kept as it was written: base64 may have its slashes escaped. */
-function unescapedSlashes(part: Uint8Array): Uint8Array {
-  if (part[0] !== BACKSLASH) return part;
-  if (part[1] !== SLASH) throw notBase64();
-  return SLASH_BYTES;
 }
 
 export function notBase64(): FluxError {

@@ -103,13 +103,11 @@ export function checkAccess(caller: Caller, namespaceOwner: number): void {
   if ((caller.rolemask & Role.User) === 0 || caller.userid !== namespaceOwner) throw new FluxError("EPERM");
 }
 
-/** Reads the payload of a commit. Throws EPROTO, EINVAL. */
-export function parseCommit(json: JsonObject): CommitRequest {
+/** Reads the payload of a commit, of which the operations may have been read already. Throws EPROTO, EINVAL. */
+export function parseCommit(json: JsonObject, known?: readonly Operation[]): CommitRequest {
   const namespace = requireString(json, "namespace");
   const flags = requireInteger(json, "flags");
-  const { ops } = json;
-  if (!Array.isArray(ops)) throw new FluxError("EPROTO", "missing or invalid 'ops'");
-  const operations = ops.map(parseOperation);
+  const operations = known ?? parseOperations(json["ops"]);
   if (guestKey(namespace, ".") === null) return { namespace, flags, operations };
   const moved = operations.map((operation) => ({ ...operation, key: guestKey(namespace, operation.key)! }));
   return { namespace: PRIMARY_NAMESPACE, flags, operations: moved };
@@ -121,7 +119,12 @@ export function requireNamespace(json: JsonObject): string {
   return guestKey(namespace, ".") === null ? namespace : PRIMARY_NAMESPACE;
 }
 
-function parseOperation(value: JsonValue): Operation {
+export function parseOperations(ops: JsonValue | undefined): Operation[] {
+  if (!Array.isArray(ops)) throw new FluxError("EPROTO", "missing or invalid 'ops'");
+  return ops.map(parseOperation);
+}
+
+export function parseOperation(value: JsonValue): Operation {
   if (!isJsonObject(value)) throw new FluxError("EPROTO", "an operation is not an object");
   const key = requireString(value, "key");
   const flags = requireInteger(value, "flags");

@@ -75,8 +75,8 @@ export interface SetrootEvent {
   readonly owner: number;
   /** Names of the transactions in this version. */
   readonly names: readonly string[];
-  /** The keys that the transactions wrote, as members of an object. */
-  readonly keys: Readonly<Record<string, null>>;
+  /** The keys that the transactions wrote, as members of an object; null where they are too many to be told. */
+  readonly keys: Readonly<Record<string, null>> | null;
   /** Small blobs of some value were merged: it consists of others than before. Ours alone. */
   readonly merged?: boolean;
 }

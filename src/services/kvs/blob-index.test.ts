@@ -7,7 +7,8 @@ import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeob
 import { nodeCodec } from "../../host/codec.ts";
 import { Payload } from "../../protocol/message.ts";
 import { BlobIndex, bytesOf, MissingBlob } from "./blob-index.ts";
-import { Leader, type NewVersion } from "./core.ts";
+import { Leader } from "./core.ts";
+import type { NewVersion } from "./outcome.ts";
 import { Directory } from "./directory.ts";
 import type { Node } from "./node-cache.ts";
 import { parseDirectory, referencesOf } from "./tree.ts";

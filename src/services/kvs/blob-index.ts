@@ -184,6 +184,25 @@ export class BlobIndex implements PieceSource {
     return this.#name(directory, pieces.length);
   }
 
+  /** The same, with a rest after about so many members. */
+  *freezeInSlices(directory: Directory, slice: number, done: { members: number } = { members: 0 }): Generator<void> {
+    if (directory.ref !== null) return;
+    directory.normalize();
+    for (const part of directory.pieces ?? [directory]) {
+      if (!(part instanceof Directory) || part.ref !== null) continue;
+      for (let index = 0; index < part.entries.length; index++) {
+        const entry = part.entries[index]!;
+        if (entry.kind === "draft") yield* this.freezeInSlices(entry.directory, slice, done);
+      }
+      if (part !== directory) this.#freezePlain(part);
+      done.members += part.entries.length;
+      if (done.members < slice) continue;
+      done.members = 0;
+      yield;
+    }
+    this.freeze(directory);
+  }
+
   /** A directory that is in one blob, or a piece. */
   #freezePlain(directory: Directory): string {
     const { entries } = directory;

@@ -14,7 +14,13 @@ import type { Leader, LeaderSnapshot } from "./core.ts";
 import type { HeldRoots } from "./held-roots.ts";
 import type { LogStore } from "./log-store.ts";
 import type { Node } from "./node-cache.ts";
-import { CHECKPOINT_DIRTY_BYTES, CHECKPOINT_LOG_BYTES, CHECKPOINT_RETRY_MS, UNSAVED_BYTES_MAX } from "./protocol.ts";
+import {
+  CHECKPOINT_DIRTY_BYTES,
+  CHECKPOINT_LOG_BYTES,
+  CHECKPOINT_RETRY_MS,
+  LONG_COMMIT_WAIT_MS,
+  UNSAVED_BYTES_MAX,
+} from "./protocol.ts";
 
 export interface CheckpointerOptions {
   readonly context: ModuleContext;
@@ -25,6 +31,13 @@ export interface CheckpointerOptions {
   /** The record that the last checkpoint in the store contains, and the roots that it says are held. */
   readonly saved: { readonly number: number; readonly held: readonly string[] };
   ended(): void;
+}
+
+/** What a checkpoint contains. */
+interface Begun {
+  readonly snapshot: LeaderSnapshot;
+  readonly held: string[];
+  readonly roots: string[];
 }
 
 export class Checkpointer {
@@ -147,7 +160,7 @@ export class Checkpointer {
     const { index } = this.#leader;
     try {
       while (await this.#loader.complete(() => this.#leader.prepareSnapshot())) await this.#nextTurn();
-      const { snapshot, held, roots } = await this.#loader.complete(() => this.#begin());
+      const { snapshot, held, roots } = await this.#begun();
       const nodes = new Map<string, Node>();
       await this.#inTurns(index.reach(roots, nodes));
       await storeBlobs(handle, nodes, () => this.#nextTurn());
@@ -169,8 +182,17 @@ export class Checkpointer {
     }
   }
 
+  /** Begins when no long commit is under way: nothing but its draft refers to its blobs. */
+  async #begun(): Promise<Begun> {
+    for (;;) {
+      const begun = await this.#loader.complete(() => (this.#leader.isInCommit ? null : this.#begin()));
+      if (begun !== null) return begun;
+      await new Promise<void>((resolve) => this.#context.ports.clock.after(LONG_COMMIT_WAIT_MS, resolve));
+    }
+  }
+
   /** Fixes what the checkpoint contains; what comes from now on is not in it. Throws MissingBlob; then nothing has begun. */
-  #begin(): { snapshot: LeaderSnapshot; held: string[]; roots: string[] } {
+  #begin(): Begun {
     const snapshot = this.#leader.snapshot();
     const held = [...this.#held.refs(this.#context.ports.clock.monotonicMs())].filter(
       (ref) => ref !== snapshot.primary.rootref,

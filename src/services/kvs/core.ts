@@ -11,55 +11,22 @@
  */
 import { assert } from "../../base/assert.ts";
 import { FluxError } from "../../base/errors.ts";
-import type { Payload } from "../../protocol/message.ts";
-import { CommitFlag, normalizeKey, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-protocol.ts";
+import { CommitFlag, normalizeKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory } from "./directory.ts";
+import { isLong, LongCommit } from "./long-commit.ts";
 import { NamespaceDirectory } from "./namespace-directory.ts";
+import type { ForeignBlobs, NewVersion, PendingCommit, TurnOutcome } from "./outcome.ts";
 import type { KeyMerge } from "./ref-list.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
-import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE, type CommitRequest } from "./protocol.ts";
+import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE } from "./protocol.ts";
 import { Draft, referencesIn } from "./transaction.ts";
 import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 
-/** A commit that waits for its turn. */
-export interface PendingCommit {
-  readonly request: CommitRequest;
-  readonly payload: Payload;
-  /** Blobs of which the content store has been told that this commit refers to them. */
-  adopted: ReadonlySet<string>;
-  settle(outcome: CommitAnswer | FluxError): void;
-}
-
-/** A version that a turn made. */
-export interface NewVersion {
-  readonly root: NamespaceRoot;
-  readonly before: NamespaceRoot;
-  readonly commits: readonly PendingCommit[];
-  readonly merges: readonly KeyMerge[];
-  /** The keys written, in normal form, as members of an object. */
-  readonly keys: Record<string, null>;
-}
-
-export interface TurnOutcome {
-  readonly versions: readonly NewVersion[];
-  readonly records: readonly NumberedRecord[];
-  /** Commits that failed; nothing of them happened. */
-  readonly failed: readonly { readonly commit: PendingCommit; readonly error: FluxError }[];
-  /** Blobs that the head of a queue waits for. */
-  readonly missing: readonly { readonly namespace: string; readonly blobs: MissingBlob }[];
-  /** Blobs that queued commits refer to and only the content store may have: it must be told before they happen. */
-  readonly foreign: readonly ForeignBlobs[];
-}
-
-export interface ForeignBlobs {
-  readonly namespace: string;
-  readonly refs: ReadonlySet<string>;
-  readonly commits: readonly PendingCommit[];
-}
-
 interface Namespace {
   root: NamespaceRoot;
+  /** How far the head of the queue is, where it is a long one. */
+  long: LongCommit | null;
   readonly queue: PendingCommit[];
   /** The head of the queue waits for blobs. */
   isBlocked: boolean;
@@ -76,7 +43,11 @@ interface Step {
   readonly foreign: ForeignBlobs | null;
   /** What is missing is to be merged. */
   readonly awaitsMerge?: boolean;
+  /** The head of the queue goes on in the next turn. */
+  readonly goesOn?: boolean;
 }
+
+const NOTHING_YET: Step = { version: null, failed: [], missing: null, foreign: null };
 
 /** What a checkpoint holds of the leader: enough to go on from there. */
 export interface SavedState {
@@ -104,6 +75,8 @@ export class Leader {
   readonly #namespaces = new Map<string, Namespace>();
   /** Those with commits that may be applied. */
   readonly #due = new Set<Namespace>();
+  /** Those with a long commit under way. */
+  readonly #inCommit = new Set<Namespace>();
   readonly #directory: NamespaceDirectory;
   /** Whether commits of one turn may share a version. */
   mergesCommits = true;
@@ -170,9 +143,22 @@ export class Leader {
     if (!namespace.isBlocked) this.#due.add(namespace);
   }
 
+  /** Whether a commit is being applied in slices: no checkpoint can begin, which would not know its blobs. */
+  get isInCommit(): boolean {
+    return this.#inCommit.size > 0;
+  }
+
+  /** Forgets how far long commits are: what is not done now is never done, or from its beginning. */
+  abandon(): void {
+    for (const namespace of this.#inCommit) this.#endLong(namespace);
+  }
+
   /** Takes out what could be applied; nothing of it happened. */
   takeQueued(): PendingCommit[] {
-    const taken = Array.from(this.#due, ({ queue }) => queue.splice(0)).flat();
+    const taken = Array.from(this.#due, (namespace) => {
+      this.#endLong(namespace);
+      return namespace.queue.splice(0);
+    }).flat();
     this.#due.clear();
     return taken;
   }
@@ -215,6 +201,7 @@ export class Leader {
     const failed: { commit: PendingCommit; error: FluxError }[] = [];
     const missing: { namespace: string; blobs: MissingBlob }[] = [];
     const foreign: ForeignBlobs[] = [];
+    const unfinished: Namespace[] = [];
     for (const namespace of this.#due) {
       while (namespace.queue.length > 0 && !namespace.isBlocked) {
         const step = this.#step(namespace);
@@ -227,10 +214,14 @@ export class Leader {
         namespace.isBlocked = step.missing !== null || step.foreign !== null;
         if (step.missing !== null) missing.push({ namespace: namespace.root.name, blobs: step.missing });
         if (step.foreign !== null) foreign.push(step.foreign);
+        if (step.goesOn !== true) continue;
+        unfinished.push(namespace);
+        break;
       }
     }
     this.#due.clear();
-    return { versions, records, failed, missing, foreign };
+    for (const namespace of unfinished) this.#due.add(namespace);
+    return { versions, records, failed, missing, foreign, goesOn: unfinished.length > 0 };
   }
 
   /** The blobs that a namespace waited for are there (or cannot be had: then the head of its queue fails). */
@@ -243,12 +234,19 @@ export class Leader {
       namespace.canMerge = error === null;
       return null;
     }
-    return error === null ? null : (namespace.queue.shift() ?? null);
+    if (error === null) return null;
+    this.#endLong(namespace);
+    return namespace.queue.shift() ?? null;
   }
 
   /** The records of a turn could not be logged: the namespaces go back, the numbers are free again. */
   rollBack(outcome: TurnOutcome): void {
-    for (const { before } of outcome.versions.toReversed()) this.#setRoot(this.#namespace(before.name), before);
+    for (const { before } of outcome.versions.toReversed()) {
+      const namespace = this.#namespace(before.name);
+      // What is under way began with a version that is taken back.
+      this.#endLong(namespace);
+      this.#setRoot(namespace, before);
+    }
     this.#number -= outcome.records.length;
   }
 
@@ -279,8 +277,40 @@ export class Leader {
     return foreign;
   }
 
+  /** Does a part of a long commit, the head of a queue; the last part makes its version. */
+  #stepLong(namespace: Namespace, commit: PendingCommit): Step {
+    const before = namespace.root;
+    const { operations } = commit.request;
+    try {
+      const foreign = namespace.long === null ? this.#foreignOf(namespace, commit, 0) : null;
+      if (foreign !== null) return { ...NOTHING_YET, foreign };
+      namespace.long ??= new LongCommit(this.index, rootOf(before), before.name, operations);
+      this.#inCommit.add(namespace);
+      const root = namespace.long.advance();
+      if (root === null) return { ...NOTHING_YET, goesOn: true };
+      this.#setRoot(namespace, new Version(before, before.rootseq + 1, this.index, root));
+    } catch (error) {
+      if (error instanceof MissingBlob) return { ...NOTHING_YET, missing: error };
+      if (!(error instanceof FluxError)) throw error;
+      this.#endLong(namespace);
+      namespace.queue.shift();
+      return { ...NOTHING_YET, failed: [{ commit, error }] };
+    }
+    this.#endLong(namespace);
+    namespace.queue.shift();
+    return { ...NOTHING_YET, version: { root: namespace.root, before, commits: [commit], merges: [], keys: null } };
+  }
+
+  /** The head of the queue is no more under way: it is done, or begins anew. */
+  #endLong(namespace: Namespace): void {
+    namespace.long = null;
+    this.#inCommit.delete(namespace);
+  }
+
   /** Makes one version from the head of a queue. */
   #step(namespace: Namespace): Step {
+    const [head] = namespace.queue;
+    if (head !== undefined && isLong(head.request.operations)) return this.#stepLong(namespace, head);
     const before = namespace.root;
     const commits: PendingCommit[] = [];
     const failed: { commit: PendingCommit; error: FluxError }[] = [];
@@ -291,7 +321,7 @@ export class Leader {
       const commit = namespace.queue[commits.length + failed.length];
       if (commit === undefined) break;
       const isAlone = !this.mergesCommits || (commit.request.flags & CommitFlag.NoMerge) !== 0;
-      if (isAlone && commits.length > 0) break;
+      if ((isAlone && commits.length > 0) || isLong(commit.request.operations)) break;
       try {
         foreign = this.#foreignOf(namespace, commit, commits.length + failed.length);
         if (foreign !== null) break;
@@ -360,7 +390,7 @@ export class Leader {
   }
 
   #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): Namespace {
-    const namespace = { root, queue: [...queue], isBlocked: false, awaitsMerge: false, canMerge: true };
+    const namespace = { root, long: null, queue: [...queue], isBlocked: false, awaitsMerge: false, canMerge: true };
     this.#namespaces.set(root.name, namespace);
     if (queue.length > 0) this.#due.add(namespace);
     return namespace;
@@ -368,7 +398,10 @@ export class Leader {
 
   #remove(name: string): void {
     const namespace = this.#namespaces.get(name);
-    if (namespace !== undefined) this.#due.delete(namespace);
+    if (namespace !== undefined) {
+      this.#due.delete(namespace);
+      this.#endLong(namespace);
+    }
     this.#namespaces.delete(name);
     this.#directory.note(name);
   }

@@ -20,7 +20,8 @@ import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { foreignRoot, readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
-import { Leader, type PendingCommit, type TurnOutcome } from "./core.ts";
+import { Leader } from "./core.ts";
+import type { PendingCommit, TurnOutcome } from "./outcome.ts";
 import { endsWithBroker, goesWithBroker } from "./ending.ts";
 import { HeldRoots } from "./held-roots.ts";
 import { LogStore } from "./log-store.ts";
@@ -135,7 +136,10 @@ export class LeaderService implements RunningModule {
   }
 
   async stop(): Promise<void> {
-    this.#turn();
+    do this.#turn();
+    while (this.#turnIsDue);
+    // What waits for blobs, of which it has done a part, is not done.
+    this.#leader.abandon();
     this.#stopped = true;
     this.#checkpointer.stop();
     this.#syncTimer?.cancel();
@@ -330,6 +334,7 @@ export class LeaderService implements RunningModule {
     this.#turnIsDue = false;
     if (this.#stopped || this.#isHeldUp()) return;
     const outcome = this.#leader.turn();
+    if (outcome.goesOn) this.#scheduleTurn();
     for (const { commit, error } of outcome.failed) commit.settle(error);
     this.#supplier.supply(outcome);
     if (outcome.records.length === 0) return;
@@ -345,7 +350,8 @@ export class LeaderService implements RunningModule {
 
   /** Whether too much is unsaved: commits wait for the checkpoint, or are refused while none can be made. */
   #isHeldUp(): boolean {
-    const { obstacle } = this.#checkpointer;
+    // A checkpoint does not begin before a long commit is done.
+    const obstacle = this.#leader.isInCommit ? null : this.#checkpointer.obstacle;
     if (obstacle instanceof FluxError) for (const commit of this.#leader.takeQueued()) commit.settle(obstacle);
     return obstacle !== null;
   }

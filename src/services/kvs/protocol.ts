@@ -78,6 +78,13 @@ export const HELD_GRACE_MS = 60_000;
 /** References of waiting commits about which the content store is asked at once. */
 export const ADOPT_WINDOW = 4096;
 
+/** A commit with more operations is applied in slices, and its version announced without its keys. */
+export const LONG_COMMIT_OPERATIONS = 2048;
+/** Operations of a slice, or entries of the directories that are hashed in one. */
+export const LONG_COMMIT_SLICE = 512;
+/** How often a checkpoint looks whether a long commit is done, in milliseconds. */
+export const LONG_COMMIT_WAIT_MS = 5;
+
 /** Namespaces that a checkpoint looks at in one turn. */
 export const SNAPSHOT_SLICE = 256;
 

@@ -7,7 +7,8 @@
 import { FluxError } from "../../base/errors.ts";
 import { NAMESPACE_EVENT_PREFIX, type CommitAnswer, type SetrootEvent } from "../../sdk/kvs-protocol.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import type { Leader, NewVersion, TurnOutcome } from "./core.ts";
+import type { Leader } from "./core.ts";
+import type { NewVersion, TurnOutcome } from "./outcome.ts";
 import type { LogStore } from "./log-store.ts";
 import type { Reader } from "./reader.ts";
 import type { NamespaceRoot } from "./version.ts";

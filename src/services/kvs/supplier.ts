@@ -6,7 +6,8 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import type { ForeignBlobs, Leader, TurnOutcome } from "./core.ts";
+import type { Leader } from "./core.ts";
+import type { ForeignBlobs, TurnOutcome } from "./outcome.ts";
 
 export interface SupplierOptions {
   readonly leader: Leader;

@@ -81,6 +81,21 @@ export class Draft {
     }
   }
 
+  /**
+   * Applies some operations of a transaction that has this draft for itself, from `place` on, which tells how far it got.
+   * Throws MissingBlob where one must wait: those before it are done; FluxError where one cannot be done: then the draft is
+   * of no use any more.
+   */
+  applySome(operations: readonly Operation[], place: { next: number }, count: number): void {
+    const end = Math.min(operations.length, place.next + count);
+    try {
+      // What an operation did before it missed something, it does again: it ends with the same.
+      for (; place.next < end; place.next++) this.#applyOperation(operations[place.next]!);
+    } finally {
+      this.#changes.length = 0;
+    }
+  }
+
   /** Merges the small blobs of values to which much was appended. Throws MissingBlob: then begin anew. Returns what was merged. */
   mergeLoose(): KeyMerge[] {
     const merges: KeyMerge[] = [];

@@ -1,0 +1,117 @@
+/** Commits of very many operations: they happen whole or not at all, and only those to the same namespace wait for them. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
+import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
+import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+
+const MANY: number = LONG_COMMIT_OPERATIONS + 3 * LONG_COMMIT_SLICE;
+const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
+type Cleanup = { after(action: () => Promise<void>): void };
+
+async function start(t: Cleanup, size = 1, disk = new MemoryDisk()): Promise<{ brokers: Broker[]; kvs: Kvs[] }> {
+  const brokers = await startStorage({ size, disk });
+  t.after(() => stopStorage(brokers));
+  return { brokers, kvs: brokers.map((broker) => new Kvs(broker.connect())) };
+}
+
+const sync = (kvs: Kvs): Promise<unknown> => kvs.commit(new KvsTransaction().put("synced", 1), { sync: true });
+
+function many(value: string, key: (index: number) => string = (index) => `many.k${index}`): KvsTransaction {
+  const transaction = new KvsTransaction();
+  for (let index = 0; index < MANY; index++) transaction.put(key(index), value);
+  return transaction;
+}
+
+test("beside it lookups, other namespaces and readers on other ranks go on, and see all of it or nothing", async (t) => {
+  const { kvs } = await start(t, 2);
+  const [leader, follower] = kvs;
+  await leader!.createNamespace("other");
+  const other = new Kvs(leader!.handle, "other");
+  await leader!.commit(many("old"));
+  const done: string[] = [];
+  const note = (what: string) => (): void => void done.push(what);
+  const long = leader!.commit(many("new")).then(note("long"));
+  const behind = leader!.put("behind", 1).then(note("behind"));
+  for (let round = 0; round < 3; round++) {
+    await leader!.handle.rpc("kvs.ping", { seq: round });
+    await other.put("k", round);
+    // One lookup is of one version.
+    const values = Object.values(await leader!.getDirectory("many")).map((object) => JSON.stringify(object));
+    assert.equal(new Set(values).size, 1);
+    done.push("round");
+  }
+  await Promise.all([long, behind]);
+  assert.deepEqual(done, ["round", "round", "round", "long", "behind"]);
+  await follower!.waitVersion(await leader!.version());
+  for (const key of ["many.k0", `many.k${MANY - 1}`]) assert.equal(await follower!.get(key), "new");
+});
+
+test("a mistake in its last operation leaves nothing of it, and what is behind it goes on", async (t) => {
+  const { kvs } = await start(t);
+  await kvs[0]!.commit(new KvsTransaction().symlink("a", "b").symlink("b", "a"));
+  const version = await kvs[0]!.version();
+  const long = kvs[0]!.commit(many("new").put("a.x", 1));
+  const behind = kvs[0]!.put("behind", 1);
+  await assert.rejects(long, fails("ELOOP"));
+  assert.equal((await behind).rootseq, version + 1);
+  await assert.rejects(kvs[0]!.get("many.k0"), fails("ENOENT"));
+});
+
+test("directories that are not in memory are loaded where it gets to them", async (t) => {
+  const { kvs } = await start(t);
+  const key = (index: number): string => `d${index % 700}.sub.k${index}`;
+  await kvs[0]!.commit(many("old", key));
+  await sync(kvs[0]!);
+  await kvs[0]!.handle.rpc("kvs.dropcache");
+  await kvs[0]!.commit(many("new", key));
+  for (const index of [0, 1, 699, 700, MANY - 1]) assert.equal(await kvs[0]!.get(key(index)), "new");
+  assert.equal(Object.keys(await kvs[0]!.getDirectory("d1.sub")).length, Math.ceil((MANY - 1) / 700));
+});
+
+test("checkpoints that are due meanwhile do not lose what only it refers to; it is there after a restart", async (t) => {
+  const disk = new MemoryDisk();
+  const first = await startStorage({ size: 1, disk, config: { kvs: { "checkpoint-period": "1ms" } } });
+  const kvs = new Kvs(first[0]!.connect());
+  await kvs.createNamespace("other");
+  const other = new Kvs(kvs.handle, "other");
+  // Values of their own blobs.
+  const value = (index: number): string => `${"x".repeat(100)}${index}`;
+  const transaction = new KvsTransaction();
+  for (let index = 0; index < MANY; index++) transaction.put(`many.d${index % 100}.k${index}`, value(index));
+  const end = { isReached: false };
+  const long = kvs.commit(transaction).then(() => (end.isReached = true));
+  // A change makes a checkpoint due.
+  for (let round = 0; !end.isReached; round++) await other.put("k", round);
+  await long;
+  await sync(kvs);
+  const { rootref } = await kvs.getRoot();
+  await stopStorage(first);
+  const { kvs: again } = await start(t, 1, disk);
+  assert.equal((await again[0]!.getRoot()).rootref, rootref);
+  for (let index = 0; index < MANY; index++)
+    assert.equal(await again[0]!.get(`many.d${index % 100}.k${index}`), value(index));
+});
+
+test("the end of the service finishes it; what it had acknowledged is in the log", async (t) => {
+  const disk = new MemoryDisk();
+  const first = await startStorage({ size: 1, disk });
+  const kvs = new Kvs(first[0]!.connect());
+  const long = kvs.commit(many("new"));
+  await kvs.handle.rpc("kvs.ping", { seq: 1 });
+  await Promise.all([long, stopStorage(first)]);
+  const { kvs: again } = await start(t, 1, disk);
+  assert.equal(await again[0]!.get(`many.k${MANY - 1}`), "new");
+});
+
+test("what removes its namespace ends it", async (t) => {
+  const { kvs } = await start(t);
+  await kvs[0]!.createNamespace("short-lived");
+  const inside = new Kvs(kvs[0]!.handle, "short-lived");
+  const long = inside.commit(many("new"));
+  const removed = kvs[0]!.removeNamespace("short-lived");
+  await assert.rejects(long, fails("ENOTSUP"));
+  await removed;
+  await sync(kvs[0]!);
+});

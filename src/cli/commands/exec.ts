@@ -58,6 +58,8 @@ export const command: Command = defineCommand({
     if (options.text("label") === "") context.fail("failed to set label: Invalid argument");
     const handle = await context.open();
     const targets = await execTargets(context, handle);
+    if (options.has("attach") && targets.ranks.length > 1 && processName(operands[0]!).label === undefined)
+      context.fail("--attach by pid requires a single target rank (use --rank)");
     const imp = options.has("with-imp") ? [await impPath(context, handle), "run"] : [];
     return new Execution(context, handle, targets, [...imp, ...operands]).run();
   },

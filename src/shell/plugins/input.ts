@@ -2,8 +2,9 @@
  * Standard input of the tasks: from the job's service (`<uid>-shell-<id>.stdin`, as `flux job attach` writes it), recorded
  * in `guest.input` (RFC 24), or from a file.
  *
- * Invariants: the header is the first event of guest.input; a task gets its input in order and is closed after `eof`; a writer is answered when the tasks have taken
- * what it wrote, so that nothing piles up.
+ * Invariants: the header is the first event of guest.input; a task gets its input in order and is closed after `eof`; a
+ * writer is answered when the tasks have taken what it wrote, so that nothing piles up. There may be any amount of input:
+ * what is recorded of it is bounded. Only a limit that a job sets itself is a limit for its writers.
  */
 import { base64Decode, utf8Encode } from "../../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
@@ -20,6 +21,8 @@ import type { TaskPlan } from "../plan.ts";
 const BATCH_TIMEOUT_SECONDS = 0.5;
 /** Bytes of input that are recorded, by default and at most. */
 const LIMIT_BYTES = 10 * 1024 ** 2;
+/** Bytes that may come before the tasks run without their writer having to wait. */
+const EARLY_BYTES_MAX = 1024 ** 2;
 const LIMIT_BYTES_MAX = 32 * 1024 ** 2;
 const COMPONENT = "input.util";
 const HEADER: JsonObject = { version: 1, encoding: { stdin: "UTF-8" }, count: { stdin: 1 }, options: {} };
@@ -41,8 +44,10 @@ class InputPlugin implements ShellPlugin {
   readonly #path: string | null;
   readonly #key: string;
   readonly #limitBytes: number;
+  /** The job has set the limit: more input than that is a failure. */
+  readonly #isStrict: boolean;
   readonly #delayMs: number;
-  #recordedBytes = 0;
+  #inputBytes = 0;
   #isRedirected = false;
   /** Ranks of this node whose input is closed. */
   readonly #closed = new Idset();
@@ -50,6 +55,8 @@ class InputPlugin implements ShellPlugin {
   readonly #ended = new Idset();
   /** What came before the tasks ran. */
   #early: InputData[] | null = [];
+  #earlyBytes = 0;
+  readonly #begun = Promise.withResolvers<void>();
 
   /** Throws FluxError EINVAL. */
   constructor(shell: ShellContext) {
@@ -57,6 +64,7 @@ class InputPlugin implements ShellPlugin {
     this.#key = `${shell.guestKey}.input`;
     this.#path = inputPath(shell.plan.options);
     this.#limitBytes = inputLimit(shell.plan.options);
+    this.#isStrict = shell.plan.options.value("input.limit") !== undefined;
     this.#delayMs = batchTimeout(shell.plan.options) * 1000;
     if (shell.isLeader) this.#append("header", HEADER, this.#delayMs);
     const seconds = (this.#delayMs / 1000).toFixed(3);
@@ -81,6 +89,11 @@ class InputPlugin implements ShellPlugin {
     const early = this.#early ?? [];
     this.#early = null;
     for (const input of early) void this.#deliver(input);
+    this.#begun.resolve();
+  }
+
+  stop(): void {
+    this.#begun.resolve();
   }
 
   prepare(task: TaskPlan, launch: TaskLaunch): void {
@@ -105,21 +118,12 @@ class InputPlugin implements ShellPlugin {
   async #write(payload: JsonObject): Promise<object> {
     const input = checkInput(payload);
     if (this.#path !== null) throw new FluxError("EPIPE");
-    const { data, encoding, eof } = input;
+    const { eof } = input;
     const { plan, host } = this.#shell;
     const wanted = input.rank === "all" ? Idset.upTo(plan.taskCount) : Idset.parse(input.rank);
     if (wanted.subtract(this.#ended).isEmpty) throw new FluxError("EPIPE");
-    this.#recordedBytes += bytesOf(input)?.byteLength ?? 0;
-    if (this.#recordedBytes > this.#limitBytes) return this.#refuse();
+    if (!this.#keep(input)) return this.#refuse();
     if (eof === true) for (const rank of wanted) this.#ended.add(rank);
-    const record: JsonObject = {
-      stream: "stdin",
-      rank: input.rank,
-      ...(data === undefined ? {} : { data }),
-      ...(encoding === undefined ? {} : { encoding }),
-      ...(eof === true ? { eof } : {}),
-    };
-    this.#append("data", record, eof === true ? 0 : this.#delayMs);
     const others = plan.brokerRanks
       .slice(1)
       .map((nodeid) =>
@@ -129,11 +133,33 @@ class InputPlugin implements ShellPlugin {
     return {};
   }
 
+  /** Records a piece of input, as long as there is room. Returns false where the job wants no more than it has set. */
+  #keep(input: InputData): boolean {
+    const { rank, data, encoding, eof } = input;
+    const length = bytesOf(input)?.byteLength ?? 0;
+    const isFull = this.#inputBytes + length > this.#limitBytes;
+    if (isFull && this.#isStrict) return false;
+    if (isFull && this.#inputBytes <= this.#limitBytes)
+      this.#append("log", { rank: 0, level: ShellLogLevel.warning, message: "input is not recorded from here on" }, 0);
+    this.#inputBytes += length;
+    if (isFull && eof !== true) return true;
+    const record: JsonObject = {
+      stream: "stdin",
+      rank,
+      ...(data === undefined || isFull ? {} : { data }),
+      ...(encoding === undefined || isFull ? {} : { encoding }),
+      ...(eof === true ? { eof } : {}),
+    };
+    this.#append("data", record, eof === true ? 0 : this.#delayMs);
+    return true;
+  }
+
   /** Writes to the tasks of this node that are meant; resolves when they have taken it. */
   async #deliver(input: InputData): Promise<void> {
     if (this.#early !== null) {
       this.#early.push(input);
-      return;
+      this.#earlyBytes += input.data?.length ?? 0;
+      return this.#earlyBytes > EARLY_BYTES_MAX ? this.#begun.promise : undefined;
     }
     const bytes = bytesOf(input);
     const wanted = input.rank === "all" ? null : Idset.parse(input.rank);
@@ -151,7 +177,7 @@ class InputPlugin implements ShellPlugin {
 
   /** Too much: the job fails. Its writer learns that from the job's logs. */
   #refuse(): object {
-    const limit = String(this.#shell.plan.options.value("input.limit") ?? "10M");
+    const limit = String(this.#shell.plan.options.value("input.limit"));
     const text = `stdin exceeds ${limit} limit. Try file input with the --input option`;
     this.#shell.die(text, COMPONENT);
     return {};

@@ -27,6 +27,8 @@ import { OutputFiles } from "./output-files.ts";
 const LINE_BYTES_MAX = 64 * 1024;
 /** Bytes of a job that wait to be committed or written before its tasks are held back. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
+/** How long output gathers while what came before it is being committed, in milliseconds. */
+const GATHER_DELAY_MS = 10;
 /** How long the header of a silent job, and the ends of its streams, wait for company, in milliseconds. */
 const QUIET_DELAY_MS = 20;
 /** Bytes of a stream that are kept in the KVS, at most and by default. */
@@ -271,7 +273,10 @@ class OutputPlugin implements ShellPlugin {
     const kept = data.byteLength > room ? data.subarray(0, room) : data;
     const text = utf8DecodeStrict(kept);
     const content = text === null ? { data: base64Encode(kept), encoding: "base64" } : { data: text };
-    this.#append("data", { stream, rank: String(rank), ...content }, this.#delayMs);
+    // Few large commits cost all who read along less than many small ones.
+    const gathers = this.#shell.host.batch.isUnderWay(this.#key, Infinity);
+    const delayMs = gathers ? Math.max(this.#delayMs, GATHER_DELAY_MS) : this.#delayMs;
+    this.#append("data", { stream, rank: String(rank), ...content }, delayMs);
     this.#backlog(kept.byteLength, () => this.#shell.host.batch.settle(this.#key));
   }
 

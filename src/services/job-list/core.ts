@@ -7,7 +7,7 @@
  */
 import type { Integer } from "../../base/json.ts";
 import { compareIds, JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
-import { FinishedJobs, type PageStore, type Pause } from "./finished.ts";
+import { FinishedJobs, type PageStore, type Pause, type StoredPage } from "./finished.ts";
 import { applyEntry, newRecord, type JobRecord, type JournalEntry } from "./record.ts";
 import { Statistics } from "./statistics.ts";
 
@@ -16,8 +16,21 @@ export class JobList {
   readonly #finished: FinishedJobs;
   readonly statistics: Statistics = new Statistics();
 
-  constructor(store: PageStore) {
-    this.#finished = new FinishedJobs(store);
+  /** `stored`: pages of finished jobs that the store has already. */
+  constructor(store: PageStore, stored: readonly StoredPage[] = []) {
+    this.#finished = new FinishedJobs(store, undefined, stored);
+    for (const { index } of stored)
+      for (const { queue, result, count } of index.tallies) this.statistics.add(queue, result, count);
+  }
+
+  /** Pages for another list with the same store. */
+  get storedPages(): StoredPage[] {
+    return this.#finished.storedPages;
+  }
+
+  /** Finished jobs that need not be told again, and when they ended. */
+  paged(): { ids: Integer[]; times: number[] } {
+    return this.#finished.paged();
   }
 
   get(id: Integer): JobRecord | null {
@@ -52,6 +65,14 @@ export class JobList {
     for (const id of ids) {
       const record = this.#finished.remove(id);
       if (record !== null) this.statistics.purged(record);
+    }
+  }
+
+  /** Forgets jobs that are not what they were taken for. */
+  forget(ids: readonly Integer[]): void {
+    for (const id of ids) {
+      const record = this.#finished.remove(id);
+      if (record !== null) this.statistics.add(record.queue, record.result, -1);
     }
   }
 

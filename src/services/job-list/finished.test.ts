@@ -94,9 +94,9 @@ describe("finished jobs", () => {
     let isFull = true;
     const store: PageStore = {
       ...pages,
-      write(page, data) {
+      write(page, data, index) {
         if (isFull) throw new FluxError("ENOSPC");
-        pages.write(page, data);
+        pages.write(page, data, index);
       },
     };
     const jobs = new FinishedJobs(store, LIMITS);

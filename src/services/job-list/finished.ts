@@ -2,19 +2,41 @@
  * Jobs that have ended. The latest are in memory; the others are written in pages, by the time of their end, and read
  * back when someone asks. Pure: pages are bytes that a store keeps.
  *
- * Invariants: a job is in memory or in exactly one page. Of a job in a page nothing stays but its id (eight bytes), so that
- * it is found; a page that holds only purged jobs is removed. What a store does not take stays in memory.
+ * Invariants: a job is in memory or in exactly one page. Of a job in a page nothing stays but its id and the time of its end
+ * (eight bytes each), so that it is found; a page that holds only purged jobs is removed. What a store does not take stays
+ * in memory.
  */
 import { utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import { parseJson, stringifyJson, type Integer } from "../../base/json.ts";
-import { compareIds } from "../../sdk/job-protocol.ts";
+import { compareIds, type JobResult } from "../../sdk/job-protocol.ts";
 import type { JobRecord } from "./record.ts";
 
 /** Where pages are kept. Each call throws FluxError where it cannot be done. */
 export interface PageStore {
-  write(page: number, data: Uint8Array): void;
+  write(page: number, data: Uint8Array, index: PageIndex): void;
   read(page: number): Uint8Array;
   remove(page: number): void;
+}
+
+/** So many jobs of a queue ended so. */
+export interface Tally {
+  readonly queue: string | null;
+  readonly result: JobResult | 0;
+  readonly count: number;
+}
+
+/** What is known of the jobs of a page without reading it. `times`: when each of `ids` ended, in seconds since the epoch. */
+export interface PageIndex {
+  readonly ids: readonly Integer[];
+  readonly times: readonly number[];
+  readonly tallies: readonly Tally[];
+}
+
+export interface StoredPage {
+  readonly number: number;
+  /** The tallies are without what was purged, if that is given. */
+  readonly index: PageIndex;
+  readonly purged?: ReadonlySet<Integer>;
 }
 
 export interface FinishedLimits {
@@ -24,7 +46,7 @@ export interface FinishedLimits {
   readonly memoryJobs: number;
 }
 
-const LIMITS: FinishedLimits = { pageJobs: 256, memoryJobs: 2048 };
+const LIMITS: FinishedLimits = { pageJobs: 256, memoryJobs: 768 };
 /** Pages that were read last stay in memory. */
 const PAGES_CACHED = 4;
 
@@ -32,6 +54,10 @@ interface Page {
   readonly number: number;
   /** Sorted, as unsigned numbers. */
   readonly ids: BigUint64Array;
+  /** Beside `ids`: when they ended. */
+  readonly times: Float64Array;
+  /** Of those that were not purged. */
+  tallies: readonly Tally[];
   /** When its jobs ended, in seconds since the epoch. */
   readonly earliest: number;
   readonly latest: number;
@@ -53,10 +79,40 @@ export class FinishedJobs {
   #pagesAt: number;
   readonly #limits: FinishedLimits;
 
-  constructor(store: PageStore, limits: FinishedLimits = LIMITS) {
+  /** `stored`: pages that the store has already. */
+  constructor(store: PageStore, limits: FinishedLimits = LIMITS, stored: readonly StoredPage[] = []) {
     this.#store = store;
     this.#limits = limits;
     this.#pagesAt = limits.memoryJobs;
+    for (const { number, index, purged } of stored) {
+      const page = pageOf(number, index, purged);
+      this.#pages.push(page);
+      this.#count += page.ids.length - page.removed.size;
+      this.#nextPage = Math.max(this.#nextPage, number + 1);
+    }
+  }
+
+  /** Pages for another that goes on with the same store. */
+  get storedPages(): StoredPage[] {
+    return this.#pages.map(({ number, ids, times, tallies, removed }) => ({
+      number,
+      index: { ids: Array.from(ids, integerOf), times: [...times], tallies },
+      purged: removed,
+    }));
+  }
+
+  /** The jobs in pages, and when they ended. */
+  paged(): { ids: Integer[]; times: number[] } {
+    const ids: Integer[] = [];
+    const times: number[] = [];
+    for (const page of this.#pages)
+      for (const [index, unsigned] of page.ids.entries()) {
+        const id = integerOf(unsigned);
+        if (page.removed.has(id)) continue;
+        ids.push(id);
+        times.push(page.times[index]!);
+      }
+    return { ids, times };
   }
 
   get size(): number {
@@ -89,6 +145,9 @@ export class FinishedJobs {
     if (this.#memory.delete(id)) return record;
     const page = this.#pageOf(id)!;
     page.removed.add(id);
+    page.tallies = page.tallies.map((tally) =>
+      tally.queue === record.queue && tally.result === record.result ? { ...tally, count: tally.count - 1 } : tally,
+    );
     if (page.removed.size === page.ids.length) {
       this.#pages.splice(this.#pages.indexOf(page), 1);
       this.#cache.delete(page.number);
@@ -157,14 +216,45 @@ export class FinishedJobs {
     while (records.length > memoryJobs - pageJobs) {
       const oldest = records.splice(-pageJobs);
       const number = this.#nextPage++;
-      this.#store.write(number, utf8Encode(stringifyJson(oldest)));
-      const ids = BigUint64Array.from(oldest, ({ id }) => BigInt.asUintN(64, BigInt(id))).sort();
-      const [latest, earliest] = [oldest[0]!.tInactive, oldest.at(-1)!.tInactive];
-      this.#pages.push({ number, ids, earliest, latest, removed: new Set() });
+      const index = indexOf(oldest);
+      this.#store.write(number, utf8Encode(stringifyJson(oldest)), index);
+      this.#pages.push(pageOf(number, index));
       for (const { id } of oldest) this.#memory.delete(id);
     }
     this.#pagesAt = memoryJobs;
   }
+}
+
+function indexOf(records: readonly JobRecord[]): PageIndex {
+  const counts = new Map<string, Tally>();
+  for (const { queue, result } of records) {
+    const key = `${result} ${queue ?? ""}`;
+    counts.set(key, { queue, result, count: (counts.get(key)?.count ?? 0) + 1 });
+  }
+  return {
+    ids: records.map(({ id }) => id),
+    times: records.map(({ tInactive }) => tInactive),
+    tallies: [...counts.values()],
+  };
+}
+
+function pageOf(number: number, { ids, times, tallies }: PageIndex, purged: ReadonlySet<Integer> = new Set()): Page {
+  const byId = ids.map((id, index) => ({ id: BigInt.asUintN(64, BigInt(id)), time: times[index]! }));
+  byId.sort((left, right) => (left.id < right.id ? -1 : 1));
+  return {
+    number,
+    ids: BigUint64Array.from(byId, ({ id }) => id),
+    times: Float64Array.from(byId, ({ time }) => time),
+    tallies,
+    earliest: times.reduce((least, time) => Math.min(least, time), Infinity),
+    latest: times.reduce((most, time) => Math.max(most, time), -Infinity),
+    removed: new Set(purged),
+  };
+}
+
+/** An id as JSON has it: a number where it is exact. */
+function integerOf(unsigned: bigint): Integer {
+  return unsigned <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(unsigned) : unsigned;
 }
 
 /** Records in an order, and how far they have been taken. */

@@ -68,6 +68,8 @@ export interface JournalEntry {
   readonly events: readonly JobEvent[];
   readonly jobspec?: JsonObject;
   readonly R?: JsonObject;
+  /** With the entry that ends what happened before: jobs that were said to be known, and are not so. */
+  readonly gone?: readonly Integer[];
 }
 
 export function newRecord(id: Integer): JobRecord {

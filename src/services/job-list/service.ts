@@ -15,7 +15,8 @@ import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
 import { Turns } from "../../sdk/turns.ts";
 import { JobList } from "./core.ts";
-import { memoryPages } from "./finished.ts";
+import { memoryPages, type StoredPage } from "./finished.ts";
+import { PageFiles } from "./page-files.ts";
 import { parseList, parseListId, type ListIdRequest } from "./protocol.ts";
 import { ALL_ATTRIBUTES, describe, type JobRecord, type JournalEntry } from "./record.ts";
 
@@ -35,9 +36,10 @@ class JobListService implements RunningModule {
   readonly #context: ModuleContext;
   #list: JobList;
   readonly #turns: Turns;
-  /** Where the pages of the lists are: each list has a directory of its own, by number. */
-  readonly #place: string | null;
-  #generation = 0;
+  /** Where the pages of the lists are; null where there is no place for files. */
+  readonly #pages: PageFiles | null;
+  /** The instance comes back, and goes on with the pages. */
+  readonly #isKept: boolean;
   #hasPageTrouble = false;
   readonly #waits = new RequestSet<ListIdRequest>();
   readonly #statisticsStreams = new RequestSet<null>();
@@ -60,11 +62,13 @@ class JobListService implements RunningModule {
   private constructor(context: ModuleContext) {
     this.#context = context;
     this.#turns = new Turns(context.ports.clock, 1);
-    const place = context.attribute("statedir") ?? context.attribute("rundir");
-    this.#place = place === null ? null : `${place}/${SERVICE}`;
-    // What an instance before this one wrote is of no use: jobs are told again from their first event on.
-    this.#removePages("");
-    this.#list = this.#newList();
+    const { disk, codec } = context.ports;
+    const statedir = context.attribute("statedir");
+    const place = statedir ?? context.attribute("rundir");
+    this.#isKept = statedir !== null;
+    this.#pages = place === null ? null : new PageFiles(disk, codec, `${place}/${SERVICE}`);
+    if (!this.#isKept) this.#pages?.removeAll();
+    this.#list = this.#newList(this.#pages?.load() ?? []);
   }
 
   static async start(context: ModuleContext): Promise<RunningModule> {
@@ -98,7 +102,7 @@ class JobListService implements RunningModule {
     this.#statisticsStreams.failAll(new FluxError("ENODATA"));
     this.#retry?.cancel();
     this.#journal?.cancel();
-    this.#removePages("");
+    if (!this.#isKept) this.#pages?.removeAll();
   }
 
   /**
@@ -114,7 +118,7 @@ class JobListService implements RunningModule {
         const entry = (payload?.value ?? {}) as unknown as JournalEntry;
         if (entry.id === -1) {
           isComplete = true;
-          this.#replace(list);
+          this.#replace(list, entry.gone ?? []);
           resolve();
         } else if (!isComplete) this.#takeInto(list, entry);
         else if (this.#held === null) this.#take(entry);
@@ -127,26 +131,27 @@ class JobListService implements RunningModule {
         this.#retry = this.#context.ports.clock.after(JOURNAL_RETRY_MS, () => this.#followAgain());
       };
       const cancelTopic = "job-manager.events-journal-cancel";
-      const request = { full: true };
+      const request = { full: true, known: list.paged() };
       this.#journal = this.#context.handle.open("job-manager.events-journal", request, { item, end }, { cancelTopic });
     });
   }
 
   #followAgain(): void {
-    const list = this.#newList();
+    this.#pages?.share();
+    const list = this.#newList(this.#list.storedPages);
     configureQueues(list, this.#context.config());
     // An end before all jobs were told is the end of this attempt, and leads to the next.
     this.#follow(list).catch(() => undefined);
   }
 
-  #replace(list: JobList): void {
-    const isOther = this.#list !== list;
+  #replace(list: JobList, gone: readonly Integer[]): void {
     this.#list = list;
+    list.forget(gone);
     list.purge(this.#purgedMeanwhile ?? []);
     this.#purgedMeanwhile = null;
     this.#isKnown = true;
     for (const proceed of this.#untilKnown.splice(0)) proceed();
-    if (isOther) this.#removePages(`/${this.#generation - 1}`);
+    this.#pages?.settle();
     this.#held = this.#held === null ? null : [];
     for (const [request, wanted] of this.#waits) {
       const record = list.get(wanted.id);
@@ -198,22 +203,9 @@ class JobListService implements RunningModule {
     if (this.#statisticsStreams.size > 0) this.#scheduleStatistics();
   }
 
-  /** A list whose finished jobs are kept in files of their own. */
-  #newList(): JobList {
-    const { disk, codec } = this.#context.ports;
-    if (this.#place === null) return new JobList(memoryPages());
-    const own = `${this.#place}/${++this.#generation}`;
-    disk.makeDirectory(own, { mode: 0o700, recursive: true });
-    const path = (page: number): string => `${own}/${page}`;
-    return new JobList({
-      write: (page, data) => disk.writeFile(path(page), codec.compress(data), { mode: 0o600 }),
-      read: (page) => codec.decompress(disk.readFile(path(page))),
-      remove: (page) => disk.remove(path(page)),
-    });
-  }
-
-  #removePages(path: string): void {
-    if (this.#place !== null) this.#context.ports.disk.remove(`${this.#place}${path}`);
+  /** A list that goes on with pages. */
+  #newList(stored: readonly StoredPage[]): JobList {
+    return this.#pages === null ? new JobList(memoryPages()) : new JobList(this.#pages, stored);
   }
 
   #takeInto(list: JobList, entry: JournalEntry): JobRecord | null {

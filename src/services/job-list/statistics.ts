@@ -59,6 +59,14 @@ export class Statistics {
     }
   }
 
+  /** Jobs that ended, of which nothing else was heard. */
+  add(queue: string | null, result: number, count: number): void {
+    for (const counts of this.#of(queue)) {
+      counts.changeState(Inactive, count);
+      counts.changeResult(result, count);
+    }
+  }
+
   purged(record: JobRecord): void {
     for (const counts of this.#of(record.queue)) {
       counts.changeState(Inactive, -1);

@@ -10,13 +10,13 @@ export class History {
   add(userid: number, id: Integer): void {
     const jobs = this.#jobs.get(userid);
     if (jobs === undefined) this.#jobs.set(userid, [id]);
-    else if (compareIds(jobs.at(-1) ?? -1, id) < 0) jobs.push(id);
-    else
-      jobs.splice(
-        jobs.findIndex((other) => compareIds(other, id) > 0),
-        0,
-        id,
-      );
+    else {
+      // Ids of several ranks come nearly in order.
+      let place = jobs.length;
+      while (place > 0 && compareIds(jobs[place - 1]!, id) > 0) place -= 1;
+      if (place === jobs.length) jobs.push(id);
+      else jobs.splice(place, 0, id);
+    }
   }
 
   /** Removes purged jobs. */

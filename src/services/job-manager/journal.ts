@@ -1,6 +1,7 @@
 /**
  * The journal of job events (`job-manager.events-journal`): every listener gets, job by job, what happened so far, then
- * an empty entry with id -1, then what happens.
+ * an empty entry with id -1, then what happens. One that says which ended jobs it knows gets the others only, and with the
+ * empty entry those of them that are not known here (any more): `gone`.
  *
  * Invariants: a listener gets each event of a job once, in order, between its backlog and its end; events are shown only
  * once they are in the KVS, so whoever heard of one finds it there.
@@ -10,9 +11,10 @@ import type { Integer, JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
-import { JobState, type JobEvent } from "../../sdk/job-protocol.ts";
+import { compareIds, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
 import type { Job } from "./job.ts";
-import { journalRequest } from "./protocol.ts";
+import type { InactiveJobs } from "./inactive.ts";
+import { journalRequest, type KnownJobs } from "./protocol.ts";
 import type { JobEntry } from "./store.ts";
 
 /** One message of the journal. */
@@ -47,20 +49,26 @@ export class Journal {
    * Adds a listener. With `full`, `older` yields the entries of jobs that are inactive already; it runs after this call
    * has noted what is active now. Throws EPROTO.
    */
-  add(request: IncomingRequest, active: Iterable<Job>, older: () => AsyncIterable<JournalEntry>): void {
-    const { full, allow, deny } = journalRequest(request);
+  add(
+    request: IncomingRequest,
+    active: Iterable<Job>,
+    inactive: Pick<InactiveJobs, "endTimes">,
+    older: (ids: readonly Integer[]) => AsyncIterable<JournalEntry>,
+  ): void {
+    const { full, allow, deny, known } = journalRequest(request);
     const listener: Listener = { allow: namesOf(allow), deny: namesOf(deny), held: [] };
     // A job of which nothing was shown yet will be shown from its first event on.
     const backlog = [...active].filter(({ durableCount }) => durableCount > 0).map(entryOfJob);
     this.#listeners.add(request, listener);
+    const { untold, gone } = full === true ? compare(known, inactive.endTimes()) : { untold: [], gone: [] };
     const finish = (): void => {
       for (const entry of backlog) send(request, listener, entry);
-      if (!request.isFinished) request.respond({ id: -1, events: [] });
+      if (!request.isFinished) request.respond({ id: -1, events: [], ...(known === null ? {} : { gone }) });
       const held = listener.held ?? [];
       listener.held = null;
       for (const entry of held) send(request, listener, entry);
     };
-    if (full === true) void this.#readOlder(request, listener, older(), finish);
+    if (untold.length > 0) void this.#readOlder(request, listener, older(untold), finish);
     else finish();
   }
 
@@ -106,6 +114,15 @@ export class Journal {
       if (this.#listeners.delete(request)) request.respondError(error);
     }
   }
+}
+
+/** Ended jobs that a listener does not know, in the order of submission, and what it knows of that is not so. */
+function compare(known: KnownJobs | null, ended: Map<Integer, number>): { untold: Integer[]; gone: Integer[] } {
+  const gone: Integer[] = [];
+  for (const [index, id] of (known?.ids ?? []).entries())
+    if (ended.get(id) === known!.times[index]) ended.delete(id);
+    else gone.push(id);
+  return { untold: [...ended.keys()].sort(compareIds), gone };
 }
 
 function namesOf(names: JsonObject | null): ReadonlySet<string> | null {

@@ -25,7 +25,7 @@ const READ_BATCH = 64;
 const DIRECTORY_LEVELS = 4;
 
 /** The names in a KVS directory, sorted; none where it does not exist. */
-async function listDirectory(handle: Handle, key: string): Promise<string[]> {
+export async function listDirectory(handle: Handle, key: string): Promise<string[]> {
   try {
     const request = { key, flags: LookupFlag.ReadDir, namespace: PRIMARY_NAMESPACE };
     const { val } = await handle.rpc<{ val: TreeObject }>("kvs.lookup", request);
@@ -36,15 +36,26 @@ async function listDirectory(handle: Handle, key: string): Promise<string[]> {
   }
 }
 
-/** The ids of all jobs in the KVS, in the order of submission, in groups of those that share a directory. */
-export async function* storedJobIds(handle: Handle, key = "job", level = 1): AsyncGenerator<Integer[]> {
-  const names = await listDirectory(handle, key);
-  if (level < DIRECTORY_LEVELS) {
-    for (const name of names) yield* storedJobIds(handle, `${key}.${name}`, level + 1);
+/** The ids of all jobs in the KVS from one on, in the order of submission, in groups of those that share a directory. */
+export async function* storedJobIds(handle: Handle, from: Integer = 0): AsyncGenerator<Integer[]> {
+  yield* jobIdsBelow(handle, "job", fluidKvsPath(from).split(".").slice(1));
+}
+
+/** The same for what is below a directory. `first`: the names on the way to the first id; empty where all come after it. */
+async function* jobIdsBelow(handle: Handle, key: string, first: readonly string[]): AsyncGenerator<Integer[]> {
+  const [least = "", ...rest] = first;
+  const names = (await listDirectory(handle, key)).filter((name) => name >= least);
+  if (key.split(".").length < DIRECTORY_LEVELS) {
+    for (const name of names) yield* jobIdsBelow(handle, `${key}.${name}`, name === least ? rest : []);
     return;
   }
   const ids = names.map((name) => tryParseFluid(`${key}.${name}`)).filter((id) => id !== null);
   for (let at = 0; at < ids.length; at += READ_BATCH) yield ids.slice(at, at + READ_BATCH);
+}
+
+/** Whether there is anything of a job in the KVS. */
+export async function isStored(handle: Handle, id: Integer): Promise<boolean> {
+  return (await listDirectory(handle, fluidKvsPath(id))).length > 0;
 }
 
 /** A job's eventlog; null where there is no such job. */
@@ -137,10 +148,10 @@ async function withStoredEnvironment(
   return environment === null ? jobspec : withEnvironment(jobspec, environment);
 }
 
-/** The journal entries of jobs that are inactive and not in `skip`. */
-export async function* inactiveEntries(handle: Handle, skip: ReadonlySet<Integer>): AsyncGenerator<JournalEntry> {
-  for await (const ids of storedJobIds(handle)) {
-    const entries = await Promise.all(ids.filter((id) => !skip.has(id)).map((id) => readEntry(handle, id)));
+/** The journal entries of jobs that are inactive. */
+export async function* inactiveEntries(handle: Handle, ids: readonly Integer[]): AsyncGenerator<JournalEntry> {
+  for (let at = 0; at < ids.length; at += READ_BATCH) {
+    const entries = await Promise.all(ids.slice(at, at + READ_BATCH).map((id) => readEntry(handle, id)));
     for (const entry of entries) if (entry !== null) yield entry;
   }
 }

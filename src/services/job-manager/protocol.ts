@@ -122,9 +122,31 @@ export const jobtapRequest: Shape<{
 
 export const jobtapQueryRequest: Shape<{ name: string }> = shape({ name: text });
 
-export const journalRequest: Shape<{ full: boolean | null; allow: JsonObject | null; deny: JsonObject | null }> = shape(
-  { full: optional(flag), allow: optional(eventNames("allow")), deny: optional(eventNames("deny")) },
-);
+/** `known`: jobs of which the listener has heard that they ended, and when: with `full`, it is not told of these again. */
+export const journalRequest: Shape<{
+  full: boolean | null;
+  allow: JsonObject | null;
+  deny: JsonObject | null;
+  known: KnownJobs | null;
+}> = shape({
+  full: optional(flag),
+  allow: optional(eventNames("allow")),
+  deny: optional(eventNames("deny")),
+  known: optional(knownJobs),
+});
+
+/** Jobs that ended, and when, in seconds since the epoch. */
+export interface KnownJobs {
+  readonly ids: readonly Integer[];
+  readonly times: readonly number[];
+}
+
+function knownJobs(value: JsonValue | undefined): KnownJobs {
+  const { ids, times } = isJsonObject(value) ? value : {};
+  if (!Array.isArray(ids) || !Array.isArray(times) || ids.length !== times.length)
+    throw new FluxError("EPROTO", "job-manager.events known should be ids and as many times");
+  return { ids: ids as Integer[], times: times as number[] };
+}
 
 function eventNames(key: string): Reader<JsonObject> {
   return (value) => {

@@ -42,7 +42,7 @@ export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundi
 
 async function purge(manager: JobManager, surroundings: ManagerSurroundings, ids: readonly Integer[]): Promise<number> {
   if (ids.length === 0) return 0;
-  manager.inactive.remove(ids);
+  surroundings.archive.purged(manager.inactive.remove(ids));
   manager.history.removeAll(new Set(ids));
   for (const id of ids) {
     manager.waits.purged(id);

@@ -7,13 +7,14 @@ import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../ba
 import type { TimerHandle } from "../../base/ports.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";
 import type { ResponseMessage } from "../../protocol/message.ts";
-import { JobState, type SubmittedJob } from "../../sdk/job-protocol.ts";
+import { compareIds, JobState, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANYONE, type Methods } from "../../sdk/service.ts";
 import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
+import { Archive, readArchive, unarchivedJobIds, type StoredArchive } from "./archive.ts";
 import { controlMethods } from "./control-methods.ts";
 import { JobManager } from "./core.ts";
 import { antecedentNamesOf, antecedentsOf } from "./dependency-schemes.ts";
@@ -21,8 +22,9 @@ import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
 import { Housekeeping, housekeepingConfigOf } from "./housekeeping.ts";
 import { Journal } from "./journal.ts";
+import type { EndedJob } from "./inactive.ts";
 import { forgetRun, startsAgain } from "./requeue.ts";
-import { inactiveEntries, readJob, readOutcome, storedJobIds } from "./load.ts";
+import { inactiveEntries, readJob, readOutcome } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import {
   EVENTLOG_VERSION,
@@ -60,6 +62,7 @@ class JobManagerService implements RunningModule {
   readonly #isResumed: boolean;
   readonly #manager: JobManager;
   readonly #store: EventStore;
+  readonly #archive: Archive;
   readonly #journal = new Journal();
   readonly #quiet: Quiet;
   readonly #housekeeping: Housekeeping;
@@ -83,6 +86,7 @@ class JobManagerService implements RunningModule {
       durable: (entries) => {
         this.#journal.show(entries);
         this.#manager.durable(entries.map(({ job }) => job));
+        this.#archive.review();
       },
       log: (level, text) => context.log(level, text),
     });
@@ -106,6 +110,7 @@ class JobManagerService implements RunningModule {
         changed: () => this.#quiet.review(),
       },
     });
+    this.#archive = new Archive(this.#manager, (operation) => this.#store.addOperation(operation));
     const log = (level: LogLevel, text: string): void => context.log(level, text);
     const tools = { handle, clock: ports.clock, ownerUserid: context.ownerUserid, log };
     this.#housekeeping = new Housekeeping({ ...tools, free: (payload) => this.#freed(payload) });
@@ -130,6 +135,7 @@ class JobManagerService implements RunningModule {
       addOperation: (operation) => this.#store.addOperation(operation),
       publish: (topic, payload) => handle.sendEvent(topic, payload),
       plugins: this.#plugins,
+      archive: this.#archive,
       recall: (id) => this.#recall(id),
     };
     this.#quiet = new Quiet(this.#manager);
@@ -238,12 +244,14 @@ class JobManagerService implements RunningModule {
       }
     }
     this.#manager.settle();
+    // Where it were not found after a crash, nobody must have been told of it.
+    if (this.#archive.submitted(submitted.map(({ id }) => id))) await this.#store.committed();
     return { errors };
   }
 
   #openJournal(request: IncomingRequest): undefined {
-    const active = new Set(this.#manager.jobs.keys());
-    this.#journal.add(request, this.#manager.jobs.values(), () => inactiveEntries(this.#context.handle, active));
+    const { jobs, inactive } = this.#manager;
+    this.#journal.add(request, jobs.values(), inactive, (ids) => inactiveEntries(this.#context.handle, ids));
   }
 
   #schedulerHello(request: IncomingRequest): null {
@@ -309,8 +317,12 @@ class JobManagerService implements RunningModule {
 
   async #restore(): Promise<void> {
     await this.#restoreCheckpoint();
-    const inactive: { id: Integer; timestamp: number }[] = [];
-    for await (const ids of storedJobIds(this.#context.handle)) {
+    const archive = await this.#readArchive();
+    const ended = (archive?.pages ?? []).flatMap(({ jobs }) => jobs);
+    for (const { id, outcome } of ended.toSorted((left, right) => compareIds(left.id, right.id)))
+      this.#knowEnded(id, outcome.userid);
+    const others: EndedJob[] = [];
+    for await (const ids of unarchivedJobIds(this.#context.handle, archive)) {
       const jobs = await Promise.all(ids.map((id) => this.#readJob(id)));
       for (const stored of jobs) {
         if (stored === null) continue;
@@ -321,17 +333,32 @@ class JobManagerService implements RunningModule {
           continue;
         }
         const { id, timestamp, folded } = stored;
-        inactive.push({ id, timestamp });
-        this.#manager.inactive.remember(id, outcomeOf(folded));
-        this.#manager.history.add(folded.userid, id);
-        if (id > this.#manager.maxJobId) this.#manager.maxJobId = id;
+        others.push({ id, timestamp, outcome: outcomeOf(folded) });
+        this.#knowEnded(id, folded.userid);
       }
     }
-    this.#manager.inactive.restore(inactive);
+    this.#manager.inactive.restore(archive?.pages ?? [], others);
+    this.#archive.resume(archive?.through ?? 0);
+    this.#archive.review();
     const antecedents = [...this.#manager.jobs.values()].flatMap((job) =>
       job.state <= JobState.Depend ? antecedentsOf(job.jobspec!) : [],
     );
     await this.#recallAll(antecedents.filter((id) => this.#manager.outcome(id) === null));
+  }
+
+  #knowEnded(id: Integer, userid: number): void {
+    this.#manager.history.add(userid, id);
+    if (compareIds(id, this.#manager.maxJobId) > 0) this.#manager.maxJobId = id;
+  }
+
+  async #readArchive(): Promise<StoredArchive | null> {
+    try {
+      return await readArchive(this.#context.handle);
+    } catch (error) {
+      if (!isFluxError(error)) throw error;
+      this.#context.log(LogLevel.err, `${error.message}: all jobs are read instead`);
+      return null;
+    }
   }
 
   async #readJob(id: Integer): Promise<Awaited<ReturnType<typeof readJob>> | null> {

@@ -2,6 +2,7 @@
 import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { Operation } from "../../sdk/kvs-protocol.ts";
+import type { Archive } from "./archive.ts";
 import type { Plugins } from "./plugins.ts";
 
 export interface ManagerSurroundings {
@@ -14,6 +15,7 @@ export interface ManagerSurroundings {
   addOperation(operation: Operation): void;
   publish(topic: string, payload: object): void;
   readonly plugins: Pick<Plugins, "has" | "flag" | "checkServed">;
+  readonly archive: Pick<Archive, "purged">;
   /** Finds out how a job that is not in memory ended, so that the core knows of it. */
   recall(id: Integer): Promise<void>;
 }

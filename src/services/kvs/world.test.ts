@@ -66,6 +66,8 @@ export class MemoryDisk {
       openLog,
       info: (path: string) =>
         files.has(path) ? { kind: "file", sizeBytes: files.get(path)!.byteLength, mode: 0o600, mtime: 0 } : null,
+      list: (path: string) =>
+        [...files.keys()].filter((name) => name.startsWith(`${path}/`)).map((name) => name.slice(path.length + 1)),
       readFile: (path: string) => files.get(path)!,
       rename: (from: string, to: string) => {
         checkRoom();

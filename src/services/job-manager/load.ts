@@ -170,3 +170,17 @@ async function readEntry(handle: Handle, id: Integer): Promise<JournalEntry | nu
     throw error;
   }
 }
+
+/** The last job with a name that is over, as the job list knows it; null where there is none. */
+export async function findNamed(handle: Handle, userid: number, name: string): Promise<Integer | null> {
+  const constraint = { and: [{ userid: [userid] }, { name: [name] }, { states: ["inactive"] }] };
+  const request = { max_entries: 1, attrs: ["t_inactive"], constraint };
+  try {
+    const { jobs } = await handle.rpc<{ jobs: { id: Integer }[] }>("job-list.list", request);
+    return jobs[0]?.id ?? null;
+  } catch (error) {
+    // Without the list, jobs that are over are known by their ids only.
+    if (isFluxError(error, "ENOSYS")) return null;
+    throw error;
+  }
+}

@@ -24,7 +24,7 @@ import { Housekeeping, housekeepingConfigOf } from "./housekeeping.ts";
 import { Journal } from "./journal.ts";
 import type { EndedJob } from "./inactive.ts";
 import { forgetRun, startsAgain } from "./requeue.ts";
-import { inactiveEntries, readJob, readOutcome } from "./load.ts";
+import { findNamed, inactiveEntries, readJob, readOutcome } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import {
   EVENTLOG_VERSION,
@@ -396,23 +396,10 @@ class JobManagerService implements RunningModule {
   /** Finds the last job with a name that is over, where it is not in memory. */
   async #recallNamed(userid: number, name: string): Promise<void> {
     const known = this.#manager.inactive.lastNamed(userid, name);
-    const id = known ?? (await this.#findNamed(userid, name));
+    const id = known ?? (await findNamed(this.#context.handle, userid, name));
     if (id === null) return;
     if (known === null) this.#manager.inactive.rememberName(userid, name, id);
     await this.#recall(id);
-  }
-
-  async #findNamed(userid: number, name: string): Promise<Integer | null> {
-    const constraint = { and: [{ userid: [userid] }, { name: [name] }, { states: ["inactive"] }] };
-    const request = { max_entries: 1, attrs: ["t_inactive"], constraint };
-    try {
-      const { jobs } = await this.#context.handle.rpc<{ jobs: { id: Integer }[] }>("job-list.list", request);
-      return jobs[0]?.id ?? null;
-    } catch (error) {
-      // Without the list, jobs that are over are known by their ids only.
-      if (isFluxError(error, "ENOSYS")) return null;
-      throw error;
-    }
   }
 
   #schedulePurge(): void {

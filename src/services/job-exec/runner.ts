@@ -271,11 +271,14 @@ export class JobRunner {
       const phase = mockException === "init" ? "initialization" : "starting";
       return this.fail("exec", fault ?? `mock ${phase} exception generated`);
     }
-    this.log("starting");
-    if (run.isOverridden) return;
+    const isAgain = this.#exec.reattach;
+    if (!isAgain) this.log("starting");
+    if (run.isOverridden && !isAgain) return;
     this.#started();
+    if (!isAgain) this.log("recoverable");
     if (run.mockException === "run") return this.fail("exec", "mock run exception generated");
-    this.#endInTime(run);
+    if (isAgain && run.endsAtReattach) this.#endAll(run.waitStatus);
+    else this.#endInTime(run);
   }
 
   #endInTime(run: TestRun): void {

@@ -13,6 +13,8 @@ export interface TestRun {
   readonly mockException: "init" | "starting" | "run" | null;
   /** Start comes by `job-exec.override`; finish too, where there is no duration. */
   readonly isOverridden: boolean;
+  /** Where the service finds the run again, it is over. */
+  readonly endsAtReattach: boolean;
   /** What is wrong with the jobspec's wishes, or null. */
   readonly fault: string | null;
 }
@@ -21,7 +23,13 @@ export interface TestRun {
 export function testRunOf(jobspec: JsonObject): TestRun | null {
   const test = member(member(member(jobspec, "attributes"), "system"), "exec")["test"];
   if (!isJsonObject(test)) return null;
-  const { run_duration: duration, wait_status: status, mock_exception: exception, override } = test;
+  const {
+    run_duration: duration,
+    wait_status: status,
+    mock_exception: exception,
+    override,
+    reattach_finish: reattach,
+  } = test;
   const isPhase = exception === "init" || exception === "starting" || exception === "run";
   const isUnreadable = duration !== undefined && (typeof duration !== "string" || tryParseFsd(duration) === null);
   return {
@@ -29,6 +37,7 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
     waitStatus: typeof status === "number" ? status : 0,
     mockException: isPhase ? exception : null,
     isOverridden: override === 1 || override === true,
+    endsAtReattach: reattach === 1 || reattach === true,
     fault: isUnreadable ? "run_duration of the simulated run is no Flux standard duration" : null,
   };
 }

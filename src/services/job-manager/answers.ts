@@ -6,6 +6,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.t
 import { JobState } from "../../sdk/job-protocol.ts";
 import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
 import type { JobManager } from "./core.ts";
+import { wantsDebug } from "./fold.ts";
 import { parseExecutionAnswer, type ExecutionAnswer } from "./execution.ts";
 import type { Job } from "./job.ts";
 import { restrictResources } from "./resources.ts";
@@ -92,6 +93,7 @@ function executed(manager: JobManager, job: Job, answer: ExecutionAnswer): void 
       if (job.state === JobState.Run && !job.started) manager.post(job, "start");
       return;
     case "reattached":
+      if (wantsDebug(job)) manager.post(job, "debug.exec-reattach-finish");
       return;
     case "finish":
       if (job.waitStatus === null) manager.post(job, "finish", { status: answer.status });

@@ -172,9 +172,15 @@ export class JobManager {
         if (job.state === JobState.New) this.#admitAgain(job);
         else this.dependencies.restore(job);
         if (this.#requeued.delete(job)) this.#requeue(job);
-        if (job.state !== JobState.Depend) this.post(job, "flux-restart");
+        if (job.state === JobState.Run) this.#awaitReattach(job);
+        else if (job.state !== JobState.Depend) this.post(job, "flux-restart");
       });
     this.settle();
+  }
+
+  /** Nothing changes for a job that runs, where it is found running. */
+  #awaitReattach(job: Job): void {
+    if (job.reattach && wantsDebug(job)) this.post(job, "debug.exec-reattach-start", { id: job.id });
   }
 
   #requeue(job: Job): void {
@@ -255,7 +261,10 @@ export class JobManager {
 
   /** An execution service takes over. */
   executionHello(service: string, sender: string): void {
-    for (const job of this.execution.hello(service, sender)) this.#dirty.add(job);
+    for (const job of this.execution.hello(service, sender)) {
+      if (wantsDebug(job)) this.post(job, "debug.start-lost", { note: "disconnect" });
+      this.#dirty.add(job);
+    }
     for (const job of this.jobs.values()) if ((job.state & STATES_RUNNING) !== 0) this.#dirty.add(job);
     this.settle();
   }

@@ -354,7 +354,7 @@ describe("a restart", () => {
     assert.deepEqual([again.request.json["id"], again.request.json["reattach"]], [running, true]);
     again.tell("reattached");
     again.finish(0);
-    assert.deepEqual(await eventNames(running), [...NORMAL.slice(0, 6), "flux-restart", ...NORMAL.slice(6)]);
+    assert.deepEqual(await eventNames(running), NORMAL);
     const listed = await Array.fromAsync(listJobs(world.client, { attrs: ["state"] }));
     assert.deepEqual(new Set(listed.map(({ id }) => id)), new Set([held, dependent, running, done]));
     assert.equal((await waitForJob(world.client, done)).waitStatus, 256);

@@ -48,12 +48,18 @@ export function resourcesFromConfig(value: JsonValue | undefined): ResourceSet {
   return resources;
 }
 
-/** Reads `fake-resources`: nodes, cores and GPUs that do not exist. Throws FluxError EINVAL with what is wrong. */
-export function fakeResources(table: JsonObject): ResourceSet {
+/**
+ * Reads `fake-resources`: nodes, cores and GPUs that do not exist. `node` is what each node has, where a topology says it.
+ * Throws FluxError EINVAL with what is wrong.
+ */
+export function fakeResources(
+  table: JsonObject,
+  node: { readonly cores: Idset; readonly gpus: Idset } | null = null,
+): ResourceSet {
   const nnodes = count(table, "nnodes", undefined, 1);
   if (nnodes > FAKE_NODES_MAX) throw new FluxError("EINVAL", `fake-resources.nnodes: at most ${FAKE_NODES_MAX}`);
-  const cores = Idset.upTo(count(table, "cores-per-node", 64, 1));
-  const gpus = Idset.upTo(count(table, "gpus-per-node", 0, 0));
+  const cores = node?.cores ?? Idset.upTo(count(table, "cores-per-node", 64, 1));
+  const gpus = node?.gpus ?? Idset.upTo(count(table, "gpus-per-node", 0, 0));
   const prefix = table["host-prefix"] ?? "fake";
   if (typeof prefix !== "string") throw new FluxError("EINVAL", "fake-resources.host-prefix: must be a string");
   const hosts = Hostlist.parse(`${prefix}[0-${nnodes - 1}]`);

@@ -72,20 +72,53 @@ export function configuredResources(
   disk: Disk,
   hosts: readonly string[],
 ): ResourceSet | null {
-  const described =
-    settings.resources ?? (settings.path === null ? null : ResourceSet.parseText(read(disk, settings.path)));
-  if (described === null) return hasFakeResources(config) ? fakeResources(table(config, "fake-resources")) : null;
+  const described = settings.resources ?? (settings.path === null ? null : resourcesFromFile(disk, settings.path));
+  if (described === null) return madeUpResources(config, disk);
   const set = rankByHosts(described, hosts);
-  return settings.scheduling === null ? set : set.with({ scheduling: parseJson(read(disk, settings.scheduling)) });
+  const { scheduling } = settings;
+  if (scheduling === null) return set;
+  return set.with({ scheduling: withPath(scheduling, () => parseJson(read(disk, scheduling))) });
 }
 
-/** Throws FluxError with the name of a file that cannot be read. */
+function madeUpResources(config: JsonObject, disk: Disk): ResourceSet | null {
+  if (!hasFakeResources(config)) return null;
+  const xml = madeUpTopology(config, disk);
+  return fakeResources(table(config, "fake-resources"), xml === null ? null : resourcesFromHwloc(xml));
+}
+
+/** The hwloc XML that says what each node of a made-up cluster has; null where none is named. */
+export function madeUpTopology(config: JsonObject, disk: Disk): string | null {
+  const path = stringIn(config, "hwloc-xml-path");
+  return path === null ? null : read(disk, path);
+}
+
+/** What changes the resources of a made-up cluster before they are used; null where nothing does. */
+export function amenderOf(config: JsonObject): string | null {
+  return stringIn(config, "amend-r");
+}
+
+function stringIn(config: JsonObject, key: string): string | null {
+  const value = table(config, "fake-resources")[key];
+  if (value === undefined || typeof value === "string") return value ?? null;
+  throw new FluxError("EINVAL", `fake-resources.${key}: must be a string`);
+}
+
 function read(disk: Disk, path: string): string {
+  return utf8Decode(disk.readFile(path));
+}
+
+/** R in a file. Throws FluxError EINVAL with the path and what is wrong there, or what reading it throws. */
+export function resourcesFromFile(disk: Disk, path: string): ResourceSet {
+  return withPath(path, () => ResourceSet.parseText(read(disk, path)));
+}
+
+/** Says of a mistake in a file which one it is, on one line. */
+function withPath<T>(path: string, action: () => T): T {
   try {
-    return utf8Decode(disk.readFile(path));
+    return action();
   } catch (error) {
-    if (!(error instanceof FluxError)) throw error;
-    throw new FluxError(error.errnum, `unable to open ${path}: ${error.message}`, { cause: error });
+    if (!(error instanceof FluxError) || error.message.includes(path)) throw error;
+    throw new FluxError(error.errnum, `${path}: ${error.message.replaceAll(/\s+/g, " ")}`, { cause: error });
   }
 }
 

@@ -1,13 +1,12 @@
 /** The methods of the resource service at rank 0: requests in, decisions of the state out. */
-import { utf8Decode } from "../../base/bytes.ts";
-import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { LogLevel } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
-import { ownTopology, resourcesFromXml } from "./inventory.ts";
+import { ownTopology, resourcesFromFile, resourcesFromXml } from "./inventory.ts";
 import type { DrainMode } from "./protocol.ts";
 import type { ResourceService } from "./service.ts";
 
@@ -150,7 +149,8 @@ async function reload(service: ResourceService, request: IncomingRequest): Promi
   const { path, xml, force } = request.json;
   if (typeof path !== "string") throw new FluxError("EPROTO");
   const { size } = service.context;
-  const resources = readInventory(service, path, xml === true);
+  const { disk } = service.context.ports;
+  const resources = xml === true ? resourcesFromXml(disk, path) : resourcesFromFile(disk, path);
   const beyond = resources.ranks.subtract(Idset.upTo(size));
   if (!beyond.isEmpty && force !== true)
     throw new FluxError(
@@ -162,18 +162,6 @@ async function reload(service: ResourceService, request: IncomingRequest): Promi
   if (service.acquisition.isActive) throw new FluxError("EBUSY", "resources are busy (unload scheduler?)");
   await service.define(resources, "reload", beyond);
   return null;
-}
-
-/** Throws FluxError EINVAL with the path and what is wrong there, or what reading it throws. */
-function readInventory({ context }: ResourceService, path: string, isXml: boolean): ResourceSet {
-  const { disk } = context.ports;
-  if (isXml) return resourcesFromXml(disk, path);
-  const text = utf8Decode(disk.readFile(path));
-  try {
-    return ResourceSet.parseText(text);
-  } catch (error) {
-    throw new FluxError("EINVAL", `${path}: ${errorText(error).replaceAll(/\s+/g, " ")}`, { cause: error });
-  }
 }
 
 function now(service: ResourceService): number {

@@ -20,14 +20,16 @@ import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
+import { amendResources } from "./amend.ts";
 import { Acquisition } from "./acquisition.ts";
 import { ResourceState, type ResourceEvent } from "./core.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { readResourceSettings, type ResourceSettings } from "./config.ts";
 import { EnclosingInstance } from "./enclosing.ts";
+import { checkExclude, excludedRanks } from "./exclude.ts";
 import { checkpointText, eventsToKeep, eventsToReplay, parseCheckpoint } from "./history.ts";
-import { configuredResources, hasFakeResources, ownResources } from "./inventory.ts";
+import { amenderOf, configuredResources, hasFakeResources, madeUpTopology, ownResources } from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
@@ -131,8 +133,20 @@ export class ResourceService implements RunningModule {
     const config = this.context.config();
     const configured = configuredResources(this.#settings, config, this.context.ports.disk, this.#hosts);
     const preset = configured === null ? await this.#lookup(KEY_R) : null;
-    if (configured !== null) await this.define(configured, "configuration");
-    else if (preset !== null) await this.define(ResourceSet.parseText(preset), "kvs");
+    const known = configured === null ? (preset === null ? null : ResourceSet.parseText(preset)) : configured;
+    checkExclude(this.#excluded, known?.ranks ?? this.state.ranks, [...(known?.nodelist ?? []), ...this.#hosts]);
+    if (known === null) return;
+    const amended = configured === null ? known : await this.#amend(known);
+    await this.define(amended, configured === null ? "kvs" : "configuration");
+  }
+
+  /** What a made-up cluster is to be, by a program of the user's. */
+  async #amend(resources: ResourceSet): Promise<ResourceSet> {
+    const config = this.context.config();
+    const { ports } = this.context;
+    const amender = this.#settings.resources === null && this.#settings.path === null ? amenderOf(config) : null;
+    if (amender === null) return resources;
+    return await amendResources(ports, amender, resources, madeUpTopology(config, ports.disk));
   }
 
   async #forget(): Promise<void> {
@@ -313,25 +327,22 @@ export class ResourceService implements RunningModule {
 
   /** Returns the ranks that were drained until now. */
   #exclude(resources: ResourceSet): Idset {
-    const targets = this.#args.exclude ?? this.#settings.exclude;
+    const targets = this.#excluded;
     if (targets === "") return new Idset();
     const before = this.state.resources;
     const { drained } = this.state;
     this.state.resources = resources;
     try {
-      this.state.setExclude(this.#parseExclude(targets, resources));
+      this.state.setExclude(excludedRanks(targets, resources.ranks) ?? this.state.parseTargets(targets));
       return drained.intersect(this.state.exclude);
     } finally {
       this.state.resources = before;
     }
   }
 
-  /** Throws FluxError EINVAL. */
-  #parseExclude(targets: string, resources: ResourceSet): Idset {
-    const ranks = Idset.tryParse(targets);
-    if (ranks === null) return this.state.parseTargets(targets);
-    if (!resources.ranks.includes(ranks)) throw new FluxError("EINVAL", `exclude set ${ranks} is out of range`);
-    return ranks;
+  /** What is to be excluded, as it was given; empty = nobody. */
+  get #excluded(): string {
+    return this.#args.exclude ?? this.#settings.exclude;
   }
 
   /** The enclosing instance's allocation, or what all ranks reported. */

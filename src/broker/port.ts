@@ -46,7 +46,7 @@ export class Port implements MessageChannel {
   readonly #router: PortOwner;
   readonly tx: MessageCounts = noMessages();
   readonly rx: MessageCounts = noMessages();
-  receive: ((message: Message) => void) | null = null;
+  receive: ((message: Message) => unknown) | null = null;
   closed: ((error: Error | null) => void) | null = null;
   /** Whether who receives here says itself when a message has left; otherwise it has when it is received. */
   settlesTransit = false;
@@ -61,12 +61,12 @@ export class Port implements MessageChannel {
     this.credentials = credentials;
   }
 
-  start(receive: (message: Message) => void, closed: (error: Error | null) => void): void {
+  start(receive: (message: Message) => unknown, closed: (error: Error | null) => void): void {
     this.receive = (message) => {
       if (this.#deferred !== null && message.type !== MessageType.Response) return void this.#deferred.push(message);
       this.rx[COUNTED[message.type]]++;
       this.tap?.("rx", message);
-      receive(message);
+      return receive(message);
     };
     this.closed = closed;
   }
@@ -79,8 +79,10 @@ export class Port implements MessageChannel {
 
   /** Hands over a message that came to this party. */
   take(message: Message): void {
-    this.receive?.(message);
-    if (message.transit !== undefined && (this.receive === null || !this.settlesTransit)) settleTransit(message);
+    const taken = this.receive?.(message);
+    if (message.transit === undefined || (this.receive !== null && this.settlesTransit)) return;
+    if (taken instanceof Promise) void taken.finally(() => settleTransit(message));
+    else settleTransit(message);
   }
   send(message: Message): void {
     this.tx[COUNTED[message.type]]++;

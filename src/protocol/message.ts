@@ -127,6 +127,8 @@ function parsePayload(bytes: Uint8Array): JsonObject {
 /** Whoever wants to know when a message has left this process, or its last hands: what holds its sender back until then. */
 export interface Transit {
   left(byteLength: number): void;
+  /** Whether it is all the same how long the payload was: one that never travels need not be encoded for that. */
+  readonly ignoresLength?: boolean;
 }
 
 interface CommonFields {
@@ -175,7 +177,8 @@ export function isFromOwner(message: { readonly rolemask: number }): boolean {
 
 /** Nothing waits for a message any more. */
 export function settleTransit(message: Pick<CommonFields, "transit" | "payload">): void {
-  message.transit?.left(message.payload?.byteLength ?? 0);
+  const { transit, payload } = message;
+  transit?.left(transit.ignoresLength === true || payload === null ? 0 : payload.byteLength);
 }
 
 /** Whether a response must be sent to a request. */

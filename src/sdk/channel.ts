@@ -5,8 +5,11 @@
 import type { Message } from "../protocol/message.ts";
 
 export interface MessageChannel {
-  /** Begins delivery. `closed` is called once when the other side is gone (not after `close`). */
-  start(receive: (message: Message) => void, closed: (error: Error | null) => void): void;
+  /**
+   * Begins delivery. `closed` is called once when the other side is gone (not after `close`). A message for which `receive`
+   * gives a promise has not been taken until that resolves: who sends no faster than it is taken (`Transit`) waits so long.
+   */
+  start(receive: (message: Message) => unknown, closed: (error: Error | null) => void): void;
   send(message: Message): void;
   close(): void;
 }

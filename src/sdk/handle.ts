@@ -55,7 +55,8 @@ export interface StreamOptions extends RequestOptions {
 
 /** A callback per response of a stream, then exactly one end: null after ENODATA, the error otherwise. */
 export interface StreamListener {
-  item(payload: Payload | null): void;
+  /** A promise: the item has not been taken until it resolves. Then a service that sends in turn waits with the next one. */
+  item(payload: Payload | null): unknown;
   end(error: FluxError | null): void;
 }
 
@@ -93,7 +94,7 @@ export interface HandleOptions {
 interface Pending {
   readonly topic: string;
   readonly streaming: boolean;
-  respond(response: ResponseMessage): void;
+  respond(response: ResponseMessage): unknown;
   fail(error: FluxError): void;
 }
 
@@ -340,7 +341,7 @@ export class Handle {
     else signal.addEventListener("abort", abandon, { once: true });
   }
 
-  #receive(message: Message): void {
+  #receive(message: Message): unknown {
     switch (message.type) {
       case MessageType.Response:
         return this.#receiveResponse(message);
@@ -353,11 +354,12 @@ export class Handle {
     }
   }
 
-  #receiveResponse(response: ResponseMessage): void {
+  #receiveResponse(response: ResponseMessage): unknown {
     try {
-      this.#takeResponse(response);
+      return this.#takeResponse(response);
     } catch (error) {
       this.#unforeseen(`response to ${response.topic}`, error);
+      return undefined;
     }
   }
 
@@ -366,12 +368,12 @@ export class Handle {
     this.#options.bug(where, error);
   }
 
-  #takeResponse(response: ResponseMessage): void {
+  #takeResponse(response: ResponseMessage): unknown {
     if (response.matchtag === MATCHTAG_NONE) return this.#onUntagged?.(response);
     const pending = this.#pending.get(response.matchtag);
     if (pending === undefined) return;
     if (!pending.streaming || response.errnum !== 0) this.#pending.delete(response.matchtag);
-    pending.respond(response);
+    return pending.respond(response);
   }
 
   #receiveEvent(event: EventMessage): void {

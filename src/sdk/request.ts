@@ -91,7 +91,7 @@ export class IncomingRequest {
    */
   respondInTurn(payload: object | Uint8Array | Payload | null): Promise<void> {
     return new Promise((resolve) => {
-      if (!this.#respond(payload, { left: () => resolve() })) resolve();
+      if (!this.#respond(payload, { left: () => resolve(), ignoresLength: true })) resolve();
     });
   }
 

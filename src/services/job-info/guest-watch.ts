@@ -1,18 +1,21 @@
 /**
  * Watching a log that shells write (`guest.output`, `guest.exec.eventlog` …): live through kvs-watch while the job is
  * active, and the rest from the KVS when it is inactive, so that nothing is missing whatever the order of messages.
+ *
+ * Invariant: no more of the log is in memory than the listener has not taken yet, and a little ahead.
  */
-import { base64Decode, utf8Decode } from "../../base/bytes.ts";
+import { base64Decode } from "../../base/bytes.ts";
 import type { FluxError } from "../../base/errors.ts";
 import { isFluxError } from "../../base/errors.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
+import { Kvs } from "../../sdk/kvs.ts";
 import { LookupFlag, type TreeObject } from "../../sdk/kvs-protocol.ts";
-import { lookupText } from "../../sdk/kvs-text.ts";
 import { LineSplitter } from "./core.ts";
 
 export interface GuestWatchListener {
-  line(line: string): void;
+  /** Resolves when the line has been taken. */
+  line(line: string): Promise<void>;
   /** What was there at first has been given. */
   sentinel(): void;
   /** Null after the end of the log. */
@@ -33,7 +36,12 @@ export interface GuestWatchOptions {
 export class GuestWatch {
   readonly #options: GuestWatchOptions;
   readonly #listener: GuestWatchListener;
+  readonly #decoder = new TextDecoder();
   readonly #splitter = new LineSplitter();
+  /** How much of the log has come. */
+  #bytes = 0;
+  /** Resolves when what has come has been taken. */
+  #taken: Promise<void> = Promise.resolve();
   #stream: OpenStream | null = null;
   #isJobOver = false;
   #isOver = false;
@@ -77,20 +85,24 @@ export class GuestWatch {
     this.#stream?.cancel();
   }
 
-  #item(payload: Payload | null): void {
+  #item(payload: Payload | null): void | Promise<void> {
     if (this.#isOver) return;
     const val = payload?.value["val"] as TreeObject | undefined;
     if (val === undefined) return this.#sentinel();
     if (val.type !== "val") return;
     const bytes = base64Decode(val.data);
-    if (bytes !== null) this.#take(utf8Decode(bytes));
+    if (bytes === null) return;
+    this.#taken = this.#take(bytes);
+    return this.#taken;
   }
 
-  #take(text: string): void {
-    for (const line of this.#splitter.push(text)) {
+  async #take(bytes: Uint8Array): Promise<void> {
+    this.#bytes += bytes.byteLength;
+    for (const line of this.#splitter.push(this.#decoder.decode(bytes, { stream: true }))) {
       if (this.#isOver) return;
-      this.#listener.line(line);
-      if (this.#options.isLast(line)) this.#finish(null);
+      const taken = this.#listener.line(line);
+      if (this.#options.isLast(line)) return this.#finish(null);
+      await taken;
     }
   }
 
@@ -109,9 +121,13 @@ export class GuestWatch {
 
   async #readRest(): Promise<void> {
     try {
-      const text = await lookupText(this.#options.handle, this.#options.key);
-      if (this.#isOver) return;
-      this.#take(text.slice(this.#splitter.length));
+      await this.#taken;
+      let known = this.#bytes;
+      for await (const bytes of new Kvs(this.#options.handle).getStream(this.#options.key)) {
+        if (this.#isOver) return;
+        await this.#take(bytes.subarray(known));
+        known = Math.max(0, known - bytes.byteLength);
+      }
       if (this.#isOver) return;
       this.#sentinel();
       this.#finish(null);

@@ -263,7 +263,7 @@ class JobInfoService implements RunningModule {
       isLast: (line: string) => isExec && line.includes('"name":"done"'),
     };
     const guest = new GuestWatch(options, {
-      line: (line) => request.respond({ event: line }),
+      line: (line) => request.respondInTurn({ event: line }),
       sentinel: () => {
         if ((watch.flags & WatchFlag.InitialSentinel) !== 0) request.respond();
       },

@@ -318,7 +318,7 @@ test("appends go on being told piece by piece while the store merges them, on ev
     if (number % 100 === 0) for (const client of clients) late.push(read(watching(client, "log", { append: true })));
   }
   for (const pieces of await Promise.all([...first, ...late])) assert.equal(pieces.join(""), whole);
-  const { data } = (await kvs.lookup("log", LookupFlag.TreeObject)) as { data: string[] };
+  const { data } = (await kvs.lookup("log", LookupFlag.TreeObject)) as { data: readonly string[] };
   assert.ok(data.length <= LOOSE_REFS_MAX + 1, `${data.length} blobs`);
   assert.equal(await kvs.getText("log"), whole);
 });

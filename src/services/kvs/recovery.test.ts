@@ -41,7 +41,7 @@ test("a value that was merged has the same hash after a crash, also where its pi
   await kvs.handle.rpc("kvs.dropcache");
   await brokers[0]!.connect().rpc("content.dropcache");
   for (let number = LOOSE_REFS_MAX; number < LOOSE_REFS_MAX + 10; number++) await append(number);
-  const { data } = (await kvs.lookup("dir.log", LookupFlag.TreeObject)) as { data: string[] };
+  const { data } = (await kvs.lookup("dir.log", LookupFlag.TreeObject)) as { data: readonly string[] };
   assert.ok(data.length < 12, `${data.length} blobs`);
   const root = await kvs.getRoot();
   const text = await kvs.getText("dir.log");

@@ -35,7 +35,7 @@ export function parseDependency(uri: string): Dependency {
     if (known === undefined) options[key] = option;
     else options[key] = Array.isArray(known) ? [...(known as JsonValue[]), option] : [known, option];
   }
-  return { ...options, scheme, value };
+  return { scheme, value, ...options };
 }
 
 /** Writes a dependency as a URI. An option that is neither text nor array is written as JSON. */

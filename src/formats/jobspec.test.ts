@@ -98,8 +98,8 @@ test("a jobspec that is malformed is refused with the place and the reason", () 
     [system({ duration: -1 }), /duration must be a number >= 0/],
     [system({ duration: "1h" }), /duration must be/],
     [system({ environment: { A: 1 } }), /the value of A must be a string/],
-    [system({ dependencies: {} }), /dependencies must be an array/],
-    [system({ dependencies: [{ scheme: "afterok" }] }), /dependencies\[0\] must have/],
+    [system({ dependencies: {} }), /dependencies must be a list/],
+    [system({ dependencies: [{ scheme: "afterok" }] }), /Missing key \(value\)/],
     [system({ constraints: [] }), /constraint must be JSON object/],
     [system({ constraints: { foo: [] } }), /unknown constraint operator 'foo'/],
   ];

@@ -227,11 +227,21 @@ function validateSystem(system: JsonObject): void {
     if (wrong !== undefined) throw invalid(`${where}.environment: the value of ${wrong[0]} must be a string`);
   }
   if (dependencies !== undefined) {
-    if (!Array.isArray(dependencies)) throw invalid(`${where}.dependencies must be an array`);
-    const wrong = (dependencies as JsonValue[]).findIndex((dependency) => !isDependency(dependency));
-    if (wrong >= 0) throw invalid(`${where}.dependencies[${wrong}] must have the strings scheme and value`);
+    if (!Array.isArray(dependencies)) throw invalid(`${where}.dependencies must be a list`);
+    for (const [index, dependency] of (dependencies as JsonValue[]).entries())
+      if (!isDependency(dependency)) throw invalid(dependencyFault(dependency, `${where}.dependencies[${index}]`));
   }
   if (constraints !== undefined) validateConstraint(constraints);
+}
+
+/** What is wrong with an entry of the dependencies. */
+function dependencyFault(dependency: JsonValue, where: string): string {
+  if (!isJsonObject(dependency)) return `${where} must be a dictionary`;
+  for (const key of ["scheme", "value"]) {
+    if (dependency[key] === undefined) return `Missing key (${key})`;
+    if (typeof dependency[key] !== "string") return `dependency ${key} must be a string`;
+  }
+  return `${where} is no dependency`;
 }
 
 /** RFC 25: one graph of resources, one task, and a duration. */

@@ -2,7 +2,7 @@
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { SIGNALS } from "../../base/signals.ts";
-import { parseFluid, tryParseFluid } from "../../formats/fluid.ts";
+import { FLUID_FORMS, formatFluid, parseFluid, tryParseFluid, type FluidForm } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -27,6 +27,8 @@ const FORMATS: Readonly<Record<string, NamedFormat>> = {
 /** One job's housekeeping. */
 interface Task {
   readonly id: string;
+  /** Seconds since the epoch. */
+  readonly startTime: number;
   readonly runtime: number;
   readonly allocated: Idset;
   readonly pending: Idset;
@@ -34,7 +36,8 @@ interface Task {
 
 const HEADINGS: Readonly<Record<string, string>> = {
   id: "JOBID",
-  "id.f58": "JOBID",
+  ...Object.fromEntries(FLUID_FORMS.map((form) => [`id.${form}`, "JOBID"])),
+  t_start: "T_START",
   runtime: "RUNTIME",
   nnodes: "NNODES",
   ranks: "RANKS",
@@ -54,7 +57,9 @@ function headingOf(field: string): string | null {
 function rowOf(task: Task, hosts: Hostlist): Row {
   const nodelist = (ranks: Idset): string => Hostlist.from([...ranks].map((rank) => hosts.nth(rank) ?? "?")).format();
   return (field): FieldValue | undefined => {
-    if (field === "id" || field === "id.f58") return task.id;
+    if (field === "id") return task.id;
+    if (field.startsWith("id.")) return formatFluid(parseFluid(task.id), field.slice("id.".length) as FluidForm);
+    if (field === "t_start") return new Float(task.startTime);
     if (field === "runtime") return new Float(task.runtime);
     const [, set = "allocated", what] = /^(?:(allocated|pending)\.)?(nnodes|ranks|nodelist)$/.exec(field) ?? [];
     const ranks = set === "pending" ? task.pending : task.allocated;
@@ -125,7 +130,7 @@ const kill: Command = {
       names: ["jobid"],
       short: "j",
       argument: "JOBID",
-      help: 'target housekeeping tasks for this jobid or "all" for all jobs',
+      help: "target housekeeping tasks for this jobid",
     },
     { names: ["all"], help: "kill all active housekeeping tasks" },
   ],
@@ -135,9 +140,9 @@ const kill: Command = {
     const targets = options.text("targets");
     if (job === null && targets === null && !options.has("all"))
       return context.fail("specify at least one of --targets, --jobid, or --all");
-    const id = job === null || job === "all" ? null : tryParseFluid(job);
-    if (id === null && job !== null && job !== "all")
-      return context.failUsage(`argument -j/--jobid: invalid JobID value: '${job}'`);
+    const id = job === null ? null : tryParseFluid(job);
+    if (id === null && job !== null) return context.failUsage(`argument -j/--jobid: invalid JobID value: '${job}'`);
+    if (id !== null && options.has("all")) return context.fail("do not specify --jobid with --all");
     const signum = signalOf(options.text("signal") ?? "SIGTERM");
     if (signum === null) return context.failUsage(`argument -s/--signal: invalid signal '${options.text("signal")}'`);
     const handle = await context.open();
@@ -170,15 +175,21 @@ function ranksOf(text: string, hosts: Hostlist): Idset {
   const ranks = Idset.tryParse(text);
   if (ranks !== null) return ranks;
   const named = Hostlist.parse(text);
-  const missing = named.subtract(hosts);
-  if (!missing.isEmpty) throw new FluxError("EINVAL", `host ${missing.format()} not found`);
+  const [missing] = named.subtract(hosts);
+  if (missing !== undefined) throw new FluxError("EINVAL", `didn't find ${missing} in instance hostlist`);
   return ranksWith(named, hosts);
 }
 
-/** The same for a filter, where it is no error to name what is not there. */
+/** The same for a filter. */
 function includedRanks(text: string | null, hosts: Hostlist): Idset | null {
   if (text === null) return null;
-  return Idset.tryParse(text) ?? ranksWith(Hostlist.parse(text), hosts);
+  const ranks = Idset.tryParse(text);
+  if (ranks !== null) return ranks;
+  const named = Hostlist.parse(text);
+  const missing = named.subtract(hosts);
+  if (!missing.isEmpty)
+    throw new FluxError("EINVAL", `host${missing.count > 1 ? "s" : ""} '${missing.format()}' not found`);
+  return ranksWith(named, hosts);
 }
 
 function ranksWith(named: Hostlist, hosts: Hostlist): Idset {
@@ -193,7 +204,13 @@ async function tasksOf(context: CommandContext, handle: Handle, included: Idset 
   const now = (await context.ports()).clock.now();
   const tasks = Object.entries(housekeeping.running).map(([id, value]) => {
     const { t_start: start, pending, allocated } = value as { t_start: number; pending: string; allocated: string };
-    return { id, runtime: now - start, pending: Idset.parse(pending), allocated: Idset.parse(allocated) };
+    return {
+      id,
+      startTime: start,
+      runtime: now - start,
+      pending: Idset.parse(pending),
+      allocated: Idset.parse(allocated),
+    };
   });
   if (included === null) return tasks;
   const restricted = tasks.map((task) => ({

@@ -7,7 +7,7 @@
 import { base64Decode } from "../../base/bytes.ts";
 import type { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
-import { statusOfExit } from "../../base/signals.ts";
+import { signalOfStatus, signalSentence, statusOfExit } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
 
@@ -44,6 +44,7 @@ export class BulkCommand {
   readonly #options: BulkCommandOptions;
   readonly #active = new Map<number, Process>();
   readonly #statuses = new Map<number, number>();
+  readonly #notStarted = new Set<number>();
 
   constructor(options: BulkCommandOptions) {
     this.#options = options;
@@ -64,6 +65,18 @@ export class BulkCommand {
   /** The ranks that did not succeed. */
   get failedRanks(): Idset {
     return Idset.from([...this.#statuses].filter(([, status]) => status !== 0).map(([rank]) => rank));
+  }
+
+  /** How ranks failed that could be started: the signal that ended them, or that their exit code is not 0. */
+  get failures(): ReadonlyMap<string, Idset> {
+    const failures = new Map<string, number[]>();
+    for (const [rank, status] of this.#statuses) {
+      if (status === 0 || this.#notStarted.has(rank)) continue;
+      const signum = signalOfStatus(status);
+      const how = signum === 0 ? "nonzero exit code" : signalSentence(signum);
+      failures.set(how, [...(failures.get(how) ?? []), rank]);
+    }
+    return new Map([...failures].map(([how, ranks]) => [how, Idset.from(ranks)]));
   }
 
   start(): void {
@@ -122,7 +135,10 @@ export class BulkCommand {
   #closed(rank: number, process: Process, error: FluxError | null): void {
     if (this.#active.get(rank) !== process) return;
     for (const [stream, rest] of process.rests) if (rest !== "") this.#options.output(rank, stream, rest);
-    if (error !== null) this.#options.failed(rank, error.message);
+    if (error !== null) {
+      this.#notStarted.add(rank);
+      this.#options.failed(rank, error.message);
+    }
     this.#end(rank, error === null ? process.status : STATUS_NOT_STARTED);
   }
 

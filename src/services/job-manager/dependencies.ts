@@ -67,7 +67,6 @@ interface Step {
 
 export class Dependencies {
   readonly #output: DependencyOutput;
-  readonly #clock: Clock;
   readonly #byAntecedent = new Map<Integer, Set<Link>>();
   readonly #byJob = new Map<Job, Link[]>();
   /** Active jobs with a name of their own, by user and name, in the order of submission. */
@@ -79,7 +78,6 @@ export class Dependencies {
 
   constructor(output: DependencyOutput, clock: Clock) {
     this.#output = output;
-    this.#clock = clock;
     this.#beginTimes = new BeginTimes(clock, (job, description) =>
       output.post(job, "dependency-remove", { description }),
     );
@@ -109,11 +107,11 @@ export class Dependencies {
    */
   check(job: Job): () => void {
     const steps = entriesOf(job.jobspec!).flatMap((entry) => this.#prepare(job, entry));
-    const descriptions = steps.map(({ description }) => description);
-    if (new Set(descriptions).size !== descriptions.length) throw invalid("rejected by job-manager dependency plugin");
+    // What is said twice counts once.
+    const byDescription = new Map(steps.toReversed().map((step) => [step.description, step]));
     this.#checkCycles(job);
     return () => {
-      for (const step of steps) step.take();
+      for (const step of [...byDescription.values()].toReversed()) step.take();
       this.#remember(job);
       this.#arrived(job);
     };
@@ -286,13 +284,12 @@ export class Dependencies {
   #prepareBeginTime(job: Job, entry: Entry): Step {
     const time = entry.value.trim() === "" ? Number.NaN : Number(entry.value);
     if (!Number.isFinite(time) || time < 0) throw invalid(`Invalid begin-time=${entry.value}`);
-    const description = `${BEGIN_TIME}=${entry.value}`;
+    const description = `${BEGIN_TIME}=${time.toFixed(3)}`;
     return {
       description,
       take: () => {
         this.#output.post(job, "dependency-add", { description });
-        if (time > this.#clock.now()) this.#beginTimes.wait(job, time, description);
-        else this.#output.post(job, "dependency-remove", { description });
+        this.#beginTimes.wait(job, time, description);
       },
     };
   }
@@ -396,7 +393,10 @@ export class Dependencies {
     else this.#byJob.set(job, others);
     if (isSatisfied) this.#output.post(job, "dependency-remove", { description });
     else if (open.length > 0) this.#link({ job, description, open });
-    else this.#output.raise(job, "dependency", 0, `dependency ${description} can never be satisfied`);
+    else {
+      const why = outcome?.started === false ? "job never started" : "can never be satisfied";
+      this.#output.raise(job, "dependency", 0, `dependency ${description} ${why}`);
+    }
   }
 
   #remember(job: Job): void {

@@ -154,9 +154,8 @@ export class Housekeeping {
       failed: (rank, reason) => say(rank, LogLevel.err, `error launching process: ${reason}`),
       ended: () => this.#released(allocation),
       finished: () => {
-        const { failedRanks } = command;
-        if (!failedRanks.isEmpty)
-          this.#surroundings.log(LogLevel.err, `housekeeping: ${where(failedRanks)}: nonzero exit code`);
+        for (const [how, failed] of command.failures)
+          this.#surroundings.log(LogLevel.err, `housekeeping: ${where(failed)}: ${how}`);
         this.#surroundings.log(LogLevel.debug, `housekeeping: ${name} complete`);
       },
     });

@@ -69,7 +69,7 @@ function perilogConfigOf(kind: Kind, table: JsonValue | undefined): PerilogConfi
   };
   const { command, timeout, "kill-timeout": killTimeout = DEFAULT_KILL_TIMEOUT } = table;
   if (timeout !== undefined && typeof timeout !== "string") fail(`Expected string, got ${configType(timeout)}`);
-  if (typeof killTimeout !== "number") return fail(`Expected real, got ${configType(killTimeout)}`);
+  if (typeof killTimeout !== "number") return fail(`Expected real or integer, got ${configType(killTimeout)}`);
   const isPerRank = flag("per-rank", false);
   const cancelsOnException = flag("cancel-on-exception", kind === "prolog");
   if (command === undefined) return fail("no command specified and exec.imp not defined");
@@ -90,7 +90,7 @@ function ignoredOf(value: JsonValue | undefined): RegExp[] {
   };
   if (!Array.isArray(value)) return fail("not an array");
   return (value as JsonValue[]).map((pattern) => {
-    if (typeof pattern !== "string") return fail("not an array of strings");
+    if (typeof pattern !== "string") return fail("all entries must be a string value");
     try {
       return new RegExp(pattern);
     } catch {
@@ -120,6 +120,10 @@ interface Run {
   timer: TimerHandle | null;
   /** Why it was told to end: its own time was over, or the job's was. */
   ending: "timed out" | "canceled" | null;
+  /** The ranks that were told to end. */
+  late: Idset;
+  /** They did not, in time. */
+  isAbandoned: boolean;
 }
 
 export class Perilog {
@@ -211,7 +215,18 @@ export class Perilog {
       failed: (rank, reason) => say(rank, LogLevel.err, `error launching process: ${reason}`),
       finished: () => this.#finished(run),
     });
-    const run: Run = { kind, job, config, command, resources, startTime: clock.now(), timer: null, ending: null };
+    const run: Run = {
+      kind,
+      job,
+      config,
+      command,
+      resources,
+      startTime: clock.now(),
+      timer: null,
+      ending: null,
+      late: new Idset(),
+      isAbandoned: false,
+    };
     this.#runs.set(job.id, run);
     if (config.timeout !== Infinity)
       run.timer = clock.after(config.timeout * 1000, () => this.#end(run, "timed out"), { background: true });
@@ -226,13 +241,18 @@ export class Perilog {
     run.timer = this.#surroundings.clock.after(run.config.killTimeout * 1000, () => this.#abandon(run), {
       background: true,
     });
-    if (why === "timed out") this.#complain(run, "timed out", run.command.activeRanks);
+    run.late = run.command.activeRanks;
     run.command.kill(SIGNALS["SIGTERM"]!);
   }
 
   #abandon(run: Run): void {
+    const { kind, job, command } = run;
     const why = run.ending === "canceled" ? "canceled then timed out" : "timed out";
-    this.#drain(run, run.command.activeRanks, why);
+    const id = formatFluid(job.id, "f58");
+    this.#surroundings.log(LogLevel.err, `${id}: timed out waiting for SIGTERM to terminate ${kind}`);
+    this.#drain(run, command.activeRanks, why);
+    run.isAbandoned = true;
+    this.#complain(run, "canceled then timed out", command.activeRanks);
     run.command.kill(SIGNALS["SIGKILL"]!);
     run.command.giveUp(SIGNALS["SIGKILL"]!);
   }
@@ -253,7 +273,10 @@ export class Perilog {
     if (run.ending === null && status !== 0) {
       this.#complain(run, howOf(status), command.failedRanks);
       if (config.isPerRank) this.#drain(run, command.failedRanks, "failed");
-    } else if (run.ending === "timed out" && config.isPerRank) this.#drain(run, command.failedRanks, "timed out");
+    } else if (run.ending === "timed out" && !run.isAbandoned) {
+      this.#complain(run, "timed out", run.late);
+      if (config.isPerRank) this.#drain(run, command.failedRanks, "timed out");
+    }
     this.#surroundings.post(job, `${kind}-finish`, { description: descriptionOf(kind), status });
     if (wantsEpilog) this.#run(job, "epilog", epilog);
     this.#surroundings.settle();

@@ -71,7 +71,8 @@ export function retentionOf(config: JsonObject): Retention {
   if (ageLimit === null) throw new FluxError("EINVAL", "job-manager.inactive-age-limit: invalid FSD");
   if (num !== undefined && (typeof num !== "number" || !Number.isInteger(num)))
     throw new FluxError("EINVAL", `job-manager.inactive-num-limit: Expected integer, got ${configType(num)}`);
-  return { ageLimit, numLimit: num === undefined || num < 0 ? Infinity : num };
+  if (num !== undefined && num < -1) throw new FluxError("EINVAL", "job-manager.inactive-num-limit must be >= 0");
+  return { ageLimit, numLimit: num === undefined || num === -1 ? Infinity : num };
 }
 
 /** Removes what the configuration does not keep; one batch at a time. */

@@ -33,6 +33,9 @@ const NO_EXTRAS: Extras = {
   scheduling: undefined,
 };
 
+/** What was read already: in one broker the R of a job passes several services as the same object, which never changes. */
+const PARSED = new WeakMap<object, ResourceSet>();
+
 export class ResourceSet {
   readonly #nodes: ReadonlyMap<number, NodeResources>;
   readonly #extras: Extras;
@@ -66,8 +69,13 @@ export class ResourceSet {
 
   /** Reads R. Throws FluxError EINVAL with what is wrong. */
   static parse(value: JsonValue | undefined): ResourceSet {
+    const json = typeof value === "object" ? value : null;
+    const known = json === null ? undefined : PARSED.get(json);
+    if (known !== undefined) return known;
     const { nodes, extras } = parseResourceSet(value);
-    return new ResourceSet(nodes, extras);
+    const set = new ResourceSet(nodes, extras);
+    if (json !== null) PARSED.set(json, set);
+    return set;
   }
 
   static parseText(text: string): ResourceSet {

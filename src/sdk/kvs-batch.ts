@@ -10,7 +10,7 @@ import { base64Encode, utf8Encode } from "../base/bytes.ts";
 import { type ErrnoName, FluxError } from "../base/errors.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
 import type { Handle } from "./handle.ts";
-import { OPERATION_APPEND, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
+import { OPERATION_APPEND, OPERATION_LAST, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
 
 /** Characters of one commit; what is more goes with the next. */
 const COMMIT_LENGTH_MAX = 1024 * 1024;
@@ -28,6 +28,8 @@ interface Waiter {
 
 interface Entry {
   append: boolean;
+  /** Nothing more is going to be appended. */
+  isLast: boolean;
   chunks: string[];
   length: number;
   /** Monotonic milliseconds. */
@@ -91,6 +93,14 @@ export class KvsBatch {
     if (entry !== undefined) entry.dueMs = 0;
   }
 
+  /** The same, and nothing more is going to be appended to the key. */
+  end(key: string): void {
+    const entry = this.#pending.get(key);
+    if (entry === undefined) return;
+    entry.dueMs = 0;
+    entry.isLast = true;
+  }
+
   /**
    * Takes back what was to be appended to a key, for somebody else to write. Null where nothing waits, where it is longer
    * than `lengthMax` characters, or where somebody waits for it to be settled.
@@ -137,7 +147,7 @@ export class KvsBatch {
     const dueMs = delayMs === 0 ? 0 : this.#options.clock.monotonicMs() + delayMs;
     let entry = this.#pending.get(key);
     if (entry === undefined) {
-      entry = { append, chunks: [], length: 0, dueMs, waiters: [] };
+      entry = { append, isLast: false, chunks: [], length: 0, dueMs, waiters: [] };
       this.#pending.set(key, entry);
     } else entry.dueMs = Math.min(entry.dueMs, dueMs);
     if (delayMs === 0) this.#schedule();
@@ -172,7 +182,7 @@ export class KvsBatch {
     this.#commitCount++;
     const ops = [...batch].map(([key, entry]) => ({
       key,
-      flags: entry.append ? OPERATION_APPEND : 0,
+      flags: (entry.append ? OPERATION_APPEND : 0) | (entry.isLast ? OPERATION_LAST : 0),
       dirent: { ver: 1, type: "val", data: base64Encode(utf8Encode(entry.chunks.join(""))) },
     }));
     this.#options.handle.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops }).then(

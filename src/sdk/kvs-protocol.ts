@@ -42,6 +42,12 @@ export const OPERATION_APPEND = 32;
 /** Flag of one operation that removes a key: directories above it that are empty then go, too, but for the top one. Ours alone. */
 export const OPERATION_PRUNE = 0x10000;
 
+/**
+ * Flag of one operation that appends: nothing more is going to come, and what is in memory of the value becomes one blob.
+ * Ours alone, and a hint: the value is the same without it.
+ */
+export const OPERATION_LAST = 0x20000;
+
 /** A tree object in its JSON form. */
 export type TreeObject = Treeobj;
 

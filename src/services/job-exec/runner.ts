@@ -108,9 +108,14 @@ export class JobRunner {
     else if (event.type === "exception") this.#exception(event);
     else {
       for (const [name, text] of Object.entries(event.appends ?? {}))
-        this.#world.batch.append(`${this.#guestKey}.${name}`, text);
+        this.#appendLast(`${this.#guestKey}.${name}`, text);
       this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
     }
+  }
+
+  #appendLast(key: string, text: string): void {
+    this.#world.batch.append(key, text);
+    this.#world.batch.end(key);
   }
 
   /** Each shell tells of the first of its tasks to exit; the log has the first of the job. */
@@ -326,7 +331,7 @@ export class JobRunner {
     this.stop();
     this.log("complete", { status: this.job.status });
     this.log("done");
-    this.#world.batch.hasten(this.#eventlogKey);
+    this.#world.batch.end(this.#eventlogKey);
     const { id, leader, ranks } = this.job;
     if (ranks.length > 1 && this.testRun === null) this.#world.link(leader).tell("release", { id });
     this.#world.finished(this);

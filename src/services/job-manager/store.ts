@@ -15,7 +15,7 @@ import { errorText, isFluxError, type FluxError } from "../../base/errors.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
-import { OPERATION_APPEND, valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
+import { OPERATION_APPEND, OPERATION_LAST, valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
 import type { Job } from "./job.ts";
 
 const RETRY_DELAY_MS = 1000;
@@ -176,5 +176,7 @@ export class EventStore {
 
 function appendOperation(job: Job, events: readonly JobEvent[]): Operation {
   const text = events.length === 1 ? encodeEvent(events[0]!) : events.map(encodeEvent).join("");
-  return { key: `${fluidKvsPath(job.id)}.eventlog`, flags: OPERATION_APPEND, dirent: valueObject(utf8Encode(text)) };
+  const isLast = events.at(-1)!.name === "clean";
+  const flags = OPERATION_APPEND | (isLast ? OPERATION_LAST : 0);
+  return { key: `${fluidKvsPath(job.id)}.eventlog`, flags, dirent: valueObject(utf8Encode(text)) };
 }

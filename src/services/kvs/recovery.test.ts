@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
-import { LookupFlag } from "../../sdk/kvs-protocol.ts";
+import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
+import { utf8Encode } from "../../base/bytes.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
 import { readLog } from "./redo-log.ts";
@@ -49,6 +50,35 @@ test("a value that was merged has the same hash after a crash, also where its pi
   const after = await restart(disk);
   assert.deepEqual(await after.kvs.getRoot(), root);
   assert.equal(await after.kvs.getText("dir.log"), text);
+  await stopStorage(after.brokers);
+});
+
+test("a value to which nothing more is appended becomes one blob, as far as it is in memory; so it is after a crash", async () => {
+  const disk = new MemoryDisk();
+  const { brokers, kvs } = await restart(disk);
+  const append = (key: string, text: string, flags: number) => {
+    const dirent = valueObject(utf8Encode(text));
+    const ops = [{ key, flags: OPERATION_APPEND | flags, dirent }];
+    return kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
+  };
+  const blobs = async (key: string) =>
+    ((await kvs.lookup(key, LookupFlag.TreeObject)) as unknown as { data: string[] }).data.length;
+  const line = "x".repeat(100);
+  for (const text of ["a", "b", "c"]) await append("job.log", `${text}${line}`, 0);
+  assert.equal(await blobs("job.log"), 3);
+  await append("job.log", "end", OPERATION_LAST);
+  assert.equal(await blobs("job.log"), 1);
+  // What was stored and is not in memory is not read for this.
+  for (const text of ["a", "b"]) await append("other", `${text}${line}`, 0);
+  await kvs.commit(new KvsTransaction().put("unrelated", 1), { sync: true });
+  await kvs.handle.rpc("kvs.dropcache");
+  await append("other", "end", OPERATION_LAST);
+  assert.equal(await blobs("other"), 3);
+  const root = await kvs.getRoot();
+  const after = await restart(disk);
+  assert.deepEqual(await after.kvs.getRoot(), root);
+  assert.equal(await after.kvs.getText("job.log"), `a${line}b${line}c${line}end`);
+  assert.equal(await after.kvs.getText("other"), `a${line}b${line}end`);
   await stopStorage(after.brokers);
 });
 

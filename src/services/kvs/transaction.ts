@@ -13,6 +13,7 @@ import { FluxError } from "../../base/errors.ts";
 import {
   splitKey,
   OPERATION_APPEND,
+  OPERATION_LAST,
   OPERATION_PRUNE,
   type Operation,
   type TreeObject,
@@ -58,6 +59,8 @@ export class Draft {
   readonly #changes: Change[] = [];
   /** Keys of values that consist of many small blobs. */
   readonly #looseKeys = new Set<string>();
+  /** Keys of values to which nothing more is going to be appended. */
+  readonly #endedKeys = new Set<string>();
 
   readonly #namespace: string | null;
 
@@ -101,12 +104,20 @@ export class Draft {
     const merges: KeyMerge[] = [];
     for (const key of this.#looseKeys) {
       const refs = this.#listAt(key)?.refs;
-      if (refs?.isLoose !== true) continue;
+      if (refs === undefined || !(refs.isLoose || this.#isMerged(key, refs))) continue;
       const merge = { key, ...refs.plan() };
+      if (merge.counts.every((count) => count === 1)) continue;
       this.merge(merge);
       merges.push(merge);
     }
     return merges;
+  }
+
+  /** Whether a value that has ended is in several blobs, and they are in memory: it is not worth reading one. */
+  #isMerged(key: string, refs: RefList): boolean {
+    if (!this.#endedKeys.has(key)) return false;
+    const all = refs.toArray();
+    return all.length > 1 && all.every((ref) => this.#index.find(ref) instanceof Uint8Array);
   }
 
   /** Throws MissingBlob: then begin anew; EIO where there is no such value. */
@@ -167,7 +178,8 @@ export class Draft {
     if ((flags & OPERATION_APPEND) === 0 || before === undefined)
       return this.#set(directory, name, entryOf(dirent, this.#addValue));
     const refs = this.#appended(before, dirent as Val | Valref);
-    if (refs.isLoose) this.#looseKeys.add(key);
+    if (refs.isLoose || (flags & OPERATION_LAST) !== 0) this.#looseKeys.add(key);
+    if ((flags & OPERATION_LAST) !== 0) this.#endedKeys.add(key);
     this.#set(directory, name, { kind: "valref", refs, text: null });
   }
 

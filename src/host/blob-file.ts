@@ -2,7 +2,7 @@
  * The tables of a content store on SQLite, as tools know them: `objects(hash, size, object, epoch)` and
  * `checkpt_v2(id, value)`.
  *
- * `size` is the length of the blob. `object` is the blob itself where its length equals `size`, else its zstd frame.
+ * `size` is the length of the blob. `object` is the blob itself where its length equals `size`, else what `blob-packing.ts` makes of it.
  * Pages of removed blobs are given back a bounded number at a time (`shrink`). Calls block: this is for a thread that may.
  *
  * With journal_mode OFF the journal is in memory: what the disk has no room for must be undone.
@@ -11,7 +11,6 @@ import { closeSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { FluxError, isFluxError } from "../base/errors.ts";
-import { decodeLz4 } from "../formats/lz4.ts";
 import type { BlobFile, BlobFileSizes, BlobRow, Checkpoint, NewBlob } from "../services/blob-engine/blob-file.ts";
 import {
   BY_HASH,
@@ -22,11 +21,8 @@ import {
   prepareDatabase,
   type BlobFileOptions,
 } from "./blob-schema.ts";
-import { zstdCompress, zstdDecompress } from "./codec.ts";
+import { packed, unpacked } from "./blob-packing.ts";
 
-/** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes. */
-const MIN_COMPRESSED_BYTES = 2048;
-const ZSTD_MAGIC: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
 /** What flux-core has in the place of the size where a blob is not compressed. */
 const PLAIN_SIZE = -1;
 const OPEN_BRACE = 0x7b;
@@ -290,14 +286,6 @@ class SqliteBlobFile implements BlobFile {
 }
 
 /** The blob of so many bytes that was compressed by us, or by flux-core. */
-function unpacked(object: Uint8Array, size: number): Uint8Array {
-  const isZstd = ZSTD_MAGIC.every((byte, index) => object[index] === byte);
-  if (!isZstd) return decodeLz4(object, size);
-  const data = zstdDecompress(object, size);
-  if (data.byteLength !== size) throw new FluxError("EPROTO", `${data.byteLength} bytes instead of ${size}`);
-  return data;
-}
-
 function rowOf(row: Record<string, unknown>): BlobRow {
   const hash = row["hash"] as Uint8Array;
   return {
@@ -306,13 +294,6 @@ function rowOf(row: Record<string, unknown>): BlobRow {
     size: Number(row["size"] === PLAIN_SIZE ? row["length"] : row["size"]),
     storedBytes: Number(row["length"] ?? 0) + hash.byteLength + ROW_OVERHEAD_BYTES,
   };
-}
-
-/** A blob as it is stored: compressed where that makes it shorter. */
-function packed(data: Uint8Array): Uint8Array {
-  if (data.byteLength < MIN_COMPRESSED_BYTES) return data;
-  const compressed = zstdCompress(data);
-  return compressed.byteLength < data.byteLength ? compressed : data;
 }
 
 function lengthOf(path: string): number {

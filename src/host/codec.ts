@@ -28,19 +28,24 @@ function compact(bytes: Uint8Array): Uint8Array {
   return bytes.buffer.byteLength > 2 * bytes.byteLength + 1024 ? new Uint8Array(bytes) : bytes;
 }
 
-/** Compresses with zstd. */
-export function zstdCompress(data: Uint8Array): Uint8Array {
+/** Compresses with zstd, with a dictionary where one is given. */
+export function zstdCompress(data: Uint8Array, dictionary?: Buffer): Uint8Array {
   const zlib = process.getBuiltinModule("node:zlib");
-  return compact(
-    zlib.zstdCompressSync(data, { params: { [zlib.constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL } }),
-  );
+  const params = { [zlib.constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL };
+  return compact(zlib.zstdCompressSync(data, dictionary === undefined ? { params } : { params, dictionary }));
 }
 
 /** Decompresses zstd. Throws EPROTO where the data is damaged or larger than the limit. */
-export function zstdDecompress(data: Uint8Array, maxBytes: number = MAX_DECOMPRESSED_BYTES): Uint8Array {
+export function zstdDecompress(
+  data: Uint8Array,
+  maxBytes: number = MAX_DECOMPRESSED_BYTES,
+  dictionary?: Buffer,
+): Uint8Array {
   const zlib = process.getBuiltinModule("node:zlib");
+  const maxOutputLength = Math.max(1, maxBytes);
   try {
-    return compact(zlib.zstdDecompressSync(data, { maxOutputLength: Math.max(1, maxBytes) }));
+    const options = dictionary === undefined ? { maxOutputLength } : { maxOutputLength, dictionary };
+    return compact(zlib.zstdDecompressSync(data, options));
   } catch (error) {
     throw new FluxError("EPROTO", `cannot decompress: ${(error as Error).message}`, { cause: error });
   }

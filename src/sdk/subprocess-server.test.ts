@@ -4,7 +4,15 @@ import { utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { ChildProcess, ProcessEvents } from "../base/ports.ts";
-import { MessageFlag, MessageType, NODEID_ANY, Payload, Role } from "../protocol/message.ts";
+import {
+  MessageFlag,
+  MessageType,
+  NODEID_ANY,
+  Payload,
+  Role,
+  settleTransit,
+  type ResponseMessage,
+} from "../protocol/message.ts";
 import { IncomingRequest } from "./request.ts";
 import type { Method } from "./service.ts";
 import { SubprocessServer } from "./subprocess-server.ts";
@@ -18,12 +26,22 @@ interface Answer {
 class Fixture {
   readonly #programs: ProcessEvents[] = [];
   readonly log: string[] = [];
+  /** What programs are told of their output, in order. */
+  readonly flow: string[] = [];
+  /** Answers that the client has not taken. */
+  #untaken: ResponseMessage[] = [];
   readonly server: SubprocessServer = new SubprocessServer({
     rank: 3,
     exec: {
       spawn: (_options, events) => {
         this.#programs.push(events);
-        return { pid: this.#programs.length, kill: () => true, closeInput: () => {} } as unknown as ChildProcess;
+        return {
+          pid: this.#programs.length,
+          kill: () => true,
+          closeInput: () => {},
+          pauseOutput: (stream: string) => this.flow.push(`pause ${stream}`),
+          resumeOutput: (stream: string) => this.flow.push(`resume ${stream}`),
+        } as unknown as ChildProcess;
       },
       kill: () => true,
     },
@@ -40,8 +58,11 @@ class Fixture {
     const answers: Answer[] = [];
     const request = new IncomingRequest(
       {
-        respond: ({ errnum, payload: sent }) =>
-          answers.push({ errnum, value: errnum === 0 && sent ? (sent.value as JsonObject) : {} }),
+        respond: (response) => {
+          const { errnum, payload: sent } = response;
+          answers.push({ errnum, value: errnum === 0 && sent ? (sent.value as JsonObject) : {} });
+          this.#untaken.push(response);
+        },
       },
       {
         type: MessageType.Request,
@@ -63,6 +84,12 @@ class Fixture {
       answers.push({ errnum: error.errnum, value: { message: error.message } });
     }
     return answers;
+  }
+
+  /** The client takes all that was sent to it. */
+  async takeAll(): Promise<void> {
+    for (const response of this.#untaken.splice(0)) settleTransit(response);
+    await Promise.resolve();
   }
 
   /** Starts a program in the background. */
@@ -156,4 +183,19 @@ test("what contradicts itself is refused, and names the reason", () => {
   assert.equal(refusal({ cmd: { cmdline: [7] }, flags: 0 }), "error parsing command string");
   assert.equal(refusal({ cmd: { ...cmd, label: "one" }, flags: 0 }), "started");
   assert.equal(refusal({ cmd: { ...cmd, label: "one" }, flags: 0 }), "command label is not unique");
+});
+
+test("a program is not read from while much of its output is on its way to the client", async () => {
+  const fixture = new Fixture();
+  const program = fixture.start({});
+  fixture.call("attach", { pid: 1, flags: STDOUT_AND_STDERR }, { streaming: true });
+  for (let count = 0; count < 5; count++) program.output("stdout", utf8Encode("x".repeat(100_000)));
+  assert.deepEqual(fixture.flow, ["pause stdout"]);
+  await fixture.takeAll();
+  assert.deepEqual(fixture.flow, ["pause stdout", "resume stdout"]);
+  program.output("stderr", utf8Encode("y".repeat(300_000)));
+  program.output("stderr", null);
+  program.exit(0);
+  await fixture.takeAll();
+  assert.deepEqual(fixture.flow, ["pause stdout", "resume stdout", "pause stderr"]);
 });

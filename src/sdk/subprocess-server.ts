@@ -4,7 +4,8 @@
  *
  * Invariants: a foreground process belongs to the request that started it: when its client goes away it is killed
  * (SIGKILL). Every process is followed until its end and its last output. Input has credit: what a client may send ahead
- * is bounded. Of what a process in the background prints the latest is kept, and only where somebody may wait for it.
+ * is bounded. Output is read no faster than it leaves for the client. Of what a process in the background prints the latest
+ * is kept, and only where somebody may wait for it.
  */
 import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, Errno, FluxError, isFluxError } from "../base/errors.ts";
@@ -30,6 +31,9 @@ import {
 /** Bytes of output that are kept of a process that may be waited for. */
 const RETAINED_BYTES_MAX = 64 * 1024;
 
+/** Output of a process that is on its way to its client; with more, the process is not read from. */
+const UNTAKEN_BYTES_MAX = 256 * 1024;
+
 interface StreamData {
   readonly stream: string;
   readonly data: Uint8Array;
@@ -51,6 +55,9 @@ interface Process {
   readonly over: Set<string>;
   retained: StreamData[];
   retainedBytes: number;
+  /** Output on its way to the client, and the streams that are not read from until it has left. */
+  untakenBytes: number;
+  readonly held: Set<string>;
 }
 
 export interface SubprocessSurroundings {
@@ -140,6 +147,8 @@ export class SubprocessServer {
       over: new Set(),
       retained: [],
       retainedBytes: 0,
+      untakenBytes: 0,
+      held: new Set(),
     };
     this.#processes.set(child.pid, process);
     request.respond({ type: "started", pid: child.pid });
@@ -199,7 +208,8 @@ export class SubprocessServer {
 
   #tell(process: Process, stream: string, chunk: Uint8Array | null): void {
     if (process.request === null || !wantsStream(process.flags, stream)) return;
-    process.request.respond({ type: "output", pid: process.pid, io: this.#io(stream, chunk) });
+    const taken = process.request.respondInTurn({ type: "output", pid: process.pid, io: this.#io(stream, chunk) });
+    if (chunk !== null) holdBack(process, stream, chunk.byteLength, taken);
   }
 
   #io(stream: string, chunk: Uint8Array | null): JsonObject {
@@ -323,6 +333,21 @@ export class SubprocessServer {
     }
     this.#processes.clear();
   }
+}
+
+/** Reads no more from a stream while much of what was read is on its way. */
+function holdBack(process: Process, stream: string, byteLength: number, taken: Promise<void>): void {
+  process.untakenBytes += byteLength;
+  if (process.untakenBytes > UNTAKEN_BYTES_MAX && !process.held.has(stream)) {
+    process.held.add(stream);
+    process.child?.pauseOutput(stream);
+  }
+  void taken.then(() => {
+    process.untakenBytes -= byteLength;
+    if (process.untakenBytes > UNTAKEN_BYTES_MAX) return;
+    for (const name of process.held) process.child?.resumeOutput(name);
+    process.held.clear();
+  });
 }
 
 /** Returns false where it is gone. */

@@ -268,8 +268,11 @@ async function meetNeighbours(
     if (attributes.get("hostlist") === null) attributes.set("hostlist", host);
     return client.finalize();
   }
-  await client.put(String(rank), encodeCard({ host, publicKey: keys.publicKey, address, nearAddress }));
+  const card = encodeCard({ host, publicKey: keys.publicKey, address, nearAddress });
+  await client.put(String(rank), card);
   await client.barrier();
+  if ((await client.get(String(rank))) !== card)
+    throw new FluxError("EEXIST", `bootstrap: two brokers claim rank ${rank}: does each have the launcher's PMI_RANK?`);
   const beside = rank === 0 ? new Idset() : ranksBeside(attributes, rank);
   // The parent, and those to whom this broker can turn when it is lost; likewise below.
   for (const above of tree.ancestorsOf(rank)) await meetAbove(options, place, overlay, above, beside.has(above));

@@ -87,6 +87,9 @@ export function decodeCard(text: string): PeerCard {
 /** The card of a rank. Throws EPROTO where the launcher has none. */
 export async function fetchCard(client: BootClient, rank: number): Promise<PeerCard> {
   const text = await client.get(String(rank));
-  if (text === null) throw new FluxError("EPROTO", `bootstrap: the launcher has no business card of rank ${rank}`);
+  if (text === null) {
+    const reason = "no broker has that rank; do two claim one?";
+    throw new FluxError("EPROTO", `bootstrap: the launcher has no business card of rank ${rank}: ${reason}`);
+  }
   return decodeCard(text);
 }

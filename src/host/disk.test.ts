@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -109,6 +109,10 @@ test("a temporary directory is private, whatever the umask", () => {
 test("makeDirectory: mode, parents, and EEXIST where it is not recursive", () => {
   disk.makeDirectory(at("a/b/c"), { recursive: true, mode: 0o700 });
   disk.makeDirectory(at("a/b/c"), { recursive: true, mode: 0o700 });
+  disk.makeDirectory(at("a/b/c/d/"), { recursive: true, mode: 0o700 });
+  // Where the directory above is there and takes none, that is the end of it.
+  if (existsSync("/proc/self"))
+    assert.throws(() => disk.makeDirectory("/proc/none/of/it", { recursive: true }), FluxError);
   assert.equal(statSync(at("a/b/c")).mode & 0o777, 0o700);
   assert.throws(
     () => disk.makeDirectory(at("a")),

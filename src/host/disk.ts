@@ -173,7 +173,8 @@ class NodeDisk implements Disk {
 
   makeDirectory(path: string, options: { mode?: number; recursive?: boolean } = {}): void {
     attempt("create directory", path, () => {
-      const made = fs.mkdirSync(path, { recursive: options.recursive === true, mode: options.mode ?? 0o777 });
+      const mode = options.mode ?? 0o777;
+      const made = options.recursive === true ? makeWithParents(path, mode) : fs.mkdirSync(path, { mode });
       // The umask may have taken bits away that the caller asked for. `made` is undefined for one that was there.
       if (options.mode !== undefined && (made !== undefined || options.recursive !== true)) {
         fs.chmodSync(path, options.mode);
@@ -242,5 +243,24 @@ function removeEmptyDirectory(path: string): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT";
+  }
+}
+
+/**
+ * Makes a directory and those above it; undefined where it was there. Not by Node's own means, which try for ever where the
+ * directory above is there and takes none (`/proc`).
+ */
+function makeWithParents(path: string, mode: number): string | undefined {
+  try {
+    fs.mkdirSync(path, { mode });
+    return path;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && fs.statSync(path).isDirectory()) return undefined;
+    const parent = dirname(path);
+    if (code !== "ENOENT" || parent === path || fs.existsSync(parent)) throw error;
+    makeWithParents(parent, mode);
+    fs.mkdirSync(path, { mode });
+    return path;
   }
 }

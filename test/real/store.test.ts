@@ -1,7 +1,7 @@
 /** The content store of real instances: space comes back by itself, what readers hold stays, and whose directory it is. */
 import assert from "node:assert/strict";
 import { createCipheriv, createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -93,6 +93,22 @@ test("values that are rewritten and removed leave the disk by themselves; a vers
     handle.close();
   } finally {
     rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test("a state directory that the broker has made is its own, too, until it ends", async () => {
+  const parent = mkdtempSync(join(tmpdir(), "flux-store-"));
+  const directory = join(parent, "new");
+  try {
+    const { run, flux: command } = await startInstance(`-Sstatedir=${directory}`);
+    await using _ = run;
+    assert.match(await refusal(directory), /state directory .* is in use by another broker/);
+    assert.equal(command("kvs", "put", "--sync", "a=1").code, 0, "who was there first goes on");
+    run.child.stdin?.end();
+    await run.finished;
+    assert.ok(!existsSync(directory), "who made it removes it");
+  } finally {
+    rmSync(parent, { recursive: true, force: true });
   }
 });
 

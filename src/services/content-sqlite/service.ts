@@ -329,10 +329,19 @@ function requirePositive(object: JsonObject, key: string): number {
   return value;
 }
 
-/** Where the file is, and whether it outlives the instance. */
+/** The name of a directory that the broker made up because none was wanted: nobody else knows of it. */
+const MADE_UP_NAME = /\/flux-[A-Za-z0-9]{6}$/;
+
+/**
+ * Where the file is, and whether it may outlive the broker: a directory that somebody named does so where the broker is
+ * killed, also if it would remove it at its end.
+ */
 function stateDirectory(context: ModuleContext): { directory: string; isPersistent: boolean } {
   const statedir = context.attribute("statedir");
-  if (statedir !== null) return { directory: statedir, isPersistent: context.attribute("statedir-cleanup") !== "1" };
+  if (statedir !== null) {
+    const isRemoved = context.attribute("statedir-cleanup") === "1";
+    return { directory: statedir, isPersistent: !isRemoved || !MADE_UP_NAME.test(statedir) };
+  }
   const rundir = context.attribute("rundir");
   if (rundir === null) throw new FluxError("EINVAL", "neither statedir nor rundir is set");
   return { directory: rundir, isPersistent: false };

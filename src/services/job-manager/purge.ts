@@ -75,12 +75,13 @@ export function retentionOf(config: JsonObject): Retention {
   return { ageLimit, numLimit: num === undefined || num === -1 ? Infinity : num };
 }
 
-/** Removes what the configuration does not keep; one batch at a time. */
+/** Removes what the configuration does not keep, a batch at a time, however much it is. */
 export async function purgeExpired(
   manager: JobManager,
   surroundings: ManagerSurroundings,
   retention: Retention,
 ): Promise<void> {
-  const before = surroundings.now() - retention.ageLimit;
-  await purge(manager, surroundings, manager.inactive.expired(before, retention.numLimit, PURGE_BATCH_MAX));
+  const expired = (): Integer[] =>
+    manager.inactive.expired(surroundings.now() - retention.ageLimit, retention.numLimit, PURGE_BATCH_MAX);
+  for (let ids = expired(); ids.length > 0; ids = expired()) await purge(manager, surroundings, ids);
 }

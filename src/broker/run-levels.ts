@@ -42,20 +42,20 @@ export interface RunLevelOptions {
   stderr(text: string): void;
 }
 
-/** The entries of a personality that a rank loads; which backing store the content service gets is an attribute. */
+/** The entries of a personality that a rank loads; which backing store the content service gets is an attribute, and may be none. */
 function entriesFor(options: RunLevelOptions): readonly PersonalityEntry[] {
   const { rank, attributes } = options.core.options;
   const backing = attributes.get("content.backing-module");
   return options.personality
     .map((entry) => (entry.name === "content-sqlite" && backing !== null ? { ...entry, name: backing } : entry))
-    .filter(({ name, where }) => (rank === 0 || where === "all") && name in options.registry);
+    .filter(({ name, where }) => (rank === 0 || where === "all") && (name in options.registry || name === backing));
 }
 
 /** Starts fetching the code of the services, so that it is there when they are loaded. */
 export function prefetchServices(options: RunLevelOptions): void {
   if (options.core.options.attributes.get("broker.rc1_path") !== null) return;
   // A failure is told when the service is loaded.
-  for (const { name } of entriesFor(options)) options.registry[name]!().catch(() => undefined);
+  for (const { name } of entriesFor(options)) options.registry[name]?.().catch(() => undefined);
 }
 
 /** Runs a command line, or nothing where it is empty; logs its end under a name. Resolves with its exit code. */
@@ -123,6 +123,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
   for (const { name, args } of entriesFor(options)) {
     if (comesAfterRestore(name) && !(await restoredSnapshot(options))) return "rc1-fail";
     try {
+      if (!(name in registry)) throw new FluxError("ENOENT", `no module ${name} provides content-backing`);
       const definition: ModuleDefinition = await findModule(registry, name);
       await core.loadModule(definition, args);
     } catch (error) {

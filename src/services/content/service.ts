@@ -52,7 +52,7 @@ class ContentService implements RunningModule {
   constructor(context: ModuleContext) {
     this.#context = context;
     this.#options = parseOptions(context.args);
-    this.#algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
+    this.#algorithm = hashOf(context.attribute("content.hash") ?? "sha1");
     this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
     this.#mapped = new MappedFiles(context.ports, this.#algorithm);
     this.#serve();
@@ -422,6 +422,13 @@ function isCacheable({ byteLength }: { readonly byteLength: number }): boolean {
 /** The empty blob travels as no payload. */
 function rawAnswer(data: Uint8Array): Answer {
   return data.byteLength === 0 ? null : data;
+}
+
+/** Throws EINVAL for what does not name blobs. */
+function hashOf(name: string): HashAlgorithm {
+  if (name !== "sha1" && name !== "sha256")
+    throw new FluxError("EINVAL", `content.hash=${name}: unknown hash type (sha1, sha256)`);
+  return name;
 }
 
 export const contentModule: ModuleDefinition = {

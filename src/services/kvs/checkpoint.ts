@@ -10,6 +10,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { isBlobref } from "../../formats/blobref.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
+import type { ModuleContext } from "../../sdk/module.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { bytesOf } from "./blob-index.ts";
@@ -38,6 +39,17 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
 export function foreignRoot(rootref: string, ownerUserid: number): SavedState {
   const primary = { name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: 0, created: 0 };
   return { number: 0, isForeign: true, primary, directory: null, held: [], timestamp: null };
+}
+
+/** Throws EINVAL where a root is named by another hash than the instance uses: nothing of its tree could be found. */
+export function checkHash(context: ModuleContext, rootref: string): void {
+  const hash = context.attribute("content.hash") ?? "sha1";
+  const [used] = rootref.split("-");
+  if (used !== hash)
+    throw new FluxError(
+      "EINVAL",
+      `the content store has blobs by ${used}, not ${hash}: start with -Scontent.hash=${used}`,
+    );
 }
 
 /** Reads a checkpoint object. Throws EINVAL where it is none. */

@@ -18,7 +18,7 @@ import { CommitFlag, PRIMARY_NAMESPACE, type CommitAnswer } from "../../sdk/kvs-
 import { splitDigests } from "../../sdk/blob-batch.ts";
 import { bytesOf, MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
-import { foreignRoot, readCheckpoint } from "./checkpoint.ts";
+import { checkHash, foreignRoot, readCheckpoint } from "./checkpoint.ts";
 import { Checkpointer, type CheckpointerOptions } from "./checkpointer.ts";
 import { Leader } from "./core.ts";
 import type { PendingCommit, TurnOutcome } from "./outcome.ts";
@@ -107,6 +107,7 @@ export class LeaderService implements RunningModule {
     const warn = (text: string): void => context.log(LogLevel.warning, text);
     const saved =
       initialRootref === null ? await readCheckpoint(handle, ownerUserid) : foreignRoot(initialRootref, ownerUserid);
+    if (saved !== null) checkHash(context, saved.primary.rootref);
     const leader = new Leader(index, ownerUserid, saved ?? undefined);
     leader.mergesCommits = mergesCommits;
     if (saved !== null && saved.timestamp !== null)

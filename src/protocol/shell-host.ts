@@ -59,6 +59,8 @@ export type HostEvent =
       readonly severity: number;
       readonly kind: string;
       readonly note: string;
+      /** The wait status that is to be the job's. */
+      readonly waitStatus?: number;
     }
   /**
    * The shell is over; its output is in the KVS, but for what it brings along: text to be appended to the job's guest

@@ -256,7 +256,8 @@ test("a job that takes longer than exit-timeout after its first task is ended", 
         if (process.env["FLUX_TASK_RANK"] === "0") process.exit(0);
       }),
   );
-  assert.equal(exceptionOf(seen)?.["note"], "exit-timeout=5s has expired");
+  const about = "uneven: task rank 0 on host node0";
+  assert.equal(exceptionOf(seen)?.["note"], `${about} exited (Exit 0) and exit-timeout=5s has expired`);
 });
 
 test("input written to the job's service reaches all tasks on all nodes, and is recorded", async () => {

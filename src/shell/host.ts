@@ -158,7 +158,7 @@ class ShellHost {
       attach: { streaming: true, handler: (request) => this.#attach(request) },
       start: (request) => this.#start(request),
       kill: (request) => {
-        this.#find(request)?.shell.kill(requireInteger(request.json, "signum"));
+        this.#find(request)?.shell.terminate(requireInteger(request.json, "signum"));
         return undefined;
       },
       destroy: (request) => {

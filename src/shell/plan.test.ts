@@ -148,7 +148,14 @@ test("an unknown scheme, or a map of another number of tasks, is refused", () =>
   const base = { resources: slot(2), count: ONE_PER_SLOT, R: [{ rank: "0", core: "0-1" }] };
   assert.throws(() => plan({ ...base, options: { taskmap: { scheme: "spiral" } } }, 0), /scheme=spiral/);
   const manual = { taskmap: { scheme: "manual", value: "[[0,1,3,1]]" } };
-  assert.throws(() => plan({ ...base, options: manual }, 0), /taskmap has 3 tasks/);
+  assert.throws(() => plan({ ...base, options: manual }, 0), /got 3 total tasks, expected 2/);
+  const wide = { taskmap: { scheme: "manual", value: "[[0,2,1,1]]" } };
+  assert.throws(() => plan({ ...base, options: wide }, 0), /got 2 nodes, expected 1/);
+  for (const value of ["0", "-1", "far"])
+    assert.throws(
+      () => plan({ ...base, options: { taskmap: { scheme: "cyclic", value } } }, 0),
+      new RegExp(`invalid cyclic stride: ${value}`),
+    );
 });
 
 test("cores are divided evenly among tasks, and shared where they are too few", () => {

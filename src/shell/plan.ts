@@ -5,7 +5,7 @@
  * Invariants: shell ranks number the job's broker ranks in ascending order; each task is on one node.
  */
 import { utf8Decode } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { jobspecCounts, taskCount, tasksPerResource } from "../formats/jobspec-counts.ts";
@@ -151,23 +151,25 @@ function mapTasks(
       `failed to parse taskmap shell option: '${String(choice)}' is no object {scheme, value}`,
     );
   const scheme = choice["scheme"];
+  if (typeof scheme !== "string")
+    throw new FluxError("EINVAL", "failed to parse taskmap shell option: scheme: a string is wanted");
   const value = textOf(choice["value"]);
   switch (scheme) {
     case "block":
       if (value !== "") throw new FluxError("EINVAL", `block taskmap does not accept a value (got ${value})`);
       return Taskmap.block(counts);
     case "cyclic":
-      return Taskmap.cyclic(counts, value === "" ? 1 : Number(value.replace(/^stride=/, "")));
+      return Taskmap.cyclic(counts, cyclicStride(value));
     case "manual":
-      return checkTaskmap(Taskmap.parse(value), total, counts.length);
+      return checkTaskmap(parseTaskmap(value), total, counts.length);
     case "hostfile": {
-      const lines = utf8Decode(readFile(value)).split("\n");
+      const lines = readHostfile(value, readFile);
       const hosts = new Hostlist();
       for (const line of lines) if (line.trim() !== "") hosts.append(line.trim());
       return Taskmap.hostfile(hosts, resources.nodelist, total);
     }
     default:
-      throw new FluxError("EINVAL", `failed to map tasks with taskmap scheme=${String(scheme)}: unknown scheme`);
+      throw new FluxError("EINVAL", `failed to map tasks with scheme=${scheme}`);
   }
 }
 
@@ -175,10 +177,38 @@ function textOf(value: JsonValue | undefined): string {
   return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
 }
 
+function cyclicStride(value: string): number {
+  if (value === "") return 1;
+  const stride = Number(value.replace(/^stride=/, ""));
+  if (!Number.isInteger(stride) || stride < 1)
+    throw new FluxError("EINVAL", `taskmap.cyclic: invalid cyclic stride: ${value}`);
+  return stride;
+}
+
+/** Throws FluxError EINVAL with the map in it. */
+function parseTaskmap(value: string): Taskmap {
+  try {
+    return Taskmap.parse(value);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError("EINVAL", `taskmap=${value}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Throws FluxError with the path in it. */
+function readHostfile(path: string, readFile: (path: string) => Uint8Array): string[] {
+  try {
+    return utf8Decode(readFile(path)).split("\n");
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    const why = errnoSentence(error.errnum);
+    throw new FluxError(error.errnum, `taskmap.hostfile: failed to open hostfile: ${path}: ${why}`, { cause: error });
+  }
+}
+
 function checkTaskmap(taskmap: Taskmap, total: number, nodes: number): Taskmap {
-  let tasks = 0;
-  for (let node = 0; node < nodes; node++) tasks += taskmap.ntasksOf(node);
-  if (tasks !== total)
-    throw new FluxError("EINVAL", `taskmap has ${tasks} tasks on ${nodes} nodes, the job has ${total}`);
+  const invalid = (what: string): FluxError => new FluxError("EINVAL", `invalid taskmap: got ${what}`);
+  if (taskmap.nnodes !== nodes) throw invalid(`${taskmap.nnodes} nodes, expected ${nodes}`);
+  if (taskmap.ntasks !== total) throw invalid(`${taskmap.ntasks} total tasks, expected ${total}`);
   return taskmap;
 }

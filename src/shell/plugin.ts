@@ -53,8 +53,8 @@ export interface ShellContext {
   readonly isLeader: boolean;
   /** The name of the job's own service. */
   readonly serviceName: string;
-  /** Tags of mustache templates (flux-submit(1)). */
-  render(template: string, task?: TaskPlan): string;
+  /** Tags of mustache templates (flux-submit(1)), for this node; "any": only what is the same for all nodes and tasks. */
+  render(template: string, task?: TaskPlan | "any"): string;
   /** Whether messages of a level are kept. */
   logs(level: number): boolean;
   log(level: number, message: string, component?: string): void;
@@ -62,13 +62,15 @@ export interface ShellContext {
   readonly isLaunched: boolean;
   /** Appends to the job's exec.eventlog. */
   event(name: string, context: JsonObject): void;
-  /** Raises an exception on the job. */
-  exception(severity: number, type: string, note: string): void;
+  /** Raises an exception on the job; with a wait status that is to be the job's. */
+  exception(severity: number, type: string, note: string, waitStatus?: number): void;
+  /** The job is being ended: how its tasks end now is no news. */
+  readonly isTerminating: boolean;
   kill(signum: number): void;
   /** Output cannot be written where it should be: the job fails, once. */
   outputLost(error: FluxError): void;
-  /** Ends the shell with a fatal exception: what the job asks cannot be done. */
-  die(note: string, component?: string): void;
+  /** Ends the shell with a fatal exception; with a wait status that is to be the job's. */
+  die(note: string, component?: string, waitStatus?: number): void;
   /** The running task of a rank on this node. */
   task(rank: number): RunningTask | undefined;
   readonly runningTasks: Iterable<RunningTask>;

@@ -10,7 +10,6 @@ import type { JsonObject } from "../base/json.ts";
 import type { Clock, WaitStatus } from "../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
 import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
-import { Idset } from "../formats/idset.ts";
 import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
 import type { HostEvent } from "../protocol/shell-host.ts";
 import { encodeEvent } from "../sdk/job-protocol.ts";
@@ -26,12 +25,14 @@ import {
   type ShellPlugin,
   type TaskLaunch,
 } from "./plugin.ts";
+import { nodeTags, planTexts } from "./plan-text.ts";
 import { Task } from "./task.ts";
 
 /** Exit codes of a task that could not be started, as shells have them. */
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const FALLBACK_CWD = "/tmp";
+const VERBOSITY_MAX = 2;
 const FALLBACK_TMPDIR = "/tmp";
 
 /** What a shell needs of the host that holds it. */
@@ -65,6 +66,7 @@ export class Shell implements ShellContext {
   #hasLostOutput = false;
   /** The exit code stands: tasks that end now were killed for it. */
   #isGivenUp = false;
+  #isTerminating = false;
   #cwd: string;
   #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
@@ -78,7 +80,8 @@ export class Shell implements ShellContext {
     this.guestKey = `${fluidKvsPath(plan.id)}.guest`;
     this.isLeader = plan.shellRank === 0;
     const verbosity = Number(plan.options.value("verbose") ?? 0);
-    this.#verbosity = Number.isInteger(verbosity) ? verbosity : 0;
+    this.#verbosity = Number.isInteger(verbosity) ? Math.min(verbosity, VERBOSITY_MAX) : 0;
+    if (verbosity > VERBOSITY_MAX) this.log(ShellLogLevel.warning, `Ignoring shell verbosity > ${VERBOSITY_MAX}`);
     this.#cwd = plan.cwd;
   }
 
@@ -159,6 +162,16 @@ export class Shell implements ShellContext {
     }
   }
 
+  get isTerminating(): boolean {
+    return this.#isTerminating;
+  }
+
+  /** A signal by which the job is ended. */
+  terminate(signum: number): void {
+    this.#isTerminating = true;
+    this.kill(signum);
+  }
+
   kill(signum: number): void {
     if (this.#phase === "init") {
       this.#earlySignal ??= signum;
@@ -182,7 +195,7 @@ export class Shell implements ShellContext {
 
   /** Gives the job up: the shell ends, but for tasks that the signal does not end: somebody has to know of those. */
   destroy(signum: number): void {
-    this.kill(signum);
+    this.terminate(signum);
     if (this.#tasks.size > 0 || this.#phase === "done") return;
     this.#exitCode = Math.max(this.#exitCode, 128 + signum);
     this.#end();
@@ -206,8 +219,9 @@ export class Shell implements ShellContext {
     return Promise.reject(new FluxError("ENOSYS"));
   }
 
-  render(template: string, task?: TaskPlan): string {
+  render(template: string, task?: TaskPlan | "any"): string {
     const { plan } = this;
+    const isCommon = task === "any";
     const lookup = jobTagLookup({
       id: plan.id,
       idForm: this.host.idForm,
@@ -215,15 +229,8 @@ export class Shell implements ShellContext {
       nnodes: plan.brokerRanks.length,
       ntasks: plan.taskCount,
       tmpdir: this.tmpdir,
-      node: {
-        id: plan.shellRank,
-        name: plan.host,
-        broker_rank: this.host.rank,
-        cores: Idset.from(plan.cores).toString(),
-        gpus: Idset.from(plan.gpus).toString(),
-        ncores: plan.cores.length,
-      },
-      ...(task === undefined ? {} : { task: { rank: task.rank, index: task.localId } }),
+      ...(isCommon ? {} : { node: nodeTags(this.plan, this.host.rank) }),
+      ...(task === undefined || isCommon ? {} : { task: { rank: task.rank, index: task.localId } }),
     });
     return renderMustache(template, lookup);
   }
@@ -257,14 +264,15 @@ export class Shell implements ShellContext {
     this.#surroundings.report({ type: "log", id: this.plan.id, event });
   }
 
-  exception(severity: number, type: string, note: string): void {
-    this.#surroundings.report({ type: "exception", id: this.plan.id, severity, kind: type, note });
+  exception(severity: number, type: string, note: string, waitStatus?: number): void {
+    const event = { type: "exception", id: this.plan.id, severity, kind: type, note } as const;
+    this.#surroundings.report(waitStatus === undefined ? event : { ...event, waitStatus });
   }
 
-  die(note: string, component?: string): void {
+  die(note: string, component?: string, waitStatus?: number): void {
     if (this.#phase === "done" || this.#isGivenUp) return;
     this.log(ShellLogLevel.fatal, note, component);
-    this.exception(0, "exec", note);
+    this.exception(0, "exec", note, waitStatus);
     this.#exitCode = Math.max(this.#exitCode, 1);
     this.#isGivenUp = true;
     this.kill(SIGNALS["SIGKILL"]!);
@@ -286,20 +294,11 @@ export class Shell implements ShellContext {
     this.#cwd = FALLBACK_CWD;
   }
 
-  #logPlan(): void {
-    const { shellRank, taskCount, tasks, cores, brokerRanks } = this.plan;
-    const about = `task_count=${taskCount} nnodes=${brokerRanks.length} cores=${Idset.from(cores)}`;
-    this.log(ShellLogLevel.debug, `${shellRank}: ${about}`);
-    const ranks = Idset.from(tasks.map(({ rank }) => rank)).format({ brackets: true });
-    const word = tasks.length === 1 ? "task" : "tasks";
-    this.log(ShellLogLevel.debug, `${shellRank}: ${word} ${ranks} on cores ${Idset.from(cores)}`);
-  }
-
   #launch(): void {
     if (this.#phase !== "init") return;
     this.#openLog();
     this.#phase = "running";
-    if (this.logs(ShellLogLevel.debug)) this.#logPlan();
+    if (this.logs(ShellLogLevel.debug)) for (const text of planTexts(this.plan)) this.log(ShellLogLevel.debug, text);
     if (this.isLeader)
       this.event("shell.init", {
         service: this.serviceName,

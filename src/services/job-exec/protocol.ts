@@ -25,6 +25,8 @@ export interface ExceptionData {
   readonly severity: number;
   readonly type: string;
   readonly note: string;
+  /** The wait status that is to be the job's. */
+  readonly wait_status?: number;
 }
 
 /** A `job-exception` event of the job manager. */

@@ -6,9 +6,10 @@
  * is on its way to the KVS; no shell is started before `starting` is in the exec.eventlog for certain, so that whoever
  * comes after a crash knows which jobs must not be started again.
  */
-import type { JsonObject } from "../../base/json.ts";
+import type { JsonObject, JsonValue } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { errorText, FluxError } from "../../base/errors.ts";
+import { endingText } from "../../base/ending.ts";
 import { SIGNALS, signalName, statusOfExit } from "../../base/signals.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
@@ -23,7 +24,7 @@ import { Barrier } from "./barrier.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
 import { Termination } from "./termination.ts";
-import { barrierTimeoutOf, testRunOf, type TestRun } from "./test-run.ts";
+import { barrierTimeoutOf, mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
@@ -57,6 +58,8 @@ export class JobRunner {
   #isLaunched = false;
   #isProceeding = false;
   #hasTaskExited = false;
+  /** What the last exception of a shell said. */
+  #note: string | null = null;
   #isStopped = false;
 
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
@@ -78,6 +81,8 @@ export class JobRunner {
     this.log(this.#exec.reattach ? "reattach" : "init");
     this.setExpiration(this.#expiration);
     if (this.testRun !== null) return this.#simulate(this.testRun);
+    const mockFailure = mockFailureOf(this.#exec.jobspec);
+    if (mockFailure !== null && !this.#exec.reattach) return this.#fakeFailure(mockFailure);
     for (const rank of this.job.ranks) {
       const link = this.#world.link(rank);
       if (!link.isAttached) this.#awaited.add(rank);
@@ -104,7 +109,7 @@ export class JobRunner {
   }
 
   hostEvent(rank: number, event: HostEvent): void {
-    if (event.type === "log") this.#shellEvent(event.event);
+    if (event.type === "log") this.#shellEvent(rank, event.event);
     else if (event.type === "exception") this.#exception(event);
     else {
       for (const [name, text] of Object.entries(event.appends ?? {}))
@@ -119,10 +124,11 @@ export class JobRunner {
   }
 
   /** Each shell tells of the first of its tasks to exit; the log has the first of the job. */
-  #shellEvent(event: { timestamp: number; name: string; context?: JsonObject }): void {
+  #shellEvent(rank: number, event: { timestamp: number; name: string; context?: JsonObject }): void {
     if (event.name === "shell.task-exit" && this.#hasTaskExited) return;
     this.#hasTaskExited ||= event.name === "shell.task-exit";
     this.logEvent(event);
+    if (event.name === "shell.task-exit") this.#limitTaskExit(rank, event.context ?? {});
   }
 
   shellLost(rank: number, why: string, hostStatus: number | null = null): void {
@@ -146,11 +152,11 @@ export class JobRunner {
     this.#barrier.cancel("job got a fatal exception");
   }
 
-  /** Raises a fatal exception on the job. */
-  fail(type: string, note: string): void {
+  /** Raises a fatal exception on the job; with a wait status that is to be the job's. */
+  fail(type: string, note: string, waitStatus?: number): void {
     if (this.job.phase === "finished") return;
-    this.#sendException({ severity: 0, type, note });
-    this.jobException(type);
+    this.#sendException({ severity: 0, type, note, ...(waitStatus === undefined ? {} : { wait_status: waitStatus }) });
+    this.jobException(type, waitStatus);
   }
 
   /** What a job lost while it waited to be started, where that is much of its time; it gets it back. */
@@ -286,14 +292,32 @@ export class JobRunner {
     else this.#endInTime(run);
   }
 
+  /** A job that fails before it has tasks. */
+  #fakeFailure(phase: "init" | "starting"): void {
+    this.log("starting");
+    this.#sendException({ severity: 0, type: "exec", note: `mock ${phase} exception generated` });
+    this.job.fail("exec");
+    if (phase === "starting") this.#started();
+    this.#endAll(phase === "init" ? statusOfExit(1) : SIGNALS["SIGTERM"]!);
+  }
+
   #endInTime(run: TestRun): void {
     if (run.runDuration === null) return;
     this.#setTimer("run", run.runDuration * 1000, () => this.#endAll(run.waitStatus));
   }
 
   #exception(event: HostEvent & { type: "exception" }): void {
-    this.#sendException({ severity: event.severity, type: event.kind, note: event.note });
-    if (event.severity === 0) this.jobException(event.kind);
+    const { severity, kind, note, waitStatus } = event;
+    // What is wrong with a job is wrong on each of its nodes.
+    if (this.job.fatal !== null && note === this.#note) return;
+    this.#note = note;
+    this.#sendException({
+      severity,
+      type: kind,
+      note,
+      ...(waitStatus === undefined ? {} : { wait_status: waitStatus }),
+    });
+    if (severity === 0) this.jobException(kind, waitStatus);
   }
 
   #sendException(data: ExceptionData): void {
@@ -307,14 +331,27 @@ export class JobRunner {
     if (this.job.fatal === null) this.#limitShellExit(rank === this.job.leader);
   }
 
-  /** A job should not hang on a shell when others are done: not beyond the job's own limit, nor beyond the leader for long. */
+  get #exitTimeout(): JsonValue {
+    return getShellOption(this.#exec.jobspec as Jobspec, "exit-timeout") ?? EXIT_TIMEOUT;
+  }
+
+  /** The first task of all nodes has exited: the others have a limited time. One node's shell sees to that itself. */
+  #limitTaskExit(rank: number, { rank: task, wait_status: status }: JsonObject): void {
+    const option = this.#exitTimeout;
+    const seconds = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
+    if (seconds === null || this.job.ranks.length === 1 || this.job.fatal !== null) return;
+    const waitStatus = Number(status);
+    const host = this.#resources.node(rank)?.host ?? "unknown host";
+    const about = `${(this.#exec.jobspec as Jobspec).tasks[0]?.command[0] ?? ""}: task rank ${Number(task)} on host ${host}`;
+    const limit = `exit-timeout=${typeof option === "number" ? `${option}s` : String(option)}`;
+    const note = `${about} exited (${endingText(waitStatus)}) and ${limit} has expired`;
+    this.#setTimer("exit", seconds * 1000, () => this.fail("exec", note, waitStatus));
+  }
+
+  /** A job should not hang on a shell when that of its first node is done. */
   #limitShellExit(isLeader: boolean): void {
-    const option = getShellOption(this.#exec.jobspec as Jobspec, "exit-timeout") ?? EXIT_TIMEOUT;
-    const own = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
-    if (own !== null && !this.#timers.has("exit"))
-      this.#setTimer("exit", own * 1000, () => this.fail("exec", `exit-timeout=${String(option)} has expired`));
     const { shellExitTimeout } = this.#world.settings;
-    if (!isLeader || shellExitTimeout === null || option === "none") return;
+    if (!isLeader || shellExitTimeout === null || this.#exitTimeout === "none") return;
     this.#setTimer("shell-exit", shellExitTimeout * 1000, () => {
       const ranks = Idset.from(this.job.runningRanks);
       this.fail("exec", `shells on broker ranks ${ranks} still run ${shellExitTimeout}s after the leader shell exited`);

@@ -42,6 +42,13 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
   };
 }
 
+/** Where a job that is run by shells is to fail, for tests of those who wait for it (`exec.bulkexec.mock_exception`). */
+export function mockFailureOf(jobspec: JsonObject): "init" | "starting" | null {
+  const exec = member(member(member(jobspec, "attributes"), "system"), "exec");
+  const phase = member(exec, "bulkexec")["mock_exception"];
+  return phase === "init" || phase === "starting" ? phase : null;
+}
+
 /** Seconds from a job's own wish for its start barrier (`exec.bulkexec.barrier-timeout`), or null. */
 export function barrierTimeoutOf(jobspec: JsonObject): number | null {
   const exec = member(member(member(jobspec, "attributes"), "system"), "exec");

@@ -27,6 +27,7 @@ export function assign(
   if (mode === "on") return Array.from({ length: count }, () => [...ids]);
   if (mode === "per-task") return divide(ids, count);
   if (!mode.startsWith("map:")) return undefined;
+  if (mode === "map:") throw new FluxError("EINVAL", `${option}: no cpusets found in affinity list`);
   const sets = mode
     .slice("map:".length)
     .split(";")
@@ -39,7 +40,9 @@ const SET_MAX = 8192;
 
 /** A list of ids, or a bit mask (in words of 32 bits, the highest first, as hwloc writes them). Throws FluxError EINVAL. */
 function parseSet(option: string, text: string): number[] {
-  const invalid = new FluxError("EINVAL", `${option}: cpuset ${text} contains no cores or is invalid`);
+  const what =
+    option === "gpu-affinity" ? `failed to parse gpu map ${text}` : `cpuset ${text} contains no cores or is invalid`;
+  const invalid = new FluxError("EINVAL", `${option}: ${what}`);
   if (!/^(0x[0-9a-fA-F]+)(,(0x)?[0-9a-fA-F]+)*$/.test(text)) {
     try {
       const ids = Idset.parse(text);
@@ -73,12 +76,13 @@ function modeOf(shell: ShellContext, option: string): Mode {
   return { mode: mode === "" ? "on" : mode, isVerbose: isDryRun || words.includes("verbose"), isDryRun };
 }
 
-/** The sets of the node's tasks; null where nothing is to be bound. A mode that there is not is warned of. */
+/** The sets of the node's tasks; null where nothing is to be bound. A mode that there is not is warned of, and means "on". */
 function setsOf(shell: ShellContext, option: string, { mode }: Mode, ids: readonly number[]): number[][] | null {
   const sets = assign(option, mode, ids, shell.plan.tasks.length);
-  if (sets === undefined) shell.log(ShellLogLevel.warning, `invalid option: ${mode}`, option);
   if (mode === "off") shell.log(ShellLogLevel.debug, `disabling affinity due to ${option}=off`, option);
-  return sets ?? null;
+  if (sets !== undefined) return sets;
+  shell.log(ShellLogLevel.warning, `invalid option: ${mode}`, option);
+  return assign(option, "on", ids, shell.plan.tasks.length) ?? null;
 }
 
 export const cpuAffinityPlugin: PluginFactory = (shell) => {

@@ -1,10 +1,11 @@
 /**
  * What the first task to exit means for the others: after `exit-timeout` they are too late, and with `exit-on-error` its
- * failure is the job's.
+ * failure is the job's. Where a job has several nodes the execution service sees to its time: it knows of the first task
+ * of all.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
+import { endingText } from "../../base/ending.ts";
 import type { ShellOptions } from "../options.ts";
 import type { TaskPlan } from "../plan.ts";
 import type { PluginFactory } from "../plugin.ts";
@@ -12,12 +13,13 @@ import type { PluginFactory } from "../plugin.ts";
 const EXIT_TIMEOUT_SECONDS = 30;
 
 export const exitPolicyPlugin: PluginFactory = (shell) => {
-  const { options, tasks } = shell.plan;
+  const { options, tasks, brokerRanks } = shell.plan;
   const seconds = options.trySeconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
   if (seconds === null) throw new FluxError("EINVAL", "exit-timeout is not a valid Flux Standard Duration");
   const about = (task: TaskPlan): string =>
     `${shell.plan.command[0] ?? ""}: task rank ${task.rank} on host ${shell.plan.host}`;
-  const fail = (note: string): void => shell.die(note, "task-exit");
+  const fail = (note: string, status: number): void => shell.die(note, "task-exit", status);
+  const isAlone = brokerRanks.length === 1;
   let isFirst = true;
   let timer: TimerHandle | null = null;
   return {
@@ -25,11 +27,14 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
     exited(task, status) {
       if (!isFirst) return;
       isFirst = false;
-      if (options.isOn("exit-on-error") && status !== 0)
-        fail(`${about(task)} failed (${ending(status)}) and exit-on-error is set`);
-      else if (tasks.length > 1 && seconds < Infinity)
+      if (options.isOn("exit-on-error") && status !== 0 && !shell.isTerminating)
+        fail(`${about(task)} failed (${endingText(status)}) and exit-on-error is set`, status);
+      else if (isAlone && tasks.length > 1 && seconds < Infinity)
         timer = shell.clock.after(seconds * 1000, () =>
-          fail(`${about(task)} exited (${ending(status)}) and exit-timeout=${timeoutText(options)} has expired`),
+          fail(
+            `${about(task)} exited (${endingText(status)}) and exit-timeout=${timeoutText(options)} has expired`,
+            status,
+          ),
         );
     },
     finish: () => timer?.cancel(),
@@ -40,9 +45,4 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
 function timeoutText(options: ShellOptions): string {
   const value = options.value("exit-timeout") ?? EXIT_TIMEOUT_SECONDS;
   return typeof value === "number" ? `${value}s` : String(value);
-}
-
-function ending(status: number): string {
-  const signum = signalOfStatus(status);
-  return signum === 0 ? `Exit ${exitCodeOfStatus(status)}` : signalSentence(signum);
 }

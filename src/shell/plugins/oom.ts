@@ -1,12 +1,16 @@
 /** How the kernel chooses tasks when memory is short (the shell option `oom.adjust` in flux-shell-options(7)). */
 import { utf8Decode, utf8Encode } from "../../base/bytes.ts";
-import { isFluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject } from "../../base/json.ts";
 import { ShellLogLevel, type PluginFactory, type RunningTask, type ShellContext } from "../plugin.ts";
 
 const COMPONENT = "oom";
 const ADJUST_MAX = 1000;
 
 export const oomPlugin: PluginFactory = (shell) => {
+  const options = shell.plan.options.value(COMPONENT);
+  const unknown = isJsonObject(options) ? Object.keys(options).filter((name) => name !== "adjust") : [];
+  if (unknown.length > 0) throw new FluxError("EINVAL", `${COMPONENT}: unknown option '${unknown.join(", ")}'`);
   const value = shell.plan.options.value("oom.adjust");
   if (value === undefined) return null;
   const score = typeof value === "number" || typeof value === "string" ? Number(value) : NaN;

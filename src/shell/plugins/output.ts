@@ -223,7 +223,7 @@ class OutputPlugin implements ShellPlugin {
     const rank = Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true });
     for (const stream of ["stdout", "stderr"] as const) {
       const { path } = this.#targets[stream];
-      if (path !== null) this.#append("redirect", { stream, rank, path: this.#shell.render(path) });
+      if (path !== null) this.#append("redirect", { stream, rank, path: this.#shell.render(path, "any") });
     }
   }
 

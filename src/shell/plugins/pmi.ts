@@ -22,6 +22,7 @@ export const pmiPlugin: PluginFactory = (shell) => {
   const words = choice.split(",");
   checkOptions(options, shell);
   if (!words.some((word) => word === "simple" || word === "pmi1" || word === "pmi2")) return null;
+  shell.log(ShellLogLevel.debug, "simple wire protocol is enabled", "pmi-simple");
   return new PmiPlugin(shell);
 };
 

@@ -61,7 +61,9 @@ test("signals are known by name, short name and number", () => {
   for (const name of ["", "0", "65", "-1", "NOPE", "1.5", "constructor"]) assert.equal(signalNumber(name), null, name);
   assert.equal(signalName(40), "SIG40");
   assert.equal(signalSentence(9), "Killed");
-  assert.equal(signalSentence(40), "Unknown signal 40");
+  assert.equal(signalSentence(18), "Continued");
+  assert.equal(signalSentence(40), "Real-time signal 6");
+  assert.equal(signalSentence(99), "Unknown signal 99");
 });
 
 test("a wait status is an exit code or a signal; a shell sees 128 + signal", () => {

@@ -50,12 +50,26 @@ const SENTENCES: Readonly<Record<number, string>> = {
   13: "Broken pipe",
   14: "Alarm clock",
   15: "Terminated",
+  16: "Stack fault",
+  17: "Child exited",
+  18: "Continued",
+  19: "Stopped (signal)",
+  20: "Stopped",
+  21: "Stopped (tty input)",
+  22: "Stopped (tty output)",
+  23: "Urgent I/O condition",
   24: "CPU time limit exceeded",
   25: "File size limit exceeded",
   26: "Virtual timer expired",
   27: "Profiling timer expired",
+  28: "Window changed",
+  29: "I/O possible",
+  30: "Power failure",
   31: "Bad system call",
 };
+/** The first of those that have a number only. */
+const REAL_TIME_MIN = 34;
+const REAL_TIME_MAX = 64;
 
 /** The number of a signal given as "SIGTERM", "term" or "15"; null where there is none. */
 export function signalNumber(name: string): number | null {
@@ -71,6 +85,7 @@ export function signalName(signum: number): string {
 
 /** What strsignal(3) says of a signal. */
 export function signalSentence(signum: number): string {
+  if (signum >= REAL_TIME_MIN && signum <= REAL_TIME_MAX) return `Real-time signal ${signum - REAL_TIME_MIN}`;
   return SENTENCES[signum] ?? `Unknown signal ${signum}`;
 }
 

@@ -60,7 +60,8 @@ function changedSentinel(sentinel: string, line: string, found: string): string 
 
 /** The text of a directive, with the lines of a literal that it opens; and the line after it. */
 function gather(lines: readonly string[], index: number, sentinel: string): { text: string; end: number } {
-  const text = lines[index]!.slice(sentinel.length).trim();
+  const opening = lines[index]!.slice(sentinel.length);
+  const text = opening.trim();
   const quote = /("""|''')$/.exec(text)?.[1];
   // An even number of them has closed what it opened.
   if (quote === undefined || text.split(quote).length % 2 === 1) return { text, end: index + 1 };
@@ -70,20 +71,19 @@ function gather(lines: readonly string[], index: number, sentinel: string): { te
     if (!line.startsWith(sentinel)) throw at(next, `unterminated multi-line quote at line ${index + 1}: \`${quote}'`);
     const content = line.slice(sentinel.length);
     if (content.trimEnd().endsWith(quote)) {
-      const last = content.trimEnd().slice(0, -quote.length);
-      const literal = dedent([...body, last]);
-      return { text: `${text}${literal}${quote}`, end: next + 1 };
+      const [, ...literal] = dedent([opening, ...body, content.trimEnd()]);
+      return { text: text + literal.join("\n"), end: next + 1 };
     }
     body.push(content);
   }
   throw at(lines.length - 1, `unterminated multi-line quote at line ${index + 1}: \`${quote}'`);
 }
 
-/** Strips the indentation that all lines share. A last line of blanks only gives the final newline. */
-function dedent(lines: readonly string[]): string {
+/** Strips the indentation that all lines of a directive share, from the one that opens the literal to the one that ends it. */
+function dedent(lines: readonly string[]): string[] {
   const indents = lines.filter((line) => line.trim() !== "").map((line) => /^\s*/.exec(line)![0].length);
-  const indent = indents.length === 0 ? 0 : Math.min(...indents);
-  return lines.map((line) => (line.trim() === "" ? "" : line.slice(indent))).join("\n");
+  const indent = Math.min(...indents);
+  return lines.map((line) => (line.trim() === "" ? "" : line.slice(indent)));
 }
 
 function split(text: string, index: number): string[] {

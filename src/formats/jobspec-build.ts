@@ -65,6 +65,7 @@ export interface NestOptions extends JobspecExtras {
 export function fromCommand(options: CommandOptions): Jobspec {
   const { numNodes, numTasks = numNodes ?? 1, coresPerTask = 1, gpusPerTask = 0 } = options;
   if (options.command.length === 0) throw invalid("command must be a non-empty list of strings");
+  if (numNodes !== undefined) checkNumber("node count", numNodes, 1);
   checkNumber("task count", numTasks, 1);
   checkNumber("cores per task", coresPerTask, 1);
   checkNumber("gpus per task", gpusPerTask, 0);
@@ -141,7 +142,6 @@ function countSlots(
     if (exclusive) throw invalid("exclusive can only be set with a node count");
     return { slots: numSlots, tasks: { per_slot: 1 } };
   }
-  checkNumber("node count", numNodes, 1);
   if (numNodes > numSlots) throw invalid("node count must not be greater than task count");
   const even = numSlots % numNodes === 0;
   return { slots: Math.ceil(numSlots / numNodes), tasks: even ? { per_slot: 1 } : { total: numSlots } };

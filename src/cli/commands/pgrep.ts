@@ -96,8 +96,7 @@ const pgrep: Command = defineCommand({
     }
     const table = new JobTable(context, await findFormat(FORMAT_SOURCE, requested, FORMATS, host.env), null);
     const { jobs } = await matching(context, table.attributes);
-    if (jobs.length > 0 || requested !== "default")
-      table.print(jobs, requested !== "default" && !options.has("no-header"));
+    if (jobs.length > 0) table.print(jobs, requested !== "default" && !options.has("no-header"));
     return jobs.length === 0 ? 1 : 0;
   },
 });

@@ -1,5 +1,5 @@
 /** `flux submit`: put jobs into the queue. */
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import type { JobProgress } from "../output/progress.ts";
@@ -7,7 +7,6 @@ import { BulkSubmitter, type BulkLog, type BulkWaiter, type JobHandling } from "
 import { jobLog } from "../submission/job-log.ts";
 import { SUBMIT_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
-import { isRanks } from "../submission/request.ts";
 import { submissionSource } from "../submission/source.ts";
 
 export const command: Command = defineCommand({
@@ -32,8 +31,6 @@ export const command: Command = defineCommand({
 
 async function run(context: CommandContext): Promise<number> {
   const { options, operands } = context;
-  const input = options.text("input");
-  if (input !== null && isRanks(input)) throw new FluxError("EINVAL", "per-task input not supported for submit");
   const builder = new SubmissionBuilder(submissionSource(context));
   const all = replicas(options, operands);
   const first = all.next();

@@ -23,18 +23,29 @@ export class LogFiles {
     const log = options.text("log");
     const errors = options.text("log-stderr") ?? log;
     if (log === null && errors === null) return this.#terminal;
+    // A file that cannot be written is known before the job is submitted; one that nothing is said in is empty.
+    if (log !== null) this.#opened("--log", log);
+    if (errors !== null) this.#opened("--log-stderr", errors);
     return {
-      out: (text) => (log === null ? this.#context.out(text) : this.#append(log, text)),
-      err: (text) => (errors === null ? this.#context.err(text) : this.#append(errors, text)),
+      out: (text) => (log === null ? this.#context.out(text) : this.#append("--log", log, text)),
+      err: (text) => (errors === null ? this.#context.err(text) : this.#append("--log-stderr", errors, text)),
     };
   }
 
-  #append(path: string, text: string | Uint8Array): void {
+  #append(option: string, path: string, text: string | Uint8Array): void {
+    const descriptor = this.#opened(option, path);
     try {
-      const bytes = typeof text === "string" ? Buffer.from(text) : text;
-      writeSync(this.#open(path), bytes);
+      writeSync(descriptor, typeof text === "string" ? Buffer.from(text) : text);
     } catch (error) {
-      throw systemError(`--log: ${path}`, error);
+      throw systemError(`${option}: ${path}`, error);
+    }
+  }
+
+  #opened(option: string, path: string): number {
+    try {
+      return this.#open(path);
+    } catch (error) {
+      throw systemError(`${option}: ${path}`, error);
     }
   }
 

@@ -34,6 +34,14 @@ describe("replicas", () => {
     assert.throws(() => replicate("--cc=foo", "true"), /IDset\(\): Invalid argument: foo/);
   });
 
+  test("input for some tasks of each is a mistake", () => {
+    const { options, operands } = parseLine(bulksubmit, ["--input=0-1", "true"]);
+    const [replica] = [...replicas(options, operands)];
+    const never = (): never => assert.fail();
+    const ports = { readFile: never, readText: never, resumeOptions: never, warn: never };
+    const builder = new SubmissionBuilder({ env: {}, cwd: "/", limits: {}, now: 0, ...ports });
+    assert.throws(() => builder.build(replica!), /per-task input not supported for submit$/);
+  });
   test("jobs that differ in FLUX_JOB_CC only share the rest", () => {
     let reads = 0;
     const builder = new SubmissionBuilder({

@@ -4,7 +4,7 @@ import { Idset } from "../../formats/idset.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
 import type { Submission } from "../jobs/client.ts";
-import { submissionOf, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
+import { isRanks, submissionOf, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
 
 export interface Replica {
   readonly options: ParsedOptions;
@@ -84,6 +84,8 @@ export class SubmissionBuilder {
   build(replica: Replica): Submission {
     const { options, command, cc } = replica;
     if (this.#last?.options !== options) {
+      const input = options.text("input");
+      if (input !== null && isRanks(input)) throw new FluxError("EINVAL", "per-task input not supported for submit");
       const jobspec = taskJobspec(options, command, this.#source);
       this.#last = { options, submission: submissionOf(options, jobspec) };
     }

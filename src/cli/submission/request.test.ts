@@ -114,6 +114,8 @@ describe("resources", () => {
     ["--tasks-per-node=2", /^must specify node or core count with per_resource$/],
     ["--tasks-per-node=0 -N1", /^--tasks-per-node must be >= 1$/],
     ["--tasks-per-node=1 --tasks-per-core=1", /^Do not specify both the number of tasks per node and per core$/],
+    ["--gpus-per-node=1 -n1", /^--gpus-per-node requires --nodes$/],
+    ["-N0", /^node count must be an integer >= 1/],
     ["--gpus-per-node=1", /^--gpus-per-node requires --nodes$/],
   ];
   for (const [line, message] of refused) test(`refused: ${line}`, () => assert.match(refusal(line), message));

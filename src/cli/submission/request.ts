@@ -54,6 +54,8 @@ const PER_RESOURCE_OPTIONS = ["cores", "tasks-per-node", "tasks-per-core", "gpus
 export function taskJobspec(options: ParsedOptions, command: readonly string[], source: SubmissionSource): Jobspec {
   if (command.length === 0) throw new FluxError("EINVAL", "job command and arguments are missing");
   const extras = submissionExtras(options, source);
+  if (options.has("gpus-per-node") && !options.has("nodes"))
+    throw new FluxError("EINVAL", "--gpus-per-node requires --nodes");
   const perResource = PER_RESOURCE_OPTIONS.some((name) => options.has(name));
   if (perResource && PER_TASK_OPTIONS.some((name) => options.has(name)))
     throw new FluxError("EINVAL", "Per-resource options can't be used with per-task options. (See --help for details)");
@@ -76,8 +78,6 @@ function perResourceJobspec(options: ParsedOptions, command: readonly string[], 
   const perCore = countOption(options, "tasks-per-core");
   if (perNode !== undefined && perCore !== undefined)
     throw new FluxError("EINVAL", "Do not specify both the number of tasks per node and per core");
-  if (options.has("gpus-per-node") && !options.has("nodes"))
-    throw new FluxError("EINVAL", "--gpus-per-node requires --nodes");
   const perResource =
     perNode !== undefined
       ? ({ type: "node", count: perNode } as const)

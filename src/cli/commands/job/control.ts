@@ -60,7 +60,7 @@ async function raiseOnIds(context: CommandContext, type: string, severity: numbe
   }
   const given = context.options.text("message");
   if (given !== null && words.length > 0)
-    throw new FluxError("EINVAL", "Do not set exception note on command line and with --message");
+    throw new FluxError("EINVAL", "Do not set note on command line and with --message");
   const note = given ?? (words.length > 0 ? words.join(" ") : undefined);
   const handle = await context.open();
   return each(context, "raise", ids, (id) =>

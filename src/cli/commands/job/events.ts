@@ -41,7 +41,8 @@ function formatterOf(context: CommandContext): EventlogFormatter {
   const format = options.text("format") ?? "text";
   if (format !== "text" && format !== "json") throw new FluxError("EINVAL", `invalid format type '${format}'`);
   const time = options.text("time-format") ?? "raw";
-  if (!["raw", "iso", "offset", "human"].includes(time)) throw new FluxError("EINVAL", "invalid time-format type");
+  if (!["raw", "iso", "offset", "human"].includes(time))
+    throw new FluxError("EINVAL", `invalid time-format type '${time}'`);
   const when = options.has("color") ? (options.text("color") ?? "always") : "auto";
   if (!["always", "never", "auto"].includes(when))
     throw new FluxError("EINVAL", `Invalid argument to --color: '${when}'`);
@@ -160,7 +161,7 @@ function startTimeout(context: CommandContext, name: string): Promise<never> {
   const text = context.options.text("timeout");
   if (text === null) return new Promise(() => undefined);
   const seconds = tryParseFsd(text);
-  if (seconds === null) throw new FluxError("EINVAL", `Invalid timeout ${text}`);
+  if (seconds === null) throw new FluxError("EINVAL", `wait-event: Invalid argument for option 'timeout': '${text}'`);
   return new Promise((_, reject) => {
     const expire = (): void => reject(new FluxError("ETIMEDOUT", `wait-event timeout on event '${name}'`));
     if (Number.isFinite(seconds)) setTimeout(expire, seconds * 1000).unref();

@@ -18,14 +18,17 @@ import { parseUrgency } from "../../submission/request.ts";
 export async function id(context: CommandContext): Promise<number> {
   const form = context.options.text("to") ?? "dec";
   if (!(FLUID_FORMS as readonly string[]).includes(form)) throw new FluxError("EINVAL", `Unknown to=${form}`);
-  return convert(context, (value) => (form === "f58" ? jobIdText(value) : formatFluid(value, form as FluidForm)));
+  const render = (value: Integer): string =>
+    form === "f58" ? jobIdText(value) : formatFluid(value, form as FluidForm);
+  return (await convert(context, render)) > 0 ? 0 : 1;
 }
 
-export function namespace(context: CommandContext): Promise<number> {
-  return convert(context, (value) => `job-${formatFluid(value, "dec")}`);
+export async function namespace(context: CommandContext): Promise<number> {
+  await convert(context, (value) => `job-${formatFluid(value, "dec")}`);
+  return 0;
 }
 
-/** Prints a form of each id, from the operands or line by line from standard input. */
+/** Prints a form of each id, from the operands or line by line from standard input. Resolves with how many there were. */
 async function convert(context: CommandContext, render: (id: Integer) => string): Promise<number> {
   const texts =
     context.operands.length > 0
@@ -33,13 +36,12 @@ async function convert(context: CommandContext, render: (id: Integer) => string)
       : utf8Decode(await context.readInput())
           .split("\n")
           .filter((line) => line.trim() !== "");
-  if (texts.length === 0) throw new CommandExit(1);
   for (const text of texts) {
     const value = tryParseFluid(text.trim());
     if (value === null) throw new FluxError("EINVAL", `error parsing jobid: "${text}"`);
     context.out(`${render(value)}\n`);
   }
-  return 0;
+  return texts.length;
 }
 
 export async function last(context: CommandContext): Promise<number> {

@@ -35,18 +35,28 @@ export async function status(context: CommandContext): Promise<number> {
   const ids = operands.map((text) => ({ text, id: requireJobId(text) }));
   const exceptionCode = options.integer("exception-exit-code") ?? 1;
   const handle = await context.open();
+  const verbosity = options.count("verbose");
+  const tellsProgress = verbosity > 0 && ids.length > 1;
+  if (tellsProgress) context.complain(`fetching status for ${ids.length} jobs`);
   const jobs = await Promise.all(ids.map(({ text, id }) => followToEnd(handle, text, id)));
+  if (tellsProgress) context.complain("all done.");
   let exitCode = 0;
   for (const { text, outcome, summary } of jobs) {
     if (options.has("json")) context.out(`${stringifyJson(summary)}\n`);
-    if (options.has("verbose") && outcome.waitStatus !== null)
-      context.complain(`${text}: ${endText(outcome.waitStatus)}`);
+    const end = endText(outcome, verbosity);
+    if (end !== null) context.complain(`${text}: ${end}`);
     exitCode = Math.max(exitCode, outcome.exitCode(exceptionCode));
   }
   return exitCode;
 }
 
-function endText(waitStatus: number): string {
+/** What `-v` says of a job that failed, and `-vv` of any; null where it says nothing. */
+function endText({ waitStatus, exception }: JobOutcome, verbosity: number): string | null {
+  if (waitStatus !== null) return verbosity > (waitStatus === 0 ? 1 : 0) ? statusText(waitStatus) : null;
+  return exception !== null && verbosity > 1 ? `exception type=${exception.type}` : null;
+}
+
+function statusText(waitStatus: number): string {
   const signum = signalOfStatus(waitStatus);
   return signum === 0
     ? `exited with exit code ${exitCodeOfStatus(waitStatus)}`
@@ -198,7 +208,7 @@ async function jobExpiration(handle: Handle, id: Integer, text: string): Promise
   }
   const state = Number(job["state"]);
   if (state === JobState.Inactive || state === JobState.Cleanup) return 0;
-  if (state !== JobState.Run) throw new FluxError("EINVAL", "job has not started");
+  if (state !== JobState.Run) throw new FluxError("EINVAL", `job ${text} has not started`);
   const expiration = Number(job["expiration"] ?? 0);
   return expiration === 0 ? null : expiration;
 }

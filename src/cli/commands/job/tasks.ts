@@ -148,7 +148,10 @@ export async function hostpids(context: CommandContext): Promise<number> {
 function expire(seconds: number): Promise<never> {
   return new Promise((_, reject) => {
     if (!Number.isFinite(seconds)) return;
-    setTimeout(() => reject(new FluxError("ETIMEDOUT", "hostpids: timeout")), seconds * 1000).unref();
+    setTimeout(
+      () => reject(new FluxError("ETIMEDOUT", "hostpids: timeout waiting for shell.start event")),
+      seconds * 1000,
+    ).unref();
   });
 }
 

@@ -4,7 +4,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
-import { fluidKvsPath, tryParseFluid } from "../../formats/fluid.ts";
+import { fluidKvsPath, formatFluid, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -68,9 +68,13 @@ async function readEventlog(handle: Handle, id: Integer): Promise<JobEvent[] | n
   }
 }
 
-async function readObject(handle: Handle, id: Integer, key: string): Promise<JsonObject> {
-  const value = parseJson(await lookupText(handle, `${fluidKvsPath(id)}.${key}`));
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", `${key} of job ${id} is not an object`);
+async function readObject(handle: Handle, id: Integer, name: string): Promise<JsonObject> {
+  const key = `${fluidKvsPath(id)}.${name}`;
+  const text = await lookupText(handle, key).catch((error: unknown) => {
+    throw isFluxError(error) ? new FluxError(error.errnum, `lookup ${key}: ${error.message}`, { cause: error }) : error;
+  });
+  const value = parseJson(text);
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", `${key} is not an object`);
   return value;
 }
 
@@ -102,7 +106,9 @@ export type StoredJob =
 /** Reads a job back; whole where it `isResumed` and may start again. Throws FluxError where its record is damaged. */
 export async function readJob(handle: Handle, id: Integer, isResumed: boolean): Promise<StoredJob> {
   const events = await readEventlog(handle, id);
-  if (events === null || events.length === 0) throw new FluxError("ENOENT", `job ${id} has no eventlog`);
+  if (events === null) throw new FluxError("ENOENT", `lookup ${fluidKvsPath(id)}.eventlog: No such file or directory`);
+  if (events[0]?.name !== "submit")
+    throw new FluxError("EINVAL", "failed to decode eventlog: it does not begin with a submit event");
   const folded = replay(events);
   if (folded.state === JobState.Inactive) return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
   const { jobspec, R } = await readCurrent(handle, id, folded);
@@ -183,4 +189,15 @@ export async function findNamed(handle: Handle, userid: number, name: string): P
     if (isFluxError(error, "ENOSYS")) return null;
     throw error;
   }
+}
+
+/** What the log says of a restart. */
+export function restartReport(manager: {
+  readonly jobs: ReadonlyMap<Integer, Job>;
+  readonly inactive: { readonly count: number };
+  readonly maxJobId: Integer;
+}): string[] {
+  const running = [...manager.jobs.values()].filter(({ state }) => state === JobState.Run).length;
+  const total = manager.jobs.size + manager.inactive.count;
+  return [`${total} jobs`, `${running} running jobs`, `max_jobid=${formatFluid(manager.maxJobId)}`];
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
-import { fluidKvsPath } from "../../formats/fluid.ts";
+import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import {
   addMemo,
   cancelJob,
@@ -20,6 +20,7 @@ import {
 import { JobFlag, JobResult, JobState } from "../../sdk/job-protocol.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
 import { MemoryDisk } from "../kvs/world.test.ts";
 import { JobWorld, jobspecOf, OWNER, R } from "./job-world.test.ts";
 
@@ -326,6 +327,29 @@ test("without a KVS, requests that wait for a commit are told so, and the servic
 });
 
 describe("a restart", () => {
+  test("puts jobs aside whose record somebody damaged, and tells of the end of waitable ones", async () => {
+    const disk = new MemoryDisk();
+    world = await JobWorld.start({ disk });
+    const done = await world.submit(jobspecOf(), { flags: JobFlag.Waitable });
+    await world.runNext(0);
+    await waitForJob(world.client, done);
+    const damaged = await world.submit(jobspecOf(), { urgency: 0 });
+    await world.commit(`${fluidKvsPath(damaged)}.eventlog`, "nonsense");
+    disk.crash();
+
+    world = await JobWorld.start({ disk });
+    assert.equal(await lookupText(world.client, `job-lost+found.job.${formatFluid(damaged)}.eventlog`), "nonsense");
+    await assert.rejects(
+      lookupText(world.client, `${fluidKvsPath(damaged)}.eventlog`),
+      rejection("ENOENT", "No such file or directory"),
+    );
+    const { id, success } = await world.client.rpc("job-manager.wait", { id: done });
+    assert.deepEqual([id, success], [done, true]);
+    const later = await world.submit();
+    assert.ok(later > damaged, "its id is not given again");
+    await world.stop();
+  });
+
   test("after a crash brings every accepted job back where it was", async () => {
     const disk = new MemoryDisk();
     world = await JobWorld.start({ disk });

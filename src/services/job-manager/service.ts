@@ -5,6 +5,7 @@
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
+import { formatFluid } from "../../formats/fluid.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";
 import type { ResponseMessage } from "../../protocol/message.ts";
 import { compareIds, JobState, type SubmittedJob } from "../../sdk/job-protocol.ts";
@@ -22,9 +23,10 @@ import { apply } from "./fold.ts";
 import { newJob, type Job } from "./job.ts";
 import { Housekeeping, housekeepingConfigOf } from "./housekeeping.ts";
 import { Journal } from "./journal.ts";
+import { isDamage, putAside } from "./lost-found.ts";
 import type { EndedJob } from "./inactive.ts";
 import { forgetRun, startsAgain } from "./requeue.ts";
-import { findNamed, inactiveEntries, readJob, readOutcome } from "./load.ts";
+import { findNamed, inactiveEntries, readJob, restartReport, readOutcome } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import {
   EVENTLOG_VERSION,
@@ -334,10 +336,12 @@ class JobManagerService implements RunningModule {
         }
         const { id, timestamp, folded } = stored;
         others.push({ id, timestamp, outcome: outcomeOf(folded) });
+        this.#manager.waits.restored(id, folded);
         this.#knowEnded(id, folded.userid);
       }
     }
     this.#manager.inactive.restore(archive?.pages ?? [], others);
+    for (const line of restartReport(this.#manager)) this.#context.log(LogLevel.info, `restart: ${line}`);
     this.#archive.resume(archive?.through ?? 0);
     this.#archive.review();
     const antecedents = [...this.#manager.jobs.values()].flatMap((job) =>
@@ -348,6 +352,10 @@ class JobManagerService implements RunningModule {
 
   #knowEnded(id: Integer, userid: number): void {
     this.#manager.history.add(userid, id);
+    this.#knowId(id);
+  }
+
+  #knowId(id: Integer): void {
     if (compareIds(id, this.#manager.maxJobId) > 0) this.#manager.maxJobId = id;
   }
 
@@ -365,7 +373,9 @@ class JobManagerService implements RunningModule {
     try {
       return await readJob(this.#context.handle, id, this.#isResumed);
     } catch (error) {
-      this.#context.log(LogLevel.err, `job ${id} cannot be read back: ${traceOf(error)}`);
+      this.#context.log(LogLevel.err, `job ${formatFluid(id, "f58")} not replayed: ${traceOf(error)}`);
+      this.#knowId(id);
+      if (isDamage(error)) await putAside(this.#context.handle, id);
       return null;
     }
   }

@@ -58,6 +58,11 @@ export class Waits {
     if (this.#activeCount === 0 && this.#zombies.size === 0) this.#refuseRest();
   }
 
+  /** A job that ended before a restart: whether somebody waited for it is not known any more. */
+  restored(id: Integer, job: Folded): void {
+    if (isWaitable(job)) this.#zombies.set(id, zombieOf(id, job));
+  }
+
   /** Answers now or when the job ends. `active` is the job where it is known. Throws ECHILD. */
   wait(request: IncomingRequest, id: Integer, active: Job | null): void {
     if (id === -1 || id === FLUID_ANY) return this.#waitAny(request);

@@ -354,6 +354,9 @@ export class Overlay implements Routes {
   get isLooking(): boolean {
     return this.#uplink.isLooking;
   }
+  get isStarting(): boolean {
+    return this.#options.rank === 0 && stateNumber(this.#state) < stateNumber("quorum");
+  }
 
   #routerOrThrow(): Router {
     assert(this.#router !== null, "the overlay has its router before it has peers");
@@ -365,6 +368,7 @@ export class Overlay implements Routes {
   /** Tells the children which state this broker entered. */
   announceState(state: StateName): void {
     this.#state = state;
+    if (!this.isStarting) this.#router?.release();
     for (const child of this.#children.values()) child.link.send(control(Control.State, stateNumber(state)));
   }
 

@@ -17,6 +17,8 @@ const GUEST: Credentials = { userid: 2000, rolemask: Role.User | Role.Local };
 /** Routers of a tree in one process: rank 0 at the root, every other a child of the rank given. */
 class Tree {
   readonly routers: Router[] = [];
+  /** The leader's services are not there yet. */
+  isStarting = false;
   readonly #links = new Map<string, { parent: Peer; child: Peer }>();
 
   constructor(parents: readonly number[]) {
@@ -29,7 +31,11 @@ class Tree {
       const children = (): number[] => parents.flatMap((parent, index) => (parent === rank ? [index + 1] : []));
       const link = (child: number): Peer | null => this.#links.get(`${rank}-${child}`)?.child ?? null;
       const up = (): Peer | null => this.#links.get(`${parentOf(rank)}-${rank}`)?.parent ?? null;
+      const isStarting = (): boolean => this.isStarting && rank === 0;
       const routes = {
+        get isStarting() {
+          return isStarting();
+        },
         get parent() {
           return up();
         },
@@ -386,4 +392,21 @@ test("a name that ends with -* stands for all names that begin so, where no one 
   await assert.rejects(client.rpc("8-shell-a.stdin"), rejectsWith("ENOSYS"));
   await family.rpc("service.remove", { service: "7-shell-*" });
   await assert.rejects(client.rpc("7-shell-a.stdin"), rejectsWith("ENOSYS"));
+});
+
+test("a leader that comes back lets those that rejoin wait for its services; its own clients hear at once that there is none", async () => {
+  const tree = new Tree([0]);
+  tree.isStarting = true;
+  const [leader] = tree.routers;
+  const above = tree.client(1).rpc("store.put", {});
+  const direct = tree.client(1).rpc("store.put", {}, { nodeid: 0 });
+  await assert.rejects(tree.client(0).rpc("store.put", {}), (error) => isFluxError(error, "ENOSYS"));
+  let settled = 0;
+  for (const call of [above, direct]) void call.finally(() => void settled++);
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  assert.equal(settled, 0);
+  tree.serve(0, "store", { put: { roles: ANY_USER, handler: () => ({ done: true }) } });
+  tree.isStarting = false;
+  leader!.release();
+  assert.deepEqual(await Promise.all([above, direct]), [{ done: true }, { done: true }]);
 });

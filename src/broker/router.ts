@@ -56,6 +56,8 @@ export interface Routes {
   readonly parent: Peer | null;
   /** Whether there is no parent just now, and one is looked for. */
   readonly isLooking?: boolean;
+  /** Whether this broker leads, and its services are being started. */
+  readonly isStarting?: boolean;
   readonly children: Iterable<Peer>;
 }
 
@@ -310,8 +312,8 @@ export class Router {
     if (upstream && this.rank === 0) return this.#refuse(request, new FluxError("EHOSTUNREACH"));
     if (upstream) return this.#forwardUp(request);
     if (nodeid === this.rank) {
-      if (!this.#deliverToService(request)) this.#refuse(request, noService(request));
-      return;
+      if (this.#deliverToService(request) || this.#awaitServices(request)) return;
+      return this.#refuse(request, noService(request));
     }
     const hop = nodeid < this.size ? this.#options.routes.nextHop(nodeid) : null;
     // Who sent it here knows no better way, and where it came from it must not go.
@@ -323,7 +325,7 @@ export class Router {
   #forwardUp(request: RequestMessage): void {
     const parent = this.#options.routes.parent;
     if (parent !== null) this.#forward(parent, request);
-    else if (this.#hold(request)) return;
+    else if (this.#hold(request) || this.#awaitServices(request)) return;
     else if (this.rank === 0) this.#refuse(request, noService(request));
     else this.#refuse(request, new FluxError("EHOSTUNREACH"));
   }
@@ -331,6 +333,14 @@ export class Router {
   /** What is for those above waits while there is nobody, but may be soon. */
   #hold(request: RequestMessage): boolean {
     if (this.#options.routes.isLooking !== true || this.#held.length >= HELD_MAX) return false;
+    this.#held.push(request);
+    return true;
+  }
+
+  /** A leader that comes back is asked by those that rejoin before its services are there. */
+  #awaitServices(request: RequestMessage): boolean {
+    const isFromPeer = this.#peers.has(request.route[0] ?? "");
+    if (this.#options.routes.isStarting !== true || !isFromPeer || this.#held.length >= HELD_MAX) return false;
     this.#held.push(request);
     return true;
   }

@@ -2,6 +2,8 @@
 # A cluster of four hosts on this machine, for tests: network, host name and /etc/hosts of their own, real Slurm on them.
 #
 #   cluster.sh check           says why it cannot be made here, and fails; silent where it can
+#   cluster.sh check hosts     the same for hosts without Slurm
+#   cluster.sh hosts DIR       makes hosts without Slurm
 #   cluster.sh up DIR          makes hosts NAME1..NAME4 and starts Slurm; DIR keeps its state and its configuration
 #   cluster.sh on DIR N CMD…   runs a command on host N
 #   cluster.sh cut DIR N       pulls the cable of host N (packets vanish); cluster.sh join DIR N plugs it in again
@@ -18,7 +20,9 @@ say() { echo "$*"; exit 1; }
 
 check() {
   [ "$(id -u)" = 0 ] || say "hosts can be made by root only"
-  for program in slurmctld slurmd srun munged ip nsenter unshare; do
+  local slurm="slurmctld slurmd srun munged"
+  [ "$dir" = hosts ] && slurm=
+  for program in $slurm ip nsenter unshare; do
     command -v $program >/dev/null || say "$program is not installed"
   done
   ip netns add "xprobe$$" 2>/dev/null || say "network namespaces cannot be made here"
@@ -151,6 +155,7 @@ down() {
 case $command in
 check) check ;;
 up) up ;;
+hosts) chmod 755 "$dir" && make_hosts ;;
 on) shift 2 && on "$@" ;;
 cut) ip -n "${prefix}sw" link set "p$3" down ;;
 join) ip -n "${prefix}sw" link set "p$3" up ;;

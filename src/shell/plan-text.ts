@@ -1,4 +1,6 @@
 /** What a job's plan for a node looks like to readers: in templates of paths and arguments, and in the log. Pure. */
+import { errnoSentence } from "../base/errors.ts";
+import type { Disk } from "../base/ports.ts";
 import { Idset } from "../formats/idset.ts";
 import { jobspecCounts } from "../formats/jobspec-counts.ts";
 import type { JobTags } from "../formats/mustache.ts";
@@ -24,4 +26,11 @@ export function planTexts({ shellRank, taskCount, tasks, cores, jobspec }: JobPl
   const { nnodes, nslots, slotsPerNode, coresPerSlot } = jobspecCounts(jobspec);
   const slots = `slot_count=${nslots} cores_per_slot=${coresPerSlot} slots_per_node=${nnodes === 0 ? -1 : slotsPerNode}`;
   return [`${shellRank}: task_count=${taskCount} ${slots}`, own];
+}
+
+/** What is said where a job's directory is not on this node; null where it is. */
+export function lostDirectoryText({ cwd, host }: JobPlan, disk: Disk, fallback: string): string | null {
+  const info = disk.info(cwd);
+  if (info?.kind === "directory") return null;
+  return `host ${host}: Could not change dir to ${cwd}: ${errnoSentence(info === null ? 2 : 20)}. Going to ${fallback} instead`;
 }

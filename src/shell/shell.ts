@@ -25,7 +25,7 @@ import {
   type ShellPlugin,
   type TaskLaunch,
 } from "./plugin.ts";
-import { nodeTags, planTexts } from "./plan-text.ts";
+import { lostDirectoryText, nodeTags, planTexts } from "./plan-text.ts";
 import { Task } from "./task.ts";
 
 /** Exit codes of a task that could not be started, as shells have them. */
@@ -33,6 +33,9 @@ const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const FALLBACK_CWD = "/tmp";
 const VERBOSITY_MAX = 2;
+/** Tasks that are started in one turn, and the time that it may take, in milliseconds. */
+const SLICE_TASKS = 64;
+const SLICE_MS = 10;
 const FALLBACK_TMPDIR = "/tmp";
 
 /** What a shell needs of the host that holds it. */
@@ -67,6 +70,8 @@ export class Shell implements ShellContext {
   /** The exit code stands: tasks that end now were killed for it. */
   #isGivenUp = false;
   #isTerminating = false;
+  /** Not all tasks have been started. */
+  #isLaunching = false;
   #cwd: string;
   #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
@@ -150,7 +155,9 @@ export class Shell implements ShellContext {
         if (plugin !== null) this.#plugins.push(plugin);
       }
       prepared();
-      this.#checkCwd();
+      const lost = lostDirectoryText(this.plan, this.host.ports.disk, FALLBACK_CWD);
+      if (lost !== null) this.#cwd = FALLBACK_CWD;
+      if (lost !== null) this.log(ShellLogLevel.error, lost);
       const pending = this.#plugins.flatMap((plugin) => plugin.init?.() ?? []);
       if (pending.length === 0 && this.plan.brokerRanks.length === 1) return this.#launch();
       Promise.all(pending)
@@ -169,6 +176,7 @@ export class Shell implements ShellContext {
   /** A signal by which the job is ended. */
   terminate(signum: number): void {
     this.#isTerminating = true;
+    if (this.#isLaunching) this.#exitCode = Math.max(this.#exitCode, 128 + signum);
     this.kill(signum);
   }
 
@@ -276,22 +284,13 @@ export class Shell implements ShellContext {
     this.#exitCode = Math.max(this.#exitCode, 1);
     this.#isGivenUp = true;
     this.kill(SIGNALS["SIGKILL"]!);
-    if (this.#tasks.size === 0) this.#finish();
+    if (this.#tasks.size === 0 && !this.#isLaunching) this.#finish();
   }
 
   /** Throws FluxError EINVAL. */
   #checkOptions(): void {
     if (!Number.isInteger(Number(this.plan.options.value("verbose") ?? 0)))
       throw new FluxError("EINVAL", "failed to parse attributes.system.shell.verbose: an integer is wanted");
-  }
-
-  #checkCwd(): void {
-    const info = this.host.ports.disk.info(this.plan.cwd);
-    if (info?.kind === "directory") return;
-    const why = errnoSentence(info === null ? 2 : 20);
-    const message = `host ${this.plan.host}: Could not change dir to ${this.plan.cwd}: ${why}. Going to ${FALLBACK_CWD} instead`;
-    this.log(ShellLogLevel.error, message);
-    this.#cwd = FALLBACK_CWD;
   }
 
   #launch(): void {
@@ -310,8 +309,24 @@ export class Shell implements ShellContext {
       this.#exitCode = 128 + this.#earlySignal;
       return this.#finish();
     }
-    for (const task of this.plan.tasks) if (!this.#spawn(task)) break;
-    if (this.#exitCode === 0) {
+    this.#isLaunching = true;
+    this.#spawnFrom(0);
+  }
+
+  /** Starts tasks for a while, and the rest in later turns: a host has the jobs of others, too. */
+  #spawnFrom(first: number): void {
+    if (this.#phase !== "running") return;
+    const { tasks } = this.plan;
+    const beganMs = this.clock.monotonicMs();
+    let isWhole = true;
+    for (let index = first; index < tasks.length; index++) {
+      isWhole = !this.#isTerminating && !this.#isGivenUp && this.#spawn(tasks[index]!);
+      if (!isWhole) break;
+      const isLong = index - first + 1 >= SLICE_TASKS || this.clock.monotonicMs() - beganMs >= SLICE_MS;
+      if (isLong && index + 1 < tasks.length) return this.clock.defer(() => this.#spawnFrom(index + 1));
+    }
+    this.#isLaunching = false;
+    if (isWhole) {
       if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped() });
       for (const plugin of this.#plugins) plugin.started?.();
     }
@@ -389,7 +404,7 @@ export class Shell implements ShellContext {
     this.#hasTaskExited = true;
     this.log(ShellLogLevel.debug, `task ${task.plan.rank} complete status=${exitCodeOfStatus(status)}`);
     for (const plugin of this.#plugins) plugin.exited?.(task.plan, status);
-    if (this.#tasks.size === 0) this.#finish();
+    if (this.#tasks.size === 0 && !this.#isLaunching) this.#finish();
   }
 
   #finish(): void {

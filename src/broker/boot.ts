@@ -87,7 +87,11 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     isPatient: client.plan !== undefined,
     isAlone: isRecovering(attributes),
     rejoinMs: attributes.seconds("tbon.rejoin_timeout") * 1000,
-    silenceLimit: attributes.seconds("tbon.torpid_max"),
+    limits: () => ({
+      torpidMin: attributes.seconds("tbon.torpid_min"),
+      torpidMax: attributes.seconds("tbon.torpid_max"),
+      tcpUserTimeout: attributes.seconds("tbon.tcp_user_timeout"),
+    }),
     events: options.overlayEvents,
   });
   const environment = instanceEnvironment(

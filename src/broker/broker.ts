@@ -197,6 +197,7 @@ export class Broker {
       parentLost: (reason) => this.#parentLost(reason),
       childJoined: () => {},
       childLeft: (rank, reason) => this.#childLeft(rank, reason),
+      childTorpid: (rank, isTorpid, seconds) => this.#dead || this.#family().childTorpid(rank, isTorpid, seconds),
       log: (severity, text) => this.#log.append("overlay", severity, text),
     };
   }

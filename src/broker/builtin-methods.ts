@@ -155,6 +155,8 @@ export function overlayMethods(core: Core): Methods {
     },
     "disconnect-subtree": (request) => {
       const child = requireInteger(request.json, "rank");
+      const known = overlay.health.child(child)?.status;
+      if (known === "lost" || known === "offline") throw new FluxError("EINVAL", `rank ${child} is already ${known}`);
       if (!overlay.disconnectChild(child))
         throw new FluxError("ENOENT", `failed to disconnect subtree: rank ${child} is not a connected child`);
       return null;

@@ -6,6 +6,7 @@ import { isBrokenInvariant } from "../base/assert.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
+import { Idset } from "../formats/idset.ts";
 import { FluxError } from "../base/errors.ts";
 import { Role } from "../protocol/message.ts";
 import { Guard } from "../sdk/guard.ts";
@@ -25,9 +26,10 @@ import { ModuleHost } from "./module-host.ts";
 import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
 import { Router } from "./router.ts";
-import { isOffline, type StateName } from "./state-machine.ts";
+import { isEnding, isOffline, type StateName } from "./state-machine.ts";
 import { SharedConfig } from "./shared-config.ts";
 import { StateService } from "./state-service.ts";
+import { updateTbonConfig } from "./tbon-config.ts";
 import { Tracing } from "./tracing.ts";
 import type { Tree } from "./tree.ts";
 
@@ -84,6 +86,7 @@ export class Core {
   readonly server: Server;
   /** Modules that clients have loaded. */
   readonly userModules: Set<string> = new Set();
+  #online = new Idset();
   /** Commands to run in the cleanup state, in this order. */
   readonly cleanupCommands: string[] = [];
   #connectorFlags: Server | null = null;
@@ -137,7 +140,7 @@ export class Core {
       rank,
       sendUp: (update) => this.handle.send("groups.update", update, { nodeid: rank, upstream: true }),
       ranksBehind: (peer) => overlay.ranksBehind(peer),
-      changed: (name) => name === "broker.online" && events.online(),
+      changed: (name, members) => name === "broker.online" && this.#onlineChanged(members),
     });
     this.#guard = new Guard(ports.exec, "programs");
     this.rexec = this.#makeRexec();
@@ -155,6 +158,17 @@ export class Core {
     attributes.set("broker.uuid", uuid);
     for (const name of OWN_SERVICES) this.router.addService(port, name);
     this.#serveOwn();
+  }
+
+  #onlineChanged(members: Idset): void {
+    const { rank, log, events } = this.options;
+    const gone = this.#online.subtract(members);
+    this.#online = members;
+    if (rank === 0 && !gone.isEmpty && !isEnding(this.states.state)) {
+      const hosts = Hostlist.from([...gone].map((each) => this.hostOf(each))).format();
+      log.append("broker", LogLevel.err, `dead to Flux: ${hosts} (rank ${gone.format()})`);
+    }
+    events.online();
   }
 
   /** An error that nobody foresaw: what it came of has failed. A broken invariant ends the broker. */
@@ -282,7 +296,8 @@ export class Core {
         start: ({ server }) => {
           server.add("overlay", overlayMethods(this));
           const hangs = (): boolean => ((server.debugFlags.get("overlay") ?? 0) & OVERLAY_HANGS) !== 0;
-          return { stop: () => (hangs() ? new Promise<void>(() => {}) : undefined) };
+          const configure = (config: JsonObject): void => updateTbonConfig(config, this.options.attributes);
+          return { configure, stop: () => (hangs() ? new Promise<void>(() => {}) : undefined) };
         },
       },
     };

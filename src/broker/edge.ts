@@ -69,6 +69,8 @@ export interface OverlayEvents {
   childJoined(rank: number): void;
   /** `reason` is null where the child said goodbye. */
   childLeft(rank: number, reason: string | null): void;
+  /** A child has been silent for some time, or says something again. */
+  childTorpid(rank: number, isTorpid: boolean, silentSeconds: number): void;
   log(severity: number, text: string): void;
 }
 

@@ -7,12 +7,13 @@
  */
 import { stringifyJson } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
+import { formatDuration } from "../formats/duration.ts";
 import { LogLevel } from "../sdk/module.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Core } from "./core.ts";
 import type { Welcome } from "./edge.ts";
 import type { BrokerLog } from "./log.ts";
-import type { Overlay } from "./overlay.ts";
+import { DISCONNECTED, type Overlay } from "./overlay.ts";
 import type { Timers } from "./timers.ts";
 
 export interface FamilyOptions {
@@ -55,13 +56,21 @@ export class Family {
     this.#options.log.append("overlay", LogLevel.err, `${reason}: looking for another way into the instance`);
   }
 
+  childTorpid(rank: number, isTorpid: boolean, silentSeconds: number): void {
+    const { core, log } = this.#options;
+    const how = isTorpid ? `has been unresponsive for ${formatDuration(silentSeconds)}` : "is responsive now";
+    log.append("overlay", LogLevel.err, `broker on ${core.hostOf(rank)} (rank ${rank}) ${how}`);
+    core.groups.mark("broker.torpid", rank, isTorpid);
+  }
+
   /** `reason` is null where the child said goodbye: then it goes with all that it had. */
   childLeft(rank: number, reason: string | null): void {
     const { core, overlay, log, ports, timers, attributes } = this.#options;
     const below = core.options.tree.descendantsOf(rank);
     if (reason === null || this.#options.isEnding()) return core.groups.removeRanks([rank, ...below]);
     ports.trace.mark("broker.child-lost");
-    log.append("overlay", LogLevel.err, `${core.hostOf(rank)} (rank ${rank}) failed: ${reason}`);
+    const how = reason === DISCONNECTED ? `${reason}${severedText(below.length)}` : `failed: ${reason}`;
+    log.append("overlay", LogLevel.err, `${core.hostOf(rank)} (rank ${rank}) ${how}`);
     core.groups.removeRanks([rank]);
     const gone = (): number[] => below.filter((each) => overlay.childTowards(each) === null);
     if (gone().length === 0) return;
@@ -76,4 +85,8 @@ export class Family {
       core.groups.removeRanks(ranks);
     });
   }
+}
+
+function severedText(others: number): string {
+  return others === 0 ? "" : ` and severed contact with ${others} other ${others === 1 ? "node" : "nodes"}`;
 }

@@ -55,6 +55,11 @@ export class Groups {
     this.#change(name, Idset.of(rank), false);
   }
 
+  /** Says of a rank below whether it is in a group, when it cannot do so itself. */
+  mark(name: string, rank: number, isMember: boolean): void {
+    this.#change(name, Idset.of(rank), isMember);
+  }
+
   /** Takes ranks out of every group: they are lost. */
   removeRanks(ranks: Iterable<number>): void {
     const gone = Idset.from(ranks);

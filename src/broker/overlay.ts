@@ -10,17 +10,23 @@
  */
 import type { JsonObject } from "../base/json.ts";
 import { assert } from "../base/assert.ts";
-import type { Address, ByteStream, KeyPair, Listener, Ports, TimerHandle } from "../base/ports.ts";
+import type { Address, ByteStream, KeyPair, Listener, Ports } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
 import { Control, control, edgeKey, identityOf, type OverlayEvents, type PeerCard, type Welcome } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
 import type { Peer, Router, Routes } from "./router.ts";
 import { isEnding, stateNumber, type StateName } from "./state-machine.ts";
+import { Pulse, type Pulsed, type PulseLimits } from "./pulse.ts";
 import type { Tree } from "./tree.ts";
 import { Uplink } from "./uplink.ts";
 
-const HEARTBEAT_MS = 2000;
+/** Why a child left that somebody sent away. */
+export const DISCONNECTED = "disconnected by request";
+const LEAVING: Readonly<Record<string, string>> = {
+  null: "administrative shutdown",
+  [DISCONNECTED]: "administrative disconnect",
+};
 /** How long the parent may take to close its end when this broker ends. */
 const CLOSE_PATIENCE_MS = 500;
 /** A peer that connected must say who it is within this time. */
@@ -41,8 +47,8 @@ export interface OverlayOptions {
   readonly isAlone: boolean;
   /** How long another link to somebody above is looked for when the one to the parent broke, in milliseconds. */
   readonly rejoinMs: number;
-  /** A silent peer is given up after this many seconds. */
-  readonly silenceLimit: number;
+  /** When a silent peer is torpid, and when it is given up. */
+  limits(): PulseLimits;
   readonly events: OverlayEvents;
 }
 
@@ -59,6 +65,7 @@ interface ChildLink extends Hello {
   readonly link: Link;
   readonly peer: Peer;
   saidGoodbye: boolean;
+  isTorpid: boolean;
 }
 
 export class Overlay implements Routes {
@@ -74,13 +81,18 @@ export class Overlay implements Routes {
   readonly #uplink: Uplink;
   #welcome: Omit<Welcome, "sequence" | "uuid"> | null = null;
   #state: StateName = "load-builtins";
-  #heartbeat: TimerHandle | null = null;
+  readonly #pulse: Pulse;
   #closed = false;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
     const { clock } = options.ports;
     this.#uplink = this.#makeUplink();
+    this.#pulse = new Pulse(
+      clock,
+      () => options.limits(),
+      () => this.#neighbours(),
+    );
     this.health = new Health(options.tree.childrenOf(options.rank), () => clock.monotonicMs() / 1000);
   }
 
@@ -172,7 +184,7 @@ export class Overlay implements Routes {
   open(welcome: Omit<Welcome, "sequence" | "uuid">): void {
     this.#welcome = welcome;
     for (const proceed of this.#early.splice(0)) proceed();
-    this.#beat();
+    this.#pulse.start();
   }
 
   /** Those who join from now on are given this configuration. */
@@ -195,7 +207,7 @@ export class Overlay implements Routes {
         timeout.cancel();
         const hello = this.#readHello(link, message);
         if (hello === null) return link.destroy();
-        child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false };
+        child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false, isTorpid: false };
         const accepted = child;
         if (this.#welcome === null) this.#early.push(() => this.#admit(accepted));
         else this.#admit(accepted);
@@ -258,7 +270,7 @@ export class Overlay implements Routes {
 
   /** Who lives says something every few seconds. */
   #isAlive({ link }: ChildLink): boolean {
-    return this.#options.ports.clock.monotonicMs() - link.receivedMs < 3 * HEARTBEAT_MS;
+    return this.#options.ports.clock.monotonicMs() - link.receivedMs < 3 * this.#pulse.intervalMs;
   }
 
   #fromChild(child: ChildLink, message: Message): void {
@@ -279,7 +291,8 @@ export class Overlay implements Routes {
   #dropChild(child: ChildLink, reason: string | null): void {
     this.#children.delete(child.rank);
     this.#routerOrThrow().removePeer(child.peer);
-    this.#setChildStatus(child.rank, reason === null ? "offline" : "lost", reason === null ? null : "lost connection");
+    const error = reason === null || reason === DISCONNECTED ? LEAVING[String(reason)]! : "lost connection";
+    this.#setChildStatus(child.rank, reason === null ? "offline" : "lost", error);
     this.#options.events.childLeft(child.rank, reason);
   }
 
@@ -299,7 +312,7 @@ export class Overlay implements Routes {
     // It is not to come back by itself.
     child.link.send(control(Control.Disconnect, 0));
     child.link.end();
-    this.#dropChild(child, "disconnected");
+    this.#dropChild(child, DISCONNECTED);
     return true;
   }
 
@@ -333,7 +346,7 @@ export class Overlay implements Routes {
         joined: (_peer, welcome, isAgain) => {
           this.#reportStatus();
           events.joined(welcome, isAgain);
-          this.#beat();
+          this.#pulse.start();
         },
         missed: (sequence, epoch) => this.#missed(sequence, epoch),
         state: (state) => events.parentState(state),
@@ -394,19 +407,18 @@ export class Overlay implements Routes {
     for (const link of this.#links()) link.resume();
   }
 
-  /** Shows every neighbour that this broker lives, and gives up those that have been silent for too long. */
-  #beat(): void {
-    if (this.#heartbeat !== null || this.#closed) return;
-    const { clock } = this.#options.ports;
-    const tick = (): void => {
-      this.#heartbeat = clock.after(HEARTBEAT_MS, tick, { background: true });
-      const now = clock.monotonicMs();
-      for (const link of this.#links()) {
-        if (now - link.sentMs >= HEARTBEAT_MS) link.send(control(Control.Heartbeat, 0));
-        if (now - link.receivedMs > this.#options.silenceLimit * 1000) link.destroy();
-      }
-    };
-    this.#heartbeat = clock.after(HEARTBEAT_MS, tick, { background: true });
+  *#neighbours(): Iterable<Pulsed> {
+    const { link } = this.#uplink;
+    if (link !== null) yield { link, isTorpid: null, setTorpid: () => {} };
+    for (const child of [...this.#children.values()])
+      yield {
+        link: child.link,
+        isTorpid: child.isTorpid,
+        setTorpid: (isTorpid, silentSeconds) => {
+          child.isTorpid = isTorpid;
+          this.#options.events.childTorpid(child.rank, isTorpid, silentSeconds);
+        },
+      };
   }
 
   *#links(): Iterable<Link> {
@@ -442,7 +454,7 @@ export class Overlay implements Routes {
 
   #stopTimers(): void {
     this.#closed = true;
-    this.#heartbeat?.cancel();
+    this.#pulse.stop();
     this.#uplink.stop();
   }
 }

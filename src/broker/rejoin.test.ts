@@ -160,6 +160,20 @@ test("a job that ends while its node is on the way back is not lost", async () =
   });
 });
 
+test("a broker that says nothing for a while is torpid, and keeps its jobs", async () => {
+  await live("torpid", async (context, _instance, world) => {
+    const { handle } = context;
+    const id = await submitJob(handle, sleeper(3, 60), { userid: OWNER_USERID });
+    await waitForEvent(handle, id, "start");
+    world.network.cut("node3");
+    await untilGroup(handle, "broker.torpid", "3");
+    assert.deepEqual(await handle.rpc("groups.get", { name: "broker.online" }, { nodeid: 0 }), { members: "0-6" });
+    world.network.restore("node3");
+    await untilGroup(handle, "broker.torpid", "");
+    assert.equal(await outcome(handle, id), 0);
+  });
+});
+
 test("a broker that reaches nobody above ends after tbon.rejoin_timeout, with all below it", async () => {
   const instance = await live(
     "nobody",

@@ -5,6 +5,7 @@
 import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { tryParseFsd } from "../formats/duration.ts";
+import { ATTRIBUTE_RULES } from "./attribute-table.ts";
 import type { Attributes } from "./attributes.ts";
 
 type Kind = "integer" | "string" | "duration";
@@ -43,19 +44,42 @@ function textOf(key: string, kind: Kind, value: JsonValue): string {
 
 /** Sets the attributes `tbon.*` from the configuration. Throws FluxError EINVAL. */
 export function applyTbonConfig(config: JsonObject, attributes: Attributes, rank: number): void {
-  const table = config["tbon"];
-  if (table !== undefined && !isJsonObject(table))
-    throw new FluxError("EINVAL", "Config file error: tbon: not a table");
-  for (const [key, kind] of Object.entries(KEYS)) {
-    const value = table?.[key];
-    if (value !== undefined) attributes.setConfigured(`tbon.${key}`, textOf(key, kind, value));
-  }
-  const [min, max] = [attributes.seconds("tbon.torpid_min"), attributes.seconds("tbon.torpid_max")];
-  if (min === 0) throw new FluxError("EINVAL", "tbon.torpid_min must be nonzero");
-  // No maximum: nobody is ever torpid.
-  if (max !== 0 && min >= max) throw new FluxError("EINVAL", "tbon.torpid_min must be less than torpid_max");
+  for (const [name, value] of configured(config)) attributes.setConfigured(name, value);
+  checkTorpid(attributes.seconds("tbon.torpid_min"), attributes.seconds("tbon.torpid_max"));
   if (rank !== 0) attributes.set(LEADER_ONLY, "1");
   // A queue of one message is of no use: 0 is none at all.
   if (attributes.get("tbon.child_rcvhwm") === "1")
     throw new FluxError("EINVAL", "tbon.child_rcvhwm: value must be 0 (unlimited) or at least 2");
+}
+
+/** What a running broker takes of a new configuration: when silent neighbours are torpid. Throws FluxError EINVAL. */
+export function updateTbonConfig(config: JsonObject, attributes: Attributes): void {
+  const values = new Map(configured(config));
+  const wanted = TORPID.map((name) => {
+    if (attributes.isGiven(name)) return attributes.require(name);
+    return values.get(name) ?? ATTRIBUTE_RULES[name]!.initial!;
+  });
+  const [min, max] = wanted.map((value) => tryParseFsd(value) ?? 0);
+  checkTorpid(min!, max!);
+  TORPID.forEach((name, index) => attributes.setConfigured(name, wanted[index]!));
+}
+
+const TORPID = ["tbon.torpid_min", "tbon.torpid_max"];
+
+/** Attributes and values that a table names. */
+function configured(config: JsonObject): [name: string, value: string][] {
+  const table = config["tbon"];
+  if (table !== undefined && !isJsonObject(table))
+    throw new FluxError("EINVAL", "Config file error: tbon: not a table");
+  return Object.entries(KEYS).flatMap(([key, kind]): [string, string][] => {
+    const value = table?.[key];
+    return value === undefined ? [] : [[`tbon.${key}`, textOf(key, kind, value)]];
+  });
+}
+
+/** In seconds. */
+function checkTorpid(min: number, max: number): void {
+  if (min === 0) throw new FluxError("EINVAL", "tbon.torpid_min must be nonzero");
+  // No maximum: nobody is ever torpid.
+  if (max !== 0 && min >= max) throw new FluxError("EINVAL", "tbon.torpid_min must be less than torpid_max");
 }

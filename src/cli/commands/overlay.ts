@@ -1,27 +1,14 @@
 /** `flux overlay`: the tree of brokers and its health (flux-overlay(1)). */
-import { errorText, FluxError } from "../../base/errors.ts";
-import { parseFsd, formatDuration } from "../../formats/duration.ts";
+import { errorText } from "../../base/errors.ts";
+import { formatDuration, tryParseFsd } from "../../formats/duration.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
+import { wantsColor } from "../output/color.ts";
 import { treeText, type TreeNode } from "../output/overlay-tree.ts";
-
-interface ChildHealth {
-  readonly rank: number;
-  readonly status: string;
-  readonly duration: number;
-  readonly error?: string;
-}
-interface HealthAnswer extends ChildHealth {
-  readonly children: readonly ChildHealth[];
-}
-interface Topology {
-  readonly rank: number;
-  readonly size: number;
-  readonly children: readonly Topology[];
-}
+import { Walk, type Topology } from "../overlay/walk.ts";
 
 const TIMEOUT_SECONDS = 0.5;
 const timeout: OptionSpec = {
@@ -36,125 +23,72 @@ async function hostsOf(handle: Handle): Promise<Hostlist> {
   return Hostlist.parse(value);
 }
 
+/** The ranks that a text names: an idset of ranks, or a hostlist. */
+function ranksOf(context: CommandContext, hosts: Hostlist, target: string, head = ""): Idset {
+  const ranks = Idset.tryParse(target);
+  if (ranks !== null) {
+    const stray = [...ranks].find((rank) => rank >= hosts.count);
+    return stray === undefined ? ranks : context.fail(`${head}rank ${stray} is not in host map`);
+  }
+  const wanted = Hostlist.tryParse(target) ?? context.fail(`${head}TARGET must be a valid Idset or Hostlist`);
+  const found = [...wanted].map((host) => {
+    const rank = hosts.find(host);
+    return rank < 0 ? context.fail(`${head}host ${host} not found in host map`) : rank;
+  });
+  return Idset.from(found);
+}
+
 /** Reads a rank or a host as a rank. */
-function rankOf(context: CommandContext, hosts: Hostlist, target: string): number {
+function rankOf(context: CommandContext, hosts: Hostlist, target: string, what: string): number {
   const rank = /^\d+$/.test(target) ? Number(target) : hosts.find(target);
-  if (rank < 0 || rank >= hosts.count) return context.fail(`invalid target: '${target}'`);
-  return rank;
+  if (rank < 0) return context.fail(`${what} must be a valid rank or hostname`);
+  return rank < hosts.count ? rank : context.fail(`${rank} is not a valid rank in this instance`);
 }
 
-/** Walks the tree, asking each broker that is there for the health of its children. */
-class Walk {
-  readonly #context: CommandContext;
-  readonly #handle: Handle;
-  readonly #hosts: Hostlist;
-  readonly #timeoutSeconds: number;
-  readonly #ghosts: boolean;
-
-  constructor(context: CommandContext, handle: Handle, hosts: Hostlist, timeoutSeconds: number, ghosts: boolean) {
-    this.#context = context;
-    this.#handle = handle;
-    this.#hosts = hosts;
-    this.#timeoutSeconds = timeoutSeconds;
-    this.#ghosts = ghosts;
-  }
-
-  /** `elsewhere`: ranks that a broker above has taken in when they lost their way. */
-  async node(
-    topology: Topology,
-    known: ChildHealth | null,
-    elsewhere: ReadonlySet<number> = new Set(),
-  ): Promise<TreeNode> {
-    const { rank } = topology;
-    const host = this.#hosts.nth(rank) ?? "?";
-    const isThere = known === null || (known.status !== "lost" && known.status !== "offline");
-    if (!isThere) return this.#absent(topology, known.status, known.duration, known.error ?? null, elsewhere);
-    const ports = await this.#context.ports();
-    const sentMs = ports.clock.monotonicMs();
-    let health: HealthAnswer;
-    try {
-      health = await this.#ask(rank);
-    } catch (error) {
-      if (!(error instanceof FluxError)) throw error;
-      return this.#absent(topology, known?.status ?? "lost", known?.duration ?? 0, errorText(error), elsewhere);
-    }
-    const rpcMs = ports.clock.monotonicMs() - sentMs;
-    const planned = topology.children.filter((child) => !elsewhere.has(child.rank));
-    const isPlanned = new Set(topology.children.map((child) => child.rank));
-    const taken = health.children.filter((child) => !isPlanned.has(child.rank));
-    const away = new Set([...elsewhere, ...taken.map((child) => child.rank)]);
-    const children = await Promise.all([
-      ...planned.map((child) =>
-        this.node(child, health.children.find((each) => each.rank === child.rank) ?? null, away),
-      ),
-      ...taken.map((child) =>
-        this.node(subtreeOf(topology, child.rank) ?? { rank: child.rank, size: 1, children: [] }, child, away),
-      ),
-    ]);
-    return { rank, host, status: health.status, duration: health.duration, rpcMs, error: null, children };
-  }
-
-  #absent(
-    topology: Topology,
-    status: string,
-    duration: number,
-    error: string | null,
-    elsewhere: ReadonlySet<number>,
-  ): TreeNode {
-    const { rank } = topology;
-    const children = this.#ghosts
-      ? topology.children
-          .filter((child) => !elsewhere.has(child.rank))
-          .map((child) => this.#absent(child, status, duration, status === "lost" ? "lost parent" : null, elsewhere))
-      : [];
-    return { rank, host: this.#hosts.nth(rank) ?? "?", status, duration, rpcMs: null, error, children };
-  }
-
-  async #ask(rank: number): Promise<HealthAnswer> {
-    const { clock } = await this.#context.ports();
-    const abort = new AbortController();
-    const timer =
-      this.#timeoutSeconds > 0 ? clock.after(this.#timeoutSeconds * 1000, () => abort.abort()) : { cancel() {} };
-    try {
-      return await this.#handle.rpc<HealthAnswer>("overlay.health", {}, { nodeid: rank, signal: abort.signal });
-    } catch (error) {
-      if (abort.signal.aborted) throw new FluxError("ETIMEDOUT", undefined, { cause: error });
-      throw error;
-    } finally {
-      timer.cancel();
-    }
-  }
+interface Asker {
+  readonly handle: Handle;
+  readonly hosts: Hostlist;
+  readonly topology: Topology;
+  readonly walk: Walk;
+  readonly timeoutSeconds: number;
 }
 
-function subtreeOf(topology: Topology, rank: number): Topology | null {
-  if (topology.rank === rank) return topology;
-  for (const child of topology.children) {
-    const found = subtreeOf(child, rank);
-    if (found !== null) return found;
-  }
-  return null;
+interface AskerOptions {
+  readonly rank: number;
+  readonly ghosts: boolean;
+  readonly asksLeaves: boolean;
 }
 
-async function walk(context: CommandContext, rank: number, ghosts: boolean): Promise<TreeNode> {
+async function prepareWalk(context: CommandContext, { rank, ghosts, asksLeaves }: AskerOptions): Promise<Asker> {
   const text = context.options.text("timeout");
+  const timeoutSeconds =
+    text === null
+      ? TIMEOUT_SECONDS
+      : (tryParseFsd(text) ?? context.fail(`Invalid argument for option 'timeout': '${text}'`));
   const handle = await context.open();
   const hosts = await hostsOf(handle);
   const topology = await handle
     .rpc<Topology>("overlay.topology", { rank }, { nodeid: rank })
-    .catch((error: unknown) => context.fail(`overlay.topology: ${errorText(error)}`));
-  return new Walk(context, handle, hosts, text === null ? TIMEOUT_SECONDS : parseFsd(text), ghosts).node(
-    topology,
-    null,
-  );
+    .catch((error: unknown) => context.fail(errorText(error)));
+  const { clock } = await context.ports();
+  const walk = new Walk({ handle, clock, hosts, timeoutSeconds, ghosts, asksLeaves });
+  return { handle, hosts, topology, walk, timeoutSeconds };
 }
 
 const status: Command = {
   name: "status",
   dialect: "getopt",
   summary: "Display overlay subtree health status",
+  description: "Display overlay subtree health status",
   usage: "[OPTIONS]",
   options: [
-    { names: ["rank"], short: "r", argument: "NODEID", help: "Check health of subtree rooted at NODEID (default 0)" },
+    {
+      names: ["rank"],
+      short: "r",
+      argument: "NODEID",
+      integer: true,
+      help: "Check health of subtree rooted at NODEID (default 0)",
+    },
     {
       names: ["verbose"],
       short: "v",
@@ -162,11 +96,11 @@ const status: Command = {
       optionalArgument: true,
       bareShort: true,
       repeatable: true,
-      help: "Increase reporting detail: 1=show time since current state was entered, 2=show round-trip RPC times",
+      help: "Increase reporting detail: 1=show time since current state was entered, 2=show round-trip RPC times.",
     },
     timeout,
-    { names: ["summary"], help: "Show only the root subtree status" },
-    { names: ["down"], help: "Show only the partial/degraded subtrees" },
+    { names: ["summary"], help: "Show only the root subtree status." },
+    { names: ["down"], help: "Show only the partial/degraded subtrees." },
     {
       names: ["no-pretty"],
       help: "Do not indent entries and use line drawing characters to show overlay tree structure",
@@ -175,13 +109,19 @@ const status: Command = {
       names: ["no-ghost"],
       help: "Do not fill in presumed state of nodes that are inaccessible behind offline/lost overlay parents",
     },
-    { names: ["color"], short: "L", argument: "WHEN", optionalArgument: true, help: "Colorize output when supported" },
+    {
+      names: ["color"],
+      short: "L",
+      argument: "WHEN",
+      optionalArgument: true,
+      help: "Colorize output when supported; WHEN can be 'always' (default if omitted), 'never', or 'auto' (default).",
+    },
     {
       names: ["highlight"],
       short: "H",
       argument: "TARGET",
       repeatable: true,
-      help: "Highlight one or more TARGETs and their ancestors",
+      help: "Highlight one or more TARGETs and their ancestors.",
     },
     {
       names: ["wait"],
@@ -194,42 +134,88 @@ const status: Command = {
 };
 
 const POLL_MS = 50;
+const WAIT_STATES = ["full", "partial", "offline", "degraded", "lost"];
 
 async function showStatus(context: CommandContext): Promise<void> {
-  const { options } = context;
-  const rank = Number(options.text("rank") ?? "0");
-  if (!Number.isInteger(rank)) context.fail(`--rank: '${options.text("rank")}' is not a rank`);
-  const wanted = options.text("wait");
-  const { clock } = await context.ports();
-  let root = await walk(context, rank, !options.has("no-ghost"));
-  while (root.status !== (wanted ?? root.status)) {
-    await new Promise<void>((resolve) => clock.after(POLL_MS, resolve));
-    root = await walk(context, rank, !options.has("no-ghost"));
-  }
-  if (options.has("summary")) {
-    const seconds = options.has("verbose") ? ` for ${formatDuration(root.duration)}` : "";
-    return context.out(`${root.status}${seconds}\n`);
-  }
+  const { options, operands } = context;
+  if (operands.length > 0) context.failUsage();
   const verbosity = options
     .list("verbose")
     .reduce((sum, level) => sum + (/^v*$/.test(level) ? 1 + level.length : Number(level)), 0);
-  context.out(treeText(root, { verbosity, isPretty: !options.has("no-pretty"), onlyDown: options.has("down") }));
+  const isColored = wantsColor(context);
+  const wanted = options.text("wait");
+  if (wanted !== null && !WAIT_STATES.includes(wanted)) context.fail("invalid --wait state");
+  const rank = options.integer("rank") ?? 0;
+  const ghosts = !options.has("no-ghost");
+  const asker = await prepareWalk(context, { rank, ghosts, asksLeaves: verbosity > 1 });
+  const { hosts, topology, walk } = asker;
+  const highlighted = options
+    .list("highlight")
+    .flatMap((target) => [...ranksOf(context, hosts, target, `Error decoding ${target}: `)]);
+  if (wanted !== null) await waitFor(context, asker, wanted);
+  const root = await walk.node(topology, null);
+  if (root.rpcError !== null) context.fail(root.rpcError);
+  if (options.has("summary")) {
+    const seconds = verbosity > 0 ? ` for ${formatDuration(root.duration ?? 0)}` : "";
+    const rpc = verbosity > 1 && root.rpcMs !== null ? ` (${root.rpcMs.toFixed(3)} ms)` : "";
+    return context.out(`${root.status}${seconds}${rpc}\n`);
+  }
+  context.out(
+    treeText(root, {
+      verbosity,
+      isPretty: !options.has("no-pretty"),
+      onlyDown: options.has("down"),
+      isColored,
+      highlighted: withAncestors(topology, new Set(highlighted)),
+    }),
+  );
+}
+
+/** The brokers that are shown, and those on the way to them. */
+function withAncestors(topology: Topology, wanted: ReadonlySet<number>): ReadonlySet<number> {
+  const found = new Set<number>();
+  const visit = (node: Topology): boolean => {
+    const isBelow = node.children.map(visit).includes(true);
+    if (isBelow || wanted.has(node.rank)) found.add(node.rank);
+    return found.has(node.rank);
+  };
+  visit(topology);
+  return found;
+}
+
+/** Resolves when the subtree has a status. Ends the command where that takes longer than a broker may take to answer. */
+async function waitFor(context: CommandContext, asker: Asker, wanted: string): Promise<void> {
+  const { walk, topology, timeoutSeconds } = asker;
+  const { clock } = await context.ports();
+  const beganMs = clock.monotonicMs();
+  for (;;) {
+    const { status: now } = await walk.ask(topology.rank);
+    if (now === wanted) return;
+    if (timeoutSeconds > 0 && clock.monotonicMs() - beganMs > timeoutSeconds * 1000)
+      context.fail("Connection timed out");
+    await new Promise<void>((resolve) => clock.after(POLL_MS, resolve));
+  }
 }
 
 const errors: Command = {
   name: "errors",
   dialect: "getopt",
   summary: "Summarize overlay errors",
+  description: "Summarize overlay errors",
   usage: "[OPTIONS]",
   options: [timeout],
   run: async (context) => {
     const byError = new Map<string, string[]>();
     const collect = (node: TreeNode): void => {
-      if (node.error !== null) byError.set(node.error, [...(byError.get(node.error) ?? []), node.host]);
+      // Those behind somebody who is lost have lost their parent.
+      const presumed = node.duration === null && node.status === "lost" ? "lost parent" : null;
+      const error = node.rpcError ?? node.error ?? presumed;
+      if (error !== null) byError.set(error, [...(byError.get(error) ?? []), node.host]);
       for (const child of node.children) collect(child);
     };
-    collect(await walk(context, 0, true));
-    for (const [error, hosts] of byError) context.out(`${Hostlist.from(hosts).uniq().format()}: ${error}\n`);
+    const { walk, topology } = await prepareWalk(context, { rank: 0, ghosts: true, asksLeaves: true });
+    collect(await walk.node(topology, null));
+    for (const [error, hosts] of byError) context.out(`${Hostlist.from(hosts).format()}: ${error}\n`);
   },
 };
 
@@ -237,24 +223,21 @@ const lookup: Command = {
   name: "lookup",
   dialect: "getopt",
   summary: "translate rank idset to hostlist or the reverse",
+  description: "translate rank idset to hostlist or the reverse",
   usage: "[OPTIONS] TARGET",
   operands: [{ name: "TARGET", arity: "1" }],
   run: async (context) => {
-    const [target] = context.operands;
-    if (target === undefined) return context.failUsage();
+    const [target, ...others] = context.operands;
+    if (target === undefined || others.length > 0) return context.fail("single TARGET argument is required");
     const hosts = await hostsOf(await context.open());
-    const ranks = Idset.tryParse(target);
-    if (ranks !== null) {
-      const names = [...ranks].map((rank) => hosts.nth(rank) ?? context.fail(`invalid target: '${target}'`));
-      return context.out(`${Hostlist.from(names).format()}\n`);
-    }
-    const wanted = Hostlist.tryParse(target) ?? context.fail(`invalid target: '${target}'`);
-    const found = [...wanted].map((host) => rankOf(context, hosts, host));
-    context.out(`${Idset.from(found).format()}\n`);
+    const found = ranksOf(context, hosts, target);
+    const isRanks = Idset.tryParse(target) !== null;
+    const text = isRanks ? Hostlist.from([...found].map((rank) => hosts.nth(rank)!)).format() : found.format();
+    context.out(`${text}\n`);
   },
 };
 
-async function parentOf(handle: Handle, rank: number): Promise<number | null> {
+async function parentOf(context: CommandContext, handle: Handle, rank: number): Promise<number> {
   const find = (topology: Topology): number | null => {
     for (const child of topology.children) {
       if (child.rank === rank) return topology.rank;
@@ -263,29 +246,31 @@ async function parentOf(handle: Handle, rank: number): Promise<number | null> {
     }
     return null;
   };
-  return find(await handle.rpc<Topology>("overlay.topology", { rank: 0 }, { nodeid: 0 }));
+  const topology = await handle.rpc<Topology>("overlay.topology", { rank: 0 }, { nodeid: 0 });
+  return find(topology) ?? context.fail(`${rank} has no parent`);
 }
 
 const parentof: Command = {
   name: "parentof",
   dialect: "getopt",
   summary: "show the parent of RANK",
+  description: "show the parent of RANK",
   usage: "[OPTIONS] RANK",
   operands: [{ name: "RANK", arity: "1" }],
   run: async (context) => {
-    const [target] = context.operands;
-    if (target === undefined) return context.failUsage();
+    const [target, ...others] = context.operands;
+    if (target === undefined || others.length > 0) return context.fail("RANK is required");
     const handle = await context.open();
-    const rank = rankOf(context, await hostsOf(handle), target);
-    const parent = (await parentOf(handle, rank)) ?? context.fail(`rank ${rank} has no parent`);
-    context.out(`${parent}\n`);
+    const rank = rankOf(context, await hostsOf(handle), target, "RANK");
+    context.out(`${await parentOf(context, handle, rank)}\n`);
   },
 };
 
 const disconnect: Command = {
   name: "disconnect",
   dialect: "getopt",
-  summary: "disconnect a subtree rooted at TARGET",
+  summary: "disconnect a subtree rooted at TARGET (hostname or rank)",
+  description: "disconnect a subtree rooted at TARGET (hostname or rank)",
   usage: "[OPTIONS] TARGET",
   options: [
     {
@@ -293,18 +278,18 @@ const disconnect: Command = {
       short: "r",
       argument: "NODEID",
       integer: true,
-      help: "Set parent rank to NODEID (default: from topology)",
+      help: "Set parent rank to NODEID (default: determine from topology)",
     },
   ],
   operands: [{ name: "TARGET", arity: "1" }],
   run: async (context) => {
-    const [target] = context.operands;
-    if (target === undefined) return context.failUsage();
+    const [target, ...others] = context.operands;
+    if (target === undefined || others.length > 0) return context.fail("TARGET is required");
     const handle = await context.open();
     const hosts = await hostsOf(handle);
-    const rank = rankOf(context, hosts, target);
-    const parent =
-      context.options.integer("parent") ?? (await parentOf(handle, rank)) ?? context.fail(`rank ${rank} has no parent`);
+    const rank = rankOf(context, hosts, target, "TARGET");
+    const parent = context.options.integer("parent") ?? (await parentOf(context, handle, rank));
+    if (parent < 0 || parent >= hosts.count) context.fail(`${parent} is not a valid rank in this instance`);
     const name = (of: number): string => `${hosts.nth(of)} (rank ${of})`;
     context.complain(`asking ${name(parent)} to disconnect child ${name(rank)}`);
     await handle
@@ -316,7 +301,8 @@ const disconnect: Command = {
 const trace: Command = {
   name: "trace",
   dialect: "getopt",
-  summary: "Trace overlay messages",
+  summary: "Trace messages received on overlay network",
+  description: "Trace messages received on overlay network",
   usage: "[OPTIONS] [topic-glob]",
   options: [
     { names: ["rank"], short: "r", argument: "NODEID", integer: true, help: "Filter output by peer rank" },
@@ -350,5 +336,5 @@ export const command: Command = defineCommand({
     "parentof [OPTIONS] RANK",
     "disconnect [OPTIONS] TARGET",
   ].join("\n   or: flux overlay "),
-  subcommands: [errors, status, lookup, parentof, disconnect, trace],
+  subcommands: [trace, errors, status, lookup, parentof, disconnect],
 });

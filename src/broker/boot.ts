@@ -21,7 +21,7 @@ import type { BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-service.ts";
 import { isRecovering } from "./recovery.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
-import { applyTbonConfig } from "./tbon-config.ts";
+import { applyTbonConfig, pulseLimits } from "./tbon-config.ts";
 import { makeTree, type Tree } from "./tree.ts";
 
 /** The release of the reference whose protocol this broker speaks: what clients see as attribute `version`. */
@@ -87,11 +87,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     isPatient: client.plan !== undefined,
     isAlone: isRecovering(attributes),
     rejoinMs: attributes.seconds("tbon.rejoin_timeout") * 1000,
-    limits: () => ({
-      torpidMin: attributes.seconds("tbon.torpid_min"),
-      torpidMax: attributes.seconds("tbon.torpid_max"),
-      tcpUserTimeout: attributes.seconds("tbon.tcp_user_timeout"),
-    }),
+    limits: () => pulseLimits(attributes),
     events: options.overlayEvents,
   });
   const environment = instanceEnvironment(

@@ -19,6 +19,16 @@ export const Control = {
   Resync: 7,
 } as const;
 
+/** Why a child left that somebody sent away. */
+export const DISCONNECTED = "disconnected by request";
+/** Why a child is not there any more that said nothing. */
+export const LOST = "lost connection";
+/** What is remembered of a child that left, by why it did. */
+export const LEAVING: Readonly<Record<string, string>> = {
+  null: "administrative shutdown",
+  [DISCONNECTED]: "administrative disconnect",
+};
+
 export function control(controlType: number, status: number, payload?: object): ControlMessage {
   return {
     type: MessageType.Control,

@@ -11,9 +11,9 @@ import { formatDuration } from "../formats/duration.ts";
 import { LogLevel } from "../sdk/module.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Core } from "./core.ts";
-import type { Welcome } from "./edge.ts";
+import { DISCONNECTED, type Welcome } from "./edge.ts";
 import type { BrokerLog } from "./log.ts";
-import { DISCONNECTED, type Overlay } from "./overlay.ts";
+import type { Overlay } from "./overlay.ts";
 import type { Timers } from "./timers.ts";
 
 export interface FamilyOptions {

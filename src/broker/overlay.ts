@@ -12,7 +12,18 @@ import type { JsonObject } from "../base/json.ts";
 import { assert } from "../base/assert.ts";
 import type { Address, ByteStream, KeyPair, Listener, Ports } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
-import { Control, control, edgeKey, identityOf, type OverlayEvents, type PeerCard, type Welcome } from "./edge.ts";
+import {
+  Control,
+  control,
+  DISCONNECTED,
+  LEAVING,
+  LOST,
+  edgeKey,
+  identityOf,
+  type OverlayEvents,
+  type PeerCard,
+  type Welcome,
+} from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
 import type { Peer, Router, Routes } from "./router.ts";
@@ -21,12 +32,6 @@ import { Pulse, type Pulsed, type PulseLimits } from "./pulse.ts";
 import type { Tree } from "./tree.ts";
 import { Uplink } from "./uplink.ts";
 
-/** Why a child left that somebody sent away. */
-export const DISCONNECTED = "disconnected by request";
-const LEAVING: Readonly<Record<string, string>> = {
-  null: "administrative shutdown",
-  [DISCONNECTED]: "administrative disconnect",
-};
 /** How long the parent may take to close its end when this broker ends. */
 const CLOSE_PATIENCE_MS = 500;
 /** A peer that connected must say who it is within this time. */
@@ -48,7 +53,7 @@ export interface OverlayOptions {
   /** How long another link to somebody above is looked for when the one to the parent broke, in milliseconds. */
   readonly rejoinMs: number;
   /** When a silent peer is torpid, and when it is given up. */
-  limits(): PulseLimits;
+  readonly limits: () => PulseLimits;
   readonly events: OverlayEvents;
 }
 
@@ -65,7 +70,6 @@ interface ChildLink extends Hello {
   readonly link: Link;
   readonly peer: Peer;
   saidGoodbye: boolean;
-  isTorpid: boolean;
 }
 
 export class Overlay implements Routes {
@@ -88,11 +92,7 @@ export class Overlay implements Routes {
     this.#options = options;
     const { clock } = options.ports;
     this.#uplink = this.#makeUplink();
-    this.#pulse = new Pulse(
-      clock,
-      () => options.limits(),
-      () => this.#neighbours(),
-    );
+    this.#pulse = new Pulse(clock, options.limits, () => this.#neighbours());
     this.health = new Health(options.tree.childrenOf(options.rank), () => clock.monotonicMs() / 1000);
   }
 
@@ -207,7 +207,7 @@ export class Overlay implements Routes {
         timeout.cancel();
         const hello = this.#readHello(link, message);
         if (hello === null) return link.destroy();
-        child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false, isTorpid: false };
+        child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false };
         const accepted = child;
         if (this.#welcome === null) this.#early.push(() => this.#admit(accepted));
         else this.#admit(accepted);
@@ -285,14 +285,13 @@ export class Overlay implements Routes {
 
   #childClosed(child: ChildLink, reason: string | null): void {
     if (this.#children.get(child.rank) !== child) return;
-    this.#dropChild(child, child.saidGoodbye ? null : (reason ?? "lost connection"));
+    this.#dropChild(child, child.saidGoodbye ? null : (reason ?? LOST));
   }
 
   #dropChild(child: ChildLink, reason: string | null): void {
     this.#children.delete(child.rank);
     this.#routerOrThrow().removePeer(child.peer);
-    const error = reason === null || reason === DISCONNECTED ? LEAVING[String(reason)]! : "lost connection";
-    this.#setChildStatus(child.rank, reason === null ? "offline" : "lost", error);
+    this.#setChildStatus(child.rank, reason === null ? "offline" : "lost", LEAVING[String(reason)] ?? LOST);
     this.#options.events.childLeft(child.rank, reason);
   }
 
@@ -409,16 +408,9 @@ export class Overlay implements Routes {
 
   *#neighbours(): Iterable<Pulsed> {
     const { link } = this.#uplink;
-    if (link !== null) yield { link, isTorpid: null, setTorpid: () => {} };
-    for (const child of [...this.#children.values()])
-      yield {
-        link: child.link,
-        isTorpid: child.isTorpid,
-        setTorpid: (isTorpid, silentSeconds) => {
-          child.isTorpid = isTorpid;
-          this.#options.events.childTorpid(child.rank, isTorpid, silentSeconds);
-        },
-      };
+    if (link !== null) yield { link };
+    for (const { rank, link: below } of [...this.#children.values()])
+      yield { link: below, torpid: (is, seconds) => this.#options.events.childTorpid(rank, is, seconds) };
   }
 
   *#links(): Iterable<Link> {

@@ -21,16 +21,15 @@ export interface PulseLimits {
 
 export interface Pulsed {
   readonly link: Link;
-  /** Whether the neighbour is torpid; null where nobody asks. */
-  readonly isTorpid: boolean | null;
-  /** Told when that changes. */
-  setTorpid(isTorpid: boolean, silentSeconds: number): void;
+  /** Told when the neighbour becomes torpid, and when it is so no more; absent where nobody asks. */
+  torpid?(isTorpid: boolean, silentSeconds: number): void;
 }
 
 export class Pulse {
   readonly #clock: Clock;
   readonly #limits: () => PulseLimits;
   readonly #neighbours: () => Iterable<Pulsed>;
+  readonly #torpid = new WeakSet<Link>();
   #timer: TimerHandle | null = null;
   #isStopped = false;
   #lastMs = 0;
@@ -78,7 +77,12 @@ export class Pulse {
   #judge(neighbour: Pulsed, silentSeconds: number): void {
     const { torpidMax, tcpUserTimeout } = this.#limits();
     const isTorpid = torpidMax > 0 && silentSeconds > torpidMax;
-    if (neighbour.isTorpid !== null && isTorpid !== neighbour.isTorpid) neighbour.setTorpid(isTorpid, silentSeconds);
-    if (tcpUserTimeout > 0 && silentSeconds > torpidMax + tcpUserTimeout) neighbour.link.destroy();
+    const { link } = neighbour;
+    if (isTorpid !== this.#torpid.has(link)) {
+      if (isTorpid) this.#torpid.add(link);
+      else this.#torpid.delete(link);
+      neighbour.torpid?.(isTorpid, silentSeconds);
+    }
+    if (tcpUserTimeout > 0 && silentSeconds > torpidMax + tcpUserTimeout) link.destroy();
   }
 }

@@ -7,6 +7,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { tryParseFsd } from "../formats/duration.ts";
 import { ATTRIBUTE_RULES } from "./attribute-table.ts";
 import type { Attributes } from "./attributes.ts";
+import type { PulseLimits } from "./pulse.ts";
 
 type Kind = "integer" | "string" | "duration";
 
@@ -62,6 +63,14 @@ export function updateTbonConfig(config: JsonObject, attributes: Attributes): vo
   const [min, max] = wanted.map((value) => tryParseFsd(value) ?? 0);
   checkTorpid(min!, max!);
   TORPID.forEach((name, index) => attributes.setConfigured(name, wanted[index]!));
+}
+
+export function pulseLimits(attributes: Attributes): PulseLimits {
+  return {
+    torpidMin: attributes.seconds("tbon.torpid_min"),
+    torpidMax: attributes.seconds("tbon.torpid_max"),
+    tcpUserTimeout: attributes.seconds("tbon.tcp_user_timeout"),
+  };
 }
 
 const TORPID = ["tbon.torpid_min", "tbon.torpid_max"];

@@ -195,7 +195,6 @@ export class Broker {
       parentParted: (reason) => this.#dead || this.#family().parentParted(reason),
       parentState: (state) => this.#followParent(state),
       parentLost: (reason) => this.#parentLost(reason),
-      childJoined: () => {},
       childLeft: (rank, reason) => this.#childLeft(rank, reason),
       childTorpid: (rank, isTorpid, seconds) => this.#dead || this.#family().childTorpid(rank, isTorpid, seconds),
       log: (severity, text) => this.#log.append("overlay", severity, text),

@@ -21,13 +21,11 @@ export const Control = {
 
 /** Why a child left that somebody sent away. */
 export const DISCONNECTED = "disconnected by request";
-/** Why a child is not there any more that said nothing. */
-export const LOST = "lost connection";
-/** What is remembered of a child that left, by why it did. */
-export const LEAVING: Readonly<Record<string, string>> = {
-  null: "administrative shutdown",
-  [DISCONNECTED]: "administrative disconnect",
-};
+/** What is remembered of a child that left: its status, and the error that `flux overlay errors` tells. */
+export function statusLeft(reason: string | null): ["offline" | "lost", string] {
+  if (reason === null) return ["offline", "administrative shutdown"];
+  return ["lost", reason === DISCONNECTED ? "administrative disconnect" : "lost connection"];
+}
 
 export function control(controlType: number, status: number, payload?: object): ControlMessage {
   return {
@@ -76,7 +74,6 @@ export interface OverlayEvents {
   /** The parent entered a state. */
   parentState(state: StateName): void;
   parentLost(reason: string): void;
-  childJoined(rank: number): void;
   /** `reason` is null where the child said goodbye. */
   childLeft(rank: number, reason: string | null): void;
   /** A child has been silent for some time, or says something again. */

@@ -16,13 +16,12 @@ import {
   Control,
   control,
   DISCONNECTED,
-  LEAVING,
-  LOST,
   edgeKey,
   identityOf,
   type OverlayEvents,
   type PeerCard,
   type Welcome,
+  statusLeft,
 } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
@@ -259,7 +258,6 @@ export class Overlay implements Routes {
     for (const event of missed ?? []) link.send(event);
     link.send(control(Control.State, stateNumber(this.#state)));
     this.#setChildStatus(rank, "partial", null);
-    this.#options.events.childJoined(rank);
   }
 
   #turnAway(link: Link, reason: string): void {
@@ -285,13 +283,13 @@ export class Overlay implements Routes {
 
   #childClosed(child: ChildLink, reason: string | null): void {
     if (this.#children.get(child.rank) !== child) return;
-    this.#dropChild(child, child.saidGoodbye ? null : (reason ?? LOST));
+    this.#dropChild(child, child.saidGoodbye ? null : (reason ?? "lost connection"));
   }
 
   #dropChild(child: ChildLink, reason: string | null): void {
     this.#children.delete(child.rank);
     this.#routerOrThrow().removePeer(child.peer);
-    this.#setChildStatus(child.rank, reason === null ? "offline" : "lost", LEAVING[String(reason)] ?? LOST);
+    this.#setChildStatus(child.rank, ...statusLeft(reason));
     this.#options.events.childLeft(child.rank, reason);
   }
 

@@ -282,8 +282,8 @@ export class Overlay implements Routes {
   }
 
   #childClosed(child: ChildLink, reason: string | null): void {
-    if (this.#children.get(child.rank) !== child) return;
-    this.#dropChild(child, child.saidGoodbye ? null : (reason ?? "lost connection"));
+    const why = child.saidGoodbye ? null : (reason ?? "lost connection");
+    if (this.#children.get(child.rank) === child) this.#dropChild(child, why);
   }
 
   #dropChild(child: ChildLink, reason: string | null): void {
@@ -304,9 +304,8 @@ export class Overlay implements Routes {
 
   /** Ends the link to a child at once, as if it were lost. Returns whether there was one. */
   disconnectChild(rank: number): boolean {
-    const child = this.#children.get(rank);
+    const child = this.#children.get(rank); // Where it is: it is not to come back by itself.
     if (child === undefined) return false;
-    // It is not to come back by itself.
     child.link.send(control(Control.Disconnect, 0));
     child.link.end();
     this.#dropChild(child, DISCONNECTED);
@@ -405,8 +404,7 @@ export class Overlay implements Routes {
   }
 
   *#neighbours(): Iterable<Pulsed> {
-    const { link } = this.#uplink;
-    if (link !== null) yield { link };
+    if (this.#uplink.link !== null) yield { link: this.#uplink.link };
     for (const { rank, link: below } of [...this.#children.values()])
       yield { link: below, torpid: (is, seconds) => this.#options.events.childTorpid(rank, is, seconds) };
   }

@@ -248,7 +248,7 @@ export class ResourceService implements RunningModule {
     await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } });
     // Who is excluded is drained no more, after a restart without the exclusion either.
     if (!undrained.isEmpty) {
-      const context = { idset: undrained.toString(), nodelist: this.state.hostsOf(undrained), overwrite: 0 };
+      const context = { idset: undrained.toString(), nodelist: this.state.hostsOf(undrained) };
       await this.change({ timestamp: this.#now(), name: "undrain", context });
     }
     for (const resolve of this.#definedWaiters.splice(0)) resolve();
@@ -264,7 +264,7 @@ export class ResourceService implements RunningModule {
 
   #logDrain({ name, context = {} }: ResourceEvent): void {
     if (name !== "drain" && name !== "undrain") return;
-    const { idset, nodelist, overwrite, reason } = context as Record<string, string | number>;
+    const { idset, nodelist, overwrite = 0, reason } = context as Record<string, string | number>;
     const text = `${name} idset=${idset} nodelist=${nodelist} overwrite=${overwrite} reason=${reason ?? ""}`;
     this.context.log(LogLevel.info, text);
   }

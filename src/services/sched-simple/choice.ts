@@ -51,20 +51,40 @@ export function slotsIn(cores: number, gpus: number, request: ResourceRequest): 
   return Math.min(byCores, byGpus);
 }
 
-/**
- * What would be lacking for a request if every node of the inventory were up and free, for a person; null where nothing
- * would.
- */
-export function shortage(table: NodeTable, request: ResourceRequest, within: Bits | null): string | null {
-  const nodes = table.nodes.filter((node, index) => !node.isRemoved && (within === null || within.has(index)));
-  const totals = nodes.map(({ inventory: { cores, gpus } }) => [cores.length, gpus.length] as const);
-  return request.nodes > 0 ? nodeShortage(totals, request) : slotShortage(totals, request);
+/** Nodes that have the same, and how many they are. */
+export interface NodeKind {
+  readonly cores: number;
+  readonly gpus: number;
+  readonly count: number;
 }
 
-type Totals = readonly (readonly [cores: number, gpus: number])[];
+/** The kinds of nodes that there are `within` the nodes of a table (null = all), up or not. */
+export function kindsOf(table: NodeTable, within: Bits | null): NodeKind[] {
+  const kinds = new Map<string, { cores: number; gpus: number; count: number }>();
+  for (const [index, { isRemoved, inventory }] of table.nodes.entries()) {
+    if (isRemoved || (within !== null && !within.has(index))) continue;
+    const [cores, gpus] = [inventory.cores.length, inventory.gpus.length];
+    const key = `${cores} ${gpus}`;
+    const kind = kinds.get(key);
+    if (kind === undefined) kinds.set(key, { cores, gpus, count: 1 });
+    else kind.count++;
+  }
+  return [...kinds.values()];
+}
 
-function nodeShortage(totals: Totals, request: ResourceRequest): string | null {
-  const eligible = totals.filter(([cores, gpus]) => slotsIn(cores, gpus, request) >= request.slots).length;
+/**
+ * What would be lacking for a request if all nodes of these kinds were up and free, for a person; null where nothing would.
+ */
+export function shortage(kinds: readonly NodeKind[], request: ResourceRequest): string | null {
+  return request.nodes > 0 ? nodeShortage(kinds, request) : slotShortage(kinds, request);
+}
+
+function total(kinds: readonly NodeKind[], each: (kind: NodeKind) => number): number {
+  return kinds.reduce((sum, kind) => sum + each(kind) * kind.count, 0);
+}
+
+function nodeShortage(kinds: readonly NodeKind[], request: ResourceRequest): string | null {
+  const eligible = total(kinds, ({ cores, gpus }) => (slotsIn(cores, gpus, request) >= request.slots ? 1 : 0));
   if (eligible >= request.nodes) return null;
   if (request.exclusive) return `need ${request.nodes} exclusive node(s), only ${eligible} eligible`;
   const gpus = request.gpusPerSlot > 0 ? ` and ${request.slots * request.gpusPerSlot} GPUs` : "";
@@ -72,17 +92,17 @@ function nodeShortage(totals: Totals, request: ResourceRequest): string | null {
   return `need ${request.nodes} node(s) with ${each}, only ${eligible} eligible`;
 }
 
-function slotShortage(totals: Totals, request: ResourceRequest): string | null {
+function slotShortage(kinds: readonly NodeKind[], request: ResourceRequest): string | null {
   const { slots, coresPerSlot, gpusPerSlot } = request;
-  const byCores = totals.reduce((sum, [cores]) => sum + slotsIn(cores, 0, { ...request, gpusPerSlot: 0 }), 0);
+  const byCores = total(kinds, ({ cores }) => slotsIn(cores, 0, { ...request, gpusPerSlot: 0 }));
   if (byCores < slots) {
-    const total = totals.reduce((sum, [cores]) => sum + cores, 0);
-    return `need ${slots} slot(s) of ${coresPerSlot} core(s), only ${byCores} such slot(s) available (total cores: ${total})`;
+    const cores = total(kinds, (kind) => kind.cores);
+    return `need ${slots} slot(s) of ${coresPerSlot} core(s), only ${byCores} such slot(s) available (total cores: ${cores})`;
   }
-  const found = totals.reduce((sum, [cores, gpus]) => sum + slotsIn(cores, gpus, request), 0);
+  const found = total(kinds, ({ cores, gpus }) => slotsIn(cores, gpus, request));
   if (found >= slots) return null;
-  const total = totals.reduce((sum, [, gpus]) => sum + gpus, 0);
-  return `need ${slots} slot(s) with ${gpusPerSlot} GPU(s) each, only ${found} available (total GPUs: ${total})`;
+  const gpus = total(kinds, (kind) => kind.gpus);
+  return `need ${slots} slot(s) with ${gpusPerSlot} GPU(s) each, only ${found} available (total GPUs: ${gpus})`;
 }
 
 function isWholeFree({ cores, gpus, inventory }: Node): boolean {

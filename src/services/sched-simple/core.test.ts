@@ -192,3 +192,42 @@ test("estimates: jobs start in order as those before them end", () => {
   assert.equal(JSON.stringify([...core.pool.held]), held);
   assert.equal(core.pool.table.freeCores, 0);
 });
+
+test("a pass starts a bounded number of jobs, and the next one goes on in order", () => {
+  const core = scheduler(10, 100);
+  const count = 600;
+  for (let id = 1; id <= count; id++) submit(core, id, 1);
+  const passes: unknown[][] = [];
+  while (core.isPassDue) passes.push(started(core));
+  assert.ok(passes.length > 1 && passes.every((pass) => pass.length <= 256), "no pass takes long");
+  assert.deepEqual(
+    passes.flat(),
+    Array.from({ length: count }, (_, index) => index + 1),
+  );
+});
+
+test("a pass that stopped short leaves a blocked job its turn", () => {
+  const core = scheduler(1, 300);
+  submit(core, 1, 300);
+  assert.deepEqual(started(core), [1]);
+  submit(core, 2, 299);
+  for (let id = 3; id < 600; id++) submit(core, id, 1);
+  core.pool.free(1, null);
+  const all: unknown[] = [];
+  while (core.isPassDue) all.push(...started(core));
+  assert.deepEqual(all, [2, 3]);
+});
+
+test("what there is, is counted anew when nodes go for good and when one comes back", () => {
+  const core = scheduler(3, 4);
+  core.check(jobspec(4));
+  const wide = {
+    ...jobspec(4),
+    resources: [{ type: "slot", count: 3, label: "t", with: [{ type: "core", count: 4 }] }],
+  };
+  core.check(wide);
+  core.pool.remove([2]);
+  assert.throws(() => core.check(wide), /unsatisfiable request: need 3 slot\(s\) of 4 core\(s\), only 2 /);
+  core.pool.setUp([2], true);
+  core.check(wide);
+});

@@ -21,6 +21,8 @@ import type { ResourcePool } from "./pool.ts";
 import { PendingQueue } from "./queue.ts";
 import { requestOf, type ConstraintParser, type JobRequest } from "./request.ts";
 
+/** Jobs that one pass starts; with more to start, the next pass goes on, and others have their turn in between. */
+const GRANTS_PER_PASS_MAX = 256;
 /** Shapes that a pass looks at; with more, the last in order wait for a pass in which those before them are gone. */
 const SHAPES_PER_PASS_MAX = 1000;
 
@@ -118,6 +120,8 @@ export class SchedulerCore {
       this.#lookAtAll(now, grants);
     }
     this.#fresh.clear();
+    // Where it stopped short, the next one begins anew.
+    if (grants.length >= GRANTS_PER_PASS_MAX) this.#generation = -1;
     return grants;
   }
 
@@ -140,7 +144,7 @@ export class SchedulerCore {
   #lookAtFresh(now: number, grants: Grant[]): void {
     const fresh = [...this.#fresh].sort((left, right) => (goesBefore(left, right) ? -1 : 1));
     for (const job of fresh) {
-      if (this.pool.table.freeCores === 0) return;
+      if (this.pool.table.freeCores === 0 || grants.length >= GRANTS_PER_PASS_MAX) return;
       this.#place(job, now, grants);
     }
   }
@@ -151,6 +155,7 @@ export class SchedulerCore {
     const short = new JobOrder();
     let last: PendingJob | null = null;
     for (let count = 0; count < SHAPES_PER_PASS_MAX && this.pool.table.freeCores > 0;) {
+      if (grants.length >= GRANTS_PER_PASS_MAX) return;
       const first = firsts.after(last);
       const overtaking = short.first;
       const isShort = overtaking !== undefined && (first === undefined || goesBefore(overtaking, first));

@@ -9,7 +9,7 @@
 import { assert } from "../../base/assert.ts";
 import type { Integer } from "../../base/json.ts";
 import { Bits } from "./bits.ts";
-import { choose, shortage, type NodeConstraint, type ResourceRequest } from "./choice.ts";
+import { choose, kindsOf, shortage, type NodeConstraint, type NodeKind, type ResourceRequest } from "./choice.ts";
 import { EndTimes } from "./end-times.ts";
 import { NodeTable, type NodeInventory, type NodeShare } from "./nodes.ts";
 
@@ -22,6 +22,8 @@ export class ResourcePool {
   readonly ends: EndTimes = new EndTimes();
   readonly #held = new Map<Integer, readonly NodeShare[]>();
   readonly #constraints = new Map<string, Bits>();
+  /** The kinds of nodes that each constraint leaves (the empty key: all), until nodes come or go for good. */
+  readonly #kinds = new Map<string, readonly NodeKind[]>();
   #generation = 0;
 
   /** All nodes are down and free at first. */
@@ -57,6 +59,7 @@ export class ResourcePool {
       const index = this.table.indexOf(rank);
       if (index !== undefined) this.table.setState(index, isUp ? { isUp, isRemoved: false } : { isUp });
     }
+    this.#kinds.clear();
     this.#generation++;
   }
 
@@ -66,6 +69,7 @@ export class ResourcePool {
       const index = this.table.indexOf(rank);
       if (index !== undefined) this.table.setState(index, { isUp: false, isRemoved: true });
     }
+    this.#kinds.clear();
     this.#generation++;
   }
 
@@ -136,7 +140,14 @@ export class ResourcePool {
 
   /** What the pool would lack for a request if every node were up and free, for a person; null where it lacks nothing. */
   shortage(request: ResourceRequest): string | null {
-    return shortage(this.table, request, this.matching(request.constraint));
+    const key = request.constraint?.key ?? "";
+    let kinds = this.#kinds.get(key);
+    if (kinds === undefined) {
+      kinds = kindsOf(this.table, this.matching(request.constraint));
+      if (this.#kinds.size >= CONSTRAINT_CACHE_MAX) this.#kinds.clear();
+      this.#kinds.set(key, kinds);
+    }
+    return shortage(kinds, request);
   }
 
   /** The nodes that a constraint leaves; null = all. */

@@ -45,10 +45,8 @@ import { PassStatistics } from "./statistics.ts";
 
 /** Until resources are asked for again after the resource service has gone. */
 const ACQUIRE_RETRY_MS = 200;
-/** Debug flag: every waiting job is told why it waits and how many are ahead of it. */
-const EXPLAIN_ALL = 2;
-/** Debug flag: every request is denied. */
-const FAIL_ALLOC = 1;
+/** Debug flags: every request is denied; every waiting job is told why it waits and how many are ahead of it. */
+const [FAIL_ALLOC, EXPLAIN_ALL] = [1, 2] as const;
 
 /** The scheduler under one of its names: they differ in what they do where nothing else is said. */
 function definition(name: string): ModuleDefinition {
@@ -69,15 +67,14 @@ function definition(name: string): ModuleDefinition {
   };
 }
 
-async function areResourcesKnown({ handle }: ModuleContext): Promise<boolean> {
-  try {
-    await handle.rpc("resource.get", { wait: false }, { nodeid: 0 });
-    return true;
-  } catch (error) {
-    if (!(error instanceof FluxError)) throw error;
-    return false;
-  }
-}
+const areResourcesKnown = ({ handle }: ModuleContext): Promise<boolean> =>
+  handle.rpc("resource.get", { wait: false }, { nodeid: 0 }).then(
+    () => true,
+    (error: unknown) => {
+      if (!(error instanceof FluxError)) throw error;
+      return false;
+    },
+  );
 
 export const schedSimpleModule: ModuleDefinition = definition("sched-simple");
 export const schedFifoModule: ModuleDefinition = definition("sched-fifo");
@@ -370,29 +367,32 @@ class Scheduler implements RunningModule {
     if (this.#isStopped) return;
     this.#statistics.asked();
     if (this.#core.queue.size > 0) this.#outlookChanged();
+    // After the messages at hand, but before anything else: held resources are what jobs wait for.
+    this.#passLater((pass) => void Promise.resolve().then(pass));
+  }
+
+  #passLater(defer: (pass: () => void) => void): void {
     if (this.#isPassScheduled || !this.#core.isPassDue) return;
     this.#isPassScheduled = true;
-    // After the messages at hand, but before anything else: held resources are what jobs wait for.
-    void Promise.resolve().then(() => {
+    defer(() => {
       this.#isPassScheduled = false;
       if (!this.#isStopped) this.#pass();
     });
   }
 
   #pass(): void {
-    const grants = this.#statistics.measure(() => this.#core.pass(this.#context.ports.clock.now()));
+    const { clock } = this.#context.ports;
+    const grants = this.#statistics.measure(() => this.#core.pass(clock.now()));
     const answers = grants.map((grant) => this.#grant(grant));
     this.#batch.flush();
     for (const { request, response } of answers) this.#finish(request, response);
     if (this.#core.queue.size > 0) this.#outlookChanged();
+    // One that stopped short goes on when others had their turn.
+    this.#passLater((pass) => clock.defer(pass));
   }
 
   #outlookChanged(): void {
-    this.#outlook.changed(() => ({ core: this.#core, explainsAll: this.#explainsAll }));
-  }
-
-  get #explainsAll(): boolean {
-    return this.#hasFlag(EXPLAIN_ALL);
+    this.#outlook.changed(() => ({ core: this.#core, explainsAll: this.#hasFlag(EXPLAIN_ALL) }));
   }
 
   #hasFlag(flag: number): boolean {

@@ -9,6 +9,7 @@
  *     00 00 00 01   a zstd frame with the dictionary follows
  *     00 00 00 02   the same; in it are the lengths of two texts (two bytes each, the greater part first), the first text,
  *                   bytes that stand between the two as base64, the second text
+ *     00 00 00 03   a directory in short form follows (`formats/packed-directory.ts`)
  *     all else      an LZ4 block, as flux-core writes it; none begins with three zeros
  *
  * Invariant: what was packed once can be read for ever: the dictionary never changes, another one gets numbers of its own.
@@ -16,6 +17,7 @@
 import type * as NodeZlib from "node:zlib";
 import { FluxError } from "../base/errors.ts";
 import { decodeLz4 } from "../formats/lz4.ts";
+import { packDirectory, unpackDirectory } from "../formats/packed-directory.ts";
 import { DICTIONARY_TEXT } from "./blob-dictionary.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
@@ -29,7 +31,12 @@ const ZSTD_MAGIC: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
 const TAG_BYTES = 4;
 const PLAIN_TEXT = 1;
 const ENVELOPE = 2;
+const DIRECTORY = 3;
 const LENGTHS_BYTES = 4;
+/** Directories from this length on are worth their tag. */
+const MIN_DIRECTORY_BYTES = 80;
+/** Longer ones are compressed in a moment, and by more. */
+const MAX_DIRECTORY_BYTES = 2048;
 const TEXT_STARTS: readonly Buffer[] = ['{"timestamp":', '{"resources":'].map((start) => Buffer.from(start));
 /** How the header of an envelope begins: the word `version`, and a zero, in base64. */
 const ENVELOPE_START: Buffer = Buffer.from("dmVyc2lvbg");
@@ -50,6 +57,10 @@ function readyDictionary(): Buffer | null {
 /** A blob as it is stored: compressed where that makes it shorter. */
 export function packed(data: Uint8Array): Uint8Array {
   const { byteLength } = data;
+  if (byteLength >= MIN_DIRECTORY_BYTES && byteLength <= MAX_DIRECTORY_BYTES) {
+    const directory = packDirectory(data);
+    if (directory !== null) return tagged(DIRECTORY, directory, data);
+  }
   if (byteLength < MIN_ALIKE_BYTES) return data;
   const object = byteLength <= MAX_DICTIONARY_BYTES ? packedAlike(data) : null;
   if (object !== null) return object;
@@ -66,11 +77,16 @@ function packedAlike(data: Uint8Array): Uint8Array | null {
   if (words === null) return null;
   const content = isText ? data : opened(data);
   if (content === null) return null;
-  const frame = zstdCompress(content, words);
-  if (frame.byteLength + TAG_BYTES >= data.byteLength) return null;
-  const object = new Uint8Array(TAG_BYTES + frame.byteLength);
-  object[TAG_BYTES - 1] = isText ? PLAIN_TEXT : ENVELOPE;
-  object.set(frame, TAG_BYTES);
+  const object = tagged(isText ? PLAIN_TEXT : ENVELOPE, zstdCompress(content, words), data);
+  return object === data ? null : object;
+}
+
+/** What says how to read it, and the short form of a blob; the blob itself where that is no shorter. */
+function tagged(tag: number, short: Uint8Array, data: Uint8Array): Uint8Array {
+  if (short.byteLength + TAG_BYTES >= data.byteLength) return data;
+  const object = new Uint8Array(TAG_BYTES + short.byteLength);
+  object[TAG_BYTES - 1] = tag;
+  object.set(short, TAG_BYTES);
   return object;
 }
 
@@ -115,6 +131,7 @@ function content(object: Uint8Array, size: number): Uint8Array {
   if (ZSTD_MAGIC.every((byte, index) => object[index] === byte)) return zstdDecompress(object, size);
   const isTagged = object[0] === 0 && object[1] === 0 && object[2] === 0;
   if (!isTagged) return decodeLz4(object, size);
+  if (object[TAG_BYTES - 1] === DIRECTORY) return unpackDirectory(object.subarray(TAG_BYTES));
   const words = readyDictionary();
   if (words === null) throw new FluxError("EPROTO", "this version of Node cannot read it: it has no zstd dictionaries");
   const frame = object.subarray(TAG_BYTES);

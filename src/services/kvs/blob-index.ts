@@ -26,7 +26,7 @@ import { base64Decode, hexEncode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { Codec, HashAlgorithm } from "../../base/ports.ts";
 import { Directory, type PieceSource } from "./directory.ts";
-import { NodeCache, NODE_OVERHEAD_BYTES, nodeBytes, type Node } from "./node-cache.ts";
+import { NodeCache, NODE_OVERHEAD_BYTES, nodeBytes, SharedCache, type Node } from "./node-cache.ts";
 import { directoryText, parseDirectory, referencesOf } from "./tree.ts";
 
 /** What one member costs in the arrays of a version of a directory, in bytes. */
@@ -35,14 +35,13 @@ const MEMBER_BYTES = 16;
 /** Nodes, or entries of directories, that are looked at in one turn. */
 const FLUSH_SLICE = 4096;
 
-/** Thrown where blobs are needed that are not in memory: load them and try again. */
-export class MissingBlob extends Error {
+/** Thrown where blobs are needed that are not in memory: load them and try again. No Error, as nothing is wrong: a stack costs more than all the rest. */
+export class MissingBlob {
   readonly refs: readonly string[];
   /** Whether a directory is expected, not a value. */
   readonly isDirectory: boolean;
 
   constructor(refs: readonly string[], isDirectory: boolean) {
-    super(`blobs are not in memory: ${refs.join(", ")}`);
     this.refs = refs;
     this.isDirectory = isDirectory;
   }
@@ -58,7 +57,7 @@ export interface BlobIndexLimits {
 export class BlobIndex implements PieceSource {
   readonly #codec: Codec;
   readonly #algorithm: HashAlgorithm;
-  readonly #clean: NodeCache;
+  readonly #clean: SharedCache;
   readonly #history: NodeCache;
   readonly #isFollower: boolean;
   /** What was loaded for something that needs it until it is done, by how many such. */
@@ -72,7 +71,7 @@ export class BlobIndex implements PieceSource {
   constructor(codec: Codec, algorithm: HashAlgorithm, limits: BlobIndexLimits) {
     this.#codec = codec;
     this.#algorithm = algorithm;
-    this.#clean = new NodeCache(limits.cleanBytes);
+    this.#clean = new SharedCache(limits.cleanBytes);
     this.#history = new NodeCache(limits.historyBytes);
     this.#isFollower = limits.isFollower === true;
   }
@@ -321,11 +320,10 @@ export class BlobIndex implements PieceSource {
   *endFlush(written: ReadonlyMap<string, Node>): Generator<void> {
     let steps = 0;
     for (const [ref, node] of this.#flushing) {
-      const cache = written.has(ref) ? this.#clean : this.#history;
-      if (!this.#dirty.has(ref)) cache.add(ref, node);
-      this.#flushing.delete(ref);
+      if (!this.#dirty.has(ref)) (written.has(ref) ? this.#clean : this.#history).add(ref, node);
       if (++steps % FLUSH_SLICE === 0) yield;
     }
+    this.#flushing = new Map();
   }
 
   /** The checkpoint failed: what it was to write is dirty still. */

@@ -5,6 +5,9 @@
  */
 import { Directory } from "./directory.ts";
 
+/** The part of a cache that is for directories. */
+const DIRECTORY_SHARE = 0.75;
+
 /** A directory (or a piece of one), or the bytes of a value. */
 export type Node = Directory | Uint8Array;
 
@@ -68,5 +71,43 @@ export class NodeCache {
 
   values(): Iterable<Node> {
     return this.#nodes.values();
+  }
+}
+
+/** Directories and values, each with a share of the room: values, which are larger and seldom read again, drive no directories out. */
+export class SharedCache {
+  readonly #directories: NodeCache;
+  readonly #values: NodeCache;
+
+  constructor(limitBytes: number) {
+    this.#directories = new NodeCache(limitBytes * DIRECTORY_SHARE);
+    this.#values = new NodeCache(limitBytes * (1 - DIRECTORY_SHARE));
+  }
+
+  get size(): number {
+    return this.#directories.size + this.#values.size;
+  }
+
+  get(ref: string): Node | undefined {
+    return this.#directories.get(ref) ?? this.#values.get(ref);
+  }
+
+  add(ref: string, node: Node): void {
+    (node instanceof Directory ? this.#directories : this.#values).add(ref, node);
+  }
+
+  take(ref: string): Node | undefined {
+    const directory = this.#directories.take(ref);
+    return this.#values.take(ref) ?? directory;
+  }
+
+  clear(): void {
+    this.#directories.clear();
+    this.#values.clear();
+  }
+
+  *values(): Iterable<Node> {
+    yield* this.#directories.values();
+    yield* this.#values.values();
   }
 }

@@ -55,7 +55,7 @@ test("a value that was merged has the same hash after a crash, also where its pi
 
 test("a value to which nothing more is appended becomes one blob, as far as it is in memory; so it is after a crash", async () => {
   const disk = new MemoryDisk();
-  const { brokers, kvs } = await restart(disk);
+  const { kvs } = await restart(disk);
   const append = (key: string, text: string, flags: number) => {
     const dirent = valueObject(utf8Encode(text));
     const ops = [{ key, flags: OPERATION_APPEND | flags, dirent }];

@@ -176,7 +176,7 @@ function shellOptionsOf(options: ParsedOptions, source: SubmissionSource): Recor
 function streamOptions(options: ParsedOptions): Record<string, JsonValue> {
   const shell: Record<string, JsonValue> = {};
   const input = options.text("input");
-  if (input !== null && !isRanks(input)) {
+  if (input !== null && input !== "" && !isRanks(input)) {
     shell["input.stdin.type"] = "file";
     shell["input.stdin.path"] = input;
   }

@@ -29,7 +29,8 @@ interface Helper {
 export const coprocessPlugin: PluginFactory = (shell) => {
   const table = shell.plan.options.value(COMPONENT);
   if (table === undefined) return null;
-  if (!isJsonObject(table)) throw new FluxError("EINVAL", `${COMPONENT}: not an object of co-processes by name`);
+  if (!isJsonObject(table) || Object.keys(table).length === 0)
+    throw new FluxError("EINVAL", `${COMPONENT}: coprocess option must be a non-empty object`);
   const helpers = Object.entries(table).flatMap(([name, value]) => helperOf(shell, name, value) ?? []);
   const seconds = shell.plan.options.trySeconds("coprocess-kill-timeout", KILL_TIMEOUT_SECONDS);
   if (seconds === null) throw new FluxError("EINVAL", `${COMPONENT}: invalid coprocess-kill-timeout`);

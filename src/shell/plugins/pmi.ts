@@ -28,17 +28,26 @@ export const pmiPlugin: PluginFactory = (shell) => {
 
 /** Throws FluxError EINVAL. */
 function checkOptions(options: ShellOptions, shell: ShellContext): void {
-  const invalid = (what: string): FluxError => new FluxError("EINVAL", `invalid option pmi-simple.${what}`);
-  const nomap = options.value("pmi-simple.nomap");
-  if (nomap !== undefined && typeof nomap !== "number" && typeof nomap !== "boolean") throw invalid("nomap");
-  const kvs = options.value("pmi-simple.kvs") ?? "exchange";
-  if (kvs !== "exchange") throw invalid(`kvs=${String(kvs)}`);
-  const exchange = options.value("pmi-simple.exchange");
-  if (exchange === undefined) return;
-  const { k, ...others } = isJsonObject(exchange) ? exchange : { other: exchange };
-  if (Object.keys(others).length > 0 || typeof k !== "number" || k <= 0) throw invalid("exchange");
+  const invalid = (what: string): FluxError => new FluxError("EINVAL", `pmi-simple: ${what}`);
+  const chosen = options.value("pmi-simple") ?? {};
+  if (!isJsonObject(chosen)) throw invalid("option error: Expected object");
+  const { nomap = 0, kvs = "exchange", exchange = {}, ...others } = chosen;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw invalid(`option error: unknown option '${unknown}'`);
+  if (typeof nomap !== "number" && typeof nomap !== "boolean") throw invalid("option error: nomap: Expected integer");
+  if (kvs !== "exchange") throw invalid(`Unknown kvs implementation ${String(kvs)}`);
+  if (!isJsonObject(exchange)) throw invalid("option error: exchange: Expected object");
+  const { k, ...rest } = exchange;
+  const [other] = Object.keys(rest);
+  if (other !== undefined) throw invalid(`option error: unknown option 'exchange.${other}'`);
+  if (k === undefined) return;
+  if (typeof k !== "number" || !Number.isInteger(k)) throw invalid("option error: exchange.k: Expected integer");
   const nodes = shell.plan.brokerRanks.length;
-  if (k >= nodes && shell.isLeader) shell.log(ShellLogLevel.warning, `using k=${nodes}`, "pmi-simple");
+  if (nodes === 1 || !shell.isLeader) return;
+  // All shells exchange through the leader: a tree of another width is taken note of.
+  const isTooLarge = k > nodes;
+  const text = isTooLarge ? `requested exchange fanout too large, using k=${nodes}` : `using k=${k}`;
+  shell.log(ShellLogLevel.warning, text, "pmi-simple");
 }
 
 class PmiPlugin implements ShellPlugin {

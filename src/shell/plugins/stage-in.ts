@@ -40,7 +40,7 @@ function stageInOf(shell: ShellContext): StageIn | null {
   const destination = /^(?:([a-z]+):)?(.*)$/s.exec(textOf(options, "destination") ?? "")!;
   const [, scope = "local", path = ""] = destination;
   if (scope !== "local" && scope !== "global")
-    throw new FluxError("EINVAL", `${COMPONENT}: destination '${scope}:${path}' must begin with local: or global:`);
+    throw new FluxError("EINVAL", `${COMPONENT}: destination prefix must be local: or global:, not ${scope}:`);
   if (scope === "global" && !shell.isLeader) return null;
   return {
     names: names.split(",").filter((name) => name !== ""),
@@ -77,7 +77,10 @@ async function extractAll(shell: ShellContext, stageIn: StageIn): Promise<void> 
       });
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
-      throw new FluxError(error.errnum, `${COMPONENT}: ${archiveKey(name)}: ${error.message}`, { cause: error });
+      const where = error.is("ENOENT")
+        ? `could not lookup ${archiveKey(name)} in primary KVS namespace`
+        : archiveKey(name);
+      throw new FluxError(error.errnum, `${COMPONENT}: ${where}: ${error.message}`, { cause: error });
     }
   }
 }

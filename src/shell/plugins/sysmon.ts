@@ -7,6 +7,7 @@
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject } from "../../base/json.ts";
 import type { Disk, TimerHandle } from "../../base/ports.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.ts";
 
@@ -24,6 +25,10 @@ interface CpuTime {
 
 export const sysmonPlugin: PluginFactory = (shell) => {
   if (!shell.plan.options.isOn(COMPONENT)) return null;
+  const options = shell.plan.options.value(COMPONENT);
+  const unknown = isJsonObject(options) ? Object.keys(options).filter((name) => name !== "period") : [];
+  if (unknown.length > 0)
+    throw new FluxError("EINVAL", `${COMPONENT}: option parse error: unknown option '${unknown.join(", ")}'`);
   const seconds = shell.plan.options.trySeconds(`${COMPONENT}.period`, PERIOD_SECONDS);
   if (seconds === null || seconds === 0 || seconds === Infinity)
     throw new FluxError("EINVAL", `${COMPONENT}: sysmon.period is not a valid FSD`);

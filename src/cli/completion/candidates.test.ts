@@ -22,6 +22,9 @@ describe("what may come next follows from the command's description", () => {
   test("an option's words, also behind its =", () => {
     assert.deepEqual(words(jobs, "-f", "ca"), ["canceled"]);
     assert.deepEqual(words(jobs, "--filter=ca"), ["--filter=canceled"]);
+    assert.deepEqual(words(submit, "--urgency=h"), ["--urgency=hold"]);
+    assert.deepEqual(words(submit, "--dependency", "aftero"), ["afterok:"]);
+    assert.deepEqual(words(job, "wait-event", "f1", "fi"), ["finish"]);
   });
   test("subcommands, then what belongs to one of them", () => {
     assert.deepEqual(words(job, "att"), ["attach"]);

@@ -37,6 +37,29 @@ const WORDS: readonly (readonly [RegExp, readonly string[]])[] = [
   ],
   [/^STATES$/, "pending running active depend priority sched run".split(" ")],
 ];
+/** Events of a job (RFC 21) that people wait for. */
+const EVENTS = "submit validate depend priority alloc start finish release free clean exception memo".split(" ");
+/** Options whose arguments are some words, or begin with one of them, in whatever command. */
+const WORDS_OF_OPTIONS: Readonly<Record<string, readonly string[]>> = {
+  urgency: ["hold", "default", "expedite"],
+  flags: ["debug", "waitable", "novalidate"],
+  "wait-event": [...EVENTS, "exec.shell.init", "exec.shell.start"],
+  color: ["always", "never", "auto"],
+  taskmap: ["block", "cyclic", "cyclic:", "manual:"],
+  dependency: [
+    "afterany:",
+    "afterok:",
+    "afternotok:",
+    "afterexcept:",
+    "afterstart:",
+    "any:",
+    "singleton",
+    "begin-time:",
+  ],
+  "time-format": ["raw", "iso", "offset", "human"],
+};
+/** Operands that are one of some words. */
+const WORDS_OF_OPERANDS: Readonly<Record<string, readonly string[]>> = { event: EVENTS };
 const NOTHING: Completion = { candidates: [], source: "none", prefix: "" };
 
 /** Completes the last of the words that follow a command's name. */
@@ -103,7 +126,10 @@ function completeOption(options: readonly OptionSpec[], current: string): Comple
 }
 
 function completeArgument(option: OptionSpec, current: string, prefix: string): Completion {
-  const words = option.choices ?? WORDS.find(([name]) => name.test(option.argument ?? ""))?.[1];
+  const words =
+    option.choices ??
+    WORDS.find(([name]) => name.test(option.argument ?? ""))?.[1] ??
+    (Object.hasOwn(WORDS_OF_OPTIONS, option.names[0]!) ? WORDS_OF_OPTIONS[option.names[0]!] : undefined);
   if (words !== undefined) {
     const candidates = words.map((word) => ({ word: prefix + word, description: "" }));
     return { candidates: starting(candidates, prefix + current), source: "none", prefix };
@@ -126,7 +152,7 @@ function completeOperand(command: Command, index: number, current: string): Comp
     const candidates = spec.choices.map((word) => ({ word, description: "" }));
     return { candidates: starting(candidates, current), source: "none", prefix: "" };
   }
-  if (spec === undefined) return { candidates: [], source: sourceOfUsage(command), prefix: "" };
+  if (spec === undefined) return completeByUsage(command, index, current);
   const startsProgram = spec.arity === "..." && spec.name !== "SCRIPT" && command.stopAtOperand === true && index === 0;
   return { candidates: [], source: startsProgram ? "commands" : sourceOfOperand(command, spec), prefix: "" };
 }
@@ -143,7 +169,14 @@ function sourceOfOperand(command: Command, { name }: OperandSpec): Source {
   return sourceOf(name);
 }
 
-/** A command that describes its operands in its usage only. */
+/** An operand of a command that describes them in its usage only. */
+function completeByUsage(command: Command, index: number, current: string): Completion {
+  const name = command.usage?.split(/\s+/).filter((word) => /^[a-z]+$/i.test(word) && word !== "OPTIONS")[index] ?? "";
+  if (!Object.hasOwn(WORDS_OF_OPERANDS, name)) return { candidates: [], source: sourceOfUsage(command), prefix: "" };
+  const candidates = WORDS_OF_OPERANDS[name]!.map((word) => ({ word, description: "" }));
+  return { candidates: starting(candidates, current), source: "none", prefix: "" };
+}
+
 function sourceOfUsage({ usage = "" }: Command): Source {
   return /\b(id|ids|jobid|JOBID)\b/.test(usage) ? "jobs" : "files";
 }

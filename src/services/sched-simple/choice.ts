@@ -9,10 +9,14 @@ import type { Node, NodeInventory, NodeShare, NodeTable } from "./nodes.ts";
 
 /** What a job asks for. */
 export interface ResourceRequest {
-  /** Nodes wanted; 0 = as they come. */
+  /** Nodes wanted, at least; 0 = as they come. */
   readonly nodes: number;
-  /** Slots per node where nodes are given, in total otherwise. */
+  /** Nodes wanted at most, where that is more; Infinity = all that there are. */
+  readonly nodesMax?: number;
+  /** Slots per node where nodes are given, in total otherwise; at least. */
   readonly slots: number;
+  /** The same at most, where that is more. */
+  readonly slotsMax?: number;
   readonly coresPerSlot: number;
   readonly gpusPerSlot: number;
   /** Whole nodes, shared with no other job. */
@@ -27,21 +31,34 @@ export interface NodeConstraint {
   matches(node: NodeInventory): boolean;
 }
 
-/** What a request gets of what is free in the table, on `within` its nodes; null where that does not do. */
+/**
+ * What a request gets of what is free in the table, on `within` its nodes: as much of what it can use as there is, null where
+ * that is less than it needs.
+ */
 export function choose(table: NodeTable, request: ResourceRequest, within: Bits | null): NodeShare[] | null {
-  const { nodes, coresPerSlot } = request;
+  const { nodes, coresPerSlot, nodesMax = nodes, slotsMax = request.slots } = request;
   if (table.freeCores < request.slots * coresPerSlot * Math.max(1, nodes)) return null;
   const shares: NodeShare[] = [];
-  let left = nodes > 0 ? nodes : request.slots;
+  const [needed, usable] = nodes > 0 ? [nodes, nodesMax] : [request.slots, slotsMax];
+  let taken = 0;
   table.visit(nodes > 0 ? request.slots * coresPerSlot : coresPerSlot, within, (node) => {
     if (request.exclusive && !isWholeFree(node)) return false;
-    const slots = nodes > 0 ? request.slots : Math.min(left, slotsIn(node.cores.count, node.gpus.count, request));
-    if (slots === 0 || (nodes > 0 && slotsIn(node.cores.count, node.gpus.count, request) < slots)) return false;
-    left -= nodes > 0 ? 1 : slots;
+    const wanted = nodes > 0 ? slotsMax : usable - taken;
+    const slots = Math.min(wanted, slotsIn(node.cores.count, node.gpus.count, request));
+    if (slots === 0 || (nodes > 0 && slots < request.slots)) return false;
+    taken += nodes > 0 ? 1 : slots;
     shares.push(shareOf(node, slots, request));
-    return left === 0;
+    return taken === usable;
   });
-  return left > 0 ? null : shares;
+  return taken < needed ? null : shares;
+}
+
+/** The slots that an allocation for the request has in total (R's `nslots`). */
+export function slotTotal(request: ResourceRequest, shares: readonly NodeShare[]): number {
+  const { nodes, slots, slotsMax = slots } = request;
+  if (slots === slotsMax) return nodes > 0 ? shares.length * slots : slots;
+  const most = nodes > 0 ? slotsMax : Infinity;
+  return shares.reduce((sum, { cores, gpus }) => sum + Math.min(most, slotsIn(cores.length, gpus.length, request)), 0);
 }
 
 /** How many slots so many cores and GPUs make. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
+import { slotTotal } from "./choice.ts";
 import { SchedulerCore, type Grant, type Policy } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
 import { ResourcePool } from "./pool.ts";
@@ -230,4 +231,50 @@ test("what there is, is counted anew when nodes go for good and when one comes b
   assert.throws(() => core.check(wide), /unsatisfiable request: need 3 slot\(s\) of 4 core\(s\), only 2 /);
   core.pool.setUp([2], true);
   core.check(wide);
+});
+
+function ranged(resources: JsonObject[]): JsonObject {
+  return { ...jobspec(1), resources };
+}
+
+const core1 = [{ type: "core", count: 1 }];
+
+const ranges: readonly [what: string, resources: JsonObject, nodes: number, cores: number][] = [
+  ["slots, as many as there are", { type: "slot", count: "2+", with: core1 }, 4, 8],
+  ["slots, up to a number", { type: "slot", count: { min: 2, max: 3 }, with: [{ type: "core", count: "1-2" }] }, 2, 3],
+  ["nodes, up to a number", { type: "node", count: "2-3", with: [{ type: "slot", count: 1, with: core1 }] }, 3, 3],
+  ["all nodes", { type: "node", count: { min: 1 }, with: [{ type: "slot", count: 1, with: core1 }] }, 4, 4],
+  ["slots per node", { type: "node", count: 2, with: [{ type: "slot", count: "1-5", with: core1 }] }, 2, 4],
+];
+
+for (const [what, resource, nodes, cores] of ranges)
+  test(`a range of ${what}: a job gets what there is, and starts with the least`, () => {
+    const core = scheduler(4, 2);
+    core.add({ id: 1, userid: 0, priority: 16, submitTime: 1, request: core.check(ranged([resource])) });
+    const [grant] = core.pass(100);
+    assert.equal(grant!.shares.length, nodes);
+    assert.equal(grant!.shares.flatMap((share) => share.cores).length, cores);
+    assert.equal(slotTotal(grant!.job.request, grant!.shares), cores);
+  });
+
+test("a range starts with the least where there is no more, and does not start with less", () => {
+  const core = scheduler(2, 2);
+  submit(core, 1, 1);
+  assert.deepEqual(started(core), [1]);
+  const request = core.check(ranged([{ type: "slot", count: "3-4", with: core1 }]));
+  core.add({ id: 2, userid: 0, priority: 16, submitTime: 2, request });
+  assert.equal(core.pass(100)[0]!.shares.flatMap((share) => share.cores).length, 3);
+  core.add({ id: 3, userid: 0, priority: 16, submitTime: 3, request });
+  assert.deepEqual(started(core), []);
+});
+
+test("counts that are no plain range are refused with what to do", () => {
+  const core = scheduler(2, 2);
+  for (const count of ["1,3", "2-8:2:*", { min: 1, max: 4, operator: "*", operand: 2 }])
+    assert.throws(
+      () => core.check(ranged([{ type: "slot", count, with: core1 }])),
+      /use a simple min-max range instead/,
+    );
+  for (const count of ["x", -1, 1.5, null, { min: 3, max: 2 }])
+    assert.throws(() => core.check(ranged([{ type: "slot", count, with: core1 }])), /slot/);
 });

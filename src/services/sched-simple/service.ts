@@ -25,6 +25,7 @@ import {
   requireObject,
   type Methods,
 } from "../../sdk/service.ts";
+import { slotTotal } from "./choice.ts";
 import { SchedulerCore, type Grant } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
 import type { NodeInventory, NodeShare } from "./nodes.ts";
@@ -38,7 +39,6 @@ import {
   type AllocResponse,
   type HelloResponse,
 } from "./protocol.ts";
-import { slotTotal } from "./request.ts";
 import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
 import { depthText, logLevelName, readSettings, type Settings } from "./settings.ts";
 import { PassStatistics } from "./statistics.ts";
@@ -413,7 +413,7 @@ class Scheduler implements RunningModule {
     const { job, shares, starttime, expiration, overtaken, shadow } = grant;
     const request = this.#requests.get(job.id)!;
     this.#requests.delete(job.id);
-    const nslots = slotTotal(job.request);
+    const nslots = slotTotal(job.request, shares);
     const scheduling = this.#scheduling === undefined ? {} : { scheduling: this.#scheduling };
     const set = this.#setOf(shares)
       .withoutLocalProperties()

@@ -67,6 +67,8 @@ function checkRequest(request: SubmitRequest, submitter: Submitter): void {
   if (!Number.isInteger(flags) || (flags & ~FLAGS_ALLOWED) !== 0) throw new FluxError("EPROTO", "invalid job flags");
   if ((flags & JobFlag.NoValidate) !== 0 && !submitter.isOwner)
     throw new FluxError("EPERM", "only the instance owner can submit with FLUX_JOB_NOVALIDATE");
+  if ((flags & JobFlag.Waitable) !== 0 && !submitter.isOwner)
+    throw new FluxError("EINVAL", "only the instance owner can submit with FLUX_JOB_WAITABLE");
   if (!Number.isInteger(urgency) || urgency < 0 || urgency > URGENCY_MAX)
     throw new FluxError("EINVAL", `urgency range is [0:${URGENCY_MAX}]`);
   if (urgency > URGENCY_DEFAULT && !submitter.isOwner)

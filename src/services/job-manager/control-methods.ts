@@ -7,6 +7,7 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 import type { JobManager } from "./core.ts";
 import type { Job } from "./job.ts";
 import {
+  batchTimeoutRequest,
   idRequest,
   killAllRequest,
   killRequest,
@@ -44,6 +45,12 @@ export function controlMethods(manager: JobManager, surroundings: ManagerSurroun
       handler: async (request) => (await known(request), await updateJob(manager, surroundings, request), stored()),
     },
     memo: { roles: ANY_USER, handler: async (request) => (await known(request), memo(manager, request), stored()) },
+    "set-batch-timeout": (request) => {
+      const { timeout } = batchTimeoutRequest(request);
+      if (timeout < 0) throw new FluxError("EPROTO", "Protocol error: 'timeout' is negative");
+      surroundings.waitForCompanyMs(timeout * 1000);
+      return null;
+    },
     "post-event.post": (request) => {
       surroundings.plugins.checkServed(".post-event", "post-event.post");
       postEvent(manager, request);
@@ -155,7 +162,10 @@ async function setUrgency(manager: JobManager, request: IncomingRequest, stored:
   if ((job.state & STATES_RUNNING) !== 0)
     throw new FluxError("EINVAL", "urgency cannot be changed once resources are allocated");
   const answer = { old_urgency: job.urgency };
-  if (urgency !== job.urgency) manager.post(job, "urgency", { userid: request.userid, urgency });
+  const isSame = urgency === job.urgency;
+  manager.post(job, "urgency", { userid: request.userid, urgency });
+  // Whoever asks is told a priority, though it is the same.
+  if (isSame && job.state === JobState.Sched) manager.post(job, "priority", { priority: job.priority });
   await stored();
   return answer;
 }
@@ -170,6 +180,7 @@ function memo(manager: JobManager, request: IncomingRequest): void {
 
 function postEvent(manager: JobManager, request: IncomingRequest): void {
   const { id, name, context } = postEventRequest(request);
+  if (name === "") throw new FluxError("EINVAL", "the event has no name");
   const job = manager.jobs.get(id);
   if (job === undefined || job.state === JobState.Inactive) throw new FluxError("ENOENT");
   if (name === "exception") {

@@ -59,6 +59,9 @@ export const submitRequest: Shape<{ jobs: SubmittedJob[] }> = shape({
   ),
 });
 
+/** In seconds. */
+export const batchTimeoutRequest: Shape<{ timeout: number }> = shape({ timeout: real });
+
 export const idRequest: Shape<{ id: Integer }> = shape({ id: jobId });
 
 export const raiseRequest: Shape<{

@@ -24,8 +24,8 @@ export function purgeMethods(manager: JobManager, surroundings: ManagerSurroundi
       const { age_limit: ageLimit, num_limit: numLimit, batch, force } = purgeRequest(request);
       if (batch < 1 || batch > REQUEST_BATCH_MAX)
         throw new FluxError("EINVAL", `batch must be >= 1 and <= ${REQUEST_BATCH_MAX}`);
-      if (numLimit < -1) throw new FluxError("EINVAL", "num limit must be >= 0");
-      if (ageLimit < 0 && ageLimit !== -1) throw new FluxError("EINVAL", "age limit must be >= 0");
+      if (numLimit < -1) throw new FluxError("EINVAL", "if set, num limit must be >= 0");
+      if (ageLimit < 0 && ageLimit !== -1) throw new FluxError("EINVAL", "if set, age limit must be >= 0");
       const before = ageLimit === -1 ? -Infinity : surroundings.now() - ageLimit;
       const keep = numLimit === -1 ? Infinity : numLimit;
       if (!force) return { count: manager.inactive.expiredCount(before, keep) };

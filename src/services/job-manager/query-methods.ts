@@ -95,12 +95,13 @@ function describeJob(job: Described): JsonObject {
 function getAttributes(manager: JobManager, request: IncomingRequest): object {
   const { id, attrs } = getAttributesRequest(request);
   const job = manager.jobs.get(id);
-  if (job === undefined) throw new FluxError("ENOENT", "unknown job");
-  checkOwner(request, job, "guests can only look at their own jobs");
+  if (job === undefined) throw new FluxError("EINVAL", "unknown job");
+  checkOwner(request, job, "guests can only access their own jobs");
   const answer: Record<string, JsonValue> = {};
   for (const name of attrs) {
     if (name === "jobspec" && job.jobspec !== null) answer["jobspec"] = withoutEnvironment(job.jobspec);
     else if (name === "R" && job.R !== null) answer["R"] = job.R;
+    else if (name === "R") throw new FluxError("ENOENT", "R is NULL");
     else if (name === "eventlog") answer["eventlog"] = job.events as unknown as JsonValue;
     else throw new FluxError("ENOENT", `unknown attr ${name}`);
   }

@@ -11,6 +11,7 @@ import {
   listJobs,
   lookupJob,
   setUrgency,
+  submitJob,
   updateJob,
   waitForEvent,
   waitForJob,
@@ -134,6 +135,23 @@ describe("a job", () => {
     await assert.rejects(lookupJob(guest, id, ["R"]), rejection("EPERM", "access is restricted to job/instance owner"));
     await assert.rejects(updateJob(guest, id, {}), rejection("EPERM", "guests may only update their own jobs"));
     await assert.rejects(setUrgency(guest, id, 1), rejection("EPERM", "guests can only reprioritize their own jobs"));
+  });
+
+  test("whose urgency is set to what it is gets its priority again, and may be updated where a jobspec may be", async () => {
+    const id = await world.submit(jobspecOf(), { urgency: 0 });
+    await waitForEvent(world.client, id, "priority");
+    assert.equal(await setUrgency(world.client, id, 0), 0);
+    await assert.rejects(
+      updateJob(world.client, id, { duration: 1 }),
+      rejection("EINVAL", "one or more jobspec updates are invalid"),
+    );
+    await world.client.rpc("job-manager.set-batch-timeout", { timeout: 0.001 });
+    await cancelJob(world.client, id);
+    const names = ["submit", "validate", "depend", "priority", "urgency", "priority", "exception", "clean"];
+    assert.deepEqual(await eventNames(id), names);
+    const guest = world.broker.connect(2000);
+    const submitted = submitJob(guest, jobspecOf(), { userid: 2000, flags: JobFlag.Waitable });
+    await assert.rejects(submitted, rejection("EINVAL", "only the instance owner can submit with FLUX_JOB_WAITABLE"));
   });
 
   test("can be updated and annotated while it waits", async () => {

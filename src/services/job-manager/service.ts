@@ -135,6 +135,7 @@ class JobManagerService implements RunningModule {
       now: () => ports.clock.now(),
       committed: () => this.#store.committed(),
       addOperation: (operation) => this.#store.addOperation(operation),
+      waitForCompanyMs: (delayMs) => this.#store.waitForCompanyMs(delayMs),
       publish: (topic, payload) => handle.sendEvent(topic, payload),
       plugins: this.#plugins,
       archive: this.#archive,

@@ -19,7 +19,7 @@ import { OPERATION_APPEND, OPERATION_LAST, valueObject, type Operation } from ".
 import type { Job } from "./job.ts";
 
 const RETRY_DELAY_MS = 1000;
-/** How long an event that nothing waits for is kept for the next commit, in milliseconds. */
+/** How long an event that nothing waits for is kept for the next commit, in milliseconds, unless somebody sets that. */
 const COMPANY_DELAY_MS = 10;
 /**
  * Steps of the microtask queue in which the scheduler answers to resources that were given back: the allocation of the next
@@ -71,6 +71,7 @@ export class EventStore {
   #batch: Batch = emptyBatch();
   /** Something of the batch is waited for. */
   #isUrgent = false;
+  #companyDelayMs = COMPANY_DELAY_MS;
   #companyTimer: TimerHandle | null = null;
   #isScheduled = false;
   #isCommitting = false;
@@ -109,6 +110,11 @@ export class EventStore {
     });
   }
 
+  /** Sets how long an event that nothing waits for is kept for the next commit. */
+  waitForCompanyMs(delayMs: number): void {
+    this.#companyDelayMs = delayMs;
+  }
+
   /** Stops trying again; what is in flight is abandoned. */
   stop(): void {
     this.#isStopped = true;
@@ -116,7 +122,7 @@ export class EventStore {
   }
 
   #waitForCompany(): void {
-    this.#companyTimer ??= this.#options.clock.after(COMPANY_DELAY_MS, () => this.#schedule());
+    this.#companyTimer ??= this.#options.clock.after(this.#companyDelayMs, () => this.#schedule());
   }
 
   #schedule(): void {

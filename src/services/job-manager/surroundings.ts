@@ -13,6 +13,8 @@ export interface ManagerSurroundings {
   committed(): Promise<void>;
   /** Adds an operation to the next commit. */
   addOperation(operation: Operation): void;
+  /** Sets how long an event that nothing waits for is kept for the next commit. */
+  waitForCompanyMs(delayMs: number): void;
   publish(topic: string, payload: object): void;
   readonly plugins: Pick<Plugins, "has" | "flag" | "checkServed">;
   readonly archive: Pick<Archive, "purged">;

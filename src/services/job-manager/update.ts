@@ -16,6 +16,8 @@ import type { ManagerSurroundings } from "./surroundings.ts";
 
 const DURATION = "attributes.system.duration";
 const QUEUE = "attributes.system.queue";
+/** Where a jobspec may be changed at all (RFC 14). */
+const JOBSPEC_KEY = /^(attributes|tasks|resources)(\.|$)/;
 const CONSTRAINTS = "attributes.system.constraints";
 
 /** Carries out an update. Throws FluxError; then nothing was changed. */
@@ -61,6 +63,7 @@ function checkUpdates(update: Update, updates: JsonObject): JsonObject {
   const { manager, plugins, job } = update;
   let context: JsonObject = {};
   for (const [key, value] of Object.entries(updates)) {
+    if (!JOBSPEC_KEY.test(key)) throw new FluxError("EINVAL", "one or more jobspec updates are invalid");
     if (key === DURATION && plugins.has(".update-duration"))
       context = { ...context, [key]: checkDuration(update, value) };
     else if (key === QUEUE && plugins.has(".update-queue"))

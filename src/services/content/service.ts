@@ -19,6 +19,7 @@ import { requireInteger, requireObject, requireString, type Answer } from "../..
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
 import { MappedFiles } from "./mapped-files.ts";
+import { PassedBlobs } from "./passed-blobs.ts";
 import {
   FLUSH_RETRY_MS,
   CACHED_BLOB_BYTES_MAX,
@@ -38,6 +39,7 @@ class ContentService implements RunningModule {
   readonly #algorithm: HashAlgorithm;
   readonly #digestLength: number;
   readonly #cache = new BlobCache();
+  readonly #passed: PassedBlobs;
   readonly #backing = new BackingRegister();
   readonly #mapped: MappedFiles;
   readonly #loading = new Map<string, Promise<Uint8Array>>();
@@ -55,6 +57,7 @@ class ContentService implements RunningModule {
     this.#algorithm = hashOf(context.attribute("content.hash") ?? "sha1");
     this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
     this.#mapped = new MappedFiles(context.ports, this.#algorithm);
+    this.#passed = new PassedBlobs(context.ports.clock);
     this.#serve();
   }
 
@@ -66,6 +69,7 @@ class ContentService implements RunningModule {
   }
 
   stop(): void {
+    this.#passed.clear();
     this.#retryTimer?.cancel();
     this.#purgeTimer?.cancel();
     this.#endFlushes(new FluxError("ENOSYS", "the content service was unloaded"));
@@ -184,7 +188,7 @@ class ContentService implements RunningModule {
   #blob(digest: Uint8Array | null, sender: string): Uint8Array | Promise<Uint8Array> {
     if (digest === null || digest.byteLength !== this.#digestLength) throw new FluxError("EPROTO");
     const key = hexEncode(digest);
-    const cached = this.#cache.get(key, this.#nowMs);
+    const cached = this.#cache.get(key, this.#nowMs) ?? this.#passed.get(key);
     if (cached !== undefined) return cached;
     let loading = this.#loading.get(key);
     // Who holds the volatile blobs is not asked for what it asks for itself.
@@ -259,6 +263,7 @@ class ContentService implements RunningModule {
       : await withSecondTry(() => handle.call(`${name}.load-stored`, digest, { upstream: true, nodeid: rank }));
     const data = payload?.bytes ?? EMPTY_BYTES;
     if (isCacheable(data)) this.#keep(key, data);
+    else if (!this.#isLeader) this.#passed.add(key, data);
     return data;
   }
 
@@ -361,6 +366,7 @@ class ContentService implements RunningModule {
 
   #dropCache(): Answer {
     this.#cache.dropClean();
+    this.#passed.clear();
     return null;
   }
 

@@ -1,7 +1,9 @@
 /** `flux events`: everything that happens to jobs, queues and resources, a JSON object on each line. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { stringifyJson } from "../../base/json.ts";
+import { stringifyJson, type Integer } from "../../base/json.ts";
 import { EVENT_KINDS, instanceEvents, type EventKind, type InstanceEvent } from "../../sdk/events.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { jobInfo } from "../../sdk/jobs.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText, parseJobId } from "../jobs/client.ts";
 import { parseDateTime } from "../submission/dates.ts";
@@ -47,6 +49,7 @@ async function run(context: CommandContext): Promise<number> {
   const from = options.text("from") ?? (since !== null || options.has("no-follow") ? "start" : null);
   const kinds = ids.size > 0 ? (["job"] as const) : kindsOf(context);
   const handle = await context.open();
+  for (const id of ids) await requireJob(handle, id);
   const stop = new AbortController();
   const signals = ["SIGINT", "SIGTERM"].map((name) => context.onSignal(name, () => stop.abort()));
   let position = options.text("from");
@@ -69,6 +72,16 @@ async function run(context: CommandContext): Promise<number> {
     throw new FluxError(error.errnum, `${error.message}${goOn}`, { cause: error });
   } finally {
     for (const signal of signals) signal.cancel();
+  }
+}
+
+/** Events of a job that does not exist would be waited for in vain. Throws ENOENT. */
+async function requireJob(handle: Handle, id: Integer): Promise<void> {
+  try {
+    await jobInfo(handle, id, { attrs: [] });
+  } catch (error) {
+    if (!isFluxError(error, "ENOENT")) throw error;
+    throw new FluxError("ENOENT", `${jobIdText(id)}: there is no such job`, { cause: error });
   }
 }
 

@@ -303,7 +303,11 @@ describe("dependencies", () => {
     const refuses = (dependencies: JsonObject[], text: RegExp): void =>
       assert.throws(() => bench.submit({ dependencies }), text);
     refuses([{ scheme: "foo", value: "1" }], /dependency scheme "foo" not supported/);
-    refuses([{ scheme: "afterok", value: "x!y" }], /dependency: afterok: "x!y" is not a valid jobid/);
+    refuses([{ scheme: "afterok", value: "x!y" }], /dependency: afterok: "x!y" is not a valid jobid$/);
+    refuses(
+      [{ scheme: "afterok", value: "prep" }],
+      /"prep" is not a valid jobid \(a job by its name: afterok:@prep\)$/,
+    );
     refuses([{ scheme: "afterok", value: "0x77" }], /dependency: afterok: id 0x77: job not found/);
     refuses([{ scheme: "begin-time", value: "soon" }], /Invalid begin-time=soon/);
     refuses([{ scheme: "begin-time", value: "-1.0" }], /Invalid begin-time=-1.0/);

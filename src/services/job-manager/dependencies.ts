@@ -22,6 +22,7 @@ import {
   entriesOf,
   invalid,
   nameIn,
+  notJobid,
   pluginOf,
   readDescription,
   SINGLETON,
@@ -184,7 +185,7 @@ export class Dependencies {
     const named = nameIn(entry.value);
     if (named !== null) return this.#prepareNamed(job, entry, scheme, named);
     const id = tryParseFluid(entry.value);
-    if (id === null) throw invalid(`dependency: ${entry.scheme}: "${entry.value}" is not a valid jobid`);
+    if (id === null) throw notJobid(entry.scheme, entry.value);
     return [this.#prepareOn(job, entry, { antecedent: id, scheme, text: entry.value })];
   }
 
@@ -254,8 +255,7 @@ export class Dependencies {
     if (named?.isExpected === true)
       throw invalid(`dependency: any: ${entry.value}: a job that is not submitted yet cannot be one of several`);
     const single = named === null ? tryParseFluid(entry.value) : null;
-    if (named === null && single === null)
-      throw invalid(`dependency: ${entry.scheme}: "${entry.value}" is not a valid jobid`);
+    if (named === null && single === null) throw notJobid(entry.scheme, entry.value);
     const ids = named === null ? [single!] : this.#namesakesOf(job, entry, named.name);
     if (ids.length === 0) throw noneNamed(entry.scheme, named!.name);
     return ids.map((antecedent) => {

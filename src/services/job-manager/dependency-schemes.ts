@@ -150,6 +150,13 @@ export function nameIn(value: string): NamedValue | null {
   return { name, isExpected };
 }
 
+/** Said of a value that should be a job id: a job's name is written otherwise. */
+export function notJobid(scheme: string, value: string): Error {
+  const isName = /^[A-Za-z_][\w.-]*$/.test(value);
+  const hint = isName ? ` (a job by its name: ${scheme}:@${value})` : "";
+  return invalid(`dependency: ${scheme}: "${value}" is not a valid jobid${hint}`);
+}
+
 /** One way to satisfy a dependency. */
 export interface Alternative {
   readonly antecedent: Integer;

@@ -30,7 +30,7 @@ export class PageFiles implements PageStore {
 
   /** What an earlier service left, by number; what is none of its pages is removed. */
   load(): StoredPage[] {
-    this.#disk.makeDirectory(this.#directory, { mode: 0o700, recursive: true });
+    if (this.#disk.info(this.#directory) === null) return [];
     const pages: StoredPage[] = [];
     const names = this.#disk.list(this.#directory);
     const indexes = names.filter((name) => /^\d+\.index$/.test(name));
@@ -60,6 +60,8 @@ export class PageFiles implements PageStore {
   }
 
   write(page: number, data: Uint8Array, index: PageIndex): void {
+    // An instance with few jobs has no directory.
+    this.#disk.makeDirectory(this.#directory, { mode: 0o700, recursive: true });
     const packed = this.#codec.compress(data);
     this.#disk.writeFile(this.#pathOf(page), packed, { mode: MODE });
     const text = stringifyJson({ version: VERSION, digest: this.#codec.digestHex("sha1", packed), ...index });

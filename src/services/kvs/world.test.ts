@@ -65,7 +65,11 @@ export class MemoryDisk {
     return {
       openLog,
       info: (path: string) =>
-        files.has(path) ? { kind: "file", sizeBytes: files.get(path)!.byteLength, mode: 0o600, mtime: 0 } : null,
+        files.has(path)
+          ? { kind: "file", sizeBytes: files.get(path)!.byteLength, mode: 0o600, mtime: 0 }
+          : [...files.keys()].some((name) => name.startsWith(`${path}/`))
+            ? { kind: "directory", sizeBytes: 0, mode: 0o700, mtime: 0 }
+            : null,
       list: (path: string) =>
         [...files.keys()].filter((name) => name.startsWith(`${path}/`)).map((name) => name.slice(path.length + 1)),
       readFile: (path: string) => files.get(path)!,

@@ -9,7 +9,8 @@
 import { isBrokenInvariant } from "../base/assert.ts";
 import { errorText, FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
-import { expectsResponse, Role } from "../protocol/message.ts";
+import { expectsResponse, Payload, Role } from "../protocol/message.ts";
+import { echoWith } from "./echo.ts";
 import type { Handle } from "./handle.ts";
 import type { IncomingRequest } from "./request.ts";
 
@@ -24,6 +25,9 @@ export interface Method {
 }
 
 export type Methods = Readonly<Record<string, Method | ((request: IncomingRequest) => Answer | Promise<Answer>)>>;
+
+/** A longer ping is answered with its text as it came, in bytes. */
+const HUGE_PING_BYTES: number = 128 * 1024;
 
 /** Any user of the instance may call; the method makes its own checks. */
 export const ANY_USER: number = Role.Owner | Role.User;
@@ -177,9 +181,9 @@ export class Server {
     return null;
   }
 
-  #ping(request: IncomingRequest): JsonObject {
-    return {
-      ...request.json,
+  #ping(request: IncomingRequest): JsonObject | Payload {
+    const { payload } = request.message;
+    const added = {
       route: request.message.route
         .map((hop) => hop.slice(0, 8))
         .toReversed()
@@ -188,6 +192,9 @@ export class Server {
       rolemask: request.rolemask,
       rank: this.#identity.rank,
     };
+    const source = payload?.source ?? null;
+    const echo = source === null || source.byteLength < HUGE_PING_BYTES ? null : echoWith(source, added);
+    return echo === null ? { ...request.json, ...added } : Payload.pieces(echo);
   }
 
   #rusage(): JsonObject {

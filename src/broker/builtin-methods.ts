@@ -12,6 +12,7 @@ import type { Core } from "./core.ts";
 import { formatLogRecord, type LogRecord } from "./log-record.ts";
 import { isEnding, stateNumber } from "./state-machine.ts";
 
+const LOG_CRIT = 2;
 const LOG_INFO = 6;
 
 function stringList(body: JsonObject, key: string): string[] {
@@ -159,6 +160,13 @@ export function overlayMethods(core: Core): Methods {
       if (known === "lost" || known === "offline") throw new FluxError("EINVAL", `rank ${child} is already ${known}`);
       if (!overlay.disconnectChild(child))
         throw new FluxError("ENOENT", `failed to disconnect subtree: rank ${child} is not a connected child`);
+      return null;
+    },
+    "disconnect-parent": (request) => {
+      const reason = requireString(request.json, "reason");
+      if (overlay.parent === null) throw new FluxError("EINVAL", "there is no parent to disconnect from");
+      core.options.log.append("overlay", LOG_CRIT, `disconnecting: ${reason}`);
+      overlay.disconnectParent();
       return null;
     },
     trace: { streaming: true, handler: (request) => core.linkTracing.begin(request) },

@@ -149,7 +149,7 @@ export class Groups {
   }
 
   #stats(): JsonObject {
-    return Object.fromEntries([...this.#members].map(([name, members]) => [name, members.format()]));
+    return { subtree: Object.fromEntries([...this.#members].map(([name, members]) => [name, members.format()])) };
   }
 
   close(): void {

@@ -314,6 +314,11 @@ export class Overlay implements Routes {
 
   // ---- The one above
 
+  /** Parts from the one above, for good. */
+  disconnectParent(): void {
+    this.#uplink.leave();
+  }
+
   /** Connects to the parent; tries until it answers. */
   connectParent(): void {
     this.#uplink.connect();

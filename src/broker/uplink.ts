@@ -65,6 +65,8 @@ export class Uplink {
   /** Called when the link has closed. */
   #parted: () => void = () => {};
 
+  #isLeaving = false;
+
   constructor(options: UplinkOptions) {
     this.#options = options;
   }
@@ -156,7 +158,7 @@ export class Uplink {
         if (this.#link === link) this.#link = null;
         const why = `${this.#nameOf(rank)}: ${end ?? reason ?? "lost connection"}`;
         if (peer === null) return failed(why);
-        const isRejoining = !this.#closed && end === null && this.#options.rejoinMs() > 0;
+        const isRejoining = !this.#closed && end === null && !this.#isLeaving && this.#options.rejoinMs() > 0;
         this.#peer = null;
         this.#isLooking = isRejoining;
         router().removePeer(peer);
@@ -205,6 +207,12 @@ export class Uplink {
     this.#isLooking = false;
     this.#options.router().release();
     this.#options.events.lost(null, reason);
+  }
+
+  /** Ends the link, and with it this broker's part in the instance. */
+  leave(): void {
+    this.#isLeaving = true;
+    this.#link?.destroy();
   }
 
   // ---- Rejoining

@@ -13,12 +13,14 @@ const VERSION_COLUMNS = 25;
 export const command: Command = defineCommand({
   name: "startlog",
   dialect: "getopt",
+  usageProgram: "flux startlog",
+  usage: "[OPTIONS]",
   summary: "list the times an instance was started and ended",
-  description: "Lists when the Flux instance was started and when it ended, from the KVS eventlog admin.eventlog.",
+  description: "List Flux instance startlog",
   options: [
-    { names: ["check"], help: "Exit with 1 if the instance came up after a crash" },
-    { names: ["quiet"], help: "Suppress the list, for use with --check" },
-    { names: ["show-version"], short: "v", help: "Show the version that each period ran" },
+    { names: ["check"], help: "Check if instance was properly shut down" },
+    { names: ["quiet"], help: "Suppress listing, useful with --check" },
+    { names: ["show-version"], short: "v", help: "Show the flux-core version string in output" },
     { names: ["post-start-event"], hidden: true, help: "Post a start event" },
     { names: ["post-finish-event"], hidden: true, help: "Post a finish event" },
   ],

@@ -46,8 +46,10 @@ async function notices(handle: Handle): Promise<string[]> {
 export const command: Command = defineCommand({
   name: "uptime",
   dialect: "getopt",
-  usageProgram: "flux-uptime",
+  usageProgram: "flux uptime",
   summary: "Tell how long Flux has been up and running",
+  description: "Show how long this Flux instance has been running",
+  usage: "[OPTIONS]...",
   run: async (context) => {
     const handle = await context.open();
     const { clock } = await context.ports();

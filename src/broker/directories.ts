@@ -6,7 +6,7 @@
  * otherwise.
  */
 import { utf8Length } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { errnoSentence, FluxError } from "../base/errors.ts";
 import type { Disk, HostInfo } from "../base/ports.ts";
 import type { Attributes } from "./attributes.ts";
 
@@ -24,14 +24,29 @@ function prepare(disk: Disk, attributes: Attributes, name: "rundir" | "statedir"
   if (wanted === null) path = disk.makeTemporaryDirectory(`${temporary}/flux-`);
   else {
     const info = disk.info(wanted);
-    if (info === null) disk.makeDirectory(wanted, { mode: PRIVATE, recursive: true });
+    if (info === null) make(disk, name, wanted);
     else if (info.kind !== "directory") throw new FluxError("ENOTDIR", `${name} ${wanted}: Not a directory`);
     else if ((info.mode & STICKY) !== 0) path = disk.makeTemporaryDirectory(`${wanted}/flux-`);
+    else if ((info.mode & PRIVATE) !== PRIVATE)
+      throw new FluxError("EPERM", `${name} ${wanted} does not have owner=rwx permissions`);
     else isMade = false;
   }
   attributes.set(name, path);
   if (attributes.get(`${name}-cleanup`) === null) attributes.set(`${name}-cleanup`, isMade ? "1" : "0");
   return path;
+}
+
+/** Makes one directory: a path of which more is missing is more likely a slip. */
+function make(disk: Disk, name: string, path: string): void {
+  try {
+    disk.makeDirectory(path, { mode: PRIVATE });
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    if (error.is("EEXIST")) return;
+    throw new FluxError(error.errnum, `${name} error creating ${path}: ${errnoSentence(error.errnum)}`, {
+      cause: error,
+    });
+  }
 }
 
 export function prepareRundir(disk: Disk, attributes: Attributes, host: HostInfo): string {

@@ -4,8 +4,9 @@
 import { hexEncode, utf8Encode } from "../base/bytes.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Address, KeyPair, Ports } from "../base/ports.ts";
-import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage } from "../protocol/message.ts";
+import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage, type Message } from "../protocol/message.ts";
 import type { StateName } from "./state-machine.ts";
+import type { Tree } from "./tree.ts";
 
 /** Kinds of control messages: `status` carries a number of their own, hello and welcome a payload. */
 export const Control = {
@@ -64,6 +65,30 @@ export interface PeerCard {
   readonly address: Address | null;
   /** Where brokers of the same node reach it without the network; absent where they, too, use `address`. */
   readonly nearAddress?: Address | null;
+}
+
+/** What a child says of itself. */
+export interface Hello {
+  readonly rank: number;
+  readonly uuid: string;
+  /** The number of the last event that it saw, where it was part of the instance before. */
+  readonly sequence: number | null;
+  readonly epoch: string | null;
+}
+
+/** Reads the first message of a link; null where it is no hello of somebody below. */
+export function readHello(
+  message: Message,
+  identity: string | null,
+  { rank: own, tree }: { readonly rank: number; readonly tree: Tree },
+): Hello | null {
+  if (message.type !== MessageType.Control || message.controlType !== Control.Hello) return null;
+  const { rank, uuid, sequence = null, epoch = null } = message.payload?.value ?? {};
+  if (typeof rank !== "number" || typeof uuid !== "string" || !tree.ancestorsOf(rank).includes(own)) return null;
+  if (sequence !== null && typeof sequence !== "number") return null;
+  if (epoch !== null && typeof epoch !== "string") return null;
+  // The rank it claims is the rank whose key it holds.
+  return identity === null || Number.parseInt(identity, 10) === rank ? { rank, uuid, sequence, epoch } : null;
 }
 
 export interface OverlayEvents {

@@ -18,9 +18,11 @@ import {
   DISCONNECTED,
   edgeKey,
   identityOf,
+  type Hello,
   type OverlayEvents,
   type PeerCard,
   type Welcome,
+  readHello,
   statusLeft,
 } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
@@ -54,15 +56,6 @@ export interface OverlayOptions {
   /** When a silent peer is torpid, and when it is given up. */
   readonly limits: () => PulseLimits;
   readonly events: OverlayEvents;
-}
-
-/** What a child says of itself. */
-interface Hello {
-  readonly rank: number;
-  readonly uuid: string;
-  /** The number of the last event that it saw, where it was part of the instance before. */
-  readonly sequence: number | null;
-  readonly epoch: string | null;
 }
 
 interface ChildLink extends Hello {
@@ -204,7 +197,7 @@ export class Overlay implements Routes {
       message: (message) => {
         if (child !== null) return this.#fromChild(child, message);
         timeout.cancel();
-        const hello = this.#readHello(link, message);
+        const hello = readHello(message, link.identity, this.#options);
         if (hello === null) return link.destroy();
         child = { ...hello, link, peer: this.#peerOf(link, hello), saidGoodbye: false };
         const accepted = child;
@@ -217,19 +210,6 @@ export class Overlay implements Routes {
         if (child !== null) this.#childClosed(child, reason);
       },
     });
-  }
-
-  #readHello(link: Link, message: Message): Hello | null {
-    const { rank: own, tree } = this.#options;
-    if (message.type !== MessageType.Control || message.controlType !== Control.Hello) return null;
-    const { rank, uuid, sequence = null, epoch = null } = message.payload?.value ?? {};
-    if (typeof rank !== "number" || typeof uuid !== "string" || !tree.ancestorsOf(rank).includes(own)) return null;
-    if (sequence !== null && typeof sequence !== "number") return null;
-    if (epoch !== null && typeof epoch !== "string") return null;
-    // The rank it claims is the rank whose key it holds.
-    return link.identity === null || Number.parseInt(link.identity, 10) === rank
-      ? { rank, uuid, sequence, epoch }
-      : null;
   }
 
   #peerOf(link: Link, { uuid, rank }: Hello): Peer {

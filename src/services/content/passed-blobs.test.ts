@@ -29,7 +29,7 @@ function manualClock(): { clock: Clock; advance(ms: number): void } {
 
 test("a blob that passed is there for the next who asks, until nobody has for a while", () => {
   const { clock, advance } = manualClock();
-  const passed = new PassedBlobs(clock);
+  const passed = new PassedBlobs(clock, false);
   passed.add("a", new Uint8Array(MIB));
   advance(8_000);
   assert.equal(passed.get("a")?.byteLength, MIB);
@@ -41,7 +41,7 @@ test("a blob that passed is there for the next who asks, until nobody has for a 
 });
 
 test("those that were asked for last are kept, up to a bound", () => {
-  const passed = new PassedBlobs(manualClock().clock);
+  const passed = new PassedBlobs(manualClock().clock, true);
   for (let index = 0; index < 100; index++) passed.add(`${index}`, new Uint8Array(MIB));
   assert.equal(passed.get("0"), undefined);
   const kept = Array.from({ length: 100 }, (_, index) => passed.get(`${index}`)).filter((blob) => blob !== undefined);

@@ -6,8 +6,10 @@
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { BlobCache } from "./core.ts";
 
-/** How far the ranks below may be apart in what they read, in bytes. */
-const BYTES_MAX: number = 64 * 1024 * 1024;
+/** How far the ranks below may be apart in what they read, in bytes: they do not begin at the same moment. */
+const BYTES_MAX: number = 512 * 1024 * 1024;
+/** The same for programs on a broker that has none below it. */
+const LEAF_BYTES_MAX: number = 64 * 1024 * 1024;
 /** Nobody asked for one in this time: they are all forgotten. */
 const STAY_MS = 10_000;
 
@@ -16,8 +18,11 @@ export class PassedBlobs {
   readonly #cache = new BlobCache();
   #timer: TimerHandle | null = null;
 
-  constructor(clock: Clock) {
+  readonly #bytesMax: number;
+
+  constructor(clock: Clock, isLeaf: boolean) {
     this.#clock = clock;
+    this.#bytesMax = isLeaf ? LEAF_BYTES_MAX : BYTES_MAX;
   }
 
   get(key: string): Uint8Array | undefined {
@@ -27,7 +32,7 @@ export class PassedBlobs {
   add(key: string, data: Uint8Array): void {
     const nowMs = this.#clock.monotonicMs();
     this.#cache.add(key, data, false, nowMs);
-    this.#cache.shrink(BYTES_MAX, Infinity);
+    this.#cache.shrink(this.#bytesMax, Infinity);
     this.#forgetLater();
   }
 

@@ -57,7 +57,7 @@ class ContentService implements RunningModule {
     this.#algorithm = hashOf(context.attribute("content.hash") ?? "sha1");
     this.#digestLength = context.ports.codec.digest(this.#algorithm, EMPTY_BYTES).byteLength;
     this.#mapped = new MappedFiles(context.ports, this.#algorithm);
-    this.#passed = new PassedBlobs(context.ports.clock);
+    this.#passed = new PassedBlobs(context.ports.clock, context.attribute("tbon.descendants") === "0");
     this.#serve();
   }
 

@@ -1,6 +1,6 @@
 /** The `[exec]` table of the configuration (flux-config-exec(5)). */
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { SIGNALS, signalName, signalNumber } from "../../base/signals.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 
@@ -21,25 +21,55 @@ export interface ExecSettings {
   readonly maxStartDelayPercent: number;
   /** What is kept for readers of the settings: units of systemd are not used. */
   readonly stopTimerSeconds: number | null;
+  /** Kept for readers of the settings, too: jobs are run by shell hosts. */
+  readonly service: string;
+  readonly method: string;
+  readonly jobShell: string;
 }
+
+/** Names of `exec.method`. */
+const METHODS: readonly string[] = ["bulk-exec", "bgexec"];
+/** Module arguments that are numbers. */
+const NUMBERS: ReadonlySet<string> = new Set(["max-kill-count", "sdexec-stop-timer-sec", "max-start-delay-percent"]);
 
 /** Module arguments (`kill-timeout=1s`) come before the configuration. Throws FluxError EINVAL with the key that is wrong. */
 export function execSettings(config: JsonObject, args: readonly string[] = []): ExecSettings {
-  const exec = { ...(isJsonObject(config["exec"]) ? config["exec"] : {}), ...tableOf(args) };
-  const maxKillTimeout = exec["max-kill-timeout"];
+  const table = config["exec"] ?? {};
+  if (!isJsonObject(table)) throw unreadable("object", table);
+  const exec = { ...table, ...tableOf(args) };
+  checkOthers(exec);
   const stopTimer = exec["sdexec-stop-timer-sec"];
-  const shellExit = exec["shell-exit-timeout"];
   return {
-    killTimeout: seconds(exec, "kill-timeout", 5),
+    killTimeout: killSeconds(exec, "kill-timeout") ?? 5,
     termSignal: signal(exec, "term-signal", SIGNALS["SIGTERM"]!),
     killSignal: signal(exec, "kill-signal", SIGNALS["SIGKILL"]!),
-    maxKillCount: count(exec, "max-kill-count", 8),
-    maxKillTimeout: maxKillTimeout === undefined ? null : fsdSeconds(exec, "max-kill-timeout", 0),
-    barrierTimeout: fsdSeconds(exec, "barrier-timeout", 1800),
-    shellExitTimeout: shellExit === "none" ? null : seconds(exec, "shell-exit-timeout", 30),
+    maxKillCount: killCount(exec),
+    maxKillTimeout: killSeconds(exec, "max-kill-timeout"),
+    barrierTimeout: barrierSeconds(exec),
+    shellExitTimeout: shellExitSeconds(exec),
     maxStartDelayPercent: percent(exec, "max-start-delay-percent", 25),
-    stopTimerSeconds: stopTimer === undefined ? null : count(exec, "sdexec-stop-timer-sec", 1),
+    stopTimerSeconds: stopTimer === undefined ? null : stopTimerSeconds(stopTimer),
+    service: text(exec, "service") ?? "rexec",
+    method: text(exec, "method") ?? METHODS[0]!,
+    jobShell: text(exec, "job-shell") ?? "flux shell-host",
   };
+}
+
+/** What is there for other ways to execute jobs is looked at, so that mistakes are found, and has no effect. */
+function checkOthers(exec: JsonObject): void {
+  for (const key of ["service", "job-shell", "imp", "method"]) {
+    const value = exec[key];
+    if (value !== undefined && typeof value !== "string")
+      throw invalid(`error reading config value exec.${key}: Expected string, got ${kindOf(value)}`);
+  }
+  const { method, testexec, "sdexec-properties": properties } = exec;
+  if (method !== undefined && !METHODS.includes(String(method)))
+    throw invalid(`unknown exec.method '${String(method)}'`);
+  const allowGuests = isJsonObject(testexec) ? testexec["allow-guests"] : undefined;
+  if (allowGuests !== undefined && typeof allowGuests !== "boolean")
+    throw invalid(`Expected true or false, got ${kindOf(allowGuests)}`);
+  for (const [name, value] of Object.entries(isJsonObject(properties) ? properties : {}))
+    if (typeof value !== "string") throw invalid(`exec.sdexec-properties.${name} is not a string`);
 }
 
 function tableOf(args: readonly string[]): JsonObject {
@@ -47,7 +77,7 @@ function tableOf(args: readonly string[]): JsonObject {
     args.map((arg) => {
       const [, key, value] = /^([^=]+)=(.*)$/.exec(arg) ?? [];
       if (key === undefined || value === undefined) throw new FluxError("EINVAL", `invalid option '${arg}'`);
-      return [key, key === "max-kill-count" ? Number(value) : value];
+      return [key, NUMBERS.has(key) ? Number(value) : value];
     }),
   );
 }
@@ -56,7 +86,7 @@ function tableOf(args: readonly string[]): JsonObject {
 export function settingsReport(settings: ExecSettings): JsonObject {
   const lastKill = settings.maxKillTimeout ?? effectiveMaxKillTimeout(settings);
   return {
-    method: "shell-host",
+    method: settings.method,
     "kill-timeout": settings.killTimeout,
     "term-signal": signalName(settings.termSignal),
     "kill-signal": signalName(settings.killSignal),
@@ -64,11 +94,14 @@ export function settingsReport(settings: ExecSettings): JsonObject {
     "max-kill-timeout": settings.maxKillTimeout ?? -1,
     "effective-max-kill-timeout": lastKill,
     config: {
-      exec_service: "shell-host",
+      default_cwd: "/tmp",
+      default_job_shell: settings.jobShell,
+      exec_service: settings.service,
       default_barrier_timeout: settings.barrierTimeout,
       shell_exit_timeout: settings.shellExitTimeout ?? -1,
       max_start_delay_percent: settings.maxStartDelayPercent,
       sdexec_stop_timer_sec: settings.stopTimerSeconds ?? Math.ceil(lastKill),
+      sdexec_stop_timer_signal: SIGNALS["SIGUSR1"]!,
     },
   };
 }
@@ -87,43 +120,71 @@ function effectiveMaxKillTimeout({ killTimeout, maxKillCount }: ExecSettings): n
 /** Seconds between two attempts to give up a job's shells, at most. */
 export const BACKOFF_MAX = 300;
 
-function seconds(exec: JsonObject, key: string, fallback: number): number {
+const invalid = (what: string): FluxError => new FluxError("EINVAL", what);
+
+function unreadable(wanted: string, value: JsonValue | undefined): FluxError {
+  return invalid(`Error reading [exec] table: Expected ${wanted}, got ${kindOf(value)}`);
+}
+
+function kindOf(value: JsonValue | undefined): string {
+  if (typeof value === "boolean" || value === null) return String(value);
+  if (typeof value === "number") return Number.isInteger(value) ? "integer" : "real";
+  return Array.isArray(value) ? "array" : typeof value === "bigint" ? "integer" : typeof value;
+}
+
+function text(exec: JsonObject, key: string): string | null {
   const value = exec[key];
-  if (value === undefined) return fallback;
-  const parsed = typeof value === "number" ? value : typeof value === "string" ? tryParseFsd(value) : null;
-  if (parsed === null || parsed < 0) throw new FluxError("EINVAL", `invalid value for exec.${key}`);
-  // Signals that follow each other at once would never end.
-  if (parsed === 0 && (key === "kill-timeout" || key === "max-kill-timeout"))
-    throw new FluxError("EINVAL", `invalid value for exec.${key}`);
+  if (value === undefined) return null;
+  if (typeof value !== "string") throw unreadable("string", value);
+  return value;
+}
+
+/** Signals that follow each other at once would never end. */
+function killSeconds(exec: JsonObject, key: string): number | null {
+  const value = text(exec, key);
+  if (value === null) return null;
+  const parsed = tryParseFsd(value);
+  if (parsed === null || parsed <= 0) throw invalid(`invalid ${key}: ${value}`);
   return parsed;
 }
 
-/** A duration that has to be given as such, in quotes. */
-function fsdSeconds(exec: JsonObject, key: string, fallback: number): number {
-  if (typeof exec[key] === "number")
-    throw new FluxError("EINVAL", `exec.${key} must be a duration in quotes, like "30m"`);
-  return seconds(exec, key, fallback);
+function shellExitSeconds(exec: JsonObject): number | null {
+  const value = text(exec, "shell-exit-timeout") ?? "30s";
+  if (value === "none") return null;
+  const parsed = tryParseFsd(value);
+  if (parsed === null) throw invalid(`invalid shell-exit-timeout: ${value}`);
+  return parsed;
+}
+
+function barrierSeconds(exec: JsonObject): number {
+  const value = text(exec, "barrier-timeout") ?? "30m";
+  const parsed = tryParseFsd(value);
+  if (parsed === null) throw invalid(`invalid duration '${value}' specified for exec.barrier-timeout`);
+  return parsed;
 }
 
 function percent(exec: JsonObject, key: string, fallback: number): number {
   const value = exec[key] ?? fallback;
-  if (typeof value !== "number" || !(value >= 0 && value <= 100))
-    throw new FluxError("EINVAL", `invalid value for exec.${key}: a number from 0 to 100 is wanted`);
+  if (typeof value !== "number") throw unreadable("real or integer", value);
+  if (!(value >= 0 && value <= 100)) throw invalid(`invalid ${key}=${value}: a number from 0 to 100 is wanted`);
   return value;
 }
 
 function signal(exec: JsonObject, key: string, fallback: number): number {
-  const value = exec[key];
-  if (value === undefined) return fallback;
-  const number = typeof value === "string" ? signalNumber(value) : null;
-  if (number === null) throw new FluxError("EINVAL", `invalid exec.${key}`);
+  const value = text(exec, key);
+  const number = value === null ? fallback : signalNumber(value);
+  if (number === null) throw invalid(`invalid ${key}: ${value}`);
   return number;
 }
 
-function count(exec: JsonObject, key: string, fallback: number): number {
-  const value = exec[key];
-  if (value === undefined) return fallback;
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 1)
-    throw new FluxError("EINVAL", `invalid exec.${key}`);
+function killCount(exec: JsonObject): number {
+  const value = exec["max-kill-count"] ?? 8;
+  if (typeof value !== "number" || !Number.isInteger(value)) throw unreadable("integer", value);
+  if (value < 1) throw invalid(`invalid max-kill-count=${value}`);
   return value;
+}
+
+function stopTimerSeconds(value: JsonValue): number {
+  if (typeof value === "number" && Number.isInteger(value) && value > 0) return value;
+  throw invalid(`error reading config value exec.sdexec-stop-timer-sec: Expected integer, got ${kindOf(value)}`);
 }

@@ -57,21 +57,29 @@ test("max-kill-timeout sets an end by time", async () => {
 test("the time until nodes are drained is told as configured or as counted", () => {
   assert.equal(settingsReport(execSettings({}))["effective-max-kill-timeout"], 640);
   assert.equal(
-    settingsReport(execSettings({ exec: { "kill-timeout": 1, "max-kill-count": 4 } }))["effective-max-kill-timeout"],
+    settingsReport(execSettings({ exec: { "kill-timeout": "1s", "max-kill-count": 4 } }))["effective-max-kill-timeout"],
     12,
   );
 });
 
 test("a wrong setting is refused by its name", () => {
-  assert.throws(() => execSettings({ exec: { "kill-timeout": "soon" } }), /exec\.kill-timeout/);
-  assert.throws(() => execSettings({ exec: { "term-signal": "SIGWHAT" } }), /exec\.term-signal/);
-  assert.throws(() => execSettings({ exec: { "max-kill-count": 0 } }), /exec\.max-kill-count/);
+  assert.throws(() => execSettings({ exec: { "kill-timeout": "soon" } }), /invalid kill-timeout: soon/);
+  assert.throws(() => execSettings({ exec: { "term-signal": "SIGWHAT" } }), /invalid term-signal: SIGWHAT/);
+  assert.throws(() => execSettings({ exec: { "max-kill-count": 0 } }), /invalid max-kill-count=0/);
+  const refused = (exec: unknown, why: RegExp): void => assert.throws(() => execSettings({ exec } as never), why);
+  refused(1, /Error reading \[exec\] table: Expected object, got integer/);
+  refused({ "kill-timeout": 5 }, /Error reading \[exec\] table: Expected string, got integer/);
+  refused({ "barrier-timeout": "soon" }, /invalid duration 'soon' specified for exec.barrier-timeout/);
+  refused({ method: "magic" }, /unknown exec.method 'magic'/);
+  refused({ service: 5 }, /error reading config value exec.service: Expected string, got integer/);
+  refused({ testexec: { "allow-guests": 1 } }, /Expected true or false, got integer/);
+  refused({ "sdexec-properties": { MemoryMax: 5 } }, /exec.sdexec-properties.MemoryMax is not a string/);
 });
 
 test("module arguments override the configuration; a wait of nothing is refused", () => {
   const config = { exec: { "kill-timeout": "9s", "term-signal": "SIGUSR1" } };
   const settings = execSettings(config, ["kill-timeout=0.1s", "max-kill-count=20"]);
   assert.deepEqual([settings.killTimeout, settings.maxKillCount, settings.termSignal], [0.1, 20, 10]);
-  assert.throws(() => execSettings({ exec: { "kill-timeout": "0s" } }), /exec.kill-timeout/);
+  assert.throws(() => execSettings({ exec: { "kill-timeout": "0s" } }), /invalid kill-timeout: 0s/);
   assert.throws(() => execSettings({}, ["kill-timeout"]), /invalid option/);
 });

@@ -36,8 +36,11 @@ export class Acquisition {
   update(): void {
     if (this.#request === null || this.#isMuted || this.#state.resources === null) return;
     const { up, lost } = this.#state;
-    if (this.#told === null) this.#request.respond({ resources: this.#state.schedulable.toJSON(), up: up.toString() });
-    else {
+    if (this.#told === null) {
+      // Jobs may hold something on ranks that are gone: a scheduler hears of these first, and then that they are gone.
+      this.#request.respond({ resources: this.#state.acquirable.toJSON(), up: up.toString() });
+      if (!lost.isEmpty) this.#request.respond({ down: lost.toString(), shrink: lost.toString() });
+    } else {
       const came = up.subtract(this.#told);
       const went = this.#told.subtract(up);
       const shrink = lost.subtract(this.#toldLost);

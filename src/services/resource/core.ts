@@ -63,9 +63,14 @@ export class ResourceState {
     return this.online.intersect(this.ranks).subtract(this.drained).subtract(this.exclude).subtract(this.torpid);
   }
 
-  /** What a scheduler gets: the inventory without the ranks that are excluded or gone. */
+  /** What a scheduler gets: the inventory without the ranks that are excluded. */
+  get acquirable(): ResourceSet {
+    return (this.resources ?? ResourceSet.EMPTY).removeRanks(this.exclude);
+  }
+
+  /** What there is to schedule: that without the ranks that are gone. */
   get schedulable(): ResourceSet {
-    return (this.resources ?? ResourceSet.EMPTY).removeRanks(this.exclude.union(this.lost));
+    return this.acquirable.removeRanks(this.lost);
   }
 
   hostOf(rank: number): string {

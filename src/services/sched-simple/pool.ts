@@ -116,6 +116,18 @@ export class ResourcePool {
     return isWhole;
   }
 
+  /** Why somebody cannot hold these shares: nobody has such resources, or another holds them; null where one can. */
+  obstacle(shares: readonly NodeShare[]): string | null {
+    const missing = shares.filter(({ rank }) => this.table.at(rank) === undefined).map(({ rank }) => rank);
+    if (missing.length > 0) return `allocation contains ranks not in resource pool: [${missing.join(", ")}]`;
+    for (const { rank, cores, gpus } of shares) {
+      const node = this.table.at(rank)!;
+      const isFree = cores.every((core) => node.cores.has(core)) && gpus.every((gpu) => node.gpus.has(gpu));
+      if (!isFree) return `allocation contains resources of rank ${rank} that are not there or are allocated already`;
+    }
+    return null;
+  }
+
   /** The expected end of a job moved. Returns whether it holds anything. */
   setEnd(id: Integer, end: number): boolean {
     if (!this.#held.has(id)) return false;

@@ -14,7 +14,6 @@ import type { TimerHandle } from "../../base/ports.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { Payload, responseTo } from "../../protocol/message.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
-import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { IncomingRequest } from "../../sdk/request.ts";
 import {
@@ -29,17 +28,11 @@ import { slotTotal } from "./choice.ts";
 import { SchedulerCore, type Grant } from "./core.ts";
 import { parseNodeConstraint } from "./node-constraint.ts";
 import type { NodeInventory, NodeShare } from "./nodes.ts";
+import { greet } from "./hello.ts";
 import { Outlook } from "./outlook.ts";
 import { ResourcePool } from "./pool.ts";
-import {
-  AllocResponseType,
-  isPriority,
-  isStream,
-  type AcquireResponse,
-  type AllocResponse,
-  type HelloResponse,
-} from "./protocol.ts";
-import { inventoryOf, mergeShares, resourceSetOf, sharesOf } from "./resource-text.ts";
+import { AllocResponseType, isPriority, isStream, type AcquireResponse, type AllocResponse } from "./protocol.ts";
+import { inventoryOf, mergeShares, resourceSetOf } from "./resource-text.ts";
 import { depthText, logLevelName, readSettings, type Settings } from "./settings.ts";
 import { PassStatistics } from "./statistics.ts";
 
@@ -178,20 +171,13 @@ class Scheduler implements RunningModule {
   }
 
   /** Learns which jobs hold resources already. */
-  async #greet(): Promise<void> {
-    const { handle } = this.#context;
-    const stream = handle.stream<HelloResponse>("job-manager.sched-hello", { "partial-ok": true }, { nodeid: 0 });
-    for await (const hello of stream) {
-      const text = await lookupText(this.#context.handle, `${fluidKvsPath(hello.id)}.R`);
-      const freed = Idset.parse(hello.free ?? "");
-      const set = ResourceSet.parseText(text).removeRanks(freed);
-      if (this.#core.pool.held.has(hello.id)) continue;
-      this.#restore(hello.id, sharesOf(set), set.expiration);
-      const { id, priority, userid, t_submit } = hello;
-      const name = this.#nameOf(id);
-      this.#log(LogLevel.info, `hello: ${name}: ${set.dump()}`);
-      this.#log(LogLevel.debug, `hello: id=${name} priority=${priority} userid=${userid} t_submit=${t_submit}`);
-    }
+  #greet(): Promise<void> {
+    return greet({
+      handle: this.#context.handle,
+      pool: this.#core.pool,
+      nameOf: (id) => this.#nameOf(id),
+      log: (level, text) => this.#log(level, text),
+    });
   }
 
   #serve(): void {

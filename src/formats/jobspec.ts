@@ -63,7 +63,7 @@ export interface Jobspec extends JsonObject {
   };
 }
 
-const KEYS: readonly string[] = ["attributes", "resources", "tasks", "version"];
+const KEYS: readonly string[] = ["resources", "tasks", "attributes", "version"];
 const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", "exclusive", "with", "label"]);
 
 /**
@@ -100,7 +100,7 @@ export function jobName(jobspec: Jobspec): string {
 
 function validateResources(value: JsonValue | undefined): void {
   const labels = new Set<string>();
-  if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a non-empty array");
+  if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a sequence of one entry or more");
   for (const [index, vertex] of (value as JsonValue[]).entries()) validateVertex(vertex, `resources[${index}]`, labels);
 }
 
@@ -178,13 +178,13 @@ function isCountText(text: string): boolean {
 
 /** A task's slot need not be a label of the resources: with one slot there is nothing to choose. */
 function validateTasks(value: JsonValue | undefined): void {
-  if (!Array.isArray(value) || value.length === 0) throw invalid("tasks must be a non-empty array");
+  if (!Array.isArray(value) || value.length === 0) throw invalid("tasks must be a sequence of one entry or more");
   for (const [index, task] of (value as JsonValue[]).entries()) {
     const where = `tasks[${index}]`;
     if (!isJsonObject(task)) throw invalid(`${where} must be an object`);
     const command = task["command"];
     if (!Array.isArray(command) || command.some((word) => typeof word !== "string")) {
-      throw invalid(`${where}: command must be an array of strings`);
+      throw invalid(`${where}: command must be a list of strings`);
     }
     if (command.length === 0) throw invalid(`${where}: command array cannot have length of zero`);
     if (typeof task["slot"] !== "string") throw invalid(`${where}: slot is missing or not a string`);
@@ -203,7 +203,7 @@ function validateTaskCount(count: JsonValue | undefined, where: string): void {
 }
 
 function validateAttributes(attributes: JsonValue | undefined): void {
-  if (!isJsonObject(attributes)) throw invalid("attributes must be an object");
+  if (!isJsonObject(attributes)) throw invalid("attributes must be a mapping");
   for (const key of ["system", "user"]) {
     if (attributes[key] !== undefined && !isJsonObject(attributes[key])) {
       throw invalid(`attributes.${key} must be an object`);

@@ -3,6 +3,7 @@
  * `content.dump`. The work is done by flux-restore(1) and flux-dump(1), while the content store runs and the key-value
  * store does not.
  */
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Core } from "./core.ts";
 
 const LOG_ERR = 3;
@@ -48,6 +49,8 @@ export async function dumpSnapshot(core: Core, run: RunCommand): Promise<boolean
   const statedir = attributes.get("statedir");
   if (statedir !== null && attributes.get("statedir-cleanup") === "1") {
     attributes.set("statedir-cleanup", "0");
+    // Or a later broker would take it for what a dead one has left.
+    ports.disk.writeFile(`${statedir}/.keep`, EMPTY_BYTES, { mode: 0o600 });
     log.append("broker", LOG_ERR, `rc3.0: there is no dump, so the content store is kept: statedir is ${statedir}`);
   }
   return false;

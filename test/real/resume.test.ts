@@ -1,7 +1,16 @@
 /** Instances that stop, and go on: by a signal, by `kill -9`, from a dump, with another number of brokers. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -110,6 +119,16 @@ test("what cannot be gone on with is refused, with its name and the reason", () 
   assert.equal(made.status, 0, made.stderr);
   truncateSync(cut, 1500);
   refused(cut, /cut.tar|[Tt]runcated/);
+  // A state directory of which a part is missing is told from a new one, and left as it is.
+  const state = mkdtempSync(join(directory, "cut-"));
+  const stored = spawnSync(flux, ["start", `-Sstatedir=${state}`, "flux", "kvs", "put", "a=1"], { encoding: "utf8" });
+  assert.equal(stored.status, 0, stored.stderr);
+  const database = join(state, "content.sqlite");
+  truncateSync(database, 9000);
+  refused(state, /content.sqlite: database disk image is malformed/);
+  assert.equal(statSync(database).size, 9000);
+  truncateSync(database, 0);
+  refused(state, /content.sqlite is empty: nothing is left to go on with/);
   const later = join(directory, "later");
   const note = '{"version":2,"argv":["true"]}';
   const kept = spawnSync(flux, [

@@ -14,7 +14,7 @@ const THREAD_DESCRIPTORS = 12;
 /** As many as one command waits for. */
 const CHUNK = 50;
 
-test(`${COUNT} nested instances leave nothing behind`, { timeout: 60_000 + COUNT * 2000 }, async () => {
+test(`${COUNT} nested instances leave nothing behind`, { timeout: 60_000 + COUNT * 6000 }, async () => {
   const { run, uri, flux } = await startInstance("-s2");
   await using _ = run;
   // An instance costs a quarter of a second of processor time: what a sweep takes depends on who else runs here.

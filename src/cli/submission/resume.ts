@@ -1,5 +1,5 @@
 /** `--resume PATH`: what the brokers of an instance are told that goes on where another one stopped. */
-import { existsSync, lstatSync, statSync } from "node:fs";
+import { lstatSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { FluxError } from "../../base/errors.ts";
 
@@ -14,7 +14,12 @@ export function resumeOptions(path: string, cwd: string): string[] {
   if (!info.isDirectory()) return ["-Sbroker.resume=1", `-Scontent.restore=${full}`];
   const dump = join(full, "dump", "RESTORE");
   const hasDump = lstatSync(dump, { throwIfNoEntry: false }) !== undefined;
-  if (!hasDump && !STORES.some((name) => existsSync(join(full, name))))
+  const sizes = STORES.map((name) => statSync(join(full, name), { throwIfNoEntry: false })?.size);
+  if (!hasDump && sizes.every((size) => size === undefined))
     throw new FluxError("EINVAL", `--resume=${path}: is no state directory of an instance: no content store is in it`);
+  // A database that was cut off to nothing would be taken for a new one.
+  const emptied = STORES.find((_, index) => sizes[index] === 0);
+  if (!hasDump && emptied !== undefined)
+    throw new FluxError("EINVAL", `--resume=${path}: ${emptied} is empty: nothing is left to go on with`);
   return ["-Sbroker.resume=1", `-Sstatedir=${full}`, ...(hasDump ? ["-Scontent.restore=auto"] : [])];
 }

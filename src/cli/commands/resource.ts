@@ -84,6 +84,8 @@ const SKIP_EMPTY: readonly OptionSpec[] = [
   { names: ["skip-empty"], help: "Skip empty lines; on where --include is given" },
   { names: ["no-skip-empty"], help: "Do not skip empty lines, with --include either" },
 ];
+/** Taken, and not told of. */
+const hidden = (option: OptionSpec): OptionSpec => ({ ...option, hidden: true });
 const STATUS_SKIP_EMPTY: OptionSpec = { names: ["skip-empty"], help: "Skip empty lines, with --states as well" };
 const COLOR: OptionSpec = {
   names: ["color"],
@@ -204,9 +206,14 @@ async function list(context: CommandContext): Promise<void> {
   const shownQueues = namedQueues(context) ?? queues.names.filter((name) => !hidden.includes(name));
   const settings = { fields: chosen.format.fields, queues, shownQueues };
   const rows = guarded(context, () => listRows(view, states, include, settings));
-  const skips = options.has("skip-empty") || (includedTargets(context) !== null && !options.has("no-skip-empty"));
-  const shown = skips ? rows.filter((row) => row["nnodes"] !== 0) : rows;
+  const shown = skipsEmpty(context) ? rows.filter((row) => row["nnodes"] !== 0) : rows;
   print(context, chosen, shown);
+}
+
+/** Whether what is empty is not shown: by default where only some targets are asked for. */
+function skipsEmpty(context: CommandContext): boolean {
+  const { options } = context;
+  return options.has("skip-empty") || (includedTargets(context) !== null && !options.has("no-skip-empty"));
 }
 
 /** The union of the states asked for. */
@@ -222,7 +229,7 @@ async function selected(context: CommandContext): Promise<ResourceSet> {
 async function info(context: CommandContext): Promise<void> {
   const { nnodes, ncores, ngpus } = await selected(context);
   // Of targets that are not there nothing is told, as `list` has no line for them.
-  if (nnodes === 0 && includedTargets(context) !== null) return;
+  if (nnodes === 0 && skipsEmpty(context)) return;
   context.out(`${nnodes} Nodes, ${ncores} Cores, ${ngpus} GPUs\n`);
 }
 
@@ -345,7 +352,7 @@ const SUBCOMMANDS: readonly Command[] = [
     name: "info",
     dialect: "argparse",
     summary: "Print brief, one-line summary of scheduler view of resources",
-    options: [STATES, INCLUDE, QUEUE, FROM_STDIN, CONFIG_FILE],
+    options: [STATES, INCLUDE, QUEUE, ...SKIP_EMPTY.map(hidden), FROM_STDIN, CONFIG_FILE],
     run: info,
   },
   {

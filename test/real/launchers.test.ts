@@ -156,6 +156,22 @@ describe("a cluster of four hosts", { skip }, () => {
     await run.gone(10_000, /sleep 1000|flux/);
   });
 
+  // Slurm kills the tasks at once, or a moment after: nothing is asked, and nothing may stay.
+  for (const [name, signals] of [
+    ["SIGTERM to srun", ["SIGTERM"]],
+    ["two SIGINT to srun", ["SIGINT", "SIGINT"]],
+  ] as const)
+    test(`${name} leaves nothing on any host`, async () => {
+      const script =
+        "flux submit -N4 sleep 1000; flux job wait-event -q $(flux job last) start; echo ready; sleep 1000";
+      await using run = onCluster("srun", "-N4", "-n4", flux, "start", "sh", "-c", script);
+      await run.seen(/ready/);
+      for (const signal of signals) run.child.kill(signal);
+      const { code } = await run.finished;
+      assert.notEqual(code, 0);
+      await run.gone(20_000, /sleep 1000|flux/);
+    });
+
   test("copies that cannot find each other do not run the script several times", async () => {
     const env = "FLUX_PMI_CLIENT_METHODS=simple single";
     await using run = onCluster("srun", "-N2", "-n2", "env", env, flux, "start", "echo", "ran");

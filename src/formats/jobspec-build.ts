@@ -102,6 +102,21 @@ export function fromPerResource(options: PerResourceOptions): Jobspec {
   return perResource === undefined ? jobspec : setShellOption(jobspec, "per-resource", { ...perResource });
 }
 
+/** A jobspec with resources that were given as they are, and a task in each slot. */
+export function withResources(jobspec: Jobspec, resources: readonly ResourceVertex[]): Jobspec {
+  const slot = firstSlot(resources)?.label ?? "task";
+  const tasks = jobspec.tasks.map((task) => ({ ...task, slot, count: { per_slot: 1 } }));
+  return { ...jobspec, resources: [...resources], tasks };
+}
+
+function firstSlot(resources: readonly ResourceVertex[]): ResourceVertex | null {
+  for (const vertex of resources) {
+    const slot = vertex.type === "slot" ? vertex : Array.isArray(vertex.with) ? firstSlot(vertex.with) : null;
+    if (slot !== null) return slot;
+  }
+  return null;
+}
+
 /**
  * An instance of Flux as a job: one broker on each node. What a failed broker means is decided by the instance itself, so
  * there is no exit timeout, and the brokers are no MPI program; shell options may say otherwise.

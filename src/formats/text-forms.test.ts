@@ -116,7 +116,7 @@ def main():
       '# flux: --setattr=user.conf="""\n# flux: [config]\n# flux:   item = "foo"\n# flux: """\n',
       ['--setattr=user.conf=[config]\n  item = "foo"\n'],
     ],
-    ["# flux: -n1 --x=\'\'\'\n# flux:  a\n# flux:    b\n# flux:  \'\'\'\n", ["-n1", "--x= a\n   b\n "]],
+    ["# flux: -n1 --x='''\n# flux:  a\n# flux:    b\n# flux:  '''\n", ["-n1", "--x= a\n   b\n "]],
     ["# flux: -N4 # -c2 : comment out for now", ["-N4"]],
     ["# flux: -N4\n#\n\n# flux: -c2", ["-N4", "-c2"]],
     ["#!/bin/sh\necho flux: no directive\n", []],

@@ -7,14 +7,21 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { encodeJsonFile, encodeTextFile } from "../../formats/archive.ts";
-import { fromNestCommand } from "../../formats/jobspec-build.ts";
+import { fromNestCommand, withResources } from "../../formats/jobspec-build.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { parseKeyValue, setPath } from "../../formats/jobspec-attributes.ts";
 import { mergeConfig, parseToml } from "../../formats/toml.ts";
 import { failureLimit } from "../../broker/failures.ts";
 import type { ParsedOptions } from "../framework/command.ts";
-import { countOption, submissionExtras, withFiles, withSystem, type SubmissionSource } from "./request.ts";
+import {
+  countOption,
+  givenResources,
+  submissionExtras,
+  withFiles,
+  withSystem,
+  type SubmissionSource,
+} from "./request.ts";
 
 const SCRIPT_PATH = "{{tmpdir}}/script";
 const CONFIG_OPTION = "-c{{tmpdir}}/conf.json";
@@ -75,8 +82,9 @@ function instanceJobspec(
   source: SubmissionSource,
   defaults: InstanceDefaults,
 ): Jobspec {
-  const slots = countOption(options, "nslots");
-  const nodes = countOption(options, "nodes");
+  const given = givenResources(options, source);
+  const slots = given === null ? countOption(options, "nslots") : 1;
+  const nodes = given === null ? countOption(options, "nodes") : undefined;
   if (slots === undefined && nodes === undefined)
     throw new FluxError("EINVAL", "Number of slots to allocate must be specified");
   const spare = countOption(options, "add-brokers") ?? 0;
@@ -94,7 +102,7 @@ function instanceJobspec(
           "output.stdout.path": defaults.output,
           ...(options.has("label-io") && { "output.stdout.label": true }),
         };
-  const jobspec = fromNestCommand({
+  const built = fromNestCommand({
     ...(defaults.name !== undefined && { name: defaults.name }),
     ...extras,
     shellOptions: { ...streams, ...defaults.shellOptions, ...extras.shellOptions },
@@ -111,9 +119,10 @@ function instanceJobspec(
     ...(nodes !== undefined && { numNodes: nodes }),
     ...(cores !== undefined && { coresPerSlot: cores }),
     ...(gpus !== undefined && { gpusPerSlot: gpus }),
-    ...(options.has("exclusive") && { exclusive: true }),
+    ...(given === null && options.has("exclusive") && { exclusive: true }),
     ...(spare > 0 && { addBrokers: spare }),
   });
+  const jobspec = given === null ? built : withResources(built, given);
   return config === null ? jobspec : withSystem(jobspec, { files: { "conf.json": encodeJsonFile(config) } });
 }
 

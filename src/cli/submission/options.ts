@@ -157,6 +157,20 @@ const PER_TASK =
 const PER_RESOURCE =
   "Per resource options:\n  The following options allow per-resource specification of tasks, and\n  should not be used with per-task options above\n";
 
+/** Resources as they stand in a jobspec. */
+const SHAPE_OPTIONS: readonly OptionSpec[] = [
+  {
+    names: ["resources-shape"],
+    argument: "SHAPE",
+    help: "Provide an RFC 46 jobspec shape on the command line. Any other resource arguments will be ignored.",
+  },
+  {
+    names: ["resources-json"],
+    argument: "FILE",
+    help: "Provide a JSON file specifying the resources section of a jobspec.",
+  },
+];
+
 const RESOURCE_OPTIONS: readonly OptionSpec[] = [
   { names: ["nodes"], short: "N", argument: "N", group: RESOURCES, help: "Number of nodes to allocate" },
   {
@@ -224,6 +238,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   ...TASK_OPTIONS,
   { names: ["wait-event"], argument: "NAME", help: "Pass --wait-event=NAME to flux-job attach" },
   ...RESOURCE_OPTIONS,
+  ...SHAPE_OPTIONS,
 ];
 
 export const SUBMIT_OPTIONS: readonly OptionSpec[] = [
@@ -231,6 +246,7 @@ export const SUBMIT_OPTIONS: readonly OptionSpec[] = [
   ...TASK_OPTIONS,
   ...BULK_OPTIONS,
   ...RESOURCE_OPTIONS,
+  ...SHAPE_OPTIONS,
 ];
 
 export const BULKSUBMIT_OPTIONS: readonly OptionSpec[] = [
@@ -252,6 +268,7 @@ export const BULKSUBMIT_OPTIONS: readonly OptionSpec[] = [
     help: "Set the input argument separator. To split on whitespace, use --sep=none. The default is newline.",
   },
   ...RESOURCE_OPTIONS,
+  ...SHAPE_OPTIONS,
 ];
 
 /** Options of the commands that start instances. */
@@ -306,12 +323,14 @@ const INSTANCE_OPTIONS: readonly OptionSpec[] = [
 export const BATCH_OPTIONS: readonly OptionSpec[] = [
   ...COMMON_OPTIONS,
   ...INSTANCE_OPTIONS,
+  ...SHAPE_OPTIONS,
   { names: ["wrap"], help: "Wrap arguments or stdin in a /bin/sh script" },
 ];
 
 export const ALLOC_OPTIONS: readonly OptionSpec[] = [
   ...COMMON_OPTIONS,
   ...INSTANCE_OPTIONS,
+  ...SHAPE_OPTIONS,
   {
     names: ["verbose"],
     short: "v",

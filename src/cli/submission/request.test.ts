@@ -95,6 +95,7 @@ describe("resources", () => {
     ["--tasks-per-node=2 -N2", "N2x/S1/C1 1"],
     ["--tasks-per-core=2 --cores=4", "S4/C1 1"],
     ["--gpus-per-node=2 -N2", "N2x/S1/C1+G2 1"],
+    ["--resources-shape=node=2/slot=3{a}/[core=4;gpu] -n9 --cores=8", "N2/S3/C4+G1 1"],
   ];
   for (const [line, expected] of cases) test(line || "nothing", () => assert.equal(shape(jobspec(line)), expected));
 
@@ -105,6 +106,8 @@ describe("resources", () => {
 
   const refused: readonly [line: string, message: RegExp][] = [
     ["-x -n4", /^exclusive can only be set with a node count$/],
+    ["--resources-shape=slot=0/core", /^Illegal character '0' at position 5$/],
+    ["--resources-shape=slot/core --resources-json=x", /^`--resources-shape` and `--resources-json` are mutually/],
     ["-N2 -n1", /^node count must not be greater than task count$/],
     ["-N0 -n4", /^node count must be an integer >= 1/],
     ["-n 4Q", /^--ntasks: invalid int value '4Q'$/],

@@ -8,8 +8,9 @@ import { parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { parseRequires } from "../../formats/constraint-query.ts";
 import { parseDependency, type Dependency } from "../../formats/dependency.ts";
 import { parseKeyValue } from "../../formats/jobspec-attributes.ts";
-import { fromCommand, fromPerResource, type JobspecExtras } from "../../formats/jobspec-build.ts";
-import type { Jobspec } from "../../formats/jobspec.ts";
+import { fromCommand, fromPerResource, withResources, type JobspecExtras } from "../../formats/jobspec-build.ts";
+import type { Jobspec, ResourceVertex } from "../../formats/jobspec.ts";
+import { parseResourceList, parseResourceShape } from "../../formats/resource-shape.ts";
 import { parseRetry } from "../../formats/retry.ts";
 import { applyRlimitRules } from "../../formats/rlimit.ts";
 import {
@@ -54,6 +55,8 @@ const PER_RESOURCE_OPTIONS = ["cores", "tasks-per-node", "tasks-per-core", "gpus
 export function taskJobspec(options: ParsedOptions, command: readonly string[], source: SubmissionSource): Jobspec {
   if (command.length === 0) throw new FluxError("EINVAL", "job command and arguments are missing");
   const extras = submissionExtras(options, source);
+  const given = givenResources(options, source);
+  if (given !== null) return withFiles(withResources(fromCommand({ ...extras, command }), given), options, source);
   if (options.has("gpus-per-node") && !options.has("nodes"))
     throw new FluxError("EINVAL", "--gpus-per-node requires --nodes");
   const perResource = PER_RESOURCE_OPTIONS.some((name) => options.has(name));
@@ -71,6 +74,19 @@ export function taskJobspec(options: ParsedOptions, command: readonly string[], 
         ...optional("exclusive", options.has("exclusive") || undefined),
       });
   return withFiles(jobspec, options, source);
+}
+
+/** The resources of `--resources-shape` or `--resources-json`; null without either. Throws FluxError EINVAL. */
+export function givenResources(options: ParsedOptions, source: SubmissionSource): readonly ResourceVertex[] | null {
+  const shape = options.text("resources-shape") || null;
+  const path = options.text("resources-json") || null;
+  if (shape !== null && path !== null)
+    throw new FluxError(
+      "EINVAL",
+      "`--resources-shape` and `--resources-json` are mutually exclusive arguments. Use only one.",
+    );
+  if (shape !== null) return parseResourceShape(shape);
+  return path === null ? null : parseResourceList(source.readText(path));
 }
 
 function perResourceJobspec(options: ParsedOptions, command: readonly string[], extras: JobspecExtras): Jobspec {

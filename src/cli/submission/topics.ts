@@ -7,6 +7,8 @@ const SIZE = `A job has tasks, and slots for them. Either say what each task nee
 or what the job shall have, and how the tasks follow from that:
   --cores=16 --tasks-per-core=2
   -N4 --tasks-per-node=8 --gpus-per-node=2
+or all of it as a shape (RFC 46), with a task in each slot:
+  --resources-shape='node=2/slot=4/[core=2;gpu]'
 The two forms do not go together. flux batch and flux alloc count slots (-n, -c, -g) in the same way; in the new
 instance one broker runs on each node.
 `;

@@ -63,7 +63,10 @@ export const MAGIC_BYTES = 6;
 export function compressorFor(path: string): Duplex | null {
   if (path.endsWith(".tar")) return null;
   const method = METHODS.find(({ endings }) => endings.some((ending) => path.endsWith(ending)));
-  if (method === undefined) throw new FluxError("EINVAL", `No such format '${path}'`);
+  if (method === undefined) {
+    const endings = [".tar", ...METHODS.flatMap((each) => each.endings)].join(", ");
+    throw new FluxError("EINVAL", `No such format '${path}': a dump ends with one of ${endings}`);
+  }
   return method.compress();
 }
 

@@ -19,7 +19,7 @@ import { NamespaceDirectory } from "./namespace-directory.ts";
 import type { ForeignBlobs, NewVersion, PendingCommit, TurnOutcome } from "./outcome.ts";
 import type { KeyMerge } from "./ref-list.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
-import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE } from "./protocol.ts";
+import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE, TOLD_KEYS_MAX } from "./protocol.ts";
 import { Draft, referencesIn } from "./transaction.ts";
 import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 
@@ -296,9 +296,11 @@ export class Leader {
       namespace.queue.shift();
       return { ...NOTHING_YET, failed: [{ commit, error }] };
     }
+    const { merges } = namespace.long;
     this.#endLong(namespace);
     namespace.queue.shift();
-    return { ...NOTHING_YET, version: { root: namespace.root, before, commits: [commit], merges: [], keys: null } };
+    const keys = operations.length <= TOLD_KEYS_MAX ? keysOf([commit]) : null;
+    return { ...NOTHING_YET, version: { root: namespace.root, before, commits: [commit], merges, keys } };
   }
 
   /** The head of the queue is no more under way: it is done, or begins anew. */

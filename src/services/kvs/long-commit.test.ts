@@ -1,6 +1,7 @@
 /** Commits of very many operations: they happen whole or not at all, and only those to the same namespace wait for them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
@@ -92,6 +93,24 @@ test("checkpoints that are due meanwhile do not lose what only it refers to; it 
   assert.equal((await again[0]!.getRoot()).rootref, rootref);
   for (let index = 0; index < MANY; index++)
     assert.equal(await again[0]!.get(`many.d${index % 100}.k${index}`), value(index));
+});
+
+test("long values to which it appends are merged as by any other commit, and again so after a crash", async (t) => {
+  const disk = new MemoryDisk();
+  const first = await startStorage({ size: 1, disk });
+  const kvs = new Kvs(first[0]!.connect());
+  const line = "x".repeat(100);
+  const transaction = new KvsTransaction();
+  for (let index = 0; index < MANY; index++) transaction.append(`logs.k${index % 3}`, utf8Encode(line));
+  await kvs.commit(transaction);
+  const object = await kvs.getTreeObject("logs.k0");
+  assert.ok(object.type === "valref" && object.data.length < 100, "many appends are few blobs");
+  const { rootref } = await kvs.getRoot();
+  // The log is what is left.
+  disk.crash();
+  const { kvs: again } = await start(t, 1, disk);
+  assert.equal((await again[0]!.getRoot()).rootref, rootref);
+  assert.equal((await again[0]!.getBytes("logs.k0")).byteLength, line.length * Math.ceil(MANY / 3));
 });
 
 test("the end of the service finishes it; what it had acknowledged is in the log", async (t) => {

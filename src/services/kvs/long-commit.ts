@@ -9,6 +9,7 @@ import type { Operation } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { Directory } from "./directory.ts";
 import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
+import type { KeyMerge } from "./ref-list.ts";
 import { Draft } from "./transaction.ts";
 
 export function isLong(operations: readonly Operation[]): boolean {
@@ -20,7 +21,9 @@ export class LongCommit {
   readonly #draft: Draft;
   readonly #operations: readonly Operation[];
   readonly #place = { next: 0 };
-  #hashing: Generator<void> | null = null;
+  /** Which blobs of values became one. */
+  readonly merges: KeyMerge[] = [];
+  #rest: Generator<void> | null = null;
 
   /** Throws MissingBlob where the root is not in memory. */
   constructor(index: BlobIndex, root: Directory | string, namespace: string, operations: readonly Operation[]) {
@@ -36,7 +39,12 @@ export class LongCommit {
   advance(): Directory | null {
     this.#draft.applySome(this.#operations, this.#place, LONG_COMMIT_SLICE);
     if (this.#place.next < this.#operations.length) return null;
-    this.#hashing ??= this.#index.freezeInSlices(this.#draft.root, LONG_COMMIT_SLICE);
-    return this.#hashing.next().done === true ? this.#draft.root : null;
+    this.#rest ??= this.#finish();
+    return this.#rest.next().done === true ? this.#draft.root : null;
+  }
+
+  *#finish(): Generator<void> {
+    yield* this.#draft.mergeInSlices(LONG_COMMIT_SLICE, this.merges);
+    yield* this.#index.freezeInSlices(this.#draft.root, LONG_COMMIT_SLICE);
   }
 }

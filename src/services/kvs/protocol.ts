@@ -78,8 +78,10 @@ export const HELD_GRACE_MS = 60_000;
 /** References of waiting commits about which the content store is asked at once. */
 export const ADOPT_WINDOW = 4096;
 
-/** A commit with more operations is applied in slices, and its version announced without its keys. */
+/** A commit with more operations is applied in slices. */
 export const LONG_COMMIT_OPERATIONS = 2048;
+/** A version in which more keys were written is announced without them: who watches some looks at them all. */
+export const TOLD_KEYS_MAX: number = 16 * 1024;
 /** Operations of a slice, or entries of the directories that are hashed in one. */
 export const LONG_COMMIT_SLICE = 512;
 /** How often a checkpoint looks whether a long commit is done, in milliseconds. */

@@ -19,7 +19,7 @@ import {
   type TreeObject,
 } from "../../sdk/kvs-protocol.ts";
 import type { Val, Valref } from "../../formats/treeobj.ts";
-import type { BlobIndex } from "./blob-index.ts";
+import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { RefList, type KeyMerge } from "./ref-list.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
@@ -103,14 +103,40 @@ export class Draft {
   mergeLoose(): KeyMerge[] {
     const merges: KeyMerge[] = [];
     for (const key of this.#looseKeys) {
-      const refs = this.#listAt(key)?.refs;
-      if (refs === undefined || !(refs.isLoose || this.#isMerged(key, refs))) continue;
-      const merge = { key, ...refs.plan() };
-      if (merge.counts.every((count) => count === 1)) continue;
+      const merge = this.#mergeOf(key);
+      if (merge === null) continue;
       this.merge(merge);
       merges.push(merge);
     }
     return merges;
+  }
+
+  /** The same with a rest after some keys; what is not in memory stays as it is. Gathers what was merged in `merges`. */
+  *mergeInSlices(slice: number, merges: KeyMerge[]): Generator<void> {
+    let count = 0;
+    for (const key of this.#looseKeys) {
+      const merge = this.#mergeOf(key);
+      if (merge !== null && this.#canMerge(merge)) merges.push(merge);
+      if (++count % slice === 0) yield;
+    }
+  }
+
+  #canMerge(merge: KeyMerge): boolean {
+    try {
+      this.merge(merge);
+      return true;
+    } catch (error) {
+      if (error instanceof MissingBlob) return false;
+      throw error;
+    }
+  }
+
+  /** How the blobs of a value are merged; null where they are not. */
+  #mergeOf(key: string): KeyMerge | null {
+    const refs = this.#listAt(key)?.refs;
+    if (refs === undefined || !(refs.isLoose || this.#isMerged(key, refs))) return null;
+    const merge = { key, ...refs.plan() };
+    return merge.counts.every((count) => count === 1) ? null : merge;
   }
 
   /** Whether a value that has ended is in several blobs, and they are in memory: it is not worth reading one. */

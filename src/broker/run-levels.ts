@@ -266,7 +266,7 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
     if (path !== null && core.userModules.has(name)) {
       // Who has an rc3 of his own is to unload what he loaded.
       failed = true;
-      core.options.log.append("broker", LOG_ERR, `module '${name}' was not properly shut down`);
+      core.options.log.append("broker", LOG_ERR, `broker module '${name}' was not properly shut down`);
     }
     const error = await stopWithin(core, name);
     if (error === null) continue;

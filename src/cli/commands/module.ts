@@ -1,4 +1,5 @@
 /** `flux module`: the services of a broker (flux-module(1)). */
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
@@ -87,11 +88,16 @@ const load: Command = {
   run: async (context) => {
     const { path, payload } = loadRequest(context);
     const handle = await context.open();
-    await handle
-      .rpc("module.load", payload)
-      .catch((error: unknown) => context.fail(`load ${path}: ${errorText(error)}`));
+    await handle.rpc("module.load", payload).catch((error: unknown) => refuseLoad(context, path, error));
   },
 };
+
+function refuseLoad(context: CommandContext, path: string, error: unknown): never {
+  // A path that leads nowhere is likelier a slip than a module that is missing.
+  if (path.includes("/") && !existsSync(path))
+    context.fail(`could not canonicalize module path '${path}': No such file or directory`);
+  return context.fail(`load ${path}: ${errorText(error)}`);
+}
 
 async function removeModule(context: CommandContext, target: string, force: boolean): Promise<void> {
   const handle = await context.open();
@@ -134,9 +140,7 @@ const reload: Command = {
     const { path, payload } = loadRequest(context);
     await removeModule(context, context.options.text("name") ?? moduleNameOf(path), context.options.has("force"));
     const handle = await context.open();
-    await handle
-      .rpc("module.load", payload)
-      .catch((error: unknown) => context.fail(`load ${path}: ${errorText(error)}`));
+    await handle.rpc("module.load", payload).catch((error: unknown) => refuseLoad(context, path, error));
   },
 };
 
@@ -193,6 +197,7 @@ function statText(context: CommandContext, value: JsonValue): string {
   const { options } = context;
   const type = options.text("type");
   const scale = Number(options.text("scale") ?? "1");
+  if (Number.isNaN(scale)) context.fail(`--scale: '${options.text("scale")}' is not a number`);
   if (typeof value === "number") {
     const scaled = value * scale;
     return type === "int" ? String(Math.trunc(scaled)) : type === "double" ? scaled.toFixed(6) : String(scaled);

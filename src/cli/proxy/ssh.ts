@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
-import { FluxError } from "../../base/errors.ts";
+import { errnoSentence, FluxError } from "../../base/errors.ts";
 import type { ByteStream, StreamEvents } from "../../base/ports.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import { channelOver } from "../../sdk/local-connector.ts";
@@ -78,6 +78,12 @@ export async function connectBySsh(uri: string, binaries: string): Promise<Messa
   }
 }
 
+/** Why the program that is to be ssh does not run, with the variable that names another. */
+function spawnComplaint(program: string, error: NodeJS.ErrnoException): string {
+  const why = typeof error.errno === "number" ? errnoSentence(-error.errno) : error.message;
+  return `ssh-connector: ${program}: ${why}\nHint: set FLUX_SSH in environment to override`;
+}
+
 /** The error text of a relay that cannot connect. */
 export function relayComplaint(path: string, error: Error): string {
   return `${hostname()}: local://${path}: ${error.message}`;
@@ -102,7 +108,7 @@ class ProcessStream implements ByteStream {
     this.#ended = new Promise((resolve) => {
       this.#child.on("close", () => resolve());
       this.#child.on("error", (error) => {
-        this.#said.push(`${program}: ${error.message}`);
+        this.#said.push(spawnComplaint(program, error));
         resolve();
       });
     });

@@ -19,7 +19,9 @@ const SHUTDOWN_TIMEOUT_SECONDS = 60;
 export const rexecPlugin: PluginFactory = (shell) => {
   const { options } = shell.plan;
   const seconds = options.trySeconds("rexec-shutdown-timeout", SHUTDOWN_TIMEOUT_SECONDS);
-  if (seconds === null) throw new FluxError("EINVAL", `${COMPONENT}: failed to parse rexec-shutdown-timeout`);
+  // A number says no unit.
+  if (seconds === null || typeof options.value("rexec-shutdown-timeout") === "number")
+    throw new FluxError("EINVAL", `${COMPONENT}: failed to parse rexec-shutdown-timeout`);
   shell.log(ShellLogLevel.debug, `registered rexec service as ${shell.serviceName}.${COMPONENT}`, COMPONENT);
   return new RexecPlugin(shell, seconds, options.isOn("rexec.sign-required"));
 };

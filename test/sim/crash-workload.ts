@@ -11,7 +11,7 @@ import { makeValref } from "../../src/formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../src/sdk/kvs.ts";
 import { NAMESPACE_EVENT_PREFIX, PRIMARY_NAMESPACE } from "../../src/sdk/kvs-protocol.ts";
 import type { Seeded } from "../../src/testkit/seeded.ts";
-import type { Change, Edit } from "./crash-model.ts";
+import type { Change, Edit, Moment } from "./crash-model.ts";
 import type { Recorder } from "./crash-recorder.ts";
 import type { StorageNode } from "./storage-node.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The words of the mnemonic form of a FLUID (RFC 19), in order of the digits for which they stand: the word list of the
- * mnemonicode project, version 0.7, without the seven short words that stand for parts of 32 bits.
+ * The words of the mnemonic form of a FLUID (RFC 19), in order of the digits for which they stand: what
+ * `flux job id --to=words 0 1 2 … 1625` prints first. They are those of the mnemonicode project, and its notice goes with them.
  *
  * Copyright (c) 2000 Oren Tirosh <oren@hishome.net>
  *

@@ -46,9 +46,11 @@ export interface RunLevelOptions {
 function entriesFor(options: RunLevelOptions): readonly PersonalityEntry[] {
   const { rank, attributes } = options.core.options;
   const backing = attributes.get("content.backing-module");
+  // An instance that is made without stores has none; one that is asked for must be there.
+  const wanted = attributes.isGiven("content.backing-module") ? backing : null;
   return options.personality
     .map((entry) => (entry.name === "content-sqlite" && backing !== null ? { ...entry, name: backing } : entry))
-    .filter(({ name, where }) => (rank === 0 || where === "all") && (name in options.registry || name === backing));
+    .filter(({ name, where }) => (rank === 0 || where === "all") && (name in options.registry || name === wanted));
 }
 
 /** Starts fetching the code of the services, so that it is there when they are loaded. */

@@ -390,7 +390,7 @@ export class Overlay implements Routes {
 
   *#neighbours(): Iterable<Pulsed> {
     if (this.#uplink.link !== null) yield { link: this.#uplink.link };
-    for (const { rank, link: below } of [...this.#children.values()])
+    for (const { rank, link: below } of this.#children.values())
       yield { link: below, torpid: (is, seconds) => this.#options.events.childTorpid(rank, is, seconds) };
   }
 

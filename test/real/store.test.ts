@@ -130,10 +130,12 @@ test("a state directory that another broker uses, and one of another version, ar
     for (const { pid } of run.processes()) process.kill(pid, "SIGKILL");
     await run.finished;
     const again = await startInstance(`-Sstatedir=${directory}`);
-    await using __ = again.run;
-    assert.equal(again.flux("kvs", "get", "a").stdout, "1\n");
-    again.run.child.stdin?.end();
-    await again.run.finished;
+    {
+      await using _ = again.run;
+      assert.equal(again.flux("kvs", "get", "a").stdout, "1\n");
+      again.run.child.stdin?.end();
+      await again.run.finished;
+    }
     const database = new DatabaseSync(join(directory, "content.sqlite"));
     database.exec("ALTER TABLE objects RENAME COLUMN size TO length");
     database.close();

@@ -92,9 +92,11 @@ function runOut(world: World): void {
   assert.equal(world.core.pool.table.freeCores, NODES * CORES);
 }
 
+type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
+
 function play(
   policy: Policy,
-  steps: readonly fc.infer<typeof step>[],
+  steps: readonly Step[],
   check: (world: World, grants: Grant[]) => void,
 ): void {
   const world = new World(policy);

@@ -372,5 +372,5 @@ export const command: Command = defineCommand({
     forEach("stop", "Stop a flux cron job from executing", ({ id }) => `Stopped cron-${id}`),
     forEach("start", "Start a stopped flux cron job", ({ id }) => `Started cron-${id}`),
     sync,
-  ],
+  ].map((subcommand) => ({ ...subcommand, program: `flux-cron ${subcommand.name}` })),
 });

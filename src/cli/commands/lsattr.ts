@@ -30,7 +30,7 @@ export const command: Command = defineCommand({
     const withValues = context.options.has("values");
     names.forEach((name, index) => {
       const value = values[index];
-      const shown = value === null || value === undefined || value === "" ? "-" : value;
+      const shown = value ?? "-";
       context.out(withValues ? `${name.padEnd(NAME_COLUMNS - 1)} ${shown}\n` : `${name}\n`);
     });
   },

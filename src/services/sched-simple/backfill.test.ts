@@ -94,11 +94,7 @@ function runOut(world: World): void {
 
 type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 
-function play(
-  policy: Policy,
-  steps: readonly Step[],
-  check: (world: World, grants: Grant[]) => void,
-): void {
+function play(policy: Policy, steps: readonly Step[], check: (world: World, grants: Grant[]) => void): void {
   const world = new World(policy);
   steps.forEach((each, index) => {
     if (each.kind === "submit") world.core.add(jobOf(index, each.job));

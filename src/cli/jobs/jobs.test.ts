@@ -38,6 +38,8 @@ describe("the outcome of a job", () => {
     assert.equal(outcome(cancel).exitCode(), 1);
     assert.equal(outcome(cancel).exitCode(42), 42);
   });
+  test("a job that an exception ended fails, though no task did", () =>
+    assert.equal(outcome(cancel, finish(0)).exitCode(), 1));
   test("an exception that ended nothing does not count", () =>
     assert.equal(outcome({ name: "exception", context: { type: "x", severity: 3 } }, finish(0)).exitCode(), 0));
 });

@@ -39,6 +39,8 @@ export class JobOutcome {
   /** The exit code of a command that waited for the job; `exceptionCode` is for jobs that never ran. */
   exitCode(exceptionCode = 1): number {
     if (this.waitStatus === null) return this.exception === null ? 0 : exceptionCode;
+    // Tasks that were stopped by an exception may have ended well: the job has not.
+    if (this.waitStatus === 0 && this.exception !== null) return 1;
     const signum = signalOfStatus(this.waitStatus);
     return signum === 0 ? exitCodeOfStatus(this.waitStatus) : 128 + signum;
   }

@@ -95,8 +95,6 @@ export function modesOf({ journalMode = "WAL", synchronous = "NORMAL" }: BlobFil
 /** Sets the modes of a connection and makes the tables. Returns how careful it is (`synchronous`). */
 export function prepareDatabase(path: string, connection: DatabaseSync, options: BlobFileOptions): string {
   const [journalMode, synchronous] = modesOf(options);
-  // The vacuum mode takes effect in an empty database only, and must come first.
-  connection.exec("PRAGMA auto_vacuum=INCREMENTAL");
   makeShrinkable(path, connection);
   connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
   connection.exec(`PRAGMA synchronous=${synchronous}`);
@@ -114,10 +112,14 @@ export function prepareDatabase(path: string, connection: DatabaseSync, options:
 function makeShrinkable(path: string, connection: DatabaseSync): void {
   const pragma = (name: string): number => Number(connection.prepare(`PRAGMA ${name}`).get()?.[name]);
   const bytes = pragma("page_count") * pragma("page_size");
-  if (bytes === 0 || bytes > REBUILD_BYTES_MAX || storedVacuumMode(path) !== 0) return;
+  // It takes effect in a database that is empty, or rebuilt; in another it would write, and there may be no room.
+  const setMode = "PRAGMA auto_vacuum=INCREMENTAL";
+  if (bytes === 0) return connection.exec(setMode);
+  if (bytes > REBUILD_BYTES_MAX || storedVacuumMode(path) !== 0) return;
   const { bavail, bsize } = statfsSync(dirname(path));
   if (bavail * bsize < REBUILD_ROOM_FACTOR * bytes) return;
   try {
+    connection.exec(setMode);
     connection.exec("VACUUM");
   } catch {
     // Nothing has changed. Where the file is damaged, who reads the damaged part is told.

@@ -191,3 +191,20 @@ test("what waits can be taken back, to go another way", async () => {
   );
   assert.equal(kvs.isUnderWay("R", 8), true, "it is on its way until it is answered");
 });
+
+test("who need not wait for room hears as soon as there is none; what was written is committed when there is", async () => {
+  const { timeline, commits, kvs } = batch();
+  kvs.append("log", "a\n");
+  const settled = kvs.settle("log", { orDelayed: true });
+  const committed = kvs.settle("log");
+  await timeline.runUntil(() => commits.length === 1, 1000);
+  commits[0]!.answer(28);
+  await settled;
+  // While there is no room, nobody begins to wait for it.
+  kvs.put("key", "b");
+  await kvs.settle("key", { orDelayed: true });
+  await timeline.runUntil(() => commits.length === 2, 10_000);
+  commits[1]!.answer();
+  await committed;
+  assert.deepEqual(commits[1]!.ops, { log: "a\n", key: "b" });
+});

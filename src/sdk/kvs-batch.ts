@@ -22,6 +22,8 @@ const RETRY_DELAY_MS = 1000;
 const REFUSALS: readonly ErrnoName[] = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM", "EHOSTUNREACH"];
 
 interface Waiter {
+  /** It need not wait for room, where there is none: it is enough that the write is kept until there is some. */
+  readonly isPatient: boolean;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -34,7 +36,7 @@ interface Entry {
   length: number;
   /** Monotonic milliseconds. */
   dueMs: number;
-  readonly waiters: Waiter[];
+  waiters: Waiter[];
 }
 
 export interface KvsBatchOptions {
@@ -119,8 +121,12 @@ export class KvsBatch {
     return this.#inFlight.has(key) || (entry !== undefined && !isTakeable(entry, lengthMax));
   }
 
-  /** Resolves when what was written to the key is committed; it goes with the next commit. Rejects where that failed. */
-  settle(key: string): Promise<void> {
+  /**
+   * Resolves when what was written to the key is committed; it goes with the next commit. With `orDelayed` also when the
+   * store has no room for it: then it is committed some day. Rejects where that failed.
+   */
+  settle(key: string, { orDelayed = false }: { orDelayed?: boolean } = {}): Promise<void> {
+    if (orDelayed && this.#isDelayed) return Promise.resolve();
     const pending = this.#pending.get(key);
     const entry = pending ?? this.#inFlight.get(key);
     if (entry === undefined) return Promise.resolve();
@@ -128,7 +134,7 @@ export class KvsBatch {
       pending.dueMs = 0;
       this.#schedule();
     }
-    return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }));
+    return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject, isPatient: !orDelayed }));
   }
 
   /** Sends what is due now, instead of at the end of the turn: what is sent afterwards comes after it. */
@@ -233,6 +239,10 @@ export class KvsBatch {
     this.#refused.push(batch);
     if (!this.#isDelayed) this.#options.delayed(error);
     this.#isDelayed = true;
+    for (const entry of [...batch.values(), ...this.#pending.values()]) {
+      for (const waiter of entry.waiters) if (!waiter.isPatient) settle(waiter, null);
+      entry.waiters = entry.waiters.filter(({ isPatient }) => isPatient);
+    }
     this.#retryOnceAnswered();
   }
 

@@ -195,7 +195,7 @@ export class ResourceService implements RunningModule {
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
     this.#batch.put(KEY_CHECKPOINT, checkpointText(this.state, this.#now()));
     // Without it the next start reads the whole log.
-    await this.#batch.settle(KEY_CHECKPOINT).catch(() => undefined);
+    await this.#batch.settle(KEY_CHECKPOINT, { orDelayed: true }).catch(() => undefined);
   }
 
   /** Resolves once the inventory is known. */
@@ -240,12 +240,13 @@ export class ResourceService implements RunningModule {
   async #define(resources: ResourceSet, method: DefineMethod): Promise<void> {
     const undrained = this.#exclude(resources);
     this.#batch.put(KEY_R, stringifyJson(resources.toJSON()));
-    await this.#batch.settle(KEY_R);
+    // An instance whose disk is full starts, too.
+    await this.#batch.settle(KEY_R, { orDelayed: true });
     this.state.resources = resources;
     this.state.method = method;
     this.#exclude(resources);
     if (this.#args.forceUp || hasFakeResources(this.context.config())) this.#setOnline(resources.ranks);
-    await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } });
+    await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } }, { orDelayed: true });
     // Who is excluded is drained no more, after a restart without the exclusion either.
     if (!undrained.isEmpty) {
       const context = { idset: undrained.toString(), nodelist: this.state.hostsOf(undrained) };
@@ -255,11 +256,11 @@ export class ResourceService implements RunningModule {
   }
 
   /** Applies an event, shows it to the journal and the scheduler, and resolves when the KVS has it. */
-  async change(event: ResourceEvent): Promise<void> {
+  async change(event: ResourceEvent, options: { orDelayed?: boolean } = {}): Promise<void> {
     this.#post(event);
     this.#logDrain(event);
     this.#batch.append(KEY_EVENTLOG, encodeEvent(event));
-    await this.#batch.settle(KEY_EVENTLOG);
+    await this.#batch.settle(KEY_EVENTLOG, options);
   }
 
   #logDrain({ name, context = {} }: ResourceEvent): void {

@@ -58,10 +58,10 @@ export class Run implements AsyncDisposable {
     for (const wake of this.#waiting) wake();
   }
 
-  /** Resolves with the match once standard output contains it. Rejects when the command ends without. */
-  async seen(pattern: RegExp): Promise<RegExpExecArray> {
+  /** Resolves with the match once standard output (or `stream`) contains it. Rejects when the command ends without. */
+  async seen(pattern: RegExp, stream: "stdout" | "stderr" = "stdout"): Promise<RegExpExecArray> {
     for (;;) {
-      const match = pattern.exec(this.stdout);
+      const match = pattern.exec(this[stream]);
       if (match !== null) return match;
       if (this.child.exitCode !== null || this.child.signalCode !== null)
         throw new Error(`ended without ${pattern}:\n${this.stdout}${this.stderr}`);

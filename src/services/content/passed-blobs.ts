@@ -15,10 +15,9 @@ const STAY_MS = 10_000;
 
 export class PassedBlobs {
   readonly #clock: Clock;
+  readonly #bytesMax: number;
   readonly #cache = new BlobCache();
   #timer: TimerHandle | null = null;
-
-  readonly #bytesMax: number;
 
   constructor(clock: Clock, isLeaf: boolean) {
     this.#clock = clock;

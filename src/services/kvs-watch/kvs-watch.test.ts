@@ -1,17 +1,15 @@
 /** Watching keys: what is told, in which order, and when it ends. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { FluxError } from "../../base/errors.ts";
 import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
 import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
 import { LookupFlag } from "../../sdk/kvs-protocol.ts";
-import { startStorage, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { type Broker, fails, startStorage, stopStorage } from "../kvs/world.test.ts";
 import { LOOSE_REFS_MAX } from "../kvs/ref-list.ts";
 import { WatchState } from "./core.ts";
 import { kvsWatchModule } from "./service.ts";
 import { WatchIndex, type Watched } from "./watch-index.ts";
-
-const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
 
 async function start(
   t: { after(action: () => Promise<void>): void },

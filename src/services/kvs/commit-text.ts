@@ -4,9 +4,9 @@
  *
  * Pure. What it answers is what the parser says of the whole text; a text that is no commit is parsed as a whole.
  */
-import { utf8DecodeStrict } from "../../base/bytes.ts";
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { concatBytes, utf8Decode, utf8DecodeStrict } from "../../base/bytes.ts";
+import { parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { Payload } from "../../protocol/message.ts";
 
 /** How much text is looked at, or parsed, between two rests, in bytes. */
 export const TEXT_SLICE_BYTES: number = 64 * 1024;
@@ -20,38 +20,27 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 /** The name before the array of operations, as writers of JSON write it. */
 const NAME = '"ops"';
+const END_OF_TEXT: Uint8Array = Uint8Array.of(0);
 
 /** Rests where it yields. Throws EPROTO, EINVAL where the text is no JSON object. */
 export function* readCommitText(payload: Uint8Array): Generator<void, JsonObject> {
+  const whole = Payload.raw(payload);
   const end = payload.byteLength - 1;
-  if (payload[end] !== 0) throw notText();
+  if (payload[end] !== 0) return whole.value;
   const bytes = payload.subarray(0, end);
   const array = yield* findOperations(bytes);
-  if (array === null) return objectOf(bytes);
+  if (array === null) return whole.value;
   const operations: JsonValue[] = [];
   for (let part = 1; part < array.length; part++) {
-    const text = textOf(bytes.subarray(array[part - 1]! + 1, array[part]));
+    const text = utf8DecodeStrict(bytes.subarray(array[part - 1]! + 1, array[part]));
+    if (text === null) return whole.value;
     // An empty array has no item before its end.
     if (array.length === 2 && text.trim() === "") break;
     for (const operation of parseJson(`[${text}]`) as JsonValue[]) operations.push(operation);
     yield;
   }
-  const frame = `${textOf(bytes.subarray(0, array[0]! + 1))}${textOf(bytes.subarray(array.at(-1)))}`;
-  const json = parseJson(frame);
-  if (!isJsonObject(json)) throw notObject();
-  return { ...json, ops: operations };
-}
-
-function objectOf(bytes: Uint8Array): JsonObject {
-  const value = parseJson(textOf(bytes));
-  if (!isJsonObject(value)) throw notObject();
-  return value;
-}
-
-function textOf(bytes: Uint8Array): string {
-  const text = utf8DecodeStrict(bytes);
-  if (text === null) throw notText();
-  return text;
+  const frame = concatBytes([bytes.subarray(0, array[0]! + 1), bytes.subarray(array.at(-1)), END_OF_TEXT]);
+  return { ...Payload.raw(frame).value, ops: operations };
 }
 
 /**
@@ -73,7 +62,7 @@ function* findOperations(bytes: Uint8Array): Generator<void, number[] | null> {
     if (byte === QUOTE) {
       const end = endOfString(bytes, position + 1);
       // Names are short; a longer string is none that matters.
-      if (depth === 1) lastName = end - position < NAME.length ? textOf(bytes.subarray(position, end + 1)) : "";
+      if (depth === 1) lastName = end - position < NAME.length ? utf8Decode(bytes.subarray(position, end + 1)) : "";
       position = end;
     } else if (byte === OPEN_BRACKET || byte === OPEN_BRACE) {
       depth += 1;
@@ -101,12 +90,4 @@ function endOfString(bytes: Uint8Array, from: number): number {
   let position = from;
   while (position < bytes.byteLength && bytes[position] !== QUOTE) position += bytes[position] === BACKSLASH ? 2 : 1;
   return Math.min(position, bytes.byteLength);
-}
-
-function notText(): FluxError {
-  return new FluxError("EPROTO", "payload is not NUL-terminated text");
-}
-
-function notObject(): FluxError {
-  return new FluxError("EPROTO", "payload is not a JSON object");
 }

@@ -1,7 +1,6 @@
 /** Keys that are deep, wide or odd, values that are empty or binary, many namespaces: what users may expect of each. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import type { Clock } from "../../base/ports.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
 import { makeDirref, parseTreeobj } from "../../formats/treeobj.ts";
@@ -9,21 +8,10 @@ import { PLAIN_ENTRIES_MAX } from "../../formats/wide-directory.ts";
 import { nodeClock } from "../../host/clock.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { HELD_GRACE_MS } from "./protocol.ts";
-import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
-
-const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
-type Cleanup = { after(action: () => Promise<void>): void };
-
-async function start(t: Cleanup, size = 1, disk = new MemoryDisk()): Promise<{ brokers: Broker[]; kvs: Kvs[] }> {
-  const brokers = await startStorage({ size, disk });
-  t.after(() => stopStorage(brokers));
-  return { brokers, kvs: brokers.map((broker) => new Kvs(broker.connect())) };
-}
-
-const sync = (kvs: Kvs): Promise<unknown> => kvs.commit(new KvsTransaction().put("synced", 1), { sync: true });
+import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.test.ts";
 
 test("a key of 60 parts, on the leader and on a follower, in memory and from the store", async (t) => {
-  const { kvs } = await start(t, 2);
+  const { kvs } = await startKvs(t, 2);
   const key = Array.from({ length: 60 }, (_, depth) => `part${depth}`).join(".");
   const { rootseq } = await kvs[0]!.put(key, "deep");
   await kvs[1]!.waitVersion(rootseq);
@@ -39,7 +27,7 @@ test("a key of 60 parts, on the leader and on a follower, in memory and from the
 });
 
 test("links may follow each other ten times, in lookups and in commits; loops are ELOOP", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   const chain = new KvsTransaction().mkdir("dir0");
   for (let number = 1; number <= 12; number++) chain.symlink(`dir${number}`, `dir${number - 1}`);
   await kvs[0]!.commit(chain.symlink("a", "b").symlink("b", "a"));
@@ -52,7 +40,7 @@ test("links may follow each other ten times, in lookups and in commits; loops ar
 });
 
 test("values of no bytes and of every byte, keys in any script", async (t) => {
-  const { kvs } = await start(t, 2);
+  const { kvs } = await startKvs(t, 2);
   const every = Uint8Array.from({ length: 256 }, (_, byte) => byte);
   const keys = ["plain", "größe", "鍵.値", "😀.ﷺ", " space ", 'quo"te', "back\\slash", "tab\t", "~", "__proto__"];
   const transaction = new KvsTransaction();
@@ -90,14 +78,14 @@ test("a wide directory is one directory to everybody: listed, loaded by its blob
   await leader!.commit(new KvsTransaction().put("wide.key777", "changed").unlink("wide.key0"));
   const { rootref } = await leader!.getRoot();
   await stopStorage(first);
-  const { kvs } = await start(t, 1, disk);
+  const { kvs } = await startKvs(t, 1, disk);
   assert.equal((await kvs[0]!.getRoot()).rootref, rootref);
   assert.equal(await kvs[0]!.get("wide.key777"), "changed");
   assert.equal(Object.keys(await kvs[0]!.getDirectory("wide")).length, size - 1);
 });
 
 test("what needs more directories than the cache holds is done all the same: listing, lookups, one large commit", async (t) => {
-  const { kvs } = await start(t, 2);
+  const { kvs } = await startKvs(t, 2);
   // Directories with long names: more than the memory for what can be had again.
   const filler = "n".repeat(400);
   const size = 45_000;
@@ -128,7 +116,7 @@ test("many namespaces come and go; a restart finds those that are there, with ow
   await sync(kvs);
   await kvs.createNamespace("late");
   disk.crash();
-  const { kvs: again } = await start(t, 1, disk);
+  const { kvs: again } = await startKvs(t, 1, disk);
   const left = names.filter((_, number) => number % 3 === 0);
   const listed = (await again[0]!.listNamespaces()).map(({ namespace }) => namespace);
   assert.deepEqual(new Set(listed), new Set(["primary", "late", ...left]));
@@ -138,7 +126,7 @@ test("many namespaces come and go; a restart finds those that are there, with ow
 });
 
 test("a namespace begins with the root that is asked for", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   const { rootref } = await kvs[0]!.put("dir.key", "value");
   await kvs[0]!.createNamespace("copy", { rootref });
   await kvs[0]!.commit(new KvsTransaction().unlink("dir"));
@@ -148,7 +136,7 @@ test("a namespace begins with the root that is asked for", async (t) => {
 });
 
 test("who asked for the root reads that version, whatever was committed and stored since, on every rank", async (t) => {
-  const { kvs } = await start(t, 2);
+  const { kvs } = await startKvs(t, 2);
   await kvs[0]!.put("dir.long", "x".repeat(200));
   for (const [rank, reader] of kvs.entries()) {
     await reader.waitVersion(await kvs[0]!.version());
@@ -210,7 +198,7 @@ test("what nobody holds any more leaves the checkpoint although nothing else cha
 });
 
 test("a blob that is nowhere is an error that names it, and the rest can be read", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   const missing = `sha1-${"ab".repeat(20)}`;
   await kvs[0]!.commit(
     new KvsTransaction()

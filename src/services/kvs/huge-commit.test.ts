@@ -2,16 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
-import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { type ErrnoName } from "../../base/errors.ts";
 import { makeVal } from "../../formats/treeobj.ts";
 import { Payload, type Transit } from "../../protocol/message.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { OPERATION_APPEND, type Operation } from "../../sdk/kvs-protocol.ts";
 import { VALUE_PIECE_BYTES } from "../../sdk/value-stream.ts";
-import { startStorage, stopStorage, type Broker } from "./world.test.ts";
+import { type Broker, fails, startStorage, stopStorage } from "./world.test.ts";
 
 const CHUNK_BYTES = 65_536;
-const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
 
 async function start(t: { after(action: () => Promise<void>): void }, size = 1): Promise<Broker[]> {
   const brokers = await startStorage({ size });

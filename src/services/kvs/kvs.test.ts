@@ -2,17 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
-import { FluxError, type ErrnoName } from "../../base/errors.ts";
+import { type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { OPERATION_PRUNE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeobj.ts";
-import { makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
+import { fails, makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
 import { contentModule } from "../content/service.ts";
 import { kvsModule } from "./service.ts";
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
-const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
 
 async function oneBroker(t: { after(action: () => Promise<void>): void }): Promise<Kvs> {
   const brokers = await startStorage();

@@ -2,23 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
-import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
-import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.test.ts";
 
 const MANY: number = LONG_COMMIT_OPERATIONS + 3 * LONG_COMMIT_SLICE;
-const fails = (errno: ErrnoName) => (error: unknown) => error instanceof FluxError && error.is(errno);
-type Cleanup = { after(action: () => Promise<void>): void };
-
-async function start(t: Cleanup, size = 1, disk = new MemoryDisk()): Promise<{ brokers: Broker[]; kvs: Kvs[] }> {
-  const brokers = await startStorage({ size, disk });
-  t.after(() => stopStorage(brokers));
-  return { brokers, kvs: brokers.map((broker) => new Kvs(broker.connect())) };
-}
-
-const sync = (kvs: Kvs): Promise<unknown> => kvs.commit(new KvsTransaction().put("synced", 1), { sync: true });
-
 function many(value: string, key: (index: number) => string = (index) => `many.k${index}`): KvsTransaction {
   const transaction = new KvsTransaction();
   for (let index = 0; index < MANY; index++) transaction.put(key(index), value);
@@ -26,7 +14,7 @@ function many(value: string, key: (index: number) => string = (index) => `many.k
 }
 
 test("beside it lookups, other namespaces and readers on other ranks go on, and see all of it or nothing", async (t) => {
-  const { kvs } = await start(t, 2);
+  const { kvs } = await startKvs(t, 2);
   const [leader, follower] = kvs;
   await leader!.createNamespace("other");
   const other = new Kvs(leader!.handle, "other");
@@ -50,7 +38,7 @@ test("beside it lookups, other namespaces and readers on other ranks go on, and 
 });
 
 test("a mistake in its last operation leaves nothing of it, and what is behind it goes on", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   await kvs[0]!.commit(new KvsTransaction().symlink("a", "b").symlink("b", "a"));
   const version = await kvs[0]!.version();
   const long = kvs[0]!.commit(many("new").put("a.x", 1));
@@ -61,7 +49,7 @@ test("a mistake in its last operation leaves nothing of it, and what is behind i
 });
 
 test("directories that are not in memory are loaded where it gets to them", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   const key = (index: number): string => `d${index % 700}.sub.k${index}`;
   await kvs[0]!.commit(many("old", key));
   await sync(kvs[0]!);
@@ -89,7 +77,7 @@ test("checkpoints that are due meanwhile do not lose what only it refers to; it 
   await sync(kvs);
   const { rootref } = await kvs.getRoot();
   await stopStorage(first);
-  const { kvs: again } = await start(t, 1, disk);
+  const { kvs: again } = await startKvs(t, 1, disk);
   assert.equal((await again[0]!.getRoot()).rootref, rootref);
   for (let index = 0; index < MANY; index++)
     assert.equal(await again[0]!.get(`many.d${index % 100}.k${index}`), value(index));
@@ -108,7 +96,7 @@ test("long values to which it appends are merged as by any other commit, and aga
   const { rootref } = await kvs.getRoot();
   // The log is what is left.
   disk.crash();
-  const { kvs: again } = await start(t, 1, disk);
+  const { kvs: again } = await startKvs(t, 1, disk);
   assert.equal((await again[0]!.getRoot()).rootref, rootref);
   assert.equal((await again[0]!.getBytes("logs.k0")).byteLength, line.length * Math.ceil(MANY / 3));
 });
@@ -120,12 +108,12 @@ test("the end of the service finishes it; what it had acknowledged is in the log
   const long = kvs.commit(many("new"));
   await kvs.handle.rpc("kvs.ping", { seq: 1 });
   await Promise.all([long, stopStorage(first)]);
-  const { kvs: again } = await start(t, 1, disk);
+  const { kvs: again } = await startKvs(t, 1, disk);
   assert.equal(await again[0]!.get(`many.k${MANY - 1}`), "new");
 });
 
 test("what removes its namespace ends it", async (t) => {
-  const { kvs } = await start(t);
+  const { kvs } = await startKvs(t);
   await kvs[0]!.createNamespace("short-lived");
   const inside = new Kvs(kvs[0]!.handle, "short-lived");
   const long = inside.commit(many("new"));

@@ -2,7 +2,7 @@
  * A small world for tests of the storage services: brokers made of a Router and a ModuleHost each, joined by links that
  * pass objects, and a disk in memory that a crash does not clear.
  */
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import type { BlobDatabaseEvents, BlobDatabaseOptions, Clock, Disk, LogFile, Ports } from "../../base/ports.ts";
 import { ModuleHost } from "../../broker/module-host.ts";
 import { Router, type Peer } from "../../broker/router.ts";
@@ -11,6 +11,7 @@ import { nodeCodec } from "../../host/codec.ts";
 import { nodeRandom } from "../../host/random.ts";
 import { Role, type Message } from "../../protocol/message.ts";
 import { Handle } from "../../sdk/handle.ts";
+import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { ModuleDefinition } from "../../sdk/module.ts";
 import { LocalCarrier } from "../../testkit/blob-database.ts";
@@ -215,6 +216,26 @@ export async function startStorage(options: WorldOptions = {}): Promise<Broker[]
   }
   return brokers;
 }
+
+/** The same for one test, with a client on each broker. */
+export async function startKvs(
+  t: { after(action: () => Promise<void>): void },
+  size = 1,
+  disk: MemoryDisk = new MemoryDisk(),
+): Promise<{ brokers: Broker[]; kvs: Kvs[] }> {
+  const brokers = await startStorage({ size, disk });
+  t.after(() => stopStorage(brokers));
+  return { brokers, kvs: brokers.map((broker) => new Kvs(broker.connect())) };
+}
+
+/** Resolves when a checkpoint holds all that was committed. */
+export const sync = (kvs: Kvs): Promise<unknown> => kvs.commit(new KvsTransaction().put("synced", 1), { sync: true });
+
+/** Whether an error is the one that a test expects, for `assert.rejects`. */
+export const fails =
+  (errno: ErrnoName) =>
+  (error: unknown): boolean =>
+    error instanceof FluxError && error.is(errno);
 
 /** Unloads everything, as an instance that ends well does. */
 export async function stopStorage(brokers: readonly Broker[]): Promise<void> {

@@ -254,7 +254,7 @@ export class JobRunner {
     this.#isProceeding = true;
     if (this.#exec.reattach) return this.#started();
     this.log("starting");
-    this.#world.batch.settle(this.#eventlogKey).then(
+    this.#world.settled(this.#eventlogKey).then(
       () => this.#launch(),
       (error: unknown) => this.fail("exec", `cannot note that the job starts: ${errorText(error)}`),
     );

@@ -110,6 +110,16 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   finished(runner: JobRunner): void {
     this.#finished.push(runner);
+    this.#settleSoon();
+  }
+
+  settled(key: string): Promise<void> {
+    this.#settleSoon();
+    return this.batch.settle(key);
+  }
+
+  /** After the messages at hand, but before anything else: the KVS takes it in its present turn. */
+  #settleSoon(): void {
     if (this.#isSettleScheduled) return;
     this.#isSettleScheduled = true;
     void Promise.resolve().then(() => this.#settleFinished());
@@ -148,7 +158,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     return [...this.#runners.values()].filter((runner) => runner.testRun === null && runner.job.isRunningOn(rank));
   }
 
-  /** All jobs that ended in this turn: one commit, then the responses, so that these cannot overtake it. */
+  /** All jobs that begin or end in this turn: one commit, then the responses, so that these cannot overtake it. */
   #settleFinished(): void {
     this.#isSettleScheduled = false;
     const runners = this.#finished;

@@ -16,6 +16,8 @@ export interface ExecWorld {
   respond(request: IncomingRequest, response: StartResponse): void;
   /** No more responses follow. */
   end(request: IncomingRequest): void;
+  /** Resolves when what was written to a key is in the KVS: it goes in one commit with what all jobs of this turn have written. */
+  settled(key: string): Promise<void>;
   /** The job is over: `respondFinish` is called when what it wrote is on its way. */
   finished(runner: JobRunner): void;
   drain(targets: string, reason: string): void;

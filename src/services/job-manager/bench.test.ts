@@ -62,7 +62,8 @@ export class Bench {
   commit(): void {
     const recorded = [...this.#recorded];
     this.#recorded.clear();
-    for (const [job, count] of recorded) job.durableCount += count;
+    for (const [job, count] of recorded) job.sentCount = job.durableCount += count;
+    this.manager.sent(recorded.map(([job]) => job));
     this.manager.durable(recorded.map(([job]) => job));
     if (this.#recorded.size > 0) this.commit();
   }

@@ -245,9 +245,14 @@ export class JobManager {
   durable(jobs: Iterable<Job>): void {
     for (const job of jobs) {
       if (job.state === JobState.Inactive && job.durableCount === job.events.length) this.#retire(job);
-      else if (job.state === JobState.Run) this.#dirty.add(job);
     }
     this.settle();
+  }
+
+  /** The events of these jobs, as many as their `sentCount` says, are on their way to the KVS. */
+  sent(jobs: Iterable<Job>): void {
+    for (const job of jobs) if (job.state === JobState.Run) this.#dirty.add(job);
+    if (this.#dirty.size > 0) this.settle();
   }
 
   /** The scheduler is gone: its jobs wait until another one is ready. */

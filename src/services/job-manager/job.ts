@@ -57,6 +57,8 @@ export interface Job extends Folded {
   readonly id: Integer;
   /** The eventlog so far. */
   readonly events: JobEvent[];
+  /** How many of the events are on their way to the KVS, or there: what is committed later comes after them. */
+  sentCount: number;
   /** How many of the events are in the KVS for certain, and were shown to watchers. */
   durableCount: number;
   /** The jobspec with its updates; null only while a job is read back. */
@@ -109,6 +111,7 @@ export function newJob(id: Integer, jobspec: Jobspec | null): Job {
     ...newFolded(),
     id,
     events: [],
+    sentCount: 0,
     durableCount: 0,
     jobspec,
     R: null,

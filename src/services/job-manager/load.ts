@@ -115,7 +115,7 @@ export async function readJob(handle: Handle, id: Integer, isResumed: boolean): 
   const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec, isResumed));
   for (const event of events) apply(job, event);
   job.events.push(...events);
-  job.durableCount = events.length;
+  job.sentCount = job.durableCount = events.length;
   job.R = R;
   job.reattach = job.hasResources && (await mayHaveShells(handle, job));
   return { kind: "active", job };

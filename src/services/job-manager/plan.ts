@@ -2,9 +2,9 @@
  * What to do next for a job: an idempotent function of its state. Asking twice without acting in between gives the same
  * answer; carrying out an action changes the state so that the next answer differs.
  *
- * Rules that keep a job's record true after a crash at any moment (RFC 21): shells are started only once the allocation
- * is in the KVS for certain; a job is clean only when nothing is under way for it with the scheduler or the execution
- * service.
+ * Rules that keep a job's record true after a crash at any moment (RFC 21): the execution service is asked for shells only
+ * once the allocation is on its way to the KVS, so that what that service notes there, and waits for, comes after it; a job
+ * is clean only when nothing is under way for it with the scheduler or the execution service.
  */
 import type { JsonObject } from "../../base/json.ts";
 import { JobState, PRIORITY_MAX, URGENCY_EXPEDITE } from "../../sdk/job-protocol.ts";
@@ -63,7 +63,7 @@ function canWithdraw(job: Job): boolean {
 
 function planRun(job: Job): Action | null {
   if (job.startRequested || (job.prologs?.size ?? 0) > 0 || job.R === null) return null;
-  return job.durableCount === job.events.length ? { kind: "start" } : null;
+  return job.sentCount === job.events.length ? { kind: "start" } : null;
 }
 
 function planCleanup(job: Job): Action | null {

@@ -85,6 +85,7 @@ class JobManagerService implements RunningModule {
     this.#store = new EventStore({
       clock: ports.clock,
       commit: (operations) => this.#commit(operations),
+      sent: (entries) => this.#manager.sent(entries.map(({ job }) => job)),
       durable: (entries) => {
         this.#journal.show(entries);
         this.#manager.durable(entries.map(({ job }) => job));

@@ -5,7 +5,7 @@
  *
  * Invariants:
  * 1. One commit is in flight at a time, so eventlogs have the order in which events were posted, across jobs too.
- * 2. `durable` is called exactly once per batch, in order, and never before the commit is acknowledged.
+ * 2. `sent` and `durable` are called exactly once per batch, in order, `durable` never before the commit is acknowledged.
  * 3. A commit that fails is tried again: an event that was posted is never dropped.
  */
 import type { LogLevel } from "../../sdk/module.ts";
@@ -50,6 +50,8 @@ export interface EventStoreOptions {
   readonly clock: Clock;
   /** Commits operations; resolves when they are in the KVS. */
   commit(operations: readonly Operation[]): Promise<void>;
+  /** A batch is on its way: what anybody at this broker commits from now on comes after it. */
+  sent(entries: readonly JobEntry[]): void;
   durable(entries: readonly JobEntry[]): void;
   log(level: LogLevel, text: string): void;
 }
@@ -149,8 +151,11 @@ export class EventStore {
     for (const { job, events } of entries.values())
       if (events.length > 0) operations.push(appendOperation(job, events));
     this.#isCommitting = true;
+    if (operations.length > 0) this.#commit(batch);
+    const sent = [...entries.values()];
+    for (const { job, events, knownCount } of sent) job.sentCount += events.length + knownCount;
+    this.#options.sent(sent);
     if (operations.length === 0) this.#finish(batch);
-    else this.#commit(batch);
   }
 
   #commit(batch: Batch): void {

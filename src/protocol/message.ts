@@ -74,7 +74,7 @@ export class Payload {
   }
 
   #makeBytes(): Uint8Array {
-    if (this.#source !== null) return joinedPieces(this.#source);
+    if (this.#source !== null) return concatBytes([...this.inPieces()]);
     return this.#value === null ? EMPTY_BYTES : utf8Encode(`${stringifyJson(this.#value)}\0`);
   }
 
@@ -86,6 +86,16 @@ export class Payload {
   /** The pieces, where they are not one already. */
   get source(): PieceSource | null {
     return this.#bytes === null ? this.#source : null;
+  }
+
+  /** The bytes as they came, in one piece or many, of which none is empty: what is only passed on is not joined. */
+  *inPieces(): Generator<Uint8Array> {
+    if (this.source === null) {
+      if (this.bytes.byteLength > 0) yield this.bytes;
+      return;
+    }
+    const iterator = this.source.pieces();
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) yield next.value;
   }
 
   /** The JSON object. Throws FluxError EPROTO where the payload is not one, or lacks its NUL. */
@@ -102,13 +112,6 @@ export class Payload {
   toString(): string {
     return this.text ?? base64Encode(this.bytes);
   }
-}
-
-function joinedPieces(source: PieceSource): Uint8Array {
-  const pieces: Uint8Array[] = [];
-  const iterator = source.pieces();
-  for (let next = iterator.next(); next.done !== true; next = iterator.next()) pieces.push(next.value);
-  return concatBytes(pieces);
 }
 
 function textOf(bytes: Uint8Array): string | null {

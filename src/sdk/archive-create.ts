@@ -45,16 +45,17 @@ export interface CreationPorts {
 }
 
 /**
- * Makes an archive. Throws EEXIST where it exists and must not; FluxErrors of files begin with their path: ENOENT, EACCES,
+ * Makes an archive. Throws EEXIST where it exists and must not; EINVAL where files are to be mapped
+ * and this is not rank 0, which would read its own; FluxErrors of files begin with their path: ENOENT, EACCES,
  * EINVAL for what is no file, directory or link.
  */
 export async function createArchive(kvs: Kvs, ports: CreationPorts, creation: ArchiveCreation): Promise<void> {
   const { name, existing } = creation;
+  const blobs = creation.isMapped ? await FileMap.open(kvs, ports, creation) : new BlobStore(kvs, creation.chunkBytes);
   const exists = await archiveExists(kvs, name);
   if (exists && existing === "refuse") throw new FluxError("EEXIST", `${archiveKey(name)}: key exists`);
   if (exists && existing === "overwrite") await removeArchive(kvs, name);
   const before = exists && existing === "append" ? await readArchiveList(kvs, name) : [];
-  const blobs = creation.isMapped ? await FileMap.open(kvs, ports, creation) : new BlobStore(kvs, creation.chunkBytes);
   const entries: ArchiveEntry[] = [];
   for (const path of creation.paths) await new Walk(ports.files, creation, blobs, entries).visit(path);
   const refs = await blobs.finish();
@@ -156,8 +157,10 @@ class FileMap implements DataSink {
   }
 
   static async open(kvs: Kvs, ports: CreationPorts, creation: ArchiveCreation): Promise<FileMap> {
-    const { value } = await kvs.handle.rpc<{ value: string }>("attr.get", { name: "content.hash" });
-    return new FileMap(kvs, ports.codec, creation, value as HashName);
+    const attribute = async (name: string): Promise<string> =>
+      (await kvs.handle.rpc<{ value: string }>("attr.get", { name })).value;
+    if ((await attribute("rank")) !== "0") throw new FluxError("EINVAL", "--mmap only works on the rank 0 broker");
+    return new FileMap(kvs, ports.codec, creation, (await attribute("content.hash")) as HashName);
   }
 
   async take(path: string, file: OpenFile): Promise<BlobRegion[]> {

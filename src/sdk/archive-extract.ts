@@ -6,11 +6,11 @@
  * link on the way. Nothing that is there is touched unless that is wanted. A file that could not be written whole is
  * removed.
  */
-import { EMPTY_BYTES } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import type { FileTree, OpenFile } from "../base/file-tree.ts";
 import type { ArchiveEntry, BlobRegion } from "../formats/archive.ts";
 import { blobrefDigest } from "../formats/blobref.ts";
+import type { Payload } from "../protocol/message.ts";
 import type { Handle } from "./handle.ts";
 import { inOrder } from "./window.ts";
 
@@ -148,18 +148,22 @@ class Writer {
 
   async #writeBlobs(file: OpenFile, regions: readonly BlobRegion[]): Promise<void> {
     let next = 0;
-    for await (const data of inOrder(regions, WINDOW, (region) => this.#load(region))) {
+    for await (const blob of inOrder(regions, WINDOW, (region) => this.#load(region))) {
       const [offset, size] = regions[next++]!;
-      if (data.byteLength !== size)
-        throw new FluxError("EIO", `the blob at offset ${offset} has ${data.byteLength} bytes instead of ${size}`);
-      file.write(offset, data);
+      const byteLength = blob?.byteLength ?? 0;
+      if (byteLength !== size)
+        throw new FluxError("EIO", `the blob at offset ${offset} has ${byteLength} bytes instead of ${size}`);
+      let position = offset;
+      for (const piece of blob?.inPieces() ?? []) {
+        file.write(position, piece);
+        position += piece.byteLength;
+      }
     }
   }
 
-  async #load([offset, size, ref]: BlobRegion): Promise<Uint8Array> {
+  async #load([offset, size, ref]: BlobRegion): Promise<Payload | null> {
     try {
-      const answer = await this.#handle.call("content.load", blobrefDigest(ref));
-      return answer?.bytes ?? EMPTY_BYTES;
+      return await this.#handle.call("content.load", blobrefDigest(ref));
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;
       const text = `error loading offset=${offset} size=${size} from ${ref}: ${error.message}`;

@@ -35,7 +35,10 @@ export async function readArchive(kvs: Kvs, name: string): Promise<ArchiveEntry[
 }
 
 /** The entries whose paths match a shell pattern; all of them where there is none. */
-export function matchingEntries(entries: readonly ArchiveEntry[], pattern: string | null): readonly ArchiveEntry[] {
+export function matchingEntries<Entry extends { readonly path: string }>(
+  entries: readonly Entry[],
+  pattern: string | null,
+): readonly Entry[] {
   if (pattern === null) return entries;
   const expression = globExpression(pattern);
   return entries.filter(({ path }) => expression.test(path));

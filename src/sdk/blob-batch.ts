@@ -34,18 +34,12 @@ export function encodePayloads(payloads: readonly (Payload | null)[]): Uint8Arra
     view.setUint32(offset, payload?.byteLength ?? 0);
     offset += LENGTH_BYTES;
     if (payload !== null)
-      for (const piece of piecesOf(payload)) {
+      for (const piece of payload.inPieces()) {
         bytes.set(piece, offset);
         offset += piece.byteLength;
       }
   }
   return bytes;
-}
-
-function* piecesOf(payload: Payload): Generator<Uint8Array> {
-  if (payload.source === null) return yield payload.bytes;
-  const pieces = payload.source.pieces();
-  for (let next = pieces.next(); next.done !== true; next = pieces.next()) yield next.value;
 }
 
 /** The blobs of a payload, as views of it. Throws EPROTO where it is cut short. */

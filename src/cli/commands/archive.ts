@@ -2,9 +2,8 @@
 import { resolve } from "node:path";
 import { statSync } from "node:fs";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
-import { stringifyJson } from "../../base/json.ts";
-import type { ArchiveEntry } from "../../formats/archive.ts";
-import { decodeArchive } from "../../formats/archive.ts";
+import { isJsonObject, stringifyJson, type JsonValue } from "../../base/json.ts";
+import { decodeArchive, type ArchiveEntry } from "../../formats/archive.ts";
 import { parseFsd } from "../../formats/duration.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { nodeFileTree } from "../../host/file-tree.ts";
@@ -160,15 +159,24 @@ async function waitFor(context: CommandContext, kvs: Kvs, key: string): Promise<
   }
 }
 
-/** The entries that are asked for. */
-async function chosenEntries(context: CommandContext, kvs: Kvs): Promise<readonly ArchiveEntry[]> {
+/** What is asked for of an archive, as `decode` has it. */
+async function chosen<Entry extends { readonly path: string }>(
+  context: CommandContext,
+  kvs: Kvs,
+  decode: (list: readonly JsonValue[]) => readonly Entry[],
+): Promise<readonly Entry[]> {
   if (context.operands.length > 1) return context.failUsage();
   const pattern = context.operands[0] ?? null;
   const list = await listOf(context, kvs);
-  const entries = await orFail(context, () => Promise.resolve(list).then(decodeArchive));
-  const chosen = matchingEntries(entries, pattern);
-  if (chosen.length === 0 && pattern !== null) context.complain(`No files matched pattern '${pattern}'`);
-  return chosen;
+  const entries = await orFail(context, () => Promise.resolve(list).then(decode));
+  const matching = matchingEntries(entries, pattern);
+  if (matching.length === 0 && pattern !== null) context.complain(`No files matched pattern '${pattern}'`);
+  return matching;
+}
+
+/** The entries as they are stored, also those that no archive should have. */
+function storedEntries(list: readonly JsonValue[]): readonly { path: string; stored: JsonValue }[] {
+  return list.map((stored) => ({ path: isJsonObject(stored) ? String(stored["path"]) : "", stored }));
 }
 
 export const list: Command = {
@@ -185,10 +193,10 @@ export const list: Command = {
   run: async (context) => {
     const kvs = await openKvs(context);
     if (context.options.has("raw")) {
-      for (const object of await listOf(context, kvs)) context.out(`${stringifyJson(object)}\n`);
+      for (const { stored } of await chosen(context, kvs, storedEntries)) context.out(`${stringifyJson(stored)}\n`);
       return;
     }
-    for (const entry of await chosenEntries(context, kvs))
+    for (const entry of await chosen(context, kvs, decodeArchive))
       context.out(`${context.options.has("long") ? longLine(entry) : entry.path}\n`);
   },
 };
@@ -231,7 +239,7 @@ export const extract: Command = {
     const { options } = context;
     const directory = directoryOf(context);
     const kvs = await openKvs(context);
-    const entries = await chosenEntries(context, kvs);
+    const entries = await chosen(context, kvs, decodeArchive);
     if (options.has("list-only")) {
       for (const entry of entries) context.out(`${options.has("verbose") ? longLine(entry) : entry.path}\n`);
       return;

@@ -22,7 +22,11 @@ export function sizeOption(context: CommandContext, name: string, line: string =
   const match = /^(\d+(?:\.\d*)?|\.\d+)([kKMG]?)$/.exec(text);
   const bytes = match === null ? -1 : Math.floor(Number(match[1]) * UNIT_BYTES[match[2]!]!);
   if (bytes >= 0 && bytes <= INT_MAX) return bytes;
-  context.err(`${line}: invalid argument for option '${name}': ${text}: Invalid argument\n`);
+  const complaint =
+    bytes > INT_MAX
+      ? `${name}: value ${text} too large (must be < 2G)`
+      : `invalid argument for option '${name}': ${text}: Invalid argument`;
+  context.err(`${line}: ${complaint}\n`);
   throw new CommandExit(1);
 }
 

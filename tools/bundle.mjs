@@ -18,8 +18,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const at = (...parts) => join(root, ...parts);
 const folder = at("dist/bundle");
 const work = join(folder, `.work-${process.pid}`);
-/** These load the files of other commands: they stay as they were compiled. */
-const UNBUNDLED = ["help", "completion"];
+/** These load other files, of commands or of users, that share code with them: they stay as they were compiled. */
+const UNBUNDLED = ["help", "completion", "module-node-exec"];
 /** What boot.cjs expects of the first line. */
 const DIGEST_LENGTH = 16;
 const NOT_ASCII = /[^\0-\x7f]+/g;

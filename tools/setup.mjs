@@ -156,6 +156,7 @@ function buildNative(print) {
     run("building the native addon", compiler, [...flags, ...sources.map((name) => at("native", name))]);
     fs.renameSync(fresh, target);
     buildPmiLibraries(compiler);
+    buildModuleLoader(compiler);
     writeStamp("native", `built\n${print}`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
@@ -181,6 +182,14 @@ function buildPmiLibraries(compiler) {
     fs.rmSync(versioned, { force: true });
     fs.symlinkSync(name, versioned);
   }
+}
+
+/** The program that runs broker modules which are shared objects. */
+function buildModuleLoader(compiler) {
+  const target = join(dist, "native/flux-module-exec");
+  const fresh = `${target}.${process.pid}`;
+  run("building the module loader", compiler, ["-O2", "-Wall", "-o", fresh, at("native/module/exec.c"), "-ldl"]);
+  fs.renameSync(fresh, target);
 }
 
 // --- bundles

@@ -295,6 +295,9 @@ export interface InputFile {
   readonly path: string;
 }
 
+/** The number of the first channel's descriptor in the child; the others follow. */
+export const FIRST_CHANNEL = 3;
+
 export interface SpawnOptions {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;

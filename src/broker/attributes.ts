@@ -102,6 +102,11 @@ export class Attributes {
     return { value, flags: mayChange ? 0 : FLAG_IMMUTABLE };
   }
 
+  /** Those that are set and never change. */
+  immutable(): Record<string, string> {
+    return Object.fromEntries([...this.#values].filter(([name]) => attributeRule(name)?.immutable === true));
+  }
+
   /** The names that are set, sorted; `parent-uri` always. */
   names(): string[] {
     return [...new Set([...this.#values.keys(), "parent-uri"])].sort();

@@ -18,7 +18,7 @@ import { doubtAboutStatedir, prepareRundir, prepareStatedir } from "./directorie
 import { Identity } from "./identity.ts";
 import { instanceEnvironment } from "./environment.ts";
 import type { BrokerLog } from "./log.ts";
-import type { ModuleRegistry } from "./module-service.ts";
+import type { ModuleRegistry } from "./module-files.ts";
 import { isRecovering } from "./recovery.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
 import { applyTbonConfig, pulseLimits } from "./tbon-config.ts";

@@ -181,6 +181,7 @@ export class Broker {
     return {
       online: () => this.#checkQuorum(),
       shutdown: () => this.#shutdown(),
+      moduleFailed: () => this.#shutdown(),
       fatal: (component, error) => {
         if (this.#dead) return;
         this.#log.append(component, LogLevel.crit, describeBug(error));

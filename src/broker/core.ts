@@ -23,7 +23,8 @@ import { Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
 import { describeBug, messageLines } from "./log-record.ts";
 import { ModuleHost } from "./module-host.ts";
-import { moduleMethods, type ModuleRegistry } from "./module-service.ts";
+import type { ModuleRegistry } from "./module-files.ts";
+import { moduleMethods } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
 import { Router } from "./router.ts";
 import { isEnding, isOffline, type StateName } from "./state-machine.ts";
@@ -40,6 +41,8 @@ export interface CoreEvents {
   /** A client wants the instance to end. Throws EINVAL where it is ending already. */
   shutdown(): void;
   fatal(component: string, error: unknown): void;
+  /** A module has failed that runs in a process of its own. */
+  moduleFailed(): void;
 }
 
 export interface CoreOptions {
@@ -134,6 +137,13 @@ export class Core {
       log: (component, level, text) => log.append(component, level, text),
       fatal: (component, error) => events.fatal(component, error),
       bugsAreFatal: options.bugsAreFatal,
+      processes: {
+        handle: this.handle,
+        uuid,
+        environment: options.environment,
+        attributes: () => attributes.immutable(),
+        ended: (name, isFailure) => this.#moduleEnded(name, isFailure),
+      },
       ...usage,
     });
     this.groups = new Groups({
@@ -169,6 +179,16 @@ export class Core {
       log.append("broker", LogLevel.err, `dead to Flux: ${hosts} (rank ${gone.format()})`);
     }
     events.online();
+  }
+
+  /** A module's process has ended by itself. */
+  #moduleEnded(name: string, isFailure: boolean): void {
+    const { attributes, events, log } = this.options;
+    this.userModules.delete(name);
+    log.append("broker", LogLevel.debug, `module ${name} exited`);
+    if (!isFailure) return;
+    log.append("broker", LogLevel.crit, `${name} module runtime failure`);
+    if ((attributes.get("broker.module-nopanic") ?? "0") === "0") events.moduleFailed();
   }
 
   /** An error that nobody foresaw: what it came of has failed. A broken invariant ends the broker. */
@@ -237,6 +257,8 @@ export class Core {
       moduleMethods({
         host: this.modules,
         registry,
+        disk: ports.disk,
+        searchPath: () => (this.options.environment["FLUX_MODULE_PATH"] ?? "").split(":"),
         tracing: this.moduleTracing,
         now: () => ports.clock.monotonicMs() / 1000,
         loaded: (name) => {

@@ -10,6 +10,8 @@ import type { JsonObject } from "../base/json.ts";
 import type { Clock, Ports } from "../base/ports.ts";
 import { Role, type Message } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
+import { loaderCommand } from "./module-files.ts";
+import { ModuleProcess, startModuleProcess } from "./module-process.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
 import { describeBug } from "./log-record.ts";
@@ -29,6 +31,25 @@ export interface ModuleSurroundings {
   /** Errors that nobody foresaw end the broker, too: where bugs are searched for. */
   readonly bugsAreFatal: boolean;
   rusage?(): JsonObject;
+  /** What modules need that run in processes of their own; absent where there can be none. */
+  readonly processes?: ProcessSurroundings;
+}
+
+export interface ProcessSurroundings {
+  /** The broker's own. */
+  readonly handle: Handle;
+  readonly uuid: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** The attributes that never change. */
+  attributes(): Readonly<Record<string, string>>;
+  /** The process of a module has ended by itself, or by an error. */
+  ended(name: string, isFailure: boolean): void;
+}
+
+/** A module that is not part of this program: its file, and the `flux` command (or the program) that runs it. */
+export interface ModuleFile {
+  readonly path: string;
+  readonly loader: string;
 }
 
 /** Module states as `module.list` numbers them (RFC 5). */
@@ -40,7 +61,6 @@ export interface LoadedModule {
   /** What was asked for: a path, or "builtin". */
   readonly path: string;
   readonly port: Port;
-  readonly server: Server;
   status: ModuleStatus;
   running: RunningModule | null;
 }
@@ -83,20 +103,15 @@ export class ModuleHost {
     options: { name?: string; path?: string; args?: readonly string[] } = {},
   ): Promise<LoadedModule> {
     const name = options.name ?? definition.name;
-    if (this.#modules.has(name)) throw new FluxError("EEXIST", `module ${name} is already loaded`);
-    const { router, ownerUserid, log } = this.#surroundings;
-    const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
+    const { log } = this.#surroundings;
+    const { port, loaded } = this.#begin(name, options.path ?? "builtin");
     const handle = new Handle(port, {
       badEvent: (topic, error) => log(name, LogLevel.err, `${topic} event: ${error.message}`),
       bug: (where, error) => this.#contain(name, where, error),
     });
     const server = this.#serverFor(name, handle, port);
-    const path = options.path ?? "builtin";
-    const loaded: LoadedModule = { name, path, port, server, status: ModuleStatus.Init, running: null };
-    this.#modules.set(name, loaded);
-    if (this.#tap !== null) this.#tapInto(loaded);
     try {
-      router.addService(port, name);
+      this.#surroundings.router.addService(port, name);
       server.add(name, {});
       const context = this.#context(name, options.args ?? [], port, handle, server);
       // Counters are cleared by a request, or everywhere at once by an event.
@@ -111,18 +126,76 @@ export class ModuleHost {
     }
   }
 
-  /** Stops a service. Rejects with ENOENT. */
-  async remove(name: string): Promise<void> {
+  #begin(name: string, path: string): { port: Port; loaded: LoadedModule } {
+    if (this.#modules.has(name)) throw new FluxError("EEXIST", `module ${name} is already loaded`);
+    const { router, ownerUserid } = this.#surroundings;
+    const port = router.attach({ userid: ownerUserid, rolemask: (Role.Owner | Role.Local) >>> 0 });
+    const loaded: LoadedModule = { name, path, port, status: ModuleStatus.Init, running: null };
+    this.#modules.set(name, loaded);
+    if (this.#tap !== null) this.#tapInto(loaded);
+    return { port, loaded };
+  }
+
+  /** Starts a module in a process of its own. Rejects with EEXIST, or with why it does not run. */
+  async loadProcess(name: string, { path, loader }: ModuleFile, args: readonly string[]): Promise<LoadedModule> {
+    const { router, ports, ownerUserid, config, log, processes } = this.#surroundings;
+    if (processes === undefined) throw new FluxError("ENOSYS", "this broker starts no processes");
+    const { handle, uuid, environment, attributes, ended } = processes;
+    const { port, loaded } = this.#begin(name, path);
+    try {
+      router.addService(port, name);
+      const process = await startModuleProcess({
+        name,
+        path,
+        loader,
+        args,
+        port,
+        handle,
+        ownerUserid,
+        ports,
+        env: environment,
+        attributes: attributes(),
+        config: config(),
+        brokerUuid: uuid,
+        command: loaderCommand(loader, ports.host.fluxPath, ports.disk, environment),
+        report: (text) => log("broker", LogLevel.err, text),
+        ended: (isFailure) => {
+          // One that was asked to end is forgotten by who asked.
+          if (loaded.status === ModuleStatus.Running) this.#forget(loaded);
+          ended(name, isFailure);
+        },
+      });
+      if (process.hasEnded) this.#forget(loaded);
+      else Object.assign(loaded, { status: ModuleStatus.Running, running: process });
+      return loaded;
+    } catch (error) {
+      this.#forget(loaded);
+      throw error;
+    }
+  }
+
+  #forget(loaded: LoadedModule): void {
+    loaded.status = ModuleStatus.Exited;
+    this.#modules.delete(loaded.name);
+    loaded.port.close();
+  }
+
+  /** Stops a service; `isForced`: whether it wants to or not, where it has a process of its own. Rejects with ENOENT. */
+  async remove(name: string, isForced = false): Promise<void> {
     const loaded = this.#modules.get(name);
+    const process = loaded?.running instanceof ModuleProcess ? loaded.running : null;
+    if (loaded !== undefined && process !== null && isForced) {
+      loaded.status = ModuleStatus.Finalizing;
+      await process.cancel();
+      return this.#forget(loaded);
+    }
     if (loaded === undefined || loaded.status !== ModuleStatus.Running)
       throw new FluxError("ENOENT", `module ${name} is not loaded`);
     loaded.status = ModuleStatus.Finalizing;
     try {
       await loaded.running?.stop();
     } finally {
-      loaded.status = ModuleStatus.Exited;
-      this.#modules.delete(name);
-      loaded.port.close();
+      this.#forget(loaded);
     }
   }
 

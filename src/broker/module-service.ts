@@ -1,31 +1,18 @@
-/**
- * Loading, removing and listing of services by clients (`module.*`). The definitions come from a registry; what a path
- * names is its last part without suffix.
- */
+/** Loading, removing and listing of services by clients (`module.*`, RFC 5). */
 import { FluxError } from "../base/errors.ts";
-import type { ModuleDefinition } from "../sdk/module.ts";
+import type { Disk } from "../base/ports.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { ANY_USER, ANYONE, requireString, type Methods } from "../sdk/service.ts";
 import type { Tracing } from "./tracing.ts";
+import { builtinModule, findModuleFile, moduleNameOf, type ModuleRegistry } from "./module-files.ts";
 import { ModuleStatus, type LoadedModule, type ModuleHost } from "./module-host.ts";
-
-/** The services that a broker can load, by name; each is fetched when it is first wanted. */
-export type ModuleRegistry = Readonly<Record<string, () => Promise<ModuleDefinition>>>;
-
-/** `/usr/lib/flux/modules/kvs.so` is `kvs`. */
-export function moduleNameOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1).replace(/\.(so[.\d]*|py|ts|js)$/, "");
-}
-
-export async function findModule(registry: ModuleRegistry, path: string): Promise<ModuleDefinition> {
-  const name = moduleNameOf(path);
-  if (!Object.hasOwn(registry, name)) throw new FluxError("ENOENT", "module not found in search path");
-  return registry[name]!();
-}
 
 export interface ModuleServiceOptions {
   readonly host: ModuleHost;
   readonly registry: ModuleRegistry;
+  readonly disk: Disk;
+  /** Directories in which modules are looked for. */
+  searchPath(): readonly string[];
   readonly tracing: Tracing;
   /** Seconds, not going back. */
   now(): number;
@@ -52,8 +39,10 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
     load: (request) => load(options, request),
     remove: async (request) => {
       const name = requireString(request.json, "name");
-      if (host.find(name)?.status !== ModuleStatus.Running) throw new FluxError("ENOENT");
-      await host.remove(name);
+      const status = host.find(name)?.status;
+      const isForced = request.json["cancel"] === true;
+      if (status !== ModuleStatus.Running && !(isForced && status !== undefined)) throw new FluxError("ENOENT");
+      await host.remove(name, isForced);
       options.removed(name);
       return null;
     },
@@ -67,21 +56,26 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
     debug: (request) => {
       const loaded = host.find(requireString(request.json, "name"));
       if (loaded === null) throw new FluxError("ENOENT");
-      const { defer } = request.json;
-      if (typeof defer === "boolean") loaded.port.defer(defer);
+      const { defer = false } = request.json;
+      if (typeof defer !== "boolean") throw new FluxError("EPROTO");
+      loaded.port.defer(defer);
       return {};
     },
   };
 }
 
 async function load(options: ModuleServiceOptions, request: IncomingRequest): Promise<null> {
-  const { args, name } = request.json;
+  const { args, name, loader } = request.json;
   const path = requireString(request.json, "path");
   const words = Array.isArray(args) ? args.filter((word) => typeof word === "string") : [];
-  const definition = await findModule(options.registry, path);
-  if (options.host.find(typeof name === "string" ? name : definition.name) !== null) throw new FluxError("EEXIST");
-  const wanted = typeof name === "string" ? { name } : {};
-  const loaded = await options.host.load(definition, { ...wanted, path, args: words });
-  options.loaded(loaded.name);
+  const { host, registry, disk } = options;
+  const wanted = { path, loader: typeof loader === "string" ? loader : null };
+  const file = findModuleFile(wanted, registry, disk, options.searchPath());
+  const definition = file === null ? await builtinModule(registry, moduleNameOf(path)) : null;
+  const loadedName = typeof name === "string" ? name : (definition?.name ?? moduleNameOf(path));
+  if (host.find(loadedName) !== null) throw new FluxError("EEXIST");
+  if (file !== null) await host.loadProcess(loadedName, file, words);
+  if (definition !== null) await host.load(definition, { name: loadedName, path, args: words });
+  if (host.find(loadedName) !== null) options.loaded(loadedName);
   return null;
 }

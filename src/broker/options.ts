@@ -2,7 +2,7 @@
 import type { JsonObject } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";
 import type { BootClient } from "./bootstrap.ts";
-import type { ModuleRegistry } from "./module-service.ts";
+import type { ModuleRegistry } from "./module-files.ts";
 import type { PersonalityEntry } from "./personality.ts";
 
 export interface BrokerOptions {

@@ -12,6 +12,9 @@ import { settleTransit, type Message } from "../protocol/message.ts";
 /** What is written to one client in one turn, in bytes. */
 const TURN_BYTES_MAX: number = 128 * 1024;
 
+/** What frames are written to. */
+export type OutboxStream = Pick<ByteStream, "write" | "buffered">;
+
 interface Waiting {
   readonly bytes: Uint8Array | EncodedMessage;
   readonly message: Message;
@@ -20,7 +23,7 @@ interface Waiting {
 }
 
 export class Outbox {
-  readonly #stream: ByteStream;
+  readonly #stream: OutboxStream;
   readonly #clock: Clock;
   readonly #waiting = new Fifo<Waiting>();
   /** Bytes of what waits that are not written, and how many of them take memory. */
@@ -30,7 +33,7 @@ export class Outbox {
   #isDeferred = false;
   #whenIdle: (() => void) | null = null;
 
-  constructor(stream: ByteStream, clock: Clock) {
+  constructor(stream: OutboxStream, clock: Clock) {
     this.#stream = stream;
     this.#clock = clock;
   }

@@ -2,7 +2,7 @@
  * The services of a complete instance: which are loaded, on which ranks, in which order. They are unloaded in the
  * opposite order.
  */
-import type { ModuleRegistry } from "./module-service.ts";
+import type { ModuleRegistry } from "./module-files.ts";
 
 export interface PersonalityEntry {
   readonly name: string;

@@ -12,17 +12,10 @@ import {
   type RequestMessage,
 } from "../protocol/message.ts";
 import type { MessageChannel } from "../sdk/channel.ts";
-import { noMessages, type MessageCounts } from "../sdk/service.ts";
+import { COUNTED, noMessages, type MessageCounts } from "../sdk/service.ts";
 import { Calls } from "./calls.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import type { Tap } from "./tracing.ts";
-
-const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
-  [MessageType.Request]: "request",
-  [MessageType.Response]: "response",
-  [MessageType.Event]: "event",
-  [MessageType.Control]: "control",
-};
 
 /** Who a port's messages speak for. */
 export interface Credentials {

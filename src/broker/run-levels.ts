@@ -8,7 +8,7 @@ import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
 import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
-import { findModule, type ModuleRegistry } from "./module-service.ts";
+import { builtinModule, type ModuleRegistry } from "./module-files.ts";
 import type { PersonalityEntry } from "./personality.ts";
 import { isRecovering, recoveryNotice } from "./recovery.ts";
 import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE, runsAgain } from "./resume.ts";
@@ -126,7 +126,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
     if (comesAfterRestore(name) && !(await restoredSnapshot(options))) return "rc1-fail";
     try {
       if (!(name in registry)) throw new FluxError("ENOENT", `no module ${name} provides content-backing`);
-      const definition: ModuleDefinition = await findModule(registry, name);
+      const definition: ModuleDefinition = await builtinModule(registry, name);
       await core.loadModule(definition, args);
     } catch (error) {
       if (!(error instanceof FluxError)) throw error;

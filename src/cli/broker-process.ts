@@ -11,6 +11,7 @@ import { Broker } from "../broker/broker.ts";
 import type { BootClient } from "../broker/bootstrap.ts";
 import { formatForStderr } from "../broker/log-record.ts";
 import { BUILTIN_MODULES } from "../broker/personality.ts";
+import { resourceUsage } from "../host/resource-usage.ts";
 import { returnMemoryInQuiet } from "../host/memory.ts";
 import { chooseBoot } from "./choose-boot.ts";
 import {
@@ -124,29 +125,6 @@ export function sweepDirectories(ports: Ports): void {
   removeStaleDirectories([ports.host.temporaryDirectory, "/var/tmp"]).catch((error: unknown) =>
     ports.trace.event("broker", "sweep-failed", { reason: String(error) }),
   );
-}
-
-/** getrusage(2); the fields that Linux does not keep are 0. */
-function resourceUsage(): JsonObject {
-  const usage = process.resourceUsage();
-  return {
-    utime: usage.userCPUTime / 1e6,
-    stime: usage.systemCPUTime / 1e6,
-    maxrss: usage.maxRSS,
-    ixrss: usage.sharedMemorySize,
-    idrss: usage.unsharedDataSize,
-    isrss: usage.unsharedStackSize,
-    minflt: usage.minorPageFault,
-    majflt: usage.majorPageFault,
-    nswap: usage.swappedOut,
-    inblock: usage.fsRead,
-    oublock: usage.fsWrite,
-    msgsnd: usage.ipcSent,
-    msgrcv: usage.ipcReceived,
-    nsignals: usage.signalsCount,
-    nvcsw: usage.voluntaryContextSwitches,
-    nivcsw: usage.involuntaryContextSwitches,
-  };
 }
 
 async function readConfig(ports: Ports, path: string | null, conf: readonly string[]): Promise<JsonObject> {

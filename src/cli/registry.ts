@@ -92,6 +92,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   run: { file: "run", summary: "run a Flux job interactively" },
   setattr: { file: "setattr" },
   shutdown: { file: "shutdown" },
+  "module-node-exec": { file: "module-node-exec" },
   "shell-initrc": { file: "shell-initrc" },
   "shell-host": { file: "shell-host" },
   sproc: { file: "sproc" },

@@ -1,7 +1,7 @@
 /** What both implementations of the exec port share: checks, environment, error sentences, signals, limits. */
 import { openSync } from "node:fs";
 import { FluxError, errnoSentence } from "../base/errors.ts";
-import type { SpawnOptions } from "../base/ports.ts";
+import { FIRST_CHANNEL, type SpawnOptions } from "../base/ports.ts";
 import { RLIMITS } from "../formats/rlimit.ts";
 import { systemError } from "./errors.ts";
 
@@ -37,9 +37,7 @@ export function childEnvironment(options: SpawnOptions): Record<string, string> 
   return env;
 }
 
-/** Channels follow the standard streams. */
 export const SIGKILL = 9;
-export const FIRST_CHANNEL = 3;
 
 /** What to tell of a program that did not start. */
 export function programError(program: string, errnum: number): FluxError {

@@ -10,11 +10,10 @@ import { accessSync, closeSync, constants, readFileSync, statSync } from "node:f
 import { join, resolve } from "node:path";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { FluxError } from "../base/errors.ts";
-import type { ChildProcess, Exec, ProcessEvents, SpawnOptions } from "../base/ports.ts";
+import { FIRST_CHANNEL, type ChildProcess, type Exec, type ProcessEvents, type SpawnOptions } from "../base/ports.ts";
 import { signalNumber, statusOfExit, statusOfSignal } from "../base/signals.ts";
 import { errnoOf, hasCode } from "./errors.ts";
 import {
-  FIRST_CHANNEL,
   SIGKILL,
   checkSpawnOptions,
   childEnvironment,

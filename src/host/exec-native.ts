@@ -7,9 +7,8 @@
  */
 import { closeSync } from "node:fs";
 import { FluxError, errnoSentence } from "../base/errors.ts";
-import type { ChildProcess, Exec, ProcessEvents, SpawnOptions } from "../base/ports.ts";
+import { FIRST_CHANNEL, type ChildProcess, type Exec, type ProcessEvents, type SpawnOptions } from "../base/ports.ts";
 import {
-  FIRST_CHANNEL,
   SIGKILL,
   checkSpawnOptions,
   childEnvironment,

@@ -14,6 +14,11 @@ export type { EventOptions, PayloadLike, RequestOptions, StreamOptions, Subscrip
 export { Kvs, KvsTransaction } from "../sdk/kvs.ts";
 export { formatFluid as formatJobId, parseFluid as parseJobId } from "../formats/fluid.ts";
 export { instanceEvents, type EventKind, type InstanceEvent } from "../sdk/events.ts";
+export { LogLevel } from "../sdk/module.ts";
+export type { ModuleContext, ModuleDefinition, RunningModule } from "../sdk/module.ts";
+export type { IncomingRequest } from "../sdk/request.ts";
+export { ANY_USER, ANYONE } from "../sdk/service.ts";
+export type { Method, Methods } from "../sdk/service.ts";
 export * as jobs from "../sdk/jobs.ts";
 
 /**

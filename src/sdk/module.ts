@@ -31,7 +31,7 @@ export interface ModuleContext {
   /** Answers requests on `handle`; the service NAME is registered already, more names through `addService`. */
   readonly server: Server;
   readonly ports: Ports;
-  /** The value of a broker attribute on this rank, or null. */
+  /** The value of a broker attribute on this rank, or null. A module in a process of its own knows those that never change. */
   attribute(name: string): string | null;
   setAttribute(name: string, value: string): void;
   /** The instance's configuration (TOML tables as objects), as of the last (re)load. */

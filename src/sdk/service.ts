@@ -9,7 +9,7 @@
 import { isBrokenInvariant } from "../base/assert.ts";
 import { errorText, FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
-import { expectsResponse, Payload, Role } from "../protocol/message.ts";
+import { expectsResponse, MessageType, Payload, Role, type Message } from "../protocol/message.ts";
 import { echoWith } from "./echo.ts";
 import type { Handle } from "./handle.ts";
 import type { IncomingRequest } from "./request.ts";
@@ -41,6 +41,14 @@ export interface MessageCounts {
   event: number;
   control: number;
 }
+
+/** Under what each type of message is counted. */
+export const COUNTED: Readonly<Record<Message["type"], keyof MessageCounts>> = {
+  [MessageType.Request]: "request",
+  [MessageType.Response]: "response",
+  [MessageType.Event]: "event",
+  [MessageType.Control]: "control",
+};
 
 export interface Traffic {
   readonly tx: MessageCounts;

@@ -8,7 +8,7 @@ import type { JsonObject } from "../../src/base/json.ts";
 import type { Ports } from "../../src/base/ports.ts";
 import { configBoot, formatKeyFile } from "../../src/broker/boot-config.ts";
 import { Broker } from "../../src/broker/broker.ts";
-import type { ModuleRegistry } from "../../src/broker/module-service.ts";
+import type { ModuleRegistry } from "../../src/broker/module-files.ts";
 import { BUILTIN_MODULES, DEFAULT_PERSONALITY } from "../../src/broker/personality.ts";
 import { makeTree } from "../../src/broker/tree.ts";
 import { Handle } from "../../src/sdk/handle.ts";

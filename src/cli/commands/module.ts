@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { moduleNameOf } from "../../broker/module-service.ts";
+import { moduleNameOf } from "../../broker/module-files.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
 import { pythonJson } from "../output/python-json.ts";
@@ -101,8 +101,9 @@ function refuseLoad(context: CommandContext, path: string, error: unknown): neve
 
 async function removeModule(context: CommandContext, target: string, force: boolean): Promise<void> {
   const handle = await context.open();
+  const name = target.includes("/") ? moduleNameOf(target) : target;
   try {
-    await handle.rpc("module.remove", { name: target, ...(context.options.has("cancel") ? { cancel: true } : {}) });
+    await handle.rpc("module.remove", { name, ...(context.options.has("cancel") ? { cancel: true } : {}) });
   } catch (error) {
     if (!(force && isFluxError(error, "ENOENT"))) context.fail(`remove ${target}: ${errorText(error)}`);
   }

@@ -300,7 +300,7 @@ test("the end of input on one node, and of its tasks, keeps no input from anothe
     const topic = `${OWNER_USERID}-shell-${formatFluid(id, "f58plain")}.stdin`;
     const write = (payload: JsonObject): Promise<unknown> => handle.rpc(topic, payload, { nodeid: 0 });
     await write({ stream: "stdin", rank: "1", eof: true });
-    await waitForEvent(handle, id, "shell-exit", { path: "guest.exec.eventlog" });
+    await waitForEvent(handle, id, "shell.task-exit", { path: "guest.exec.eventlog" });
     await write({ stream: "stdin", rank: "0", data: "late\n" });
     await write({ stream: "stdin", rank: "0", eof: true });
     return { status: statusOf(await ended(handle, id)), out: await output(handle, id) };

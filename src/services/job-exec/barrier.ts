@@ -19,6 +19,8 @@ export class Barrier {
   /** Who waits, with the broker rank where that is told. */
   #waiting: { readonly request: IncomingRequest; readonly rank: number | null }[] = [];
   #timer: TimerHandle | null = null;
+  /** All shells have been let go once. */
+  isPassed = false;
 
   constructor(world: ExecWorld, job: JobExecution, timeout: number, timedOut: (missing: Idset) => void) {
     this.#world = world;
@@ -49,6 +51,7 @@ export class Barrier {
   }
 
   #release(): void {
+    this.isPassed = true;
     this.#timer?.cancel();
     this.#timer = null;
     for (const { request } of this.#waiting.splice(0)) request.respond();

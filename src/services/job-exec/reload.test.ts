@@ -71,7 +71,6 @@ test("jobs that end while their services are loaded anew end as they did", async
     "done",
     "reattach",
     "shell-exit",
-    "shell-exit",
     "shell.task-exit",
   ]);
   assert.equal(names.at(-1), "done");

@@ -18,17 +18,18 @@ import { getShellOption } from "../../formats/jobspec-attributes.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
-import { encodeEvent } from "../../sdk/job-protocol.ts";
+import type { JobEvent } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { Barrier } from "./barrier.ts";
+import { ExecLog } from "./exec-log.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
-import { Termination } from "./termination.ts";
-import { barrierTimeoutOf, mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
-import type { ExecWorld } from "./world.ts";
 
-/** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
-const EVENTLOG_DELAY_MS = 20;
+import { checkService, HostedShells, ProgramShells, type Shells } from "./shells.ts";
+import { Termination } from "./termination.ts";
+import { startDelay } from "./settings.ts";
+import { barrierTimeoutOf, jobShellOf, mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
+import type { ExecWorld } from "./world.ts";
 
 /** How long a job's shells may outlive the first of them, unless the job says otherwise. */
 const EXIT_TIMEOUT = "30s";
@@ -42,8 +43,11 @@ export class JobRunner {
   readonly #exec: ExecRequest;
   readonly #resources: ResourceSet;
   readonly #guestKey: string;
-  readonly #eventlogKey: string;
+  readonly #log: ExecLog;
   readonly #barrier: Barrier;
+  readonly #shells: Shells;
+  /** Its shells are in the shell hosts of its ranks. */
+  readonly isHosted: boolean;
   /** The job manager's request. */
   #request: IncomingRequest;
   /** Ranks whose host is not there yet. */
@@ -57,7 +61,6 @@ export class JobRunner {
   /** Its shells were handed to their hosts. */
   #isLaunched = false;
   #isProceeding = false;
-  #hasTaskExited = false;
   /** What the last exception of a shell said. */
   #note: string | null = null;
   #isStopped = false;
@@ -68,22 +71,49 @@ export class JobRunner {
     this.#exec = exec;
     this.#resources = ResourceSet.parse(exec.R);
     this.#guestKey = `${fluidKvsPath(exec.id)}.guest`;
-    this.#eventlogKey = `${this.#guestKey}.exec.eventlog`;
+    this.#log = new ExecLog(world, `${this.#guestKey}.exec.eventlog`, exec.reattach);
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
     this.testRun = testRunOf(exec.jobspec);
-    this.#expiration = this.#resources.expiration + this.#startDelay();
+    const delay = exec.reattach ? 0 : startDelay(this.#resources, world.context.ports.clock.now(), world.settings);
+    this.#expiration = this.#resources.expiration + delay;
     const timeout = barrierTimeoutOf(exec.jobspec) ?? world.settings.barrierTimeout;
     this.#barrier = new Barrier(world, this.job, timeout, (missing) => this.#barrierExpired(missing));
+    const program = jobShellOf(exec.jobspec) ?? world.settings.jobShell;
+    this.isHosted = this.testRun === null && program === null;
+    this.#shells = this.#makeShells(program);
+  }
+
+  #makeShells(program: string | null): Shells {
+    const { id, userid, jobspec, R } = this.#exec;
+    if (program === null) return new HostedShells(this.#world, { id, userid, jobspec, R });
+    return new ProgramShells(this.#world, id, program, this.job.ranks, {
+      started: () => this.#started(),
+      failed: (rank, status, why) => {
+        const where = `${this.#hostOf(rank)} (rank ${rank})`;
+        if (this.job.fatal === null) this.fail("exec", `job shell exec error on broker ${where}: ${why}`);
+        if (rank === this.job.leader) this.#log.add("shell-exit", { rank: 0, wait_status: -1 });
+        this.#ended(rank, this.job.shellExited(rank, status));
+      },
+      exited: (rank, status) => this.#programExited(rank, status),
+      log: (name, context) => this.#log.add(name, context),
+    });
+  }
+
+  #hostOf(rank: number): string {
+    return this.#resources.node(rank)?.host ?? "unknown host";
   }
 
   /** Starts (or finds again) the shells. */
   begin(): void {
-    this.log(this.#exec.reattach ? "reattach" : "init");
+    this.#log.add(this.#exec.reattach ? "reattach" : "init");
     this.setExpiration(this.#expiration);
     if (this.testRun !== null) return this.#simulate(this.testRun);
     const mockFailure = mockFailureOf(this.#exec.jobspec);
     if (mockFailure !== null && !this.#exec.reattach) return this.#fakeFailure(mockFailure);
-    for (const rank of this.job.ranks) {
+    checkService(this.#world.settings.service, `${this.#hostOf(this.job.leader)} (rank ${this.job.leader})`);
+    if (!this.isHosted && this.#exec.reattach)
+      for (const rank of this.job.ranks) this.shellLost(rank, "no job shell to reattach to");
+    for (const rank of this.isHosted ? this.job.ranks : []) {
       const link = this.#world.link(rank);
       if (!link.isAttached) this.#awaited.add(rank);
       link.open();
@@ -112,35 +142,38 @@ export class JobRunner {
     if (event.type === "log") this.#shellEvent(rank, event.event);
     else if (event.type === "exception") this.#exception(event);
     else {
-      for (const [name, text] of Object.entries(event.appends ?? {}))
-        this.#appendLast(`${this.#guestKey}.${name}`, text);
-      this.#ended(rank, this.job.shellExited(rank, event.status), event.status);
+      for (const [name, text] of Object.entries(event.appends ?? {})) {
+        this.#world.batch.append(`${this.#guestKey}.${name}`, text);
+        this.#world.batch.end(`${this.#guestKey}.${name}`);
+      }
+      if (rank === this.job.leader) this.#log.leaderExited(event.status);
+      this.#ended(rank, this.job.shellExited(rank, event.status));
     }
   }
 
-  #appendLast(key: string, text: string): void {
-    this.#world.batch.append(key, text);
-    this.#world.batch.end(key);
+  #programExited(rank: number, status: number): void {
+    const end = this.job.shellExited(rank, status);
+    const others = Idset.from(this.job.runningRanks);
+    const more = others.isEmpty ? {} : { active_ranks: others.toString() };
+    if (rank === this.job.leader) this.#log.add("shell-exit", { rank: 0, wait_status: status, ...more });
+    if (this.job.ranks.length > 1 && !this.#barrier.isPassed && this.job.fatal === null)
+      this.fail("exec", `${this.#hostOf(rank)} (rank ${rank}) terminated before first barrier`);
+    this.#ended(rank, end);
   }
 
-  /** Each shell tells of the first of its tasks to exit; the log has the first of the job. */
-  #shellEvent(rank: number, event: { timestamp: number; name: string; context?: JsonObject }): void {
-    if (event.name === "shell.task-exit" && this.#hasTaskExited) return;
-    this.#hasTaskExited ||= event.name === "shell.task-exit";
-    this.logEvent(event);
-    if (event.name === "shell.task-exit") this.#limitTaskExit(rank, event.context ?? {});
+  #shellEvent(rank: number, event: JobEvent): void {
+    if (this.#log.shellEvent(event)) this.#limitTaskExit(rank, event.context ?? {});
   }
 
   shellLost(rank: number, why: string, hostStatus: number | null = null): void {
     const end = this.job.shellLost(rank, hostStatus);
     if (end === null) return;
     this.#awaited.delete(rank);
-    const host = this.#resources.node(rank)?.host ?? "unknown host";
-    const note = `lost contact with job shell on broker rank ${rank} (${host}): ${why}`;
+    const note = `lost contact with job shell on broker rank ${rank} (${this.#hostOf(rank)}): ${why}`;
     this.#sendException({ severity: end.isFatal ? 0 : 2, type: "node-failure", note });
     if (end.isFatal) this.jobException("node-failure");
     this.#barrier.cancel(note);
-    this.#ended(rank, end, null);
+    this.#ended(rank, end);
     this.#proceed();
   }
 
@@ -159,15 +192,6 @@ export class JobRunner {
     this.jobException(type, waitStatus);
   }
 
-  /** What a job lost while it waited to be started, where that is much of its time; it gets it back. */
-  #startDelay(): number {
-    const { expiration, starttime } = this.#resources;
-    const duration = expiration - starttime;
-    if (expiration <= 0 || starttime <= 0 || duration <= 0 || this.#exec.reattach) return 0;
-    const delay = this.#world.context.ports.clock.now() - starttime;
-    return delay > (duration * this.#world.settings.maxStartDelayPercent) / 100 ? delay : 0;
-  }
-
   #barrierExpired(missing: Idset): void {
     const id = this.#world.idText(this.job.id);
     const total = this.job.ranks.length;
@@ -182,8 +206,7 @@ export class JobRunner {
     if (expiration <= 0) return;
     const delayMs = Math.max(0, (expiration - this.#world.context.ports.clock.now()) * 1000);
     this.#setTimer("expiration", delayMs, () => this.fail("timeout", "resource allocation expired"));
-    for (const rank of this.job.runningRanks)
-      this.#world.link(rank).tell("expiration", { id: this.job.id, expiration });
+    this.#shells.setExpiration(this.job.runningRanks, expiration);
   }
 
   enterBarrier(request: IncomingRequest): void {
@@ -200,21 +223,12 @@ export class JobRunner {
     if (this.testRun !== null) this.#endInTime(this.testRun);
   }
 
-  log(name: string, context?: JsonObject): void {
-    const timestamp = this.#world.context.ports.clock.now();
-    this.logEvent(context === undefined ? { timestamp, name } : { timestamp, name, context });
-  }
-
-  logEvent(event: { timestamp: number; name: string; context?: JsonObject }): void {
-    this.#world.batch.append(this.#eventlogKey, encodeEvent(event), EVENTLOG_DELAY_MS);
-  }
-
   /** What `flux module stats job-exec` tells of a job. */
   get report(): JsonObject {
     const { phase, runningRanks, ranks } = this.job;
     const { killTimeout } = this.#world.settings;
     return {
-      implementation: this.testRun === null ? "shell-host" : "testexec",
+      implementation: this.testRun === null ? this.#world.settings.method : "testexec",
       phase,
       started: phase === "starting" ? 0 : 1,
       running: phase === "running" ? 1 : 0,
@@ -253,8 +267,8 @@ export class JobRunner {
     if (this.#awaited.size > 0 || this.job.phase !== "starting" || this.#isProceeding) return;
     this.#isProceeding = true;
     if (this.#exec.reattach) return this.#started();
-    this.log("starting");
-    this.#world.settled(this.#eventlogKey).then(
+    this.#log.add("starting");
+    this.#log.settle().then(
       () => this.#launch(),
       (error: unknown) => this.fail("exec", `cannot note that the job starts: ${errorText(error)}`),
     );
@@ -263,9 +277,8 @@ export class JobRunner {
   #launch(): void {
     if (this.#isStopped || this.job.phase !== "starting") return;
     this.#isLaunched = true;
-    const { id, userid, jobspec, R } = this.#exec;
-    for (const rank of this.job.runningRanks) this.#world.link(rank).start({ id, userid, jobspec, R });
-    this.#started();
+    this.#shells.start(this.job.runningRanks);
+    if (this.isHosted) this.#started();
   }
 
   #started(): void {
@@ -283,10 +296,10 @@ export class JobRunner {
       return this.fail("exec", fault ?? `mock ${phase} exception generated`);
     }
     const isAgain = this.#exec.reattach;
-    if (!isAgain) this.log("starting");
+    if (!isAgain) this.#log.add("starting");
     if (run.isOverridden && !isAgain) return;
     this.#started();
-    if (!isAgain) this.log("recoverable");
+    if (!isAgain) this.#log.add("recoverable");
     if (run.mockException === "run") return this.fail("exec", "mock run exception generated");
     if (isAgain && run.endsAtReattach) this.#endAll(run.waitStatus);
     else this.#endInTime(run);
@@ -294,7 +307,7 @@ export class JobRunner {
 
   /** A job that fails before it has tasks. */
   #fakeFailure(phase: "init" | "starting"): void {
-    this.log("starting");
+    this.#log.add("starting");
     this.#sendException({ severity: 0, type: "exec", note: `mock ${phase} exception generated` });
     this.job.fail("exec");
     if (phase === "starting") this.#started();
@@ -324,9 +337,8 @@ export class JobRunner {
     this.#respond({ id: this.job.id, type: "exception", data });
   }
 
-  #ended(rank: number, end: ShellEnd | null, status: number | null): void {
+  #ended(rank: number, end: ShellEnd | null): void {
     if (end === null) return;
-    if (status !== null) this.log("shell-exit", { rank: this.job.ranks.indexOf(rank), wait_status: status });
     if (end.isLast) return this.#finish();
     if (this.job.fatal === null) this.#limitShellExit(rank === this.job.leader);
   }
@@ -341,7 +353,7 @@ export class JobRunner {
     const seconds = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
     if (seconds === null || this.job.ranks.length === 1 || this.job.fatal !== null) return;
     const waitStatus = Number(status);
-    const host = this.#resources.node(rank)?.host ?? "unknown host";
+    const host = this.#hostOf(rank);
     const about = `${(this.#exec.jobspec as Jobspec).tasks[0]?.command[0] ?? ""}: task rank ${Number(task)} on host ${host}`;
     const limit = `exit-timeout=${typeof option === "number" ? `${option}s` : String(option)}`;
     const note = `${about} exited (${endingText(waitStatus)}) and ${limit} has expired`;
@@ -359,18 +371,15 @@ export class JobRunner {
   }
 
   #endAll(status: number): void {
-    for (const rank of this.job.runningRanks) this.#ended(rank, this.job.shellExited(rank, status), null);
+    for (const rank of this.job.runningRanks) this.#ended(rank, this.job.shellExited(rank, status));
   }
 
   #finish(): void {
     if (this.job.phase === "finished") return;
     this.job.phase = "finished";
     this.stop();
-    this.log("complete", { status: this.job.status });
-    this.log("done");
-    this.#world.batch.end(this.#eventlogKey);
-    const { id, leader, ranks } = this.job;
-    if (ranks.length > 1 && this.testRun === null) this.#world.link(leader).tell("release", { id });
+    this.#log.end(this.job.status);
+    if (this.job.ranks.length > 1 && this.isHosted) this.#shells.release(this.job.leader);
     this.#world.finished(this);
   }
 
@@ -384,18 +393,15 @@ export class JobRunner {
     // There is no shell that would make an exit code of the signal.
     if (this.testRun !== null) return this.#endAll(SIGNALS["SIGTERM"]!);
     const { clock } = this.#world.context.ports;
-    const { id } = this.job;
-    const tell = (method: "kill" | "destroy", payload: object): void => {
-      for (const rank of this.job.runningRanks) this.#world.link(rank).tell(method, payload);
-    };
+    const id = this.#world.idText(this.job.id);
     const actions = {
       kill: (signum: number) => {
-        this.#world.debug(`Sending ${signalName(signum)} to job ${this.#world.idText(id)}`);
-        tell("kill", { id, signum });
+        this.#world.debug(`Sending ${signalName(signum)} to job ${id}`);
+        this.#shells.kill(this.job.runningRanks, signum);
       },
       destroy: (signum: number) => {
-        this.#world.debug(`Sending ${signalName(signum)} to job shell for job ${this.#world.idText(id)}`);
-        tell("destroy", { id, signum });
+        this.#world.debug(`Sending ${signalName(signum)} to job shell for job ${id}`);
+        this.#shells.destroy(this.job.runningRanks, signum);
       },
       abandon: (limit: string) => this.#abandon(limit),
     };
@@ -408,8 +414,7 @@ export class JobRunner {
     const status = shellStatusOfSignal(type === "timeout" ? "SIGALRM" : "SIGTERM");
     const isHeld = !this.#isLaunched && !this.#exec.reattach;
     for (const rank of this.job.runningRanks)
-      if (isHeld || this.#world.link(rank).withdraw(this.job.id))
-        this.#ended(rank, this.job.shellExited(rank, status), null);
+      if (isHeld || this.#shells.withdraw(rank)) this.#ended(rank, this.job.shellExited(rank, status));
   }
 
   /** Something cannot be killed: its nodes take no more jobs until somebody has looked. */

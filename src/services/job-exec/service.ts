@@ -155,7 +155,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   }
 
   #runnersOn(rank: number): JobRunner[] {
-    return [...this.#runners.values()].filter((runner) => runner.testRun === null && runner.job.isRunningOn(rank));
+    return [...this.#runners.values()].filter((runner) => runner.isHosted && runner.job.isRunningOn(rank));
   }
 
   /** All jobs that begin or end in this turn: one commit, then the responses, so that these cannot overtake it. */

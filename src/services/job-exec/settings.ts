@@ -21,10 +21,12 @@ export interface ExecSettings {
   readonly maxStartDelayPercent: number;
   /** What is kept for readers of the settings: units of systemd are not used. */
   readonly stopTimerSeconds: number | null;
-  /** Kept for readers of the settings, too: jobs are run by shell hosts. */
+  /** The subprocess service. */
   readonly service: string;
+  /** What is kept for readers of the settings: there is one way to run shells. */
   readonly method: string;
-  readonly jobShell: string;
+  /** A program in the place of the shell hosts; null = these. */
+  readonly jobShell: string | null;
 }
 
 /** Names of `exec.method`. */
@@ -51,11 +53,11 @@ export function execSettings(config: JsonObject, args: readonly string[] = []): 
     stopTimerSeconds: stopTimer === undefined ? null : stopTimerSeconds(stopTimer),
     service: text(exec, "service") ?? "rexec",
     method: text(exec, "method") ?? METHODS[0]!,
-    jobShell: text(exec, "job-shell") ?? "flux shell-host",
+    jobShell: text(exec, "job-shell"),
   };
 }
 
-/** What is there for other ways to execute jobs is looked at, so that mistakes are found, and has no effect. */
+/** What is there for other ways to execute jobs is looked at, too, so that mistakes are found. */
 function checkOthers(exec: JsonObject): void {
   for (const key of ["service", "job-shell", "imp", "method"]) {
     const value = exec[key];
@@ -95,7 +97,7 @@ export function settingsReport(settings: ExecSettings): JsonObject {
     "effective-max-kill-timeout": lastKill,
     config: {
       default_cwd: "/tmp",
-      default_job_shell: settings.jobShell,
+      default_job_shell: settings.jobShell ?? "flux shell-host",
       exec_service: settings.service,
       default_barrier_timeout: settings.barrierTimeout,
       shell_exit_timeout: settings.shellExitTimeout ?? -1,
@@ -115,6 +117,18 @@ function effectiveMaxKillTimeout({ killTimeout, maxKillCount }: ExecSettings): n
     wait = Math.min(2 * wait, BACKOFF_MAX);
   }
   return total;
+}
+
+/** Seconds that a job lost while it waited to be started, where that is much of its time: it gets them back. */
+export function startDelay(
+  { expiration, starttime }: { expiration: number; starttime: number },
+  now: number,
+  { maxStartDelayPercent }: ExecSettings,
+): number {
+  const duration = expiration - starttime;
+  if (expiration <= 0 || starttime <= 0 || duration <= 0) return 0;
+  const delay = now - starttime;
+  return delay > (duration * maxStartDelayPercent) / 100 ? delay : 0;
 }
 
 /** Seconds between two attempts to give up a job's shells, at most. */

@@ -56,6 +56,12 @@ export function barrierTimeoutOf(jobspec: JsonObject): number | null {
   return typeof timeout === "number" ? timeout : typeof timeout === "string" ? tryParseFsd(timeout) : null;
 }
 
+/** The job shell that a job names for itself, a program (`exec.job_shell`), or null. */
+export function jobShellOf(jobspec: JsonObject): string | null {
+  const path = member(member(member(jobspec, "attributes"), "system"), "exec")["job_shell"];
+  return typeof path === "string" ? path : null;
+}
+
 function durationOf(jobspec: JsonObject): number | null {
   const { duration } = member(member(jobspec, "attributes"), "system");
   return typeof duration === "number" && duration > 0 ? duration : null;

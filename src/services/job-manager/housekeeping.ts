@@ -15,7 +15,7 @@ import { configType } from "../../formats/policy-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { LogLevel } from "../../sdk/module.ts";
-import { BulkCommand } from "./bulk-command.ts";
+import { BulkCommand } from "../../sdk/bulk-command.ts";
 import type { Job } from "./job.ts";
 
 export interface HousekeepingConfig {

@@ -59,7 +59,7 @@ function startedMap(handle: Handle, id: Integer): Promise<JsonValue> {
           stream.cancel();
           resolve(map);
         },
-        end: () => reject(noSuchMap()),
+        end: (error) => reject(error === null ? new FluxError("ENOENT", "No taskmap found for job") : noSuchMap()),
       },
       { waitcreate: true },
     );
@@ -75,8 +75,10 @@ async function answer(
   const { options } = context;
   const node = options.integer("taskids") ?? options.integer("ntasks");
   if (node !== null) {
-    if (map.ntasksOf(node) === 0)
-      throw new FluxError("ENOENT", `No taskids for node ${node}: No such file or directory`);
+    if (map.ntasksOf(node) === 0) {
+      const what = options.has("taskids") ? "No taskids" : "failed to get task count";
+      throw new FluxError("ENOENT", `${what} for node ${node}: No such file or directory`);
+    }
     return options.has("taskids") ? map.taskIds(node).toString() : String(map.ntasksOf(node));
   }
   const task = options.integer("nodeid") ?? options.integer("hostname");
@@ -84,9 +86,9 @@ async function answer(
     const nodeid = map.nodeOf(task);
     if (nodeid === undefined)
       throw new FluxError("ENOENT", `failed to get nodeid for task ${task}: No such file or directory`);
-    return options.has("nodeid") ? String(nodeid) : ((await hostsOf(handle, id))[nodeid] ?? "");
+    return options.has("nodeid") ? String(nodeid) : ((await hostsOf(handle, id, "--hostname"))[nodeid] ?? "");
   }
-  return converted(options.text("to"), map, () => hostsOf(handle, id));
+  return converted(options.text("to"), map, () => hostsOf(handle, id, "--to=hosts"));
 }
 
 async function converted(form: string | null, map: Taskmap, hosts: () => Promise<readonly string[]>): Promise<string> {
@@ -120,8 +122,9 @@ function tasksByNode(map: Taskmap): Idset[] {
   return nodes;
 }
 
-async function hostsOf(handle: Handle | null, id: Integer | null): Promise<readonly string[]> {
-  if (handle === null || id === null) throw new FluxError("EINVAL", "hosts are known of a job only: give a jobid");
+/** `option` asks for names, which are known of a job only. */
+async function hostsOf(handle: Handle | null, id: Integer | null, option: string): Promise<readonly string[]> {
+  if (handle === null || id === null) throw new FluxError("EINVAL", `taskmap: can't use ${option} without a jobid`);
   const job = await jobInfo(handle, id, { attrs: ["nodelist"] });
   return [...Hostlist.parse(String(job["nodelist"] ?? ""))];
 }

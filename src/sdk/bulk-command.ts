@@ -1,15 +1,16 @@
 /**
- * One command on several ranks, through the subprocess servers of their brokers (RFC 42): prologs, epilogs, housekeeping.
+ * One command on several ranks, through the subprocess servers of their brokers (RFC 42): prologs, epilogs, housekeeping,
+ * job shells that are programs.
  *
  * Invariants: every rank ends once, by an exit, a failure to start, or because it was given up; `finished` is called once,
  * after the last of them. A signal that comes before a rank has told its pid goes to it when it has.
  */
-import { base64Decode } from "../../base/bytes.ts";
-import type { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
-import { signalOfStatus, signalSentence, statusOfExit } from "../../base/signals.ts";
-import { Idset } from "../../formats/idset.ts";
-import type { Handle } from "../../sdk/handle.ts";
+import { base64Decode } from "../base/bytes.ts";
+import type { FluxError } from "../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { signalOfStatus, signalSentence, statusOfExit } from "../base/signals.ts";
+import { Idset } from "../formats/idset.ts";
+import type { Handle } from "./handle.ts";
 
 const FLAG_STDOUT = 1;
 const FLAG_STDERR = 2;
@@ -22,10 +23,14 @@ export interface BulkCommandOptions {
   /** Variables beside those that programs of the ranks' brokers have. */
   readonly env: Readonly<Record<string, string>>;
   readonly ranks: Iterable<number>;
+  /** The subprocess service; "rexec" unless given. */
+  readonly service?: string;
   /** A line of output; `stream` is stdout or stderr. */
   output(rank: number, stream: string, line: string): void;
+  /** The command runs on a rank. */
+  started?(rank: number): void;
   /** The command could not be started, or its broker is gone. */
-  failed(rank: number, reason: string): void;
+  failed(rank: number, reason: string, error: FluxError): void;
   /** A rank is done. */
   ended?(rank: number, status: number): void;
   finished(): void;
@@ -80,12 +85,12 @@ export class BulkCommand {
   }
 
   start(): void {
-    const { handle, argv, env } = this.#options;
+    const { handle, argv, env, service = "rexec" } = this.#options;
     const cmd = { cmdline: argv, env: {}, env_add: env, opts: {}, channels: [], msgchan: [] };
     const request = { cmd, flags: FLAG_STDOUT | FLAG_STDERR, local_flags: 0 };
     for (const [rank, process] of this.#active)
       handle.open(
-        "rexec.exec",
+        `${service}.exec`,
         request,
         {
           item: (payload) => payload !== null && this.#receive(rank, process, payload.value),
@@ -100,7 +105,12 @@ export class BulkCommand {
     for (const [rank, process] of this.#active) {
       if (ranks !== null && !ranks.has(rank)) continue;
       if (process.pid === 0) process.signum = signum;
-      else this.#options.handle.send("rexec.kill", { pid: process.pid, signum }, { nodeid: rank });
+      else
+        this.#options.handle.send(
+          `${this.#options.service ?? "rexec"}.kill`,
+          { pid: process.pid, signum },
+          { nodeid: rank },
+        );
     }
   }
 
@@ -113,6 +123,7 @@ export class BulkCommand {
     const { type, pid, status, io } = message;
     if (type === "started" && typeof pid === "number") {
       process.pid = pid;
+      this.#options.started?.(rank);
       if (process.signum !== 0) this.kill(process.signum, Idset.from([rank]));
     } else if (type === "finished" && typeof status === "number") process.status = status;
     else if (type === "output" && isJsonObject(io)) this.#output(rank, process, io);
@@ -137,7 +148,7 @@ export class BulkCommand {
     for (const [stream, rest] of process.rests) if (rest !== "") this.#options.output(rank, stream, rest);
     if (error !== null) {
       this.#notStarted.add(rank);
-      this.#options.failed(rank, error.message);
+      this.#options.failed(rank, error.message, error);
     }
     this.#end(rank, error === null ? process.status : STATUS_NOT_STARTED);
   }

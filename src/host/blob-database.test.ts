@@ -102,6 +102,16 @@ test("a state directory that cannot be written to is refused", { skip: process.g
   await database.close();
 });
 
+test("a database that cannot be written to is refused", { skip: process.getuid?.() === 0 }, async () => {
+  const first = open("protected");
+  await first.store(batch("one"), true);
+  await first.close();
+  chmodSync(at("protected"), 0o400);
+  const database = open("protected");
+  await assert.rejects(database.ready(), fails("EACCES", /cannot write to database .*protected: Permission denied/));
+  await database.close();
+});
+
 test("at its size limit it takes no more, and gives what it has", async () => {
   const wanted = Promise.withResolvers<void>();
   const database = open("limit", { sizeLimitBytes: 200_000 }, { ...EVENTS, checkpointWanted: () => wanted.resolve() });

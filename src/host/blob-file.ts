@@ -7,7 +7,7 @@
  *
  * With journal_mode OFF the journal is in memory: what the disk has no room for must be undone.
  */
-import { closeSync, fsyncSync, openSync, rmSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, fsyncSync, openSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { FluxError, isFluxError } from "../base/errors.ts";
@@ -22,6 +22,7 @@ import {
   type BlobFileOptions,
 } from "./blob-schema.ts";
 import { packed, unpacked } from "./blob-packing.ts";
+import { systemError } from "./errors.ts";
 
 /** What flux-core has in the place of the size where a blob is not compressed. */
 const PLAIN_SIZE = -1;
@@ -302,14 +303,15 @@ function lengthOf(path: string): number {
 
 /**
  * Opens or creates the database at a path. Throws EINVAL for an unknown mode or a database of another version, EIO for a
- * file that is no database.
+ * file that is no database, EACCES or EROFS for one that cannot be written to.
  */
 export function openBlobFile(path: string, options: BlobFileOptions = {}): BlobFile {
   modesOf(options);
   if (options.truncate === true) {
     for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
   }
-  const isNew = lengthOf(path) === 0;
+  const length = lengthOf(path);
+  if (length > 0) checkWritable(path);
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
   let connection: DatabaseSync;
   try {
@@ -318,8 +320,17 @@ export function openBlobFile(path: string, options: BlobFileOptions = {}): BlobF
     throw databaseError(path, error);
   }
   const file = blobFileOn(path, connection, options);
-  if (isNew && options.synchronous !== "OFF") syncDirectory(dirname(path));
+  if (length === 0 && options.synchronous !== "OFF") syncDirectory(dirname(path));
   return file;
+}
+
+/** SQLite itself would open it for reading, and refuse the first store only. */
+function checkWritable(path: string): void {
+  try {
+    accessSync(path, constants.W_OK);
+  } catch (error) {
+    throw systemError(`cannot write to database ${path}`, error);
+  }
 }
 
 /** Makes a connection's database a blob file. The connection belongs to the result, and is closed on failure. */

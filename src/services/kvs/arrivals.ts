@@ -13,6 +13,7 @@ import type { Operation } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { Turns } from "../../sdk/turns.ts";
 import { CommitCutter } from "./huge-commit.ts";
+import { isLong } from "./long-commit.ts";
 import { callerOf, checkOperations, parseCommit, type Caller, type CommitRequest } from "./protocol.ts";
 import { referencesIn } from "./transaction.ts";
 
@@ -42,7 +43,7 @@ export interface ArrivalsOptions {
   foreign(refs: readonly string[]): ReadonlySet<string>;
   /** Tells the content store that blobs are referred to from now on; resolves with those it keeps. */
   adopt(refs: ReadonlySet<string>): Promise<ReadonlySet<string>>;
-  /** Carries a commit out; the request is answered by it. */
+  /** Carries a commit out; the request is answered by it. A long one has been answered when it resolves. */
   commit(commit: ArrivedCommit): void | Promise<void>;
 }
 
@@ -51,6 +52,8 @@ export class Arrivals {
   readonly #cutter: CommitCutter;
   /** What senders have under way: others of theirs come after it. */
   readonly #last = new Map<string, Promise<void>>();
+  /** Long ones under way, by sender and namespace. */
+  readonly #long = new Map<string, Promise<void>>();
 
   constructor(options: ArrivalsOptions) {
     const { handle, ports } = options.context;
@@ -115,8 +118,18 @@ export class Arrivals {
     this.#handOn({ ...arrived, adopted: NOTHING_ADOPTED });
   }
 
+  /** Others may pass a long one; those of its sender to the same namespace come after it. */
   #handOn(arrived: ArrivedCommit): void {
-    this.#options.commit(arrived)?.catch((error: unknown) => this.#fail(arrived.request, error));
+    const { request, commit } = arrived;
+    const key = `${request.sender} ${commit.namespace}`;
+    const long = this.#long.get(key);
+    const carryOut = (): void | Promise<void> => this.#options.commit(arrived);
+    const done = (long === undefined ? carryOut() : long.then(carryOut))?.catch((error) => this.#fail(request, error));
+    if (done === undefined || !isLong(commit.operations)) return;
+    const ended = done.finally(() => {
+      if (this.#long.get(key) === ended) this.#long.delete(key);
+    });
+    this.#long.set(key, ended);
   }
 
   #fail(request: IncomingRequest, error: unknown): void {

@@ -27,7 +27,7 @@ class World {
 
   commit(operations: { key: string; dirent: Treeobj | null }[]): void {
     const request = { namespace: "primary", flags: 0, operations: operations.map((each) => ({ ...each, flags: 0 })) };
-    this.leader.submit({ request, payload: Payload.json({}), adopted: new Set(), settle: () => {} });
+    this.leader.submit({ request, payload: Payload.json({}), sender: "", adopted: new Set(), settle: () => {} });
     for (;;) {
       const { versions, missing, foreign } = this.leader.turn();
       for (const { root } of versions) this.versions.push(root);

@@ -183,7 +183,7 @@ export class BlobIndex implements PieceSource {
     return this.#name(directory, pieces.length);
   }
 
-  /** The same, with a rest after about so many members. */
+  /** The same, with a rest after about so many members. What it comes from is in use meanwhile, and is not superseded. */
   *freezeInSlices(directory: Directory, slice: number, done: { members: number } = { members: 0 }): Generator<void> {
     if (directory.ref !== null) return;
     directory.normalize();
@@ -193,12 +193,14 @@ export class BlobIndex implements PieceSource {
         const entry = part.entries[index]!;
         if (entry.kind === "draft") yield* this.freezeInSlices(entry.directory, slice, done);
       }
+      part.base = null;
       if (part !== directory) this.#freezePlain(part);
       done.members += part.entries.length;
       if (done.members < slice) continue;
       done.members = 0;
       yield;
     }
+    directory.base = null;
     this.freeze(directory);
   }
 

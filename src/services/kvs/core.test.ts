@@ -17,7 +17,13 @@ function leaderOfTest(): Leader {
 function put(leader: Leader, key: string, text: string): NamespaceRoot {
   const operations: Operation[] = [{ key, flags: 0, dirent: valueObject(utf8Encode(text)) }];
   const request = { namespace: "primary", flags: 0, operations };
-  leader.submit({ request, payload: Payload.json({ ops: operations }), adopted: new Set(), settle: () => {} });
+  leader.submit({
+    request,
+    payload: Payload.json({ ops: operations }),
+    sender: "",
+    adopted: new Set(),
+    settle: () => {},
+  });
   return leader.turn().versions[0]!.root;
 }
 
@@ -52,7 +58,13 @@ test("a turn that could not be logged leaves the version before as it was", () =
   put(leader, "a.b", "1");
   const operations: Operation[] = [{ key: "a.b", flags: 0, dirent: valueObject(utf8Encode("2")) }];
   const request = { namespace: "primary", flags: 0, operations };
-  leader.submit({ request, payload: Payload.json({ ops: operations }), adopted: new Set(), settle: () => {} });
+  leader.submit({
+    request,
+    payload: Payload.json({ ops: operations }),
+    sender: "",
+    adopted: new Set(),
+    settle: () => {},
+  });
   leader.rollBack(leader.turn());
   const other = leaderOfTest();
   assert.equal(leader.root("primary").rootref, put(other, "a.b", "1").rootref);

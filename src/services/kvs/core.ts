@@ -2,7 +2,8 @@
  * The leader's decisions: transactions applied in memory, a version per turn and namespace, what goes into the redo log.
  *
  * Invariants:
- * 1. Commits to a namespace happen in the order in which they came. A version holds one commit, or several of a turn.
+ * 1. Commits to a namespace happen in the order in which they came, but for those that pass a long one (`long-commit.ts`).
+ *    A version holds one commit, or several of a turn.
  * 2. A commit's answer is released only after its record has been handed over for logging; when logging fails, the
  *    namespaces are as they were before the turn.
  * 3. Record numbers go up by one; replaying the records after a checkpoint's number gives the same trees and versions.
@@ -11,13 +12,13 @@
  */
 import { assert } from "../../base/assert.ts";
 import { FluxError } from "../../base/errors.ts";
-import { CommitFlag, normalizeKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
+import { CommitFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory } from "./directory.ts";
 import { isLong, LongCommit } from "./long-commit.ts";
 import { NamespaceDirectory } from "./namespace-directory.ts";
-import type { ForeignBlobs, NewVersion, PendingCommit, TurnOutcome } from "./outcome.ts";
-import type { KeyMerge } from "./ref-list.ts";
+import type { ForeignBlobs, NewVersion, PendingCommit, Step, TurnOutcome } from "./outcome.ts";
+import { keysOf, NOTHING_YET, recordOf } from "./outcome.ts";
 import type { LogRecord, NumberedRecord } from "./redo-log.ts";
 import { ADOPT_WINDOW, parseCommit, SNAPSHOT_SLICE, TOLD_KEYS_MAX } from "./protocol.ts";
 import { Draft, referencesIn } from "./transaction.ts";
@@ -25,29 +26,15 @@ import { rootOf, Version, type NamespaceRoot } from "./version.ts";
 
 interface Namespace {
   root: NamespaceRoot;
-  /** How far the head of the queue is, where it is a long one. */
+  /** The one under way; it is not in the queue. */
   long: LongCommit | null;
   readonly queue: PendingCommit[];
-  /** The head of the queue waits for blobs. */
-  isBlocked: boolean;
+  /** What waits for blobs: the long commit, or the head of the queue. */
+  blocked: "long" | "queue" | null;
   /** It waits for such that are to be merged; if they cannot be had, nothing is merged in this namespace. */
   awaitsMerge: boolean;
   canMerge: boolean;
 }
-
-/** What a step made of the head of a queue. */
-interface Step {
-  readonly version: NewVersion | null;
-  readonly failed: TurnOutcome["failed"];
-  readonly missing: MissingBlob | null;
-  readonly foreign: ForeignBlobs | null;
-  /** What is missing is to be merged. */
-  readonly awaitsMerge?: boolean;
-  /** The head of the queue goes on in the next turn. */
-  readonly goesOn?: boolean;
-}
-
-const NOTHING_YET: Step = { version: null, failed: [], missing: null, foreign: null };
 
 /** What a checkpoint holds of the leader: enough to go on from there. */
 export interface SavedState {
@@ -112,11 +99,12 @@ export class Leader {
     return [...this.roots, ...this.#directory.all(this.index).filter(({ name }) => !this.#namespaces.has(name))];
   }
   queueLengthOf(name: string): number {
-    return this.#namespace(name).queue.length;
+    const { long, queue } = this.#namespace(name);
+    return (long?.all.length ?? 0) + queue.length;
   }
   /** Whether a namespace waits for blobs. */
   isBlocked(name: string): boolean {
-    return this.#namespaces.get(name)?.isBlocked === true;
+    return (this.#namespaces.get(name)?.blocked ?? null) !== null;
   }
   /** The number of the last record. */
   get number(): number {
@@ -140,7 +128,7 @@ export class Leader {
   submit(commit: PendingCommit): void {
     const namespace = this.#namespace(commit.request.namespace);
     namespace.queue.push(commit);
-    if (!namespace.isBlocked) this.#due.add(namespace);
+    if (namespace.blocked === null) this.#due.add(namespace);
   }
 
   /** Whether a commit is being applied in slices: no checkpoint can begin, which would not know its blobs. */
@@ -203,7 +191,7 @@ export class Leader {
     const foreign: ForeignBlobs[] = [];
     const unfinished: Namespace[] = [];
     for (const namespace of this.#due) {
-      while (namespace.queue.length > 0 && !namespace.isBlocked) {
+      while ((namespace.queue.length > 0 || namespace.long !== null) && namespace.blocked === null) {
         const step = this.#step(namespace);
         for (const failure of step.failed) failed.push(failure);
         if (step.version !== null) {
@@ -211,7 +199,7 @@ export class Leader {
           records.push(this.#numbered(recordOf(step.version)));
         }
         namespace.awaitsMerge = step.awaitsMerge === true;
-        namespace.isBlocked = step.missing !== null || step.foreign !== null;
+        if (step.missing !== null || step.foreign !== null) namespace.blocked = step.isLong === true ? "long" : "queue";
         if (step.missing !== null) missing.push({ namespace: namespace.root.name, blobs: step.missing });
         if (step.foreign !== null) foreign.push(step.foreign);
         if (step.goesOn !== true) continue;
@@ -227,15 +215,16 @@ export class Leader {
   /** The blobs that a namespace waited for are there (or cannot be had: then the head of its queue fails). */
   unblock(name: string, error: FluxError | null): PendingCommit | null {
     const namespace = this.#namespaces.get(name);
-    if (namespace === undefined || !namespace.isBlocked) return null;
-    namespace.isBlocked = false;
+    const blocked = namespace?.blocked ?? null;
+    if (namespace === undefined || blocked === null) return null;
+    namespace.blocked = null;
     this.#due.add(namespace);
     if (namespace.awaitsMerge) {
       namespace.canMerge = error === null;
       return null;
     }
     if (error === null) return null;
-    this.#endLong(namespace);
+    if (blocked === "long") this.#endLong(namespace);
     return namespace.queue.shift() ?? null;
   }
 
@@ -277,42 +266,78 @@ export class Leader {
     return foreign;
   }
 
-  /** Does a part of a long commit, the head of a queue; the last part makes its version. */
-  #stepLong(namespace: Namespace, commit: PendingCommit): Step {
-    const before = namespace.root;
-    const { operations } = commit.request;
+  /** Begins a long commit, the head of a queue. Null where it could. */
+  #beginLong(namespace: Namespace, commit: PendingCommit): Step | null {
+    const foreign = this.#foreignOf(namespace, commit, 0);
+    if (foreign !== null) return { ...NOTHING_YET, foreign };
     try {
-      const foreign = namespace.long === null ? this.#foreignOf(namespace, commit, 0) : null;
-      if (foreign !== null) return { ...NOTHING_YET, foreign };
-      namespace.long ??= new LongCommit(this.index, rootOf(before), before.name, operations);
-      this.#inCommit.add(namespace);
-      const root = namespace.long.advance();
+      namespace.long = new LongCommit(this.index, namespace.root, commit);
+    } catch (error) {
+      if (error instanceof MissingBlob) return { ...NOTHING_YET, missing: error };
+      throw error;
+    }
+    namespace.queue.shift();
+    this.#inCommit.add(namespace);
+    return null;
+  }
+
+  /** Does a part of a long commit; the last part makes its version. */
+  #stepLong(namespace: Namespace, long: LongCommit): Step {
+    const { commit, merges } = long;
+    const before = namespace.root;
+    try {
+      const root = long.advance();
       if (root === null) return { ...NOTHING_YET, goesOn: true };
       this.#setRoot(namespace, new Version(before, before.rootseq + 1, this.index, root));
     } catch (error) {
-      if (error instanceof MissingBlob) return { ...NOTHING_YET, missing: error };
+      if (error instanceof MissingBlob) {
+        if (!long.isEnding) return { ...NOTHING_YET, missing: error, isLong: true };
+        this.#endLong(namespace);
+        return NOTHING_YET;
+      }
       if (!(error instanceof FluxError)) throw error;
       this.#endLong(namespace);
       namespace.queue.shift();
       return { ...NOTHING_YET, failed: [{ commit, error }] };
     }
-    const { merges } = namespace.long;
     this.#endLong(namespace);
     namespace.queue.shift();
-    const keys = operations.length <= TOLD_KEYS_MAX ? keysOf([commit]) : null;
+    const keys = commit.request.operations.length <= TOLD_KEYS_MAX ? keysOf([commit]) : null;
     return { ...NOTHING_YET, version: { root: namespace.root, before, commits: [commit], merges, keys } };
   }
 
-  /** The head of the queue is no more under way: it is done, or begins anew. */
+  /** The long commit is no more under way: it is done, or begins anew, at the head of the queue. */
   #endLong(namespace: Namespace): void {
+    if (namespace.long !== null) namespace.queue.unshift(...namespace.long.all);
     namespace.long = null;
     this.#inCommit.delete(namespace);
   }
 
-  /** Makes one version from the head of a queue. */
+  /** A version was made beside the long commit. */
+  #notePassed(namespace: Namespace, version: NewVersion): void {
+    try {
+      namespace.long?.passedBy(version);
+    } catch (error) {
+      if (!(error instanceof MissingBlob || error instanceof FluxError)) throw error;
+      this.#endLong(namespace);
+    }
+  }
+
+  /** Makes one version from the head of a queue, or does a part of one. */
   #step(namespace: Namespace): Step {
-    const [head] = namespace.queue;
-    if (head !== undefined && isLong(head.request.operations)) return this.#stepLong(namespace, head);
+    const { queue } = namespace;
+    if (namespace.long === null && isLong(queue[0]!.request.operations)) {
+      const step = this.#beginLong(namespace, queue[0]!);
+      if (step !== null) return step;
+    }
+    namespace.long?.holdBack(queue, namespace.root);
+    if (namespace.long !== null && queue.length === 0) return this.#stepLong(namespace, namespace.long);
+    const step = this.#stepShort(namespace);
+    if (step.version !== null) this.#notePassed(namespace, step.version);
+    return step;
+  }
+
+  #stepShort(namespace: Namespace): Step {
     const before = namespace.root;
     const commits: PendingCommit[] = [];
     const failed: { commit: PendingCommit; error: FluxError }[] = [];
@@ -339,7 +364,7 @@ export class Leader {
         } else throw error;
       }
     }
-    const merges = draft === null || commits.length === 0 || !namespace.canMerge ? [] : mergeLoose(draft);
+    const merges = draft === null || commits.length === 0 || !namespace.canMerge ? [] : draft.mergeLoose();
     if (merges instanceof MissingBlob)
       return { version: null, failed: [], missing: merges, foreign: null, awaitsMerge: true };
     namespace.queue.splice(0, commits.length + failed.length);
@@ -392,7 +417,7 @@ export class Leader {
   }
 
   #insert(root: NamespaceRoot, queue: readonly PendingCommit[] = []): Namespace {
-    const namespace = { root, long: null, queue: [...queue], isBlocked: false, awaitsMerge: false, canMerge: true };
+    const namespace = { root, long: null, queue: [...queue], blocked: null, awaitsMerge: false, canMerge: true };
     this.#namespaces.set(root.name, namespace);
     if (queue.length > 0) this.#due.add(namespace);
     return namespace;
@@ -417,29 +442,4 @@ export class Leader {
     this.#number += 1;
     return { number: this.#number, record };
   }
-}
-
-function recordOf(version: NewVersion): LogRecord {
-  return {
-    kind: "commits",
-    namespace: version.root.name,
-    rootseq: version.root.rootseq,
-    commits: version.commits.map((commit) => commit.payload),
-    merges: version.merges,
-  };
-}
-
-function mergeLoose(draft: Draft): KeyMerge[] | MissingBlob {
-  try {
-    return draft.mergeLoose();
-  } catch (error) {
-    if (error instanceof MissingBlob) return error;
-    throw error;
-  }
-}
-
-function keysOf(commits: readonly PendingCommit[]): Record<string, null> {
-  const keys: Record<string, null> = Object.create(null) as Record<string, null>;
-  for (const { request } of commits) for (const { key } of request.operations) keys[normalizeKey(key)] = null;
-  return keys;
 }

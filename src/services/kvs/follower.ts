@@ -23,6 +23,7 @@ import type { BlobLoader } from "./blob-loader.ts";
 import { Reader } from "./reader.ts";
 import { Arrivals, NOTHING_ADOPTED, type ArrivedCommit } from "./arrivals.ts";
 import { serviceStatistics } from "./statistics.ts";
+import { isLong } from "./long-commit.ts";
 import type { NamespaceRoot } from "./version.ts";
 
 const LEADER_RANK = 0;
@@ -148,7 +149,8 @@ export class FollowerService implements RunningModule {
     const { namespace } = commit;
     const { handle, name } = this.#context;
     const isAdopted = adopted.size > 0;
-    const answer = await (isCut || isAdopted
+    // A long one as well: to the leader all that comes from here is of one sender, and not all of it comes after this.
+    const answer = await (isCut || isAdopted || isLong(commit.operations)
       ? handle.rpc<CommitAnswer>(
           `${name}.commit-cut`,
           { ...json, caller: { ...caller }, adopted: isAdopted },

@@ -24,6 +24,7 @@ import { Leader } from "./core.ts";
 import type { PendingCommit, TurnOutcome } from "./outcome.ts";
 import { endsWithBroker, goesWithBroker } from "./ending.ts";
 import { HeldRoots } from "./held-roots.ts";
+import { isLong } from "./long-commit.ts";
 import { LogStore } from "./log-store.ts";
 import { Arrivals, NOTHING_ADOPTED, type ArrivedCommit } from "./arrivals.ts";
 import { checkAccess, LOG_SYNC_PERIOD_MS, parseCommit, type Caller } from "./protocol.ts";
@@ -38,7 +39,7 @@ import { referencesIn } from "./transaction.ts";
 import type { NamespaceRoot } from "./version.ts";
 
 /** A commit without the one who waits for its answer. */
-type SubmittedCommit = Omit<PendingCommit, "settle">;
+type SubmittedCommit = Omit<PendingCommit, "sender" | "settle">;
 
 export class LeaderService implements RunningModule {
   readonly #context: ModuleContext;
@@ -301,22 +302,27 @@ export class LeaderService implements RunningModule {
     return this.#onceRead(commit.request.namespace, () => this.#submit(request, caller, commit));
   }
 
-  #submit(request: IncomingRequest, caller: Caller, commit: SubmittedCommit): void {
+  /** Resolves, where it is a long one, when it has been answered. */
+  #submit(request: IncomingRequest, caller: Caller, commit: SubmittedCommit): void | Promise<void> {
     const { namespace, flags, operations } = commit.request;
     checkAccess(caller, this.#leader.root(namespace).owner);
     this.#operationCounts.add(operations.length);
     const isSync = (flags & CommitFlag.Sync) !== 0;
     if (isSync && namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
+    const end = isLong(operations) ? Promise.withResolvers<void>() : null;
     this.#leader.submit({
       ...commit,
+      sender: request.sender,
       settle: (outcome) => {
         if (outcome instanceof FluxError) request.respondError(outcome);
         else if (isSync) void this.#answerOnceSaved(request, outcome);
         else request.respond(outcome);
+        end?.resolve();
       },
     });
     this.#scheduleTurn();
+    return end?.promise;
   }
 
   #scheduleTurn(): void {

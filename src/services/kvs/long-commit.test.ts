@@ -1,4 +1,4 @@
-/** Commits of very many operations: they happen whole or not at all, and only those to the same namespace wait for them. */
+/** Commits of very many operations: they happen whole or not at all, and others do not wait for them that write elsewhere. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
@@ -7,9 +7,13 @@ import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
 import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.test.ts";
 
 const MANY: number = LONG_COMMIT_OPERATIONS + 3 * LONG_COMMIT_SLICE;
-function many(value: string, key: (index: number) => string = (index) => `many.k${index}`): KvsTransaction {
+function many(
+  value: string,
+  key: (index: number) => string = (index) => `many.k${index}`,
+  count = MANY,
+): KvsTransaction {
   const transaction = new KvsTransaction();
-  for (let index = 0; index < MANY; index++) transaction.put(key(index), value);
+  for (let index = 0; index < count; index++) transaction.put(key(index), value);
   return transaction;
 }
 
@@ -35,6 +39,26 @@ test("beside it lookups, other namespaces and readers on other ranks go on, and 
   assert.deepEqual(done, ["round", "round", "round", "long", "behind"]);
   await follower!.waitVersion(await leader!.version());
   for (const key of ["many.k0", `many.k${MANY - 1}`]) assert.equal(await follower!.get(key), "new");
+});
+
+test("commits of others to the same namespace pass it on every rank; those of its sender come after it", async (t) => {
+  const brokers = await startStorage({ size: 2 });
+  t.after(() => stopStorage(brokers));
+  const [first, second, third, fourth] = [0, 0, 1, 1].map((rank) => new Kvs(brokers[rank]!.connect()));
+  for (const [kvs, others] of [
+    [first!, [second!, third!]],
+    [third!, [first!, fourth!]],
+  ] as const) {
+    const done: string[] = [];
+    const note = (what: string) => (): void => void done.push(what);
+    const long = kvs.commit(many("new", undefined, 5 * MANY)).then(note("long"));
+    const behind = kvs.put("a.b", "after").then(note("behind"));
+    await Promise.all(others.map((other, index) => other.put(`a.k${index}`, "new")));
+    done.push("others");
+    await Promise.all([long, behind]);
+    assert.deepEqual(done, ["others", "long", "behind"]);
+    for (const key of [`many.k${MANY - 1}`, "a.k0", "a.k1"]) await kvs.get(key);
+  }
 });
 
 test("a mistake in its last operation leaves nothing of it, and what is behind it goes on", async (t) => {

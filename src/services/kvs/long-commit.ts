@@ -1,35 +1,92 @@
 /**
  * A commit of very many operations, applied a slice in each turn of the loop: on a draft of its own, which nobody sees
- * before all of it is done and has its hashes. Commits to the same namespace wait behind it, everything else goes on.
+ * before all of it is done and has its hashes. Meanwhile short commits that have nothing to do with it pass it, and happen
+ * before it: each on the namespace as it is, and once more on the draft. Others wait behind it.
  *
- * Invariants: the root from which the draft was made does not change meanwhile; no checkpoint begins meanwhile, which would
- * not know what only the draft refers to. It happens whole or not at all.
+ * Invariants:
+ * 1. What passed and what was done of it before may be exchanged: applied after all that passed, it gives the same tree. So
+ *    the log has it behind them. They write in other places, through no link, and make no link.
+ * 2. No checkpoint begins meanwhile, which would not know what only the draft refers to.
+ * 3. It happens whole or not at all. Of one sender, what waits is not passed by what came after it.
  */
 import type { Operation } from "../../sdk/kvs-protocol.ts";
+import { OPERATION_PRUNE, splitKey } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { Directory } from "./directory.ts";
-import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
+import { isBehindLink } from "./lookup.ts";
+import type { NewVersion, PendingCommit } from "./outcome.ts";
+import { isEmptyDirectory, LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
 import type { KeyMerge } from "./ref-list.ts";
-import { Draft } from "./transaction.ts";
+import { Draft, PRUNED_DEPTH_MIN } from "./transaction.ts";
+import { rootOf, type NamespaceRoot } from "./version.ts";
 
 export function isLong(operations: readonly Operation[]): boolean {
   return operations.length > LONG_COMMIT_OPERATIONS;
 }
 
 export class LongCommit {
+  readonly commit: PendingCommit;
   readonly #index: BlobIndex;
-  readonly #draft: Draft;
-  readonly #operations: readonly Operation[];
+  readonly #namespace: string;
+  readonly #touched = new TouchedPlaces();
   readonly #place = { next: 0 };
+  #draft: Draft;
+  /** Commits that wait for its end, and who sent them. */
+  readonly #behind: PendingCommit[] = [];
+  readonly #senders = new Set<string>();
+  /** What passed it while its draft was given its hashes: applied to the next one. */
+  readonly #passed: NewVersion[] = [];
+  #isEnding = false;
   /** Which blobs of values became one. */
   readonly merges: KeyMerge[] = [];
   #rest: Generator<void> | null = null;
 
   /** Throws MissingBlob where the root is not in memory. */
-  constructor(index: BlobIndex, root: Directory | string, namespace: string, operations: readonly Operation[]) {
+  constructor(index: BlobIndex, root: NamespaceRoot, commit: PendingCommit) {
+    this.commit = commit;
     this.#index = index;
-    this.#draft = new Draft(index, root, namespace);
-    this.#operations = operations;
+    this.#namespace = root.name;
+    this.#draft = new Draft(index, rootOf(root), root.name);
+  }
+
+  /** It, and what waits behind it, in the order in which they came. */
+  get all(): PendingCommit[] {
+    return [this.commit, ...this.#behind];
+  }
+
+  /** What passed is being done again: what that needs was in memory, or the long commit must begin anew. */
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
+  /** Takes out of a queue what must wait for its end. */
+  holdBack(queue: PendingCommit[], root: NamespaceRoot): void {
+    for (let next = 0; next < queue.length;) {
+      const commit = queue[next]!;
+      if (this.#isPassedBy(commit, root)) {
+        next += 1;
+        continue;
+      }
+      queue.splice(next, 1);
+      this.#behind.push(commit);
+      this.#senders.add(commit.sender);
+    }
+  }
+
+  #isPassedBy({ sender, request: { operations } }: PendingCommit, root: NamespaceRoot): boolean {
+    if (this.#isEnding || this.#draft.hasFollowedLinks || isLong(operations) || this.#senders.has(sender)) return false;
+    return operations.every(
+      (operation) =>
+        isPlain(operation) &&
+        !this.#touched.meets(operation) &&
+        !isBehindLink(this.#index, rootOf(root), splitKey(operation.key)),
+    );
+  }
+
+  /** A version was made of commits that passed. Throws MissingBlob, FluxError: then it must begin anew. */
+  passedBy(version: NewVersion): void {
+    if (this.#rest !== null) this.#passed.push(version);
+    else repeat(this.#draft, version);
   }
 
   /**
@@ -37,8 +94,17 @@ export class LongCommit {
    * FluxError where an operation cannot be done: then nothing of it may be used.
    */
   advance(): Directory | null {
-    this.#draft.applySome(this.#operations, this.#place, LONG_COMMIT_SLICE);
-    if (this.#place.next < this.#operations.length) return null;
+    const { operations } = this.commit.request;
+    const begin = this.#place.next;
+    if (begin < operations.length) {
+      try {
+        this.#draft.applySome(operations, this.#place, LONG_COMMIT_SLICE);
+      } finally {
+        // What it missed something for, it may have begun.
+        for (let next = begin; next <= this.#place.next; next++) this.#touched.add(operations[next]);
+      }
+      return null;
+    }
     this.#rest ??= this.#finish();
     return this.#rest.next().done === true ? this.#draft.root : null;
   }
@@ -46,5 +112,54 @@ export class LongCommit {
   *#finish(): Generator<void> {
     yield* this.#draft.mergeInSlices(LONG_COMMIT_SLICE, this.merges);
     yield* this.#index.freezeInSlices(this.#draft.root, LONG_COMMIT_SLICE);
+    if (this.#passed.length === 0) return;
+    // With what would pass it now, there might be no end.
+    this.#isEnding = true;
+    this.#draft = new Draft(this.#index, this.#draft.root, this.#namespace);
+    for (const version of this.#passed) {
+      repeat(this.#draft, version);
+      yield;
+    }
   }
+}
+
+/** Does again on a draft what made a version. */
+function repeat(draft: Draft, { commits, merges }: NewVersion): void {
+  for (const { request } of commits) draft.apply(request.operations, false);
+  for (const merge of merges) draft.merge(merge);
+}
+
+function isPlain({ dirent }: Operation): boolean {
+  return dirent === null || dirent.type === "val" || dirent.type === "valref" || isEmptyDirectory(dirent);
+}
+
+/** Where some operations write: at a place, and with it in the directories above it, and in all that is below it. */
+class TouchedPlaces {
+  readonly #places = new Set<string>();
+  readonly #above = new Set<string>();
+
+  add(operation: Operation | undefined): void {
+    if (operation === undefined) return;
+    const path = placeOf(operation);
+    this.#places.add(path);
+    for (let end = path.lastIndexOf("."); end > 0; end = path.lastIndexOf(".", end - 1)) {
+      const above = path.slice(0, end);
+      if (this.#above.has(above)) return;
+      this.#above.add(above);
+    }
+  }
+
+  meets(operation: Operation): boolean {
+    const path = placeOf(operation);
+    if (path === "" || this.#places.has(path) || this.#above.has(path)) return true;
+    for (let end = path.lastIndexOf("."); end > 0; end = path.lastIndexOf(".", end - 1))
+      if (this.#places.has(path.slice(0, end))) return true;
+    return false;
+  }
+}
+
+/** The highest place that an operation may change. */
+function placeOf({ key, flags }: Operation): string {
+  const names = splitKey(key);
+  return ((flags & OPERATION_PRUNE) === 0 ? names : names.slice(0, PRUNED_DEPTH_MIN)).join(".");
 }

@@ -6,7 +6,7 @@
 import { FluxError } from "../../base/errors.ts";
 import { valOfPieces } from "../../sdk/huge-value.ts";
 import { LookupFlag, splitKey, type TreeObject } from "../../sdk/kvs-protocol.ts";
-import type { BlobIndex } from "./blob-index.ts";
+import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import type { Directory, Entry, StoredEntry } from "./directory.ts";
 import { SYMLINK_DEPTH_MAX } from "./protocol.ts";
 import { directoryObject, storedEntry, treeObjectOf } from "./tree.ts";
@@ -64,8 +64,11 @@ function rootEntry(root: Directory | string): Entry {
   return typeof root === "string" ? { kind: "dirref", ref: root, text: null } : { kind: "draft", directory: root };
 }
 
-function directoryOf(context: LookupContext, entry: Extract<Entry, { kind: "draft" | "dirref" }>): Directory {
-  return entry.kind === "draft" ? entry.directory : context.index.directory(entry.ref);
+function directoryOf(
+  { index }: Pick<LookupContext, "index">,
+  entry: Extract<Entry, { kind: "draft" | "dirref" }>,
+): Directory {
+  return entry.kind === "draft" ? entry.directory : index.directory(entry.ref);
 }
 
 function findEntry(
@@ -91,6 +94,23 @@ function findEntry(
     position = -1;
   }
   return entry;
+}
+
+/** Whether there is a link on the way to a place, as far as the way is in memory: what is not will be asked for by who goes it. */
+export function isBehindLink(index: BlobIndex, root: Directory | string, path: readonly string[]): boolean {
+  let entry = rootEntry(root);
+  try {
+    for (const name of path.slice(0, -1)) {
+      if (entry.kind !== "dirref" && entry.kind !== "draft") break;
+      const found: Entry | undefined = directoryOf({ index }, entry).get(name, index);
+      if (found === undefined) return false;
+      entry = found;
+    }
+  } catch (error) {
+    if (error instanceof MissingBlob || error instanceof FluxError) return false;
+    throw error;
+  }
+  return entry.kind === "symlink";
 }
 
 function valueOf(context: LookupContext, entry: StoredEntry): TreeObject {

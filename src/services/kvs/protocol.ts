@@ -167,7 +167,7 @@ export function checkOperations(caller: Caller, operations: readonly Operation[]
   }
 }
 
-function isEmptyDirectory(object: TreeObject): boolean {
+export function isEmptyDirectory(object: TreeObject): boolean {
   return object.type === "dir" && Object.keys(object.data).length === 0;
 }
 

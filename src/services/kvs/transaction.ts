@@ -31,6 +31,9 @@ interface Change {
   readonly before: Entry | undefined;
 }
 
+/** What is pruned lies at least so deep. */
+export const PRUNED_DEPTH_MIN = 2;
+
 interface Place {
   readonly directory: Directory;
   readonly name: string;
@@ -62,6 +65,8 @@ export class Draft {
   /** Keys of values to which nothing more is going to be appended. */
   readonly #endedKeys = new Set<string>();
 
+  #hasFollowedLinks = false;
+
   readonly #namespace: string | null;
 
   /** Takes a root, or its blobref, and whose it is. Throws MissingBlob where that is not in memory. */
@@ -71,11 +76,14 @@ export class Draft {
     this.#root = (typeof root === "string" ? index.directory(root) : root).draft(this.#owner);
   }
 
-  /** Applies a transaction. Throws FluxError where it cannot be done, MissingBlob where it must wait; then nothing of it is left. */
-  apply(operations: readonly Operation[]): void {
+  /**
+   * Applies a transaction. Throws FluxError where it cannot be done, MissingBlob where it must wait; then nothing of it is
+   * left. One that is not its own was merged by another draft.
+   */
+  apply(operations: readonly Operation[], isOwn = true): void {
     this.#changes.length = 0;
     try {
-      for (const operation of operations) this.#applyOperation(operation);
+      for (const operation of operations) this.#applyOperation(operation, isOwn);
     } catch (error) {
       for (const { directory, name, before } of this.#changes.toReversed()) directory.set(name, before, this.#index);
       throw error;
@@ -93,19 +101,20 @@ export class Draft {
     const end = Math.min(operations.length, place.next + count);
     try {
       // What an operation did before it missed something, it does again: it ends with the same.
-      for (; place.next < end; place.next++) this.#applyOperation(operations[place.next]!);
+      for (; place.next < end; place.next++) this.#applyOperation(operations[place.next]!, true);
     } finally {
       this.#changes.length = 0;
     }
   }
 
-  /** Merges the small blobs of values to which much was appended. Throws MissingBlob: then begin anew. Returns what was merged. */
-  mergeLoose(): KeyMerge[] {
+  /** Merges the small blobs of values to which much was appended. Returns what was merged, or what is missing: then begin anew. */
+  mergeLoose(): KeyMerge[] | MissingBlob {
     const merges: KeyMerge[] = [];
     for (const key of this.#looseKeys) {
       const merge = this.#mergeOf(key);
       if (merge === null) continue;
-      this.merge(merge);
+      const missing = this.#tryToMerge(merge);
+      if (missing !== null) return missing;
       merges.push(merge);
     }
     return merges;
@@ -116,17 +125,17 @@ export class Draft {
     let count = 0;
     for (const key of this.#looseKeys) {
       const merge = this.#mergeOf(key);
-      if (merge !== null && this.#canMerge(merge)) merges.push(merge);
+      if (merge !== null && this.#tryToMerge(merge) === null) merges.push(merge);
       if (++count % slice === 0) yield;
     }
   }
 
-  #canMerge(merge: KeyMerge): boolean {
+  #tryToMerge(merge: KeyMerge): MissingBlob | null {
     try {
       this.merge(merge);
-      return true;
+      return null;
     } catch (error) {
-      if (error instanceof MissingBlob) return false;
+      if (error instanceof MissingBlob) return error;
       throw error;
     }
   }
@@ -182,12 +191,17 @@ export class Draft {
     }
   }
 
+  /** Whether an operation, or an attempt at one, went through a link. */
+  get hasFollowedLinks(): boolean {
+    return this.#hasFollowedLinks;
+  }
+
   /** The new root, without its hash. The draft must not be used afterwards. */
   get root(): Directory {
     return this.#root;
   }
 
-  #applyOperation({ key, flags, dirent }: Operation): void {
+  #applyOperation({ key, flags, dirent }: Operation, isOwn: boolean): void {
     const names = splitKey(key);
     if (names.length === 0) throw new FluxError("EINVAL");
     const place = this.#descend(names, dirent !== null);
@@ -204,14 +218,14 @@ export class Draft {
     if ((flags & OPERATION_APPEND) === 0 || before === undefined)
       return this.#set(directory, name, entryOf(dirent, this.#addValue));
     const refs = this.#appended(before, dirent as Val | Valref);
-    if (refs.isLoose || (flags & OPERATION_LAST) !== 0) this.#looseKeys.add(key);
+    if (isOwn && (refs.isLoose || (flags & OPERATION_LAST) !== 0)) this.#looseKeys.add(key);
     if ((flags & OPERATION_LAST) !== 0) this.#endedKeys.add(key);
     this.#set(directory, name, { kind: "valref", refs, text: null });
   }
 
   /** Removes the directories above a path that are empty, but for the top one. */
   #prune(path: readonly string[]): void {
-    for (let depth = path.length - 1; depth > 1; depth--) {
+    for (let depth = path.length - 1; depth >= PRUNED_DEPTH_MIN; depth--) {
       const { directory, name } = this.#descend(path.slice(0, depth), true)!;
       const entry = directory.get(name, this.#index);
       if (entry?.kind !== "draft" || entry.directory.size > 0) return;
@@ -249,6 +263,7 @@ export class Draft {
         if (entry.namespace !== null && entry.namespace !== this.#namespace)
           throw new FluxError("EINVAL", `a link on the way leads to namespace ${entry.namespace}: commit there`);
         if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
+        this.#hasFollowedLinks = true;
         names = [...splitKey(entry.target), ...names.slice(position + 1)];
         if (names.length > KEY_PARTS_MAX) throw new FluxError("EINVAL", "a key has too many parts");
         directory = this.#root;

@@ -46,7 +46,7 @@ function filling(): Operation[] {
 }
 
 const key = fc
-  .array(fc.constantFrom("a", "b", "c", "d"), { minLength: 1, maxLength: 3 })
+  .array(fc.constantFrom("a", "b", "c", "d", "e", "f"), { minLength: 1, maxLength: 3 })
   .map((names) => names.join("."));
 const operation: fc.Arbitrary<Operation> = fc.oneof(
   {
@@ -73,7 +73,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   },
 );
 const commit = fc.record({
-  sender: fc.constantFrom("one", "two", "three"),
+  sender: fc.constantFrom("one", "two", "three", "five", "six"),
   operations: fc.array(operation, { minLength: 1, maxLength: 3 }),
 });
 
@@ -156,7 +156,7 @@ test("whatever passes a long commit, the log tells the same story", () => {
       fc.array(operation, { maxLength: 6 }),
       // What the long one does, and where among the rest.
       fc.array(fc.tuple(fc.nat({ max: FILLING - 1 }), operation), { maxLength: 12 }),
-      fc.array(fc.tuple(fc.nat({ max: 14 }), commit), { maxLength: 12 }),
+      fc.array(fc.tuple(fc.nat({ max: 7 }), commit), { minLength: 4, maxLength: 16 }),
       (before, places, shorts) => {
         const leader = leaderOfTest();
         submit(leader, "one", before);
@@ -164,7 +164,7 @@ test("whatever passes a long commit, the log tells the same story", () => {
         const operations = filling();
         for (const [place, special] of places) operations[place] = special;
         submit(leader, "four", operations);
-        for (let turn = 0; turn === 0 || leader.isInCommit || turn < 15; turn++) {
+        for (let turn = 0; turn === 0 || leader.isInCommit || turn < 8; turn++) {
           assert.ok(turn < TURNS_MAX);
           for (const [when, short] of shorts) if (when === turn) submit(leader, short.sender, short.operations);
           const wasInCommit = leader.isInCommit;

@@ -66,10 +66,48 @@ export function tasksPerResource(jobspec: Jobspec): TasksPerResource | undefined
   return { type, count };
 }
 
+/** What a job was allocated, in numbers. */
+export interface Allocated {
+  readonly nnodes: number;
+  readonly ncores: number;
+  /** Where the scheduler has told it. */
+  readonly nslots?: number | undefined;
+}
+
+/**
+ * The counts of a jobspec whose slots are the scheduler's to make (RFC 14: ranges, slots of whole nodes or sockets) by what
+ * it has made of them; of any other as `jobspecCounts`.
+ */
+export function allocatedCounts(jobspec: Jobspec, allocated: Allocated): JobspecCounts {
+  if (isOfVersion1(jobspec)) return jobspecCounts(jobspec);
+  const nslots = allocated.nslots ?? allocated.ncores;
+  const count = jobspec.tasks[0]?.count ?? {};
+  return {
+    nnodes: 0,
+    nslots,
+    slotsPerNode: 0,
+    coresPerSlot: allocated.ncores / Math.max(1, nslots),
+    gpusPerSlot: 0,
+    exclusive: false,
+    ntasks: count.total ?? nslots * (count.per_slot ?? 1),
+    duration: jobspec.attributes.system?.duration ?? 0,
+  };
+}
+
+/** Whether all counts are numbers, of `[node >] slot > core, gpu`. */
+function isOfVersion1({ resources }: Jobspec): boolean {
+  const [top] = resources;
+  const slot = top?.type === "node" ? top.with?.[0] : top;
+  if (resources.length !== 1 || top === undefined || slot?.type !== "slot") return false;
+  const parts = slot.with ?? [];
+  const hasNumbers = [top, slot, ...parts].every(({ count }) => typeof count === "number");
+  return hasNumbers && parts.every(({ type }) => type === "core" || type === "gpu");
+}
+
 /** The number of tasks of a job, given what it was allocated. */
-export function taskCount(jobspec: Jobspec, allocated: { nnodes: number; ncores: number }): number {
+export function taskCount(jobspec: Jobspec, allocated: Allocated): number {
   const perResource = tasksPerResource(jobspec);
-  if (perResource === undefined) return jobspecCounts(jobspec).ntasks;
+  if (perResource === undefined) return allocatedCounts(jobspec, allocated).ntasks;
   return perResource.count * (perResource.type === "node" ? allocated.nnodes : allocated.ncores);
 }
 

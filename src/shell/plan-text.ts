@@ -2,7 +2,7 @@
 import { errnoSentence } from "../base/errors.ts";
 import type { Disk } from "../base/ports.ts";
 import { Idset } from "../formats/idset.ts";
-import { jobspecCounts } from "../formats/jobspec-counts.ts";
+import { allocatedCounts } from "../formats/jobspec-counts.ts";
 import type { JobTags } from "../formats/mustache.ts";
 import type { JobPlan } from "./plan.ts";
 
@@ -19,11 +19,11 @@ export function nodeTags({ shellRank, host, cores, gpus }: JobPlan, brokerRank: 
 }
 
 /** What is said at the start where the shell is verbose: of the job by its leader, of the node by each. */
-export function planTexts({ shellRank, taskCount, tasks, cores, jobspec }: JobPlan): string[] {
+export function planTexts({ shellRank, taskCount, tasks, cores, jobspec, resources }: JobPlan): string[] {
   const ranks = Idset.from(tasks.map(({ rank }) => rank)).format({ brackets: true });
   const own = `${shellRank}: ${tasks.length === 1 ? "task" : "tasks"} ${ranks} on cores ${Idset.from(cores)}`;
   if (shellRank !== 0) return [own];
-  const { nnodes, nslots, slotsPerNode, coresPerSlot } = jobspecCounts(jobspec);
+  const { nnodes, nslots, slotsPerNode, coresPerSlot } = allocatedCounts(jobspec, resources);
   const slots = `slot_count=${nslots} cores_per_slot=${coresPerSlot} slots_per_node=${nnodes === 0 ? -1 : slotsPerNode}`;
   return [`${shellRank}: task_count=${taskCount} ${slots}`, own];
 }

@@ -11,9 +11,11 @@ interface Case {
   readonly count: JsonObject;
   readonly R: readonly { rank: string; core: string }[];
   readonly options?: JsonObject;
+  /** Slots, as the scheduler has told them. */
+  readonly nslots?: number;
 }
 
-function plan({ resources, count, R, options = {} }: Case, brokerRank: number): JobPlan {
+function plan({ resources, count, R, options = {}, nslots }: Case, brokerRank: number): JobPlan {
   const jobspec = {
     version: 1,
     resources: [resources],
@@ -25,6 +27,7 @@ function plan({ resources, count, R, options = {} }: Case, brokerRank: number): 
     nodelist: [`n[0-${R.length - 1}]`],
     starttime: 0,
     expiration: 0,
+    ...(nslots !== undefined && { nslots }),
   };
   const readFile = (): Uint8Array => assert.fail("no file is read");
   return planJob(
@@ -133,6 +136,32 @@ const cases: readonly [name: string, job: Case, tasksByRank: Readonly<Record<num
       options: { taskmap: { scheme: "cyclic" } },
     },
     { 0: [0, 2], 1: [1, 3] },
+  ],
+  [
+    "a range of slots, by what came of it",
+    {
+      resources: { ...slot(1, 2), count: "2+" },
+      count: ONE_PER_SLOT,
+      R: [
+        { rank: "0", core: "0-3" },
+        { rank: "1", core: "0-1" },
+      ],
+      nslots: 3,
+    },
+    { 0: [0, 1], 1: [2] },
+  ],
+  [
+    "slots of whole nodes",
+    {
+      resources: { type: "slot", count: 2, label: "task", with: [{ type: "node", count: 1, with: [slot(1, 1)] }] },
+      count: ONE_PER_SLOT,
+      R: [
+        { rank: "0", core: "0-1" },
+        { rank: "1", core: "0-1" },
+      ],
+      nslots: 2,
+    },
+    { 0: [0], 1: [1] },
   ],
 ];
 for (const [name, job, expected] of cases)

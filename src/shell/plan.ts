@@ -8,7 +8,7 @@ import { utf8Decode } from "../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Hostlist } from "../formats/hostlist.ts";
-import { jobspecCounts, taskCount, tasksPerResource } from "../formats/jobspec-counts.ts";
+import { allocatedCounts, taskCount, tasksPerResource } from "../formats/jobspec-counts.ts";
 import { jobName, type Jobspec } from "../formats/jobspec.ts";
 import { ResourceSet } from "../formats/resource-set.ts";
 import { Taskmap } from "../formats/taskmap.ts";
@@ -106,7 +106,7 @@ function tasksByNode(jobspec: Jobspec, resources: ResourceSet, total: number): n
   if (perResource !== undefined)
     return cores.map((count) => perResource.count * (perResource.type === "node" ? 1 : count));
   const perSlot = jobspec.tasks[0]?.count.per_slot;
-  const { nnodes, slotsPerNode, coresPerSlot } = jobspecCounts(jobspec);
+  const { nnodes, slotsPerNode, coresPerSlot } = allocatedCounts(jobspec, resources);
   if (perSlot !== undefined && nnodes > 0) return cores.map(() => slotsPerNode * perSlot);
   if (nnodes > 0) return evenly(total, cores.length);
   return spread(total, cores, perSlot === undefined ? null : coresPerSlot / perSlot);

@@ -168,10 +168,14 @@ function tokenize(query: string): Token[] {
   return tokens;
 }
 
-/** Reads a term, or one of the words and, or, not where no part of it is quoted. */
+/** What may not stand in an operator's name (RFC 35). */
+const NOT_IN_OPERATOR = /[^\w.@+-]/;
+
+/** Reads a term, or one of the words and, or, not where no part of it is quoted. Blanks may follow `-` and `operator:`. */
 function scanTerm(query: string, start: number): { token: Token; end: number } {
   const isNegated = query[start] === "-";
-  let at = isNegated ? start + 1 : start;
+  const begin = isNegated ? skipBlanks(query, start + 1) : start;
+  let at = begin;
   let operator: string | null = null;
   let text = "";
   let isQuoted = false;
@@ -179,25 +183,48 @@ function scanTerm(query: string, start: number): { token: Token; end: number } {
     const char = query[at]!;
     if (char === "'" || char === '"') {
       const end = query.indexOf(char, at + 1);
-      if (end < 0) throw new FluxError("EINVAL", `Unclosed quote "${char}" at position ${at}`);
+      const quote = char === "'" ? `"'"` : `'"'`;
+      if (end < 0) throw new FluxError("EINVAL", `Unclosed quote ${quote} at position ${at + 1}`);
       text += query.slice(at + 1, end);
       at = end;
       isQuoted = true;
     } else if (/[\s&|()]/.test(char)) {
       break;
     } else if (char === ":" && operator === null && !isQuoted) {
-      operator = text;
+      operator = checkOperator(text);
       text = "";
+      at = skipBlanks(query, at + 1) - 1;
     } else {
       text += char;
     }
   }
-  const source = query.slice(start, at);
-  if (!isQuoted && !isNegated && WORDS.has(source)) {
-    return { token: { kind: source as "and" | "or" | "not", at: start, text: source }, end: at };
+  if (!isQuoted && !isNegated && WORDS.has(text) && operator === null) {
+    return { token: { kind: text as "and" | "or" | "not", at: start, text }, end: at };
   }
-  if (operator === "" || (text === "" && !isQuoted)) {
-    throw new FluxError("EINVAL", `Invalid token '${source}' at position ${start}`);
-  }
-  return { token: { kind: "term", at: start, text: source, operator, operand: text, isNegated }, end: at };
+  if (text === "" && (operator !== null || !isQuoted)) throw withoutOperand(query, at, operator);
+  return {
+    token: { kind: "term", at: start, text: query.slice(start, at), operator, operand: text, isNegated },
+    end: at,
+  };
+}
+
+function skipBlanks(query: string, from: number): number {
+  let at = from;
+  while (at < query.length && /\s/.test(query[at]!)) at += 1;
+  return at;
+}
+
+function checkOperator(name: string): string {
+  const wrong = NOT_IN_OPERATOR.exec(name)?.[0];
+  if (wrong !== undefined) throw new FluxError("EINVAL", `invalid character '${wrong}' in operator '${name}:'`);
+  if (name === "") throw new FluxError("EINVAL", "an operator's name is missing before ':'");
+  return name;
+}
+
+/** A term that ends where its operand should be. */
+function withoutOperand(query: string, at: number, operator: string | null): FluxError {
+  const next = query[at];
+  if (next !== undefined) return new FluxError("EINVAL", `Invalid token '${next}' at position ${at}`);
+  if (operator !== null) return new FluxError("EINVAL", `Missing argument to token '${operator}:'`);
+  return new FluxError("EINVAL", `Unexpected end of input in '${query}'`);
 }

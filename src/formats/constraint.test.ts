@@ -126,6 +126,34 @@ test("--requires examples of flux-submit(1)", () => {
   for (const [query, constraint] of table) assert.deepEqual(parseConstraintQuery(query), constraint, query);
 });
 
+test("blanks may follow an operator and a minus sign", () => {
+  assert.deepEqual(parseConstraintQuery("rank: 0-3"), { ranks: ["0-3"] });
+  assert.deepEqual(parseConstraintQuery("a - host: b"), {
+    and: [{ properties: ["a"] }, { not: [{ hostlist: ["b"] }] }],
+  });
+});
+
+test("a syntax error says what is wrong", () => {
+  const refused: readonly (readonly [query: string, text: string])[] = [
+    ["rank:", "Missing argument to token 'rank:'"],
+    ["-host: ", "Missing argument to token 'host:'"],
+    ["(rank:)", "Invalid token ')' at position 6"],
+    ["rank:|a", "Invalid token '|' at position 5"],
+    ["^rank:0", "invalid character '^' in operator '^rank:'"],
+    ["a,b:c", "invalid character ',' in operator 'a,b:'"],
+    ["a -", "Unexpected end of input in 'a -'"],
+    ["x:'", `Unclosed quote "'" at position 3`],
+    [`a"b`, `Unclosed quote '"' at position 2`],
+  ];
+  for (const [query, text] of refused) {
+    assert.throws(
+      () => parseConstraintQuery(query),
+      (error) => isFluxError(error, "EINVAL") && error.message === text,
+      query,
+    );
+  }
+});
+
 test("syntax errors are refused", () => {
   for (const query of [
     "",

@@ -34,13 +34,14 @@ export class Acquisition {
 
   /** Tells what changed since it was last told. */
   update(): void {
-    if (this.#request === null || this.#isMuted || this.#state.resources === null) return;
+    if (this.#request === null || this.#state.resources === null) return;
     const { up, lost } = this.#state;
     if (this.#told === null) {
       // Jobs may hold something on ranks that are gone: a scheduler hears of these first, and then that they are gone.
       this.#request.respond({ resources: this.#state.acquirable.toJSON(), up: up.toString() });
       if (!lost.isEmpty) this.#request.respond({ down: lost.toString(), shrink: lost.toString() });
     } else {
+      if (this.#isMuted) return;
       const came = up.subtract(this.#told);
       const went = this.#told.subtract(up);
       const shrink = lost.subtract(this.#toldLost);
@@ -59,7 +60,7 @@ export class Acquisition {
     if (this.#told !== null && !this.#isMuted) this.#request?.respond({ expiration });
   }
 
-  /** Says nothing more: the instance is shutting down. */
+  /** Says nothing of what changes any more: the instance is shutting down. */
   mute(): void {
     this.#isMuted = true;
   }

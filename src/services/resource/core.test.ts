@@ -46,6 +46,15 @@ test("a drained node is not up until it is undrained", () => {
   assert.equal(state.up.toString(), "0-1,3");
 });
 
+test("a reason that is overwritten without a new one is gone; a node drained without reason may be given one", () => {
+  const state = stateOf(2);
+  drain(state, "1", "bad disk");
+  drain(state, "1", null, "overwrite", 11);
+  assert.deepEqual(state.drainTable(), { "1": { timestamp: 10, reason: "" } });
+  drain(state, "1", "loud fan", "update", 12);
+  assert.deepEqual(state.drainTable(), { "1": { timestamp: 10, reason: "loud fan" } });
+});
+
 test("a drain event names ranks, hosts and reason", () => {
   assert.deepEqual(stateOf(4).planDrain("foo[1-2]", "why", "default", 7), {
     timestamp: 7,

@@ -219,7 +219,7 @@ export class ResourceState {
       const keepsReason = before !== undefined && before.reason !== null && context["overwrite"] === Overwrite.None;
       this.#drains.set(rank, {
         timestamp: keepsTime ? before.timestamp : timestamp,
-        reason: keepsReason ? before.reason : (reason ?? before?.reason ?? null),
+        reason: keepsReason ? before.reason : reason,
       });
     }
   }

@@ -10,13 +10,18 @@ import { RequestSet } from "../../sdk/request-set.ts";
 import type { ResourceEvent } from "./core.ts";
 
 const JOURNAL_EVENTS_MAX = 100_000;
+/** How many events of the past go into one message. */
+const BATCH_EVENTS_MAX = 1000;
 
 export class Journal {
-  readonly #events: { readonly event: ResourceEvent; readonly R: JsonObject | undefined }[] = [];
+  readonly #events: ResourceEvent[] = [];
   readonly #listeners = new RequestSet<null>();
+  /** The inventory of today; it comes with `resource-define`. */
+  readonly #inventory: () => JsonObject | undefined;
   #limit: number;
 
-  constructor(limit: number = JOURNAL_EVENTS_MAX) {
+  constructor(inventory: () => JsonObject | undefined, limit: number = JOURNAL_EVENTS_MAX) {
+    this.#inventory = inventory;
     this.#limit = limit;
   }
 
@@ -30,24 +35,34 @@ export class Journal {
     return this.#listeners;
   }
 
-  /** Adds an event; `R` comes with `resource-define`. */
-  add(event: ResourceEvent, R?: JsonObject): void {
-    this.#events.push({ event, R });
+  /** Adds an event, and shows it to who listens. */
+  add(event: ResourceEvent): void {
+    this.#events.push(event);
     this.#truncate();
-    for (const [request] of this.#listeners) request.respond(answer([event], R));
+    for (const [request] of this.#listeners) request.respond(this.#answer([event]));
   }
 
   /** The event `truncate` counts, and has the time of the last event that was dropped. */
   #truncate(): void {
     const excess = this.#events.length - this.#limit;
     if (excess <= 0) return;
-    const { timestamp } = this.#events[excess]!.event;
-    this.#events.splice(0, excess + 1, { event: { timestamp, name: "truncate" }, R: undefined });
+    const { timestamp } = this.#events[excess]!;
+    this.#events.splice(0, excess + 1, { timestamp, name: "truncate" });
   }
 
   /** Opens a listener: all that is known, then the sentinel. */
   open(request: IncomingRequest): void {
-    for (const { event, R } of this.#events) request.respond(answer([event], R));
+    let batch: ResourceEvent[] = [];
+    const flush = (): void => {
+      if (batch.length > 0) request.respond(this.#answer(batch));
+      batch = [];
+    };
+    for (const event of this.#events) {
+      if (isDefine(event) || batch.length === BATCH_EVENTS_MAX) flush();
+      batch.push(event);
+      if (isDefine(event)) flush();
+    }
+    flush();
     request.respond({ events: [] });
     this.#listeners.add(request, null);
   }
@@ -55,8 +70,12 @@ export class Journal {
   close(error: FluxError): void {
     this.#listeners.failAll(error);
   }
+
+  #answer(events: readonly ResourceEvent[]): object {
+    return events.some(isDefine) ? { events, R: this.#inventory() } : { events };
+  }
 }
 
-function answer(events: readonly ResourceEvent[], R: JsonObject | undefined): object {
-  return R === undefined ? { events } : { events, R };
+function isDefine(event: ResourceEvent): boolean {
+  return event.name === "resource-define";
 }

@@ -100,6 +100,49 @@ test("a lost broker is offline, and no more among what is scheduled", async () =
   assert.deepEqual(seen.all.execution["R_lite"], [{ rank: "0-1", children: { core: "0-3" } }]);
 });
 
+test("a lost broker of a configured inventory is down, and may be scheduled again when it comes back", async () => {
+  const config = { resource: { config: [{ hosts: "node[0-2]", cores: "0-3" }] } };
+  const seen = await simulate(3, config, async (handle, instance) => {
+    instance.killBroker(2);
+    for (let tries = 0; (await status(handle))["offline"] !== "2"; tries++) assert.ok(tries < 10_000, "never offline");
+    return handle.rpc<Record<string, { execution: JsonObject }>>("resource.sched-status", null, { nodeid: 0 });
+  });
+  assert.deepEqual(seen["all"]!.execution["R_lite"], [{ rank: "0-2", children: { core: "0-3" } }]);
+  assert.deepEqual(seen["down"]!.execution["R_lite"], [{ rank: "2", children: { core: "0-3" } }]);
+});
+
+test("acquire-mute silences what changes, not the answer to a scheduler that comes later", async () => {
+  const seen = await simulate(2, {}, async (handle) => {
+    await handle.rpc("module.remove", { name: "sched-simple" });
+    const acquire = (): AsyncIterable<JsonObject> =>
+      handle.stream<JsonObject>("resource.acquire", null, { nodeid: 0, cancelTopic: "resource.acquire-cancel" });
+    await handle.rpc("resource.acquire-mute", null, { nodeid: 0 });
+    await handle.rpc("resource.drain", { targets: "1" }, { nodeid: 0 });
+    for await (const { up } of acquire()) return up;
+    return null;
+  });
+  assert.equal(seen, "0");
+});
+
+test("the journal tells the past in few messages, with the inventory of today", async () => {
+  const seen = await simulate(2, {}, async (handle) => {
+    for (const targets of ["0", "1"]) await handle.rpc("resource.drain", { targets }, { nodeid: 0 });
+    await handle.rpc("resource.expiration-update", { expiration: 5e9 }, { nodeid: 0 });
+    const messages: JsonObject[] = [];
+    const options = { nodeid: 0, cancelTopic: "resource.journal-cancel" };
+    for await (const message of handle.stream<JsonObject>("resource.journal", {}, options)) {
+      messages.push(message);
+      if ((message["events"] as unknown[]).length === 0) break;
+    }
+    return messages;
+  });
+  const names = seen.map(({ events }) => (events as { name: string }[]).map(({ name }) => name));
+  assert.deepEqual(names.at(-2)!.slice(-3), ["drain", "drain", "resource-update"]);
+  assert.deepEqual(names.at(-1), []);
+  const { R } = seen.find((message) => message["R"] !== undefined) as { R: { execution: JsonObject } };
+  assert.equal(R.execution["expiration"], 5e9);
+});
+
 test("drain is acknowledged when the KVS has it", async () => {
   const seen = await simulate(2, {}, async (handle) => {
     await handle.rpc("resource.drain", { targets: "node1", reason: "loud fan" }, { nodeid: 0 });

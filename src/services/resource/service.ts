@@ -97,9 +97,9 @@ export class ResourceService implements RunningModule {
     this.context = context;
     this.#args = args;
     this.#settings = readResourceSettings(context.config());
-    this.journal = new Journal(this.#settings.journalMax);
     this.#hosts = hostsOf(context);
     this.state = new ResourceState(context.size, this.#hosts);
+    this.journal = new Journal(() => this.state.resources?.toJSON(), this.#settings.journalMax);
     this.acquisition = new Acquisition(this.state);
     this.#reported = ownResources(context);
     this.#enclosingInstance = new EnclosingInstance(context, (expiration) => this.#follow(expiration));
@@ -272,7 +272,7 @@ export class ResourceService implements RunningModule {
 
   /** Takes ranks offline, whatever the group says. */
   forceDown(ranks: Idset): void {
-    this.#brokersOnline(this.state.online.subtract(ranks));
+    this.#setOnline(this.state.online.subtract(ranks));
   }
 
   /** The end of the instance's allocation moved. */
@@ -301,14 +301,13 @@ export class ResourceService implements RunningModule {
 
   #post(event: ResourceEvent): void {
     this.state.apply(event);
-    const isDefine = event.name === "resource-define";
-    this.journal.add(event, isDefine ? this.state.resources!.toJSON() : undefined);
+    this.journal.add(event);
     this.acquisition.update();
   }
 
   /** A broker that found the others at the start of the instance cannot find them again; one that is configured can. */
   #brokersOnline(members: Idset): void {
-    if (this.context.attribute("broker.boot-method") !== "config")
+    if (this.context.attribute("broker.boot-method") !== "config" && this.state.method !== "configuration")
       this.state.lost = this.state.lost.union(this.state.online).subtract(members);
     this.#setOnline(members);
   }

@@ -46,16 +46,16 @@ test("RFC 31: operators, alone and together", () => {
 
 test("what is no constraint is refused", () => {
   const table: [JsonValue, RegExp][] = [
-    [[], /must be JSON object/],
-    ["xx", /must be JSON object/],
+    [[], /constraints must be a mapping/],
+    ["xx", /constraints must be a mapping/],
     [{ foo: [] }, /unknown constraint operator 'foo'/],
-    [{ and: {} }, /and value must be an array/],
-    [{ properties: "xx" }, /properties value must be an array/],
+    [{ and: {} }, /argument to constraint and must be a sequence/],
+    [{ properties: "xx" }, /argument to constraint properties must be a sequence/],
     [{ properties: [1] }, /property value must be a string/],
-    [{ properties: ["a|b"] }, /invalid character '\|' in property "a\|b"/],
+    [{ properties: ["a|b"] }, /invalid character in property 'a\|b'/],
     [{ hostlist: ["f["] }, /Invalid hostlist: 'f\['/],
     [{ ranks: ["1-0"] }, /error parsing idset '1-0'/],
-    [{ not: [{ or: [3] }] }, /must be JSON object/],
+    [{ not: [{ or: [3] }] }, /constraints must be a mapping/],
     [{ constructor: [] }, /unknown constraint operator/],
   ];
   for (const [value, reason] of table) {

@@ -37,7 +37,7 @@ export function validateConstraint(value: JsonValue | undefined): asserts value 
  * Throws FluxError EINVAL where the value is no constraint.
  */
 export function compileConstraint(value: JsonValue | undefined): ConstraintMatcher {
-  if (!isJsonObject(value)) throw invalid("constraint must be JSON object");
+  if (!isJsonObject(value)) throw invalid("constraints must be a mapping");
   const matchers = Object.entries(value).map(([operator, values]) => compileOperator(operator, values));
   return allOf(matchers);
 }
@@ -53,10 +53,9 @@ export function matchingRanks(resources: ResourceSet, constraint: Constraint): I
 }
 
 function compileOperator(operator: string, values: JsonValue | undefined): ConstraintMatcher {
-  if (!["properties", "hostlist", "ranks", "and", "or", "not"].includes(operator)) {
+  if (!Array.isArray(values)) throw invalid(`argument to constraint ${operator} must be a sequence`);
+  if (!["properties", "hostlist", "ranks", "and", "or", "not"].includes(operator))
     throw invalid(`unknown constraint operator '${operator}'`);
-  }
-  if (!Array.isArray(values)) throw invalid(`${operator} value must be an array`);
   const list = values as readonly JsonValue[];
   switch (operator) {
     case "and":
@@ -81,8 +80,7 @@ function compileOperator(operator: string, values: JsonValue | undefined): Const
 
 function compileProperties(names: readonly string[]): ConstraintMatcher {
   for (const name of names) {
-    const illegal = /[!&'"^`|()]/.exec(name.replace(/^\^/, ""));
-    if (illegal !== null) throw invalid(`invalid character '${illegal[0]}' in property "${name}"`);
+    if (/[!&'"^`|()]/.test(name.replace(/^\^/, ""))) throw invalid(`invalid character in property '${name}'`);
   }
   const wanted = names.filter((name) => !name.startsWith("^"));
   const unwanted = names.filter((name) => name.startsWith("^")).map((name) => name.slice(1));

@@ -64,6 +64,8 @@ export interface Jobspec extends JsonObject {
 }
 
 const KEYS: readonly string[] = ["resources", "tasks", "attributes", "version"];
+const TASK_KEYS: readonly string[] = ["command", "slot", "count"];
+const TASK_COUNTS: readonly string[] = ["per_slot", "total", "per_resource"];
 const RESOURCE_KEYS_V1: ReadonlySet<string> = new Set(["type", "count", "unit", "exclusive", "with", "label"]);
 
 /**
@@ -78,10 +80,8 @@ export function validateJobspec(value: JsonValue | undefined, options: { version
   const unknown = Object.keys(value).find((key) => !KEYS.includes(key));
   if (unknown !== undefined) throw invalid(`Extraneous key (${unknown})`);
   const version = value["version"];
+  if (wanted !== "any" && version !== wanted) throw invalid(`version must be ${wanted}`);
   if (!isCount(version)) throw invalid("version must be a positive integer");
-  if (wanted !== "any" && version !== wanted) {
-    throw invalid(`version must be ${wanted}`);
-  }
   validateResources(value["resources"]);
   validateTasks(value["tasks"]);
   validateAttributes(value["attributes"]);
@@ -100,14 +100,18 @@ export function jobName(jobspec: Jobspec): string {
 
 function validateResources(value: JsonValue | undefined): void {
   const labels = new Set<string>();
-  if (!Array.isArray(value) || value.length === 0) throw invalid("resources must be a sequence of one entry or more");
+  if (!Array.isArray(value)) throw invalid("resources must be a sequence");
+  if (value.length === 0) throw invalid("resources must not be empty");
   for (const [index, vertex] of (value as JsonValue[]).entries()) validateVertex(vertex, `resources[${index}]`, labels);
 }
 
 function validateVertex(vertex: JsonValue, where: string, labels: Set<string>): void {
-  if (!isJsonObject(vertex)) throw invalid(`${where} must be an object`);
-  if (typeof vertex["type"] !== "string") throw invalid(`${where}: type is missing or not a string`);
-  validateCount(vertex["count"], `${where}: count`, vertex["type"] === "gpu" ? 0 : 1);
+  if (!isJsonObject(vertex)) throw invalid(`${where}: resource must be a mapping`);
+  const { type } = vertex;
+  for (const key of ["type", "count"])
+    if (vertex[key] === undefined) throw invalid(`${where}: ${key} is a required key for resources`);
+  if (typeof type !== "string") throw invalid(`${where}: type must be a string`);
+  validateCount(vertex["count"], where, type === "gpu" ? 0 : 1);
   for (const key of ["unit", "label", "id"]) {
     if (vertex[key] !== undefined && typeof vertex[key] !== "string")
       throw invalid(`${where}: ${key} must be a string`);
@@ -116,8 +120,8 @@ function validateVertex(vertex: JsonValue, where: string, labels: Set<string>): 
     throw invalid(`${where}: exclusive must be a boolean`);
   }
   const children = vertex["with"];
-  if (vertex["type"] === "slot") {
-    if (vertex["label"] === undefined) throw invalid(`${where}: a slot must have a label`);
+  if (type === "slot") {
+    if (vertex["label"] === undefined) throw invalid(`${where}: slots must have labels`);
     if (children === undefined) throw invalid(`${where}: a slot must have resources`);
   }
   if (typeof vertex["label"] === "string") {
@@ -125,42 +129,49 @@ function validateVertex(vertex: JsonValue, where: string, labels: Set<string>): 
     labels.add(vertex["label"]);
   }
   if (children === undefined) return;
-  if (!Array.isArray(children) || children.length === 0) throw invalid(`${where}: with must be a non-empty array`);
+  if (!Array.isArray(children) || children.length === 0)
+    throw invalid(`${where}: with must be a sequence of one entry or more`);
   for (const [index, child] of (children as JsonValue[]).entries()) {
     validateVertex(child, `${where}.with[${index}]`, labels);
   }
 }
 
 function validateCount(count: JsonValue | undefined, where: string, min: number): void {
-  if (typeof count === "number") {
-    if (!Number.isSafeInteger(count)) throw invalid(`${where} must be an integer`);
+  if (typeof count === "number" && Number.isSafeInteger(count)) {
     if (count < min)
       throw invalid(`${where}: ${min === 0 ? "gpu count must be >= 0" : "node, slot, or core count must be > 0"}`);
   } else if (typeof count === "string") {
-    if (!isCountText(count)) throw invalid(`${where}: '${count}' is not an idset or a range`);
+    if (!isCountText(count)) throw invalid(`${where}: count string must be a valid idset or range, not '${count}'`);
   } else if (isJsonObject(count)) {
     validateRange(count, where);
   } else {
-    throw invalid(count === undefined ? `${where} is missing` : `${where} must be an integer, a string or an object`);
+    throw invalid(`${where}: count must be an int or mapping`);
   }
 }
 
+const RANGE_KEYS: readonly string[] = ["min", "max", "operator", "operand"];
+
 function validateRange(range: JsonObject, where: string): void {
-  const { min, max, operator, operand } = range as Record<
-    "min" | "max" | "operator" | "operand",
-    JsonValue | undefined
-  >;
-  if (!isCount(min)) throw invalid(`${where}: min is missing or not a positive integer`);
-  if (max !== undefined && (!isCount(max) || max < min)) throw invalid(`${where}: max must be an integer >= min`);
-  if ((operator === undefined) !== (operand === undefined)) {
-    throw invalid(`${where}: operator and operand must be given together`);
-  }
+  const { min, max, operator, operand } = range as Record<string, JsonValue | undefined>;
+  const unknown = Object.keys(range).find((key) => !RANGE_KEYS.includes(key));
+  if (unknown !== undefined) throw invalid(`${where}: Extraneous key (${unknown})`);
+  if (min === undefined) throw invalid(`${where}: min must be in range`);
+  for (const [name, value] of Object.entries({ min, max, operand }))
+    if (value !== undefined) checkRangeNumber(value, `${where}: ${name}`);
+  if (max !== undefined && (max as number) < (min as number)) throw invalid(`${where}: max must be >= min`);
+  if ((operator === undefined) !== (operand === undefined))
+    throw invalid(`${where}: operand and operator must both be in range if either is`);
   if (operator === undefined) return;
-  if (operator !== "+" && operator !== "*" && operator !== "^") throw invalid(`${where}: operator must be +, * or ^`);
-  if (!isCount(operand) || (operator !== "+" && operand < 2)) {
-    throw invalid(`${where}: operand must be an integer >= ${operator === "+" ? 1 : 2}`);
-  }
-  if (operator === "^" && min < 2) throw invalid(`${where}: min must be >= 2 with operator ^`);
+  if (operator !== "+" && operator !== "*" && operator !== "^")
+    throw invalid(`${where}: operator must be one of ['+', '*', '^']`);
+  if (operator !== "+" && (operand as number) < 2)
+    throw invalid(`${where}: operand must be > 1 for '*' or '^' operator`);
+  if (operator === "^" && (min as number) < 2) throw invalid(`${where}: min must be > 1 for '^' operator`);
+}
+
+function checkRangeNumber(value: JsonValue, what: string): void {
+  if (typeof value !== "number" || !Number.isSafeInteger(value)) throw invalid(`${what} must be an int`);
+  if (value < 1) throw invalid(`${what} must be > 0`);
 }
 
 /** An RFC 22 idset without 0, or an RFC 45 range such as `2-16:2:*` or `3+`. */
@@ -178,51 +189,60 @@ function isCountText(text: string): boolean {
 
 /** A task's slot need not be a label of the resources: with one slot there is nothing to choose. */
 function validateTasks(value: JsonValue | undefined): void {
-  if (!Array.isArray(value) || value.length === 0) throw invalid("tasks must be a sequence of one entry or more");
+  if (!Array.isArray(value)) throw invalid("tasks must be a sequence");
+  if (value.length === 0) throw invalid("tasks must not be empty");
   for (const [index, task] of (value as JsonValue[]).entries()) {
     const where = `tasks[${index}]`;
-    if (!isJsonObject(task)) throw invalid(`${where} must be an object`);
-    const command = task["command"];
+    if (!isJsonObject(task)) throw invalid(`${where}: task must be a mapping`);
+    const missing = TASK_KEYS.find((key) => task[key] === undefined);
+    if (missing !== undefined) throw invalid(`${where}: Missing key (${missing})`);
+    const { command, slot, attributes } = task;
     if (!Array.isArray(command) || command.some((word) => typeof word !== "string")) {
       throw invalid(`${where}: command must be a list of strings`);
     }
     if (command.length === 0) throw invalid(`${where}: command array cannot have length of zero`);
-    if (typeof task["slot"] !== "string") throw invalid(`${where}: slot is missing or not a string`);
+    if (typeof slot !== "string") throw invalid(`${where}: slot must be a string`);
+    if (attributes !== undefined && !isJsonObject(attributes)) throw invalid(`${where}: attributes must be a mapping`);
     validateTaskCount(task["count"], `${where}: count`);
   }
 }
 
 function validateTaskCount(count: JsonValue | undefined, where: string): void {
-  if (!isJsonObject(count)) throw invalid(`${where} is missing or not an object`);
-  const keys = ["per_slot", "total", "per_resource"].filter((key) => count[key] !== undefined);
-  if (keys.length !== 1) throw invalid(`${where} must have exactly one of per_slot, total and per_resource`);
-  const value = count[keys[0]!];
-  const number = isJsonObject(value) && keys[0] === "per_resource" ? value["count"] : value;
-  if (!isCount(number)) throw invalid(`${where}: ${keys[0]} must be a positive integer`);
-  if (isJsonObject(value) && typeof value["type"] !== "string") throw invalid(`${where}: per_resource has no type`);
+  if (!isJsonObject(count)) throw invalid(`${where} must be a mapping`);
+  const keys = Object.keys(count);
+  const key = keys[0];
+  if (keys.length !== 1 || key === undefined) throw invalid(`${where} must have exactly one key set`);
+  if (!TASK_COUNTS.includes(key)) throw invalid(`${where} per_slot, per_resource, or total must be set`);
+  const value = count[key];
+  const isOfResource = isJsonObject(value) && key === "per_resource";
+  const number = isOfResource ? value["count"] : value;
+  if (typeof number !== "number" || !Number.isSafeInteger(number)) throw invalid(`${where} ${key} must be an int`);
+  if (number < 1) throw invalid(`${where} ${key} must be > 0`);
+  if (isOfResource && typeof value["type"] !== "string") throw invalid(`${where} per_resource has no type`);
 }
 
 function validateAttributes(attributes: JsonValue | undefined): void {
   if (!isJsonObject(attributes)) throw invalid("attributes must be a mapping");
   for (const key of ["system", "user"]) {
     if (attributes[key] !== undefined && !isJsonObject(attributes[key])) {
-      throw invalid(`attributes.${key} must be an object`);
+      throw invalid(`attributes.${key} must be a mapping`);
     }
   }
   const unknown = Object.keys(attributes).find((key) => key !== "system" && key !== "user");
-  if (unknown !== undefined) throw invalid(`attributes: Extraneous key (${unknown})`);
+  if (unknown !== undefined) throw invalid(`Extraneous key (${unknown})`);
   validateSystem((attributes["system"] ?? {}) as JsonObject);
 }
 
 function validateSystem(system: JsonObject): void {
   const where = "attributes.system";
   const { duration, environment, cwd, dependencies, constraints } = system as Record<string, JsonValue | undefined>;
-  if (duration !== undefined && (typeof duration !== "number" || !(duration >= 0 && duration < Infinity))) {
-    throw invalid(`${where}.duration must be a number >= 0`);
+  if (duration !== undefined) {
+    if (typeof duration !== "number") throw invalid(`${where}.duration must be a number`);
+    if (!(duration >= 0 && duration < Infinity)) throw invalid(`${where}.duration must be >= 0 and finite`);
   }
   if (cwd !== undefined && typeof cwd !== "string") throw invalid(`${where}.cwd must be a string`);
   if (environment !== undefined) {
-    if (!isJsonObject(environment)) throw invalid(`${where}.environment must be an object`);
+    if (!isJsonObject(environment)) throw invalid(`${where}.environment must be a mapping`);
     const wrong = Object.entries(environment).find(([, value]) => typeof value !== "string" && value !== null);
     if (wrong !== undefined) throw invalid(`${where}.environment: the value of ${wrong[0]} must be a string`);
   }
@@ -237,11 +257,10 @@ function validateSystem(system: JsonObject): void {
 /** What is wrong with an entry of the dependencies. */
 function dependencyFault(dependency: JsonValue, where: string): string {
   if (!isJsonObject(dependency)) return `${where} must be a dictionary`;
-  for (const key of ["scheme", "value"]) {
-    if (dependency[key] === undefined) return `Missing key (${key})`;
-    if (typeof dependency[key] !== "string") return `dependency ${key} must be a string`;
-  }
-  return `${where} is no dependency`;
+  const missing = ["value", "scheme"].find((key) => dependency[key] === undefined);
+  if (missing !== undefined) return `Missing key (${missing})`;
+  const wrong = ["scheme", "value"].find((key) => typeof dependency[key] !== "string");
+  return wrong !== undefined ? `dependency ${wrong} must be a string` : `${where} is no dependency`;
 }
 
 /** RFC 25: one graph of resources, one task, and a duration. */
@@ -275,7 +294,10 @@ function validateV1(jobspec: Jobspec): void {
 function validateVertexV1(vertex: ResourceVertex): void {
   const unknown = Object.keys(vertex).find((key) => !RESOURCE_KEYS_V1.has(key));
   if (unknown !== undefined) throw invalid(`version 1: ${vertex.type}: unknown key '${unknown}'`);
-  if (typeof vertex.count !== "number") throw invalid(`version 1: the count of ${vertex.type} must be an integer`);
+  if (typeof vertex.count !== "number") {
+    const got = typeof vertex.count === "string" ? "a string" : "a range";
+    throw invalid(`resource count must be an integer for type '${vertex.type}' in version 1 (got ${got})`);
+  }
 }
 
 function isCount(value: JsonValue | undefined): value is number {

@@ -92,10 +92,9 @@ function policyOf(value: JsonValue | undefined, name: string): Policy {
 function checkAccess(value: JsonValue | undefined, name: string): void {
   const table = tableOf(value, name, ["allow-user", "allow-group"]);
   for (const key of ["allow-user", "allow-group"]) {
-    const names = table[key];
-    if (names === undefined) continue;
-    if (!Array.isArray(names)) fail(name, `${key} must be an array`);
-    if ((names as JsonValue[]).some((entry) => typeof entry !== "string")) fail(name, `${key} must be a string array`);
+    const names = table[key] ?? [];
+    if (!Array.isArray(names) || (names as JsonValue[]).some((entry) => typeof entry !== "string"))
+      fail(name, `'${key}' must be a string array`);
   }
 }
 
@@ -170,6 +169,7 @@ function checkParent(where: string, table: JsonObject, queues: JsonObject): void
   const other = Object.hasOwn(queues, parent) ? queues[parent] : undefined;
   if (!isJsonObject(other)) return fail(where, `parent queue '${parent}' is not configured`);
   if (table["requires"] !== undefined) fail(where, "a virtual queue must not set 'requires'");
+  if (other === table) fail(where, "parent queue is itself");
   if (other["parent"] !== undefined) fail(where, `parent queue '${parent}' is itself a virtual queue`);
 }
 

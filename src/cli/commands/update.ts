@@ -90,7 +90,7 @@ async function durationOf(handle: Handle, id: Integer, text: string): Promise<nu
   if (amount >= current)
     throw new FluxError(
       "EINVAL",
-      `current duration for ${jobIdText(id)} (${formatFsd(current)}) cannot be reduced by ${formatFsd(amount)}`,
+      `current duration for ${jobIdText(id)} (${formatFsd(current)}) cannot be reduced by ${text.slice(1)}`,
     );
   return current - amount;
 }

@@ -19,7 +19,7 @@ export function jobJson(job: JobRecord): JsonObject {
   derived["state"] = jobStateName(job.state);
   derived["status"] = job.status;
   derived["username"] = job.context.userName(job.number("userid"));
-  derived["dependencies"] = [...job.dependencies];
+  derived["dependencies"] = job.shownDependencies;
   derived["annotations"] = job.attributes["annotations"] ?? {};
   derived["exception"] = exceptionJson(job);
   if (job.uri !== null) derived["uri"] = job.uri;

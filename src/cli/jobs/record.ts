@@ -124,6 +124,11 @@ export class JobRecord {
     return Array.isArray(value) ? (value as string[]) : [];
   }
 
+  /** The same as people read them. */
+  get shownDependencies(): string[] {
+    return this.dependencies.map((each) => dependencyText(each, this.context.now));
+  }
+
   annotation(path: readonly string[]): JsonValue | undefined {
     return memberAt(this.attributes["annotations"], path);
   }
@@ -152,8 +157,7 @@ export class JobRecord {
 
   get #info(): string {
     if (this.state === JobState.Priority) return "priority-wait";
-    if (this.state === JobState.Depend)
-      return `depends:${this.dependencies.map((each) => dependencyText(each, this.context.now)).join(",")}`;
+    if (this.state === JobState.Depend) return `depends:${this.shownDependencies.join(",")}`;
     if (this.state !== JobState.Sched) return this.text("nodelist");
     if (this.attributes["priority"] === 0) return this.number("urgency") === 0 ? "held" : "priority-hold";
     const estimate = this.annotation(["sched", "t_estimate"]);
@@ -222,7 +226,11 @@ const FIELDS: Readonly<Record<string, FieldSpec>> = {
   username: { heading: "USER", attrs: ["userid"], value: (job) => job.context.userName(job.number("userid")) },
   urgency: numberField("URG", "urgency"),
   priority: numberField("PRI", "priority"),
-  dependencies: { heading: "DEPENDENCIES", attrs: ["dependencies"], value: (job) => new TextList(job.dependencies) },
+  dependencies: {
+    heading: "DEPENDENCIES",
+    attrs: ["dependencies"],
+    value: (job) => new TextList(job.shownDependencies),
+  },
   status: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => job.status },
   status_abbrev: { heading: "ST", attrs: STATUS_ATTRS, value: (job) => job.statusAbbreviated },
   status_emoji: { heading: "STATUS", attrs: STATUS_ATTRS, value: (job) => EMOJI[job.status] ?? "" },

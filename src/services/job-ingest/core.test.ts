@@ -75,7 +75,13 @@ describe("a submission", () => {
       /^could not unwrap/,
     ],
     ["a jobspec that is not JSON", { J: wrapJobspec("{", 1000) }, OWNER, "EINVAL", /^jobspec: invalid JSON: /],
-    ["a jobspec without tasks", { J: envelope({ ...jobspec(), tasks: undefined }) }, OWNER, "EINVAL", /Missing key/],
+    [
+      "a jobspec without tasks",
+      { J: envelope({ ...jobspec(), tasks: undefined }) },
+      OWNER,
+      "EPERM",
+      /^Missing key \(tasks\)$/,
+    ],
   ];
   for (const [what, change, submitter, errno, text] of table)
     test(`with ${what} is refused`, () =>
@@ -83,6 +89,11 @@ describe("a submission", () => {
         () => submit({ ...good, ...change }, submitter),
         (error) => error instanceof FluxError && error.errnum === Errno[errno] && text.test(error.message),
       ));
+
+  test("is refused where nobody could read it, though RFC 14 leaves the attribute free", () => {
+    for (const system of [{ shell: 1 }, { queue: 1 }, { job: { name: 1 } }])
+      assert.throws(() => submit({ ...good, J: envelope(jobspec(system)) }, OWNER), /cannot be read$/);
+  });
 
   test("is stored as signed, with the jobspec beside it without its environment", () => {
     const environment = { SECRET: "x".repeat(100) };

@@ -2,7 +2,7 @@
  * The validator: who may not pass. Its plugins here are `jobspec` (RFC 14, RFC 25, and hosts that are not there) and
  * `require-instance` (large jobs must be instances of Flux); `feasibility` asks the scheduler, so that the service does it.
  */
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { validateJobspec, type Jobspec } from "../../formats/jobspec.ts";
@@ -31,18 +31,26 @@ const CORES_PER_NODE = 16;
 const HOSTS_MAX = 100_000;
 
 /**
- * Applies the plugins but `feasibility`. `hosts` are those of the instance; null where they are not known. Throws EINVAL
- * with a sentence for the submitter.
+ * Applies the plugins but `feasibility`. `hosts` are those of the instance; null where they are not known. Throws EPERM or
+ * EINVAL with a sentence for the submitter.
  */
 export function validate(value: JsonValue, settings: ValidatorSettings, hosts: () => Hostlist | null): Jobspec {
   for (const plugin of settings.plugins) {
     if (plugin === "jobspec") {
-      const { requireVersion } = settings;
-      const jobspec = validateJobspec(value, requireVersion === null ? {} : { version: requireVersion });
-      checkHosts(jobspec.attributes.system?.constraints, hosts);
+      checkHosts(checkJobspec(value, settings.requireVersion).attributes.system?.constraints, hosts);
     } else if (plugin === "require-instance") checkInstance(checkReadable(value), settings.requireInstance);
   }
-  return settings.plugins.includes("jobspec") ? (value as Jobspec) : checkReadable(value);
+  // Whatever the plugins say: the job manager takes jobs by the batch, and one that it cannot read would refuse them all.
+  return checkReadable(value);
+}
+
+/** A malformed jobspec is refused with EPERM, as the reference's validator does. */
+function checkJobspec(value: JsonValue, version: ValidatorSettings["requireVersion"]): Jobspec {
+  try {
+    return validateJobspec(value, version === null ? {} : { version });
+  } catch (error) {
+    throw isFluxError(error, "EINVAL") ? new FluxError("EPERM", error.message, { cause: error }) : error;
+  }
 }
 
 /** Hosts that a constraint names must be there: else the job would wait for ever for want of a letter. */

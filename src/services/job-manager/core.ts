@@ -153,6 +153,13 @@ export class JobManager {
     });
   }
 
+  /** The jobspec that an update would make, which must be within the limits of its queue. Throws EINVAL. */
+  checkUpdate(job: Job, updates: JsonObject): Jobspec {
+    const jobspec = updatedJobspec(job, updates);
+    this.#checkLimits(jobspec, jobspec.attributes.system?.queue ?? "");
+    return jobspec;
+  }
+
   #checkLimits(jobspec: Jobspec, queue: string): void {
     if (this.#output.hasPlugin(".limit-duration"))
       this.limits.checkDuration(jobspec.attributes.system?.duration ?? 0, queue);

@@ -109,13 +109,19 @@ export function pluginOf(scheme: string): string {
   return scheme === BEGIN_TIME ? ".begin-time" : ".dependency-after";
 }
 
+function isKnown(scheme: string): boolean {
+  return AFTER_SCHEMES.has(scheme) || scheme === ANY || scheme === SINGLETON || scheme === BEGIN_TIME;
+}
+
 /** The dependencies of a jobspec. Throws EINVAL where one is malformed. */
 export function entriesOf(jobspec: Jobspec): Entry[] {
   const { dependencies } = jobspec.attributes.system ?? {};
   if (dependencies === undefined) return [];
   return dependencies.map((dependency) => {
-    const { scheme, value, by, expect } = dependency as Record<string, unknown>;
-    if (!isJsonObject(dependency) || typeof scheme !== "string") throw invalid("dependency object missing scheme");
+    const { scheme: name, value, by, expect } = dependency as Record<string, unknown>;
+    if (!isJsonObject(dependency) || typeof name !== "string") throw invalid("dependency object missing scheme");
+    // Case does not matter, as it does not in the scheme of a URI.
+    const scheme = isKnown(name.toLowerCase()) ? name.toLowerCase() : name;
     if (typeof value !== "string") throw invalid(`dependency: ${scheme}: value must be a string`);
     if (by !== undefined && by !== "name" && AFTER_SCHEMES.has(scheme))
       throw invalid(`dependency: ${scheme}: by=${String(by)}: only by=name is known`);

@@ -18,6 +18,9 @@ import { LogLevel } from "../../sdk/module.ts";
 import { BulkCommand } from "../../sdk/bulk-command.ts";
 import type { Job } from "./job.ts";
 
+/** A key of older configurations: what the command is says it all. */
+const DEPRECATED = "use-systemd-unit";
+
 export interface HousekeepingConfig {
   readonly argv: readonly string[];
   /** Seconds after the first rank is done until resources go back one by one; 0 at once, null for all together. */
@@ -32,18 +35,20 @@ export function housekeepingConfigOf(config: JsonObject): HousekeepingConfig | n
     throw new FluxError("EINVAL", text);
   };
   if (!isJsonObject(table)) return fail(`job-manager.housekeeping: Expected object, got ${configType(table)}`);
-  const known = ["command", "release-after", "exit-on-first-error"];
+  const known = ["command", "release-after", "exit-on-first-error", DEPRECATED];
   const unknown = Object.keys(table).filter((key) => !known.includes(key));
   if (unknown.length > 0)
     fail(`job-manager.housekeeping: ${unknown.length} object item(s) left unpacked: ${unknown.join(", ")}`);
-  const { command, "release-after": after } = table;
+  const { command, "release-after": after, [DEPRECATED]: useUnit } = table;
+  if (after !== undefined && typeof after !== "string")
+    return fail(`job-manager.housekeeping: Expected string, got ${configType(after)}`);
+  if (useUnit !== undefined && typeof useUnit !== "boolean")
+    return fail(`job-manager.housekeeping: Expected true or false, got ${configType(useUnit)}`);
+  const seconds = after === undefined ? null : tryParseFsd(after);
+  if (after !== undefined && seconds === null) fail("job-manager.housekeeping.release-after FSD parse error");
   if (command === undefined) return fail("job-manager.housekeeping implies IMP but exec.imp is undefined");
   const argv = Array.isArray(command) ? (command as string[]) : [];
   if (argv.length === 0 || argv.some((word) => typeof word !== "string")) fail("error creating housekeeping command");
-  if (after !== undefined && typeof after !== "string")
-    return fail(`job-manager.housekeeping: Expected string, got ${configType(after)}`);
-  const seconds = after === undefined ? null : tryParseFsd(after);
-  if (after !== undefined && seconds === null) fail("job-manager.housekeeping.release-after FSD parse error");
   return { argv, releaseAfter: seconds === null || seconds === Infinity ? null : seconds };
 }
 

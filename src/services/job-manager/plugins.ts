@@ -9,11 +9,12 @@
  * | alloc-check.so  | a job whose resources another job has already gets an exception                  |
  * | submit-hold.so  | jobs are held when they are submitted                                            |
  */
-import { FluxError } from "../../base/errors.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { utf8Encode } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { globExpression } from "../../formats/glob.ts";
+import { configType } from "../../formats/policy-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { URGENCY_HOLD } from "../../sdk/job-protocol.ts";
 import { valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
@@ -36,6 +37,7 @@ const BUILTIN: readonly string[] = [
 ];
 const LOADABLE: readonly string[] = ["perilog.so", "alloc-bypass.so", "alloc-check.so", "submit-hold.so"];
 const PERILOG = "perilog.so";
+const BYPASS_KEY = ["attributes", "system", "alloc-bypass", "R"];
 
 export interface PluginSurroundings {
   readonly ownerUserid: number;
@@ -122,6 +124,20 @@ export class Plugins {
     return name === PERILOG ? { ...answer, ...this.#surroundings.perilog.report() } : answer;
   }
 
+  /** Refuses what a plugin does not take at submission. Throws EINVAL. */
+  admit(job: Job): void {
+    const R = memberAt(job.jobspec, BYPASS_KEY);
+    if (R === undefined || !this.has("alloc-bypass.so")) return;
+    if (job.userid !== this.#surroundings.ownerUserid)
+      throw new FluxError("EINVAL", "Guest user cannot use alloc bypass");
+    try {
+      if (!isJsonObject(R)) throw new FluxError("EINVAL", `Expected object, got ${configType(R)}`);
+      ResourceSet.parse(R);
+    } catch (error) {
+      throw new FluxError("EINVAL", `alloc-bypass: invalid R: ${errorText(error)}`, { cause: error });
+    }
+  }
+
   /** An event was posted for a job. */
   follow(job: Job, name: string): void {
     if (this.#loaded.size === BUILTIN.length && !this.has(PERILOG)) return;
@@ -137,15 +153,15 @@ export class Plugins {
   }
 
   #bypass(job: Job): void {
-    const R = memberAt(job.jobspec, ["attributes", "system", "alloc-bypass", "R"]);
+    const R = memberAt(job.jobspec, BYPASS_KEY);
     if (!isJsonObject(R) || job.hasResources || job.priority === 0) return;
-    const refuse = (note: string): void =>
-      this.#surroundings.raise(job, { type: "alloc", severity: 0, note, userid: this.#surroundings.ownerUserid });
-    if (job.userid !== this.#surroundings.ownerUserid) return refuse("Guest user cannot use alloc bypass");
     try {
-      ResourceSet.parse(R);
+      this.admit(job);
     } catch (error) {
-      return refuse(`alloc-bypass: invalid R: ${error instanceof Error ? error.message : String(error)}`);
+      // Submitted before the plugin was loaded.
+      const userid = this.#surroundings.ownerUserid;
+      this.#surroundings.raise(job, { type: "alloc", severity: 0, note: errorText(error), userid });
+      return;
     }
     const dirent = valueObject(utf8Encode(stringifyJson(R)));
     this.#surroundings.addOperation({ key: `${fluidKvsPath(job.id)}.R`, flags: 0, dirent });

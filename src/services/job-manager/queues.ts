@@ -80,9 +80,13 @@ export class Queues {
     this.#find(name);
   }
 
+  /** Whether a queue takes jobs. Throws EINVAL where no such queue is. */
+  isEnabled(name: string): boolean {
+    return this.#find(name).enabled;
+  }
+
   /** Whether a queue takes new jobs. Throws EINVAL with the reason where it does not. */
   checkSubmission(name: string): void {
-    if (name === "" && this.areNamed) throw new FluxError("EINVAL", "a named queue is required");
     const queue = this.#find(name);
     if (queue.enabled) return;
     const where = name === "" ? "" : ` to ${name}`;

@@ -106,6 +106,7 @@ class JobManagerService implements RunningModule {
         posted: (job, name) => this.#plugins.follow(job, name),
         keepForHousekeeping: (job, R) => this.#housekeeping.take(job, R),
         admit: (job) => {
+          this.#plugins.admit(job);
           if (this.#plugins.has(".validate-duration"))
             this.#lifetime.check(job.jobspec?.attributes.system?.duration ?? 0);
         },

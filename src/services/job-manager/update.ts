@@ -3,6 +3,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import type { Jobspec } from "../../formats/jobspec.ts";
 import { getPath } from "../../formats/jobspec-attributes.ts";
 import { moveConstraints } from "../../sdk/job-constraints.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -41,6 +42,10 @@ export async function updateJob(
   const duration = isRunning ? context[DURATION] : undefined;
   const expiration = duration === undefined ? null : newExpiration(job, duration as number, surroundings.now());
   if (expiration !== null) await adjustExpiration(manager, surroundings, job, expiration);
+  if (context[QUEUE] !== undefined) {
+    await checkFeasible(surroundings.handle, manager.checkUpdate(job, context));
+    checkPending(job);
+  }
   if (job.state === JobState.Inactive || job.state === JobState.Cleanup)
     throw new FluxError("EINVAL", "job is inactive");
   if (request.isOwner && request.userid !== job.userid && !job.immutable)
@@ -86,17 +91,30 @@ function checkDuration({ manager, plugins, request, job }: Update, value: JsonVa
 
 function checkQueue(manager: JobManager, job: Job, value: JsonValue | undefined): JsonObject {
   if (typeof value !== "string") throw new FluxError("EINVAL", "queue must be a string");
-  if ((job.state & STATES_RUNNING) !== 0)
-    throw new FluxError("EINVAL", "update of queue for running job not supported");
+  checkPending(job);
   if (!manager.queues.areNamed) throw new FluxError("EINVAL", `'${value}' is not a valid queue`);
   if (value === queueOf(job)) throw new FluxError("EINVAL", `job queue is already set to ${value}`);
-  manager.queues.checkSubmission(value);
+  if (!manager.queues.isEnabled(value)) throw new FluxError("EINVAL", `queue ${value} is currently disabled`);
   const current = getPath(job.jobspec!, CONSTRAINTS);
   const constraints = isJsonObject(current) ? current : {};
   return {
     [QUEUE]: value,
     [CONSTRAINTS]: moveConstraints(constraints, manager.queues.requires(queueOf(job)), manager.queues.requires(value)),
   };
+}
+
+function checkPending(job: Job): void {
+  if ((job.state & STATES_RUNNING) !== 0)
+    throw new FluxError("EINVAL", "update of queue for running job not supported");
+}
+
+/** Asks the scheduler whether a job could ever run as it would be; without one nobody knows. */
+async function checkFeasible(handle: ManagerSurroundings["handle"], jobspec: Jobspec): Promise<void> {
+  try {
+    await handle.rpc("feasibility.check", { jobspec });
+  } catch (error) {
+    if (!isFluxError(error, "ENOSYS")) throw error;
+  }
 }
 
 /** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. Throws EINVAL where it would be over. */

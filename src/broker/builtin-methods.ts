@@ -32,11 +32,36 @@ export function builtinMethods(core: Core): Readonly<Record<string, Methods>> {
   };
 }
 
+/** Attributes that are told where nobody has set them, with the builtin value that then holds. */
+const BUILTIN_ATTRIBUTES: Readonly<Record<string, string>> = {
+  "broker.rc1_path": "rc1_path",
+  "broker.rc3_path": "rc3_path",
+  "conf.shell_initrc": "shell_initrc",
+  "conf.shell_pluginpath": "shell_pluginpath",
+};
+
 function attrMethods(core: Core): Methods {
-  const { attributes } = core.options;
+  const { attributes, builtinValues } = core.options;
+  const builtin = (name: string): string | undefined =>
+    attributes.get(name) === null && Object.hasOwn(BUILTIN_ATTRIBUTES, name)
+      ? builtinValues[BUILTIN_ATTRIBUTES[name]!]
+      : undefined;
   return {
-    get: { roles: ANYONE, handler: (request) => attributes.describe(requireString(request.json, "name")) },
-    list: { roles: ANYONE, handler: () => ({ names: attributes.names() }) },
+    get: {
+      roles: ANYONE,
+      handler: (request) => {
+        const name = requireString(request.json, "name");
+        const value = builtin(name);
+        return value === undefined ? attributes.describe(name) : { value, flags: 0 };
+      },
+    },
+    list: {
+      roles: ANYONE,
+      handler: () => {
+        const untold = Object.keys(BUILTIN_ATTRIBUTES).filter((name) => builtin(name) !== undefined);
+        return { names: [...attributes.names(), ...untold].sort() };
+      },
+    },
     set: (request) => {
       const { json } = request;
       attributes.setByClient(requireString(json, "name"), requireString(json, "value"), json["force"] === true);

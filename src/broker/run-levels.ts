@@ -14,6 +14,7 @@ import { isRecovering, recoveryNotice } from "./recovery.ts";
 import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE, runsAgain } from "./resume.ts";
 import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot, STORES } from "./snapshots.ts";
 import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
+import { hasSiteServices, startSiteServices, stopSiteServices } from "./site-services.ts";
 import type { StateEvent } from "./state-machine.ts";
 
 const LOG_ERR = 3;
@@ -55,7 +56,7 @@ function entriesFor(options: RunLevelOptions): readonly PersonalityEntry[] {
 
 /** Starts fetching the code of the services, so that it is there when they are loaded. */
 export function prefetchServices(options: RunLevelOptions): void {
-  if (options.core.options.attributes.get("broker.rc1_path") !== null) return;
+  if (options.core.options.attributes.get("broker.rc1_path") !== null || hasSiteServices(options.core)) return;
   // A failure is told when the service is loaded.
   for (const { name } of entriesFor(options)) options.registry[name]?.().catch(() => undefined);
 }
@@ -119,6 +120,13 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
     options.failed(CODE_NOT_FOUND);
     core.options.log.append("broker", LOG_ERR, `rc1.0: the shell ${core.options.environment["SHELL"]} does not exist`);
     return "rc1-fail";
+  }
+  if (hasSiteServices(core)) {
+    const exitCode = await startSiteServices(core, (words) => runScript(options, "rc1.0", words));
+    if (exitCode !== 0) options.failed(exitCode);
+    if (exitCode !== 0 || !(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
+    if (core.options.rank === 0) await postStart(core);
+    return "rc1-success";
   }
   const startedMs = core.options.ports.clock.monotonicMs();
   let isComplete = true;
@@ -258,6 +266,8 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
   if (path === null && core.options.rank === 0) await postFinish(core);
   const scripts = path === null ? extraScripts(core, "rc3") : path === "" ? [] : [path];
   let failed = !(await runScripts(options, "rc3", scripts));
+  if (path === null && hasSiteServices(core))
+    failed = (await stopSiteServices((words) => runScript(options, "rc3.0", words))) !== 0 || failed;
   const startedMs = core.options.ports.clock.monotonicMs();
   let isDumped = path !== null || core.options.rank !== 0;
   for (const name of core.serviceModules.toReversed()) {

@@ -2,9 +2,10 @@
 import { join } from "node:path";
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
-import { DEFAULT_PERSONALITY } from "../../broker/personality.ts";
+import { modprobePath } from "../../broker/site-services.ts";
+import { STORES } from "../../broker/snapshots.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
-import { filesIn, searchPath } from "../modprobe/catalog.ts";
+import { filesIn } from "../modprobe/catalog.ts";
 import { removalOf } from "../modprobe/plan.ts";
 import { Session } from "../modprobe/session.ts";
 import type { Unit, UnitTable } from "../modprobe/units.ts";
@@ -30,6 +31,8 @@ const disable: OptionSpec = {
   repeatable: true,
   help: "Disable module or task NAME",
 };
+
+const keepContent: OptionSpec = { names: ["keep-content"], help: "Keep the modules that hold blobs", hidden: true };
 
 /** Opens a run, ends the command with the message of what fails in it. */
 async function within(context: CommandContext, work: (session: Session) => Promise<number | void>): Promise<number> {
@@ -110,17 +113,18 @@ function runLevel(name: "rc1" | "rc3", summary: string): Command {
     name,
     dialect: "argparse",
     summary,
-    options: [showDeps, verbose, dryRun],
+    options: [showDeps, verbose, dryRun, ...(name === "rc3" ? [keepContent] : [])],
     run: (context) =>
       within(context, async (session) => {
-        const directories = searchPath(context.host.env);
+        const directories = modprobePath(context.host.env);
         const main = directories.flatMap((directory) =>
           filesIn(directory, ".py").filter((path) => path.endsWith(`/${name}.py`)),
         );
         const further = directories.flatMap((directory) => filesIn(join(directory, `${name}.d`), ".py"));
         if (main.length === 0)
-          if (name === "rc1") session.wantLoaded(DEFAULT_PERSONALITY.map((entry) => entry.name));
-          else session.wantRemoved(session.loaded);
+          if (name === "rc1") await session.wantDefaults();
+          else if (!context.options.has("keep-content")) session.wantRemoved(session.loaded);
+          else session.wantRemoved(session.loaded.filter((module) => !STORES.has(module)));
         const files = [...main, ...further];
         if (files.length > 0) await session.read(files);
         return carryOut(context, session);

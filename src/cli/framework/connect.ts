@@ -3,7 +3,7 @@
  * instances (`.` this one, `..` its parent, `/` the outermost one).
  */
 import { dirname } from "node:path";
-import { isFluxError, FluxError } from "../../base/errors.ts";
+import { errnoSentence, isFluxError, FluxError } from "../../base/errors.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import { Handle } from "../../sdk/handle.ts";
@@ -100,6 +100,9 @@ export function throughProxy(name: string, value: string): string {
 /** What a command says when there is no broker, in its dialect. */
 export function connectionComplaint(error: unknown, dialect: Dialect, uri: string | null, words = "flux_open"): string {
   if (!isFluxError(error)) throw error;
-  const reason = uri === null ? `${error.message} (${REMEDY})` : error.message;
-  return dialect === "argparse" ? `Unable to connect to Flux: ${reason}` : `${words}: ${reason}`;
+  const remedy = uri === null ? ` (${REMEDY})` : "";
+  if (dialect === "argparse") return `Unable to connect to Flux: ${error.message}${remedy}`;
+  const sentence = errnoSentence(error.errnum);
+  const detail = error.message.endsWith(sentence) ? error.message : `${sentence}: ${error.message}`;
+  return `${words}: ${detail}${remedy}`;
 }

@@ -5,13 +5,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { modprobePath } from "../../broker/site-services.ts";
 import { parseToml } from "../../formats/toml.ts";
 import { unitOf, UnitTable } from "./units.ts";
 
 const MODULES: readonly JsonObject[] = [
   { name: "heartbeat" },
+  { name: "cron", ranks: "0", args: ["sync=heartbeat.pulse"], requires: ["heartbeat"], after: ["heartbeat"] },
   { name: "content", requires: ["heartbeat", "content-backing"] },
   { name: "content-sqlite", ranks: "0", provides: ["content-backing"], after: ["content"] },
+  { name: "content-files", ranks: "0", provides: ["content-backing"], after: ["content"], priority: 50 },
   { name: "kvs", requires: ["content", "heartbeat"], after: ["content-backing", "content"] },
   { name: "kvs-watch", requires: ["kvs"], after: ["kvs"] },
   { name: "shell-agent", requires: ["kvs"], after: ["kvs"] },
@@ -27,6 +30,14 @@ const MODULES: readonly JsonObject[] = [
     after: ["job-manager", "resource"],
     priority: 50,
   },
+  ...["sched-fifo", "sched-backfill"].map((name) => ({
+    name,
+    ranks: "0",
+    provides: ["sched", "feasibility"],
+    requires: ["job-manager", "resource"],
+    after: ["job-manager", "resource"],
+    priority: 40,
+  })),
   {
     name: "job-exec",
     ranks: "0",
@@ -35,14 +46,6 @@ const MODULES: readonly JsonObject[] = [
   },
   { name: "job-ingest", ranks: "all", requires: ["kvs", "job-manager"], after: ["job-manager"] },
 ];
-
-const DEFAULT_PATH = "/etc/flux/modprobe";
-
-/** The directories of the configuration, later ones overriding earlier ones. */
-export function searchPath(env: Readonly<Record<string, string>>): string[] {
-  const path = env["FLUX_MODPROBE_PATH"] ?? DEFAULT_PATH;
-  return `${path}:${env["FLUX_MODPROBE_PATH_APPEND"] ?? ""}`.split(":").filter((directory) => directory !== "");
-}
 
 /** The files of a directory with an ending, sorted by name. None where there is no such directory. */
 export function filesIn(directory: string, ending: string): string[] {
@@ -65,7 +68,7 @@ export function readCatalog(
 ): UnitTable {
   const table = new UnitTable();
   for (const module of MODULES) table.add(unitOf(module, "module"));
-  for (const directory of searchPath(env)) {
+  for (const directory of modprobePath(env)) {
     const files = [
       ...filesIn(directory, ".toml").filter((path) => path.endsWith("/modprobe.toml")),
       ...filesIn(join(directory, "modprobe.d"), ".toml"),

@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { DEFAULT_PERSONALITY } from "../../broker/personality.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { readCatalog } from "./catalog.ts";
@@ -70,6 +71,16 @@ export class Session {
 
   wantLoaded(names: readonly string[]): void {
     this.#wanted.push(...names);
+  }
+
+  /** The services of a complete instance, with the backing store that the broker was told to use. */
+  async wantDefaults(): Promise<void> {
+    if (this.#attributes.has("content.backing-module")) {
+      const { value } = await this.#handle.rpc<{ value: string }>("attr.get", { name: "content.backing-module" });
+      this.table.choose("content-backing", value);
+    }
+    const services: Readonly<Record<string, string>> = { "content-sqlite": "content-backing", "sched-simple": "sched" };
+    this.wantLoaded(DEFAULT_PERSONALITY.map(({ name }) => services[name] ?? name));
   }
 
   wantRemoved(names: readonly string[]): void {

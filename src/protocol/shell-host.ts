@@ -13,6 +13,7 @@
  * | shell-host.destroy  | job-exec → shell host, no response | {id, signum}: give the job up         |
  * | shell-host.expiration | job-exec → shell host, no response | {id, expiration}                    |
  * | shell-host.release  | job-exec → leader's shell host, no response | {id}: every shell of the job has ended |
+ * | shell-host.log      | job-exec → leader's shell host, no response | {id, level, message, component}: for the job's log |
  * | shell-host.stdin    | leader's shell → shell host    | {id, input} → {}: input for the tasks there |
  * | shell-host.exchange | shell → leader's shell host    | {id, puts} → {puts}: a PMI barrier over nodes |
  * | shell-host.write    | shell → leader's shell host    | {id, path, data} → {}: a piece of a shared file |

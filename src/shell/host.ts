@@ -178,6 +178,11 @@ class ShellHost {
         leader.shell.release();
         return undefined;
       },
+      log: (request) => {
+        const { level, message, component } = request.json;
+        this.#findForJob(request)?.log(Number(level), String(message), String(component));
+        return undefined;
+      },
       exchange: passOn,
       write: passOn,
       stdin: passOn,
@@ -227,9 +232,14 @@ class ShellHost {
     return this.#shells.get(requireJobId(request.json, "id"));
   }
 
+  /** The shell, also of a leader whose tasks have ended. */
+  #findForJob(request: IncomingRequest): Shell | undefined {
+    return (this.#find(request) ?? this.#leaders.get(requireJobId(request.json, "id")))?.shell;
+  }
+
   /** A request of one shell of a job to another. */
   #passOn(request: IncomingRequest): Promise<object> {
-    const shell = this.#find(request)?.shell ?? this.#leaders.get(requireJobId(request.json, "id"))?.shell;
+    const shell = this.#findForJob(request);
     if (shell === undefined) throw new FluxError("ENOENT", "no such job on this node");
     const method = request.topic.slice(request.topic.lastIndexOf(".") + 1);
     return shell.receive(method, request.json);

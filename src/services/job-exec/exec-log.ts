@@ -5,6 +5,7 @@
  * those of the other nodes have, for which it is there; nothing follows `done`.
  */
 import type { JsonObject } from "../../base/json.ts";
+import { Idset } from "../../formats/idset.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
 import type { ExecWorld } from "./world.ts";
 
@@ -14,15 +15,18 @@ const DELAY_MS = 20;
 export class ExecLog {
   readonly #world: ExecWorld;
   readonly #key: string;
+  /** The broker rank of the leader's shell. */
+  readonly #leader: number;
   /** The tasks of all nodes run, or have run. */
   #hasStarted: boolean;
   #taskExit: JobEvent | null = null;
   #isTaskExitTold = false;
   #leaderStatus: number | null = null;
 
-  constructor(world: ExecWorld, key: string, hasStarted: boolean) {
+  constructor(world: ExecWorld, key: string, leader: number, hasStarted: boolean) {
     this.#world = world;
     this.#key = key;
+    this.#leader = leader;
     this.#hasStarted = hasStarted;
   }
 
@@ -49,6 +53,12 @@ export class ExecLog {
     this.#leaderStatus = status;
   }
 
+  /** The leader's shell has gone before others. */
+  leaderGone(status: number, activeRanks: readonly number[]): void {
+    const active = activeRanks.length === 0 ? {} : { active_ranks: Idset.from(activeRanks).toString() };
+    this.add("shell-exit", { rank: this.#leader, wait_status: status, ...active });
+  }
+
   /** What has been added is in the KVS. */
   settle(): Promise<void> {
     return this.#world.settled(this.#key);
@@ -58,7 +68,7 @@ export class ExecLog {
   end(status: number): void {
     this.#hasStarted = true;
     this.#tellTaskExit();
-    if (this.#leaderStatus !== null) this.add("shell-exit", { rank: 0, wait_status: this.#leaderStatus });
+    if (this.#leaderStatus !== null) this.leaderGone(this.#leaderStatus, []);
     this.add("complete", { status });
     this.add("done");
     this.#world.batch.end(this.#key);

@@ -104,7 +104,7 @@ export class HostLink {
   }
 
   /** Sends a request about a job that was handed over. */
-  tell(method: "kill" | "destroy" | "expiration" | "release", payload: object): void {
+  tell(method: "kill" | "destroy" | "expiration" | "release" | "log", payload: object): void {
     if (this.isAttached) this.#send(method, payload);
   }
 

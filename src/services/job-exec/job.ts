@@ -6,7 +6,7 @@
  * greatest of its shells', unless a fatal exception brought a wait status with it.
  */
 import type { Integer } from "../../base/json.ts";
-import { exitCodeOfStatus, signalOfStatus, statusOfExit } from "../../base/signals.ts";
+import { exitCodeOfStatus, statusOfExit } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 
 export type Phase = "starting" | "running" | "finished";
@@ -74,13 +74,16 @@ export class JobExecution {
     return { isLast: this.#running.size === 0, isFatal: false };
   }
 
-  /** `hostStatus`: how the process that held the shell ended, where that is known. */
-  shellLost(rank: number, hostStatus: number | null = null): ShellEnd | null {
+  /**
+   * A shell is gone. Once all have started (`areAllStarted`) the job can do without one whose process was killed
+   * (`hostStatus`), but for the leader's; without one that is lost with its node only where the job has said so.
+   */
+  shellLost(rank: number, hostStatus: number | null, areAllStarted: boolean): ShellEnd | null {
     if (!this.#running.delete(rank)) return null;
     const shellRank = this.ranks.indexOf(rank);
-    const isFatal = this.#critical === null || this.#critical.has(shellRank);
-    const isSignaled = hostStatus !== null && signalOfStatus(hostStatus) !== 0;
-    if (isFatal) this.#status = Math.max(this.#status, isSignaled ? hostStatus : statusOfExit(1));
+    const isCritical = this.#critical === null || this.#critical.has(shellRank);
+    const isFatal = hostStatus === null ? isCritical : shellRank === 0 || !areAllStarted;
+    if (isFatal || hostStatus !== null) this.#status = Math.max(this.#status, hostStatus ?? statusOfExit(1));
     return { isLast: this.#running.size === 0, isFatal };
   }
 }

@@ -6,23 +6,23 @@
  * is on its way to the KVS; no shell is started before `starting` is in the exec.eventlog for certain, so that whoever
  * comes after a crash knows which jobs must not be started again.
  */
-import type { JsonObject, JsonValue } from "../../base/json.ts";
-import type { TimerHandle } from "../../base/ports.ts";
+import type { JsonObject } from "../../base/json.ts";
+import type { TimerHandle, WaitStatus } from "../../base/ports.ts";
 import { errorText, FluxError } from "../../base/errors.ts";
-import { endingText } from "../../base/ending.ts";
 import { SIGNALS, signalName, statusOfExit } from "../../base/signals.ts";
-import { tryParseFsd } from "../../formats/duration.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
-import { getShellOption } from "../../formats/jobspec-attributes.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import type { HostEvent } from "../../protocol/shell-host.ts";
 import type { JobEvent } from "../../sdk/job-protocol.ts";
+import { LogLevel } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { Barrier } from "./barrier.ts";
 import { ExecLog } from "./exec-log.ts";
+import { ExitLimits } from "./exit-limits.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
+import { describeLoss, killedBy } from "./loss.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
 
 import { checkService, HostedShells, ProgramShells, type Shells } from "./shells.ts";
@@ -31,10 +31,12 @@ import { startDelay } from "./settings.ts";
 import { barrierTimeoutOf, jobShellOf, mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
 
-/** How long a job's shells may outlive the first of them, unless the job says otherwise. */
-const EXIT_TIMEOUT = "30s";
+/** The wait status of a shell of which nobody knows how it ended. */
+const LOST_STATUS = -1;
+const NOT_FOUND: FluxError = new FluxError("ENOENT", "not found when its broker came back");
+const NOT_REATTACHED: FluxError = new FluxError("ENOENT", "there is none to reattach to");
 
-type TimerName = "expiration" | "run" | "exit" | "shell-exit";
+type TimerName = "expiration" | "run";
 
 export class JobRunner {
   readonly job: JobExecution;
@@ -45,6 +47,7 @@ export class JobRunner {
   readonly #guestKey: string;
   readonly #log: ExecLog;
   readonly #barrier: Barrier;
+  readonly #limits: ExitLimits;
   readonly #shells: Shells;
   /** Its shells are in the shell hosts of its ranks. */
   readonly isHosted: boolean;
@@ -71,13 +74,17 @@ export class JobRunner {
     this.#exec = exec;
     this.#resources = ResourceSet.parse(exec.R);
     this.#guestKey = `${fluidKvsPath(exec.id)}.guest`;
-    this.#log = new ExecLog(world, `${this.#guestKey}.exec.eventlog`, exec.reattach);
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
+    this.#log = new ExecLog(world, `${this.#guestKey}.exec.eventlog`, this.job.leader, exec.reattach);
     this.testRun = testRunOf(exec.jobspec);
     const delay = exec.reattach ? 0 : startDelay(this.#resources, world.context.ports.clock.now(), world.settings);
     this.#expiration = this.#resources.expiration + delay;
     const timeout = barrierTimeoutOf(exec.jobspec) ?? world.settings.barrierTimeout;
     this.#barrier = new Barrier(world, this.job, timeout, (missing) => this.#barrierExpired(missing));
+    this.#limits = new ExitLimits(world, this.job, exec.jobspec as Jobspec, (note, waitStatus) => {
+      this.#shells.log(this.job.leader, { level: LogLevel.emerg, message: note, component: "task-exit" });
+      this.fail("exec", note, waitStatus);
+    });
     const program = jobShellOf(exec.jobspec) ?? world.settings.jobShell;
     this.isHosted = this.testRun === null && program === null;
     this.#shells = this.#makeShells(program);
@@ -91,7 +98,7 @@ export class JobRunner {
       failed: (rank, status, why) => {
         const where = `${this.#hostOf(rank)} (rank ${rank})`;
         if (this.job.fatal === null) this.fail("exec", `job shell exec error on broker ${where}: ${why}`);
-        if (rank === this.job.leader) this.#log.add("shell-exit", { rank: 0, wait_status: -1 });
+        if (rank === this.job.leader) this.#log.leaderGone(LOST_STATUS, []);
         this.#ended(rank, this.job.shellExited(rank, status));
       },
       exited: (rank, status) => this.#programExited(rank, status),
@@ -111,8 +118,7 @@ export class JobRunner {
     const mockFailure = mockFailureOf(this.#exec.jobspec);
     if (mockFailure !== null && !this.#exec.reattach) return this.#fakeFailure(mockFailure);
     checkService(this.#world.settings.service, `${this.#hostOf(this.job.leader)} (rank ${this.job.leader})`);
-    if (!this.isHosted && this.#exec.reattach)
-      for (const rank of this.job.ranks) this.shellLost(rank, "no job shell to reattach to");
+    if (!this.isHosted && this.#exec.reattach) for (const rank of this.job.ranks) this.shellLost(rank, NOT_REATTACHED);
     for (const rank of this.isHosted ? this.job.ranks : []) {
       const link = this.#world.link(rank);
       if (!link.isAttached) this.#awaited.add(rank);
@@ -131,10 +137,10 @@ export class JobRunner {
   hostAttached(rank: number, isKnown: boolean): void {
     if (!this.#awaited.delete(rank)) {
       // Attached again: what was handed over is there, or never arrived.
-      if (!isKnown) this.shellLost(rank, "the job shell was not found when its broker came back");
+      if (!isKnown) this.shellLost(rank, NOT_FOUND);
       return;
     }
-    if (this.#exec.reattach && !isKnown) return this.shellLost(rank, "no job shell to reattach to");
+    if (this.#exec.reattach && !isKnown) return this.shellLost(rank, NOT_REATTACHED);
     this.#proceed();
   }
 
@@ -153,26 +159,35 @@ export class JobRunner {
 
   #programExited(rank: number, status: number): void {
     const end = this.job.shellExited(rank, status);
-    const others = Idset.from(this.job.runningRanks);
-    const more = others.isEmpty ? {} : { active_ranks: others.toString() };
-    if (rank === this.job.leader) this.#log.add("shell-exit", { rank: 0, wait_status: status, ...more });
+    if (rank === this.job.leader) this.#log.leaderGone(status, this.job.runningRanks);
     if (this.job.ranks.length > 1 && !this.#barrier.isPassed && this.job.fatal === null)
       this.fail("exec", `${this.#hostOf(rank)} (rank ${rank}) terminated before first barrier`);
     this.#ended(rank, end);
   }
 
   #shellEvent(rank: number, event: JobEvent): void {
-    if (this.#log.shellEvent(event)) this.#limitTaskExit(rank, event.context ?? {});
+    if (this.#log.shellEvent(event)) this.#limits.taskExited(this.#hostOf(rank), event.context ?? {});
   }
 
-  shellLost(rank: number, why: string, hostStatus: number | null = null): void {
-    const end = this.job.shellLost(rank, hostStatus);
+  /** `hostStatus`: how the process that held the shell ended, where that is known. */
+  shellLost(rank: number, error: FluxError, hostStatus: WaitStatus | null = null): void {
+    const status = killedBy(hostStatus);
+    const end = this.job.shellLost(rank, status, this.#exec.reattach || this.#barrier.isPassed);
     if (end === null) return;
     this.#awaited.delete(rank);
-    const note = `lost contact with job shell on broker rank ${rank} (${this.#hostOf(rank)}): ${why}`;
-    this.#sendException({ severity: end.isFatal ? 0 : 2, type: "node-failure", note });
-    if (end.isFatal) this.jobException("node-failure");
-    this.#barrier.cancel(note);
+    const { isFatal } = end;
+    const { leader, ranks, runningRanks } = this.job;
+    const shell = { host: this.#hostOf(rank), rank, shellRank: ranks.indexOf(rank) };
+    const { warning, exception } = describeLoss({ ...shell, error, killedBy: status, isFatal });
+    if (warning !== null)
+      this.#shells.log(leader, { level: LogLevel.warning, message: warning, component: "exception" });
+    // One such loss ends the job, the next does not end it again.
+    if (exception !== null && !(isFatal && this.job.fatal !== null)) this.#sendException(exception);
+    if (isFatal) {
+      this.jobException("exec");
+      this.#barrier.cancel(exception!.note);
+    } else if (status !== null) this.#limits.begin(`shell rank ${shell.shellRank} on host ${shell.host} exited`);
+    if (rank === leader) this.#log.leaderGone(status ?? LOST_STATUS, runningRanks);
     this.#ended(rank, end);
     this.#proceed();
   }
@@ -258,6 +273,7 @@ export class JobRunner {
     this.#isStopped = true;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
+    this.#limits.stop();
     this.#termination?.stop();
     this.#barrier.cancel("the execution service is unloading");
   }
@@ -340,34 +356,7 @@ export class JobRunner {
   #ended(rank: number, end: ShellEnd | null): void {
     if (end === null) return;
     if (end.isLast) return this.#finish();
-    if (this.job.fatal === null) this.#limitShellExit(rank === this.job.leader);
-  }
-
-  get #exitTimeout(): JsonValue {
-    return getShellOption(this.#exec.jobspec as Jobspec, "exit-timeout") ?? EXIT_TIMEOUT;
-  }
-
-  /** The first task of all nodes has exited: the others have a limited time. One node's shell sees to that itself. */
-  #limitTaskExit(rank: number, { rank: task, wait_status: status }: JsonObject): void {
-    const option = this.#exitTimeout;
-    const seconds = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
-    if (seconds === null || this.job.ranks.length === 1 || this.job.fatal !== null) return;
-    const waitStatus = Number(status);
-    const host = this.#hostOf(rank);
-    const about = `${(this.#exec.jobspec as Jobspec).tasks[0]?.command[0] ?? ""}: task rank ${Number(task)} on host ${host}`;
-    const limit = `exit-timeout=${typeof option === "number" ? `${option}s` : String(option)}`;
-    const note = `${about} exited (${endingText(waitStatus)}) and ${limit} has expired`;
-    this.#setTimer("exit", seconds * 1000, () => this.fail("exec", note, waitStatus));
-  }
-
-  /** A job should not hang on a shell when that of its first node is done. */
-  #limitShellExit(isLeader: boolean): void {
-    const { shellExitTimeout } = this.#world.settings;
-    if (!isLeader || shellExitTimeout === null || this.#exitTimeout === "none") return;
-    this.#setTimer("shell-exit", shellExitTimeout * 1000, () => {
-      const ranks = Idset.from(this.job.runningRanks);
-      this.fail("exec", `shells on broker ranks ${ranks} still run ${shellExitTimeout}s after the leader shell exited`);
-    });
+    if (rank === this.job.leader) this.#limits.leaderExited();
   }
 
   #endAll(status: number): void {

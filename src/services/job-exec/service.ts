@@ -151,7 +151,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   lost(rank: number, error: FluxError, status: number | null): void {
     const runners = this.#runnersOn(rank);
     if (runners.length > 0) this.context.log(LogLevel.err, `shell host of rank ${rank}: ${error.message}`);
-    for (const runner of runners) runner.shellLost(rank, error.message, status);
+    for (const runner of runners) runner.shellLost(rank, error, status);
   }
 
   #runnersOn(rank: number): JobRunner[] {

@@ -21,6 +21,13 @@ const STATUS_NOT_EXECUTABLE = statusOfExit(126);
 /** Subprocess services that are part of flux-core; who names another has made a mistake. */
 const SERVICES: readonly string[] = ["rexec", "sdexec"];
 
+/** `level` as in the shell's log. */
+export interface ShellLogLine {
+  readonly level: number;
+  readonly message: string;
+  readonly component: string;
+}
+
 export interface Shells {
   /** Hands the job over, on ranks. */
   start(ranks: readonly number[]): void;
@@ -33,6 +40,8 @@ export interface Shells {
   withdraw(rank: number): boolean;
   /** All shells of the job have ended. */
   release(leader: number): void;
+  /** A line for the log in the job's output. */
+  log(leader: number, line: ShellLogLine): void;
 }
 
 /** Throws FluxError EINVAL, ENOSYS where the configured subprocess service cannot be had. */
@@ -75,7 +84,15 @@ export class HostedShells implements Shells {
     this.#tell([leader], "release", {});
   }
 
-  #tell(ranks: readonly number[], method: "kill" | "destroy" | "expiration" | "release", payload: object): void {
+  log(leader: number, line: ShellLogLine): void {
+    this.#tell([leader], "log", line);
+  }
+
+  #tell(
+    ranks: readonly number[],
+    method: "kill" | "destroy" | "expiration" | "release" | "log",
+    payload: object,
+  ): void {
     for (const rank of ranks) this.#world.link(rank).tell(method, { id: this.#job.id, ...payload });
   }
 }
@@ -150,4 +167,7 @@ export class ProgramShells implements Shells {
   }
 
   release(): void {}
+
+  /** Its log is its own. */
+  log(): void {}
 }

@@ -24,6 +24,7 @@ import {
   requireString,
   type Methods,
 } from "../../sdk/service.ts";
+import { killedBy } from "./loss.ts";
 import { HostLink, type HostLinkListener } from "./host-link.ts";
 import type { ExecRequest, JobExceptionEvent, StartResponse } from "./protocol.ts";
 import { JobRunner } from "./runner.ts";
@@ -150,7 +151,10 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   lost(rank: number, error: FluxError, status: number | null): void {
     const runners = this.#runnersOn(rank);
-    if (runners.length > 0) this.context.log(LogLevel.err, `shell host of rank ${rank}: ${error.message}`);
+    // What a signal or a lost node did is in the logs of those whom it concerns.
+    const isKnown = killedBy(status) !== null || error.is("EHOSTUNREACH");
+    const level = isKnown ? LogLevel.info : LogLevel.err;
+    if (runners.length > 0) this.context.log(level, `shell host of rank ${rank}: ${error.message}`);
     for (const runner of runners) runner.shellLost(rank, error, status);
   }
 

@@ -12,7 +12,6 @@ import {
 import { usageText } from "../framework/help.ts";
 import { optionsFrom, parseLine, UsageError } from "../framework/parse.ts";
 import { jobIdText } from "../jobs/client.ts";
-import { baseName } from "../submission/files.ts";
 import { batchJobspec, type BatchScript } from "../submission/instance.ts";
 import { BATCH_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { submitSingle } from "../submission/single.ts";
@@ -54,7 +53,7 @@ async function readScript(context: CommandContext, readFile: (path: string) => U
   const [first, ...args] = context.operands;
   const wrapped = context.options.has("wrap");
   if (wrapped && first !== undefined) return { name: first, text: `#!/bin/sh\n${context.operands.join(" ")}\n`, args };
-  const name = first === undefined ? "batch" : baseName(first);
+  const name = first ?? "batch";
   const text = utf8DecodeStrict(first === undefined ? await context.readInput() : readFile(first));
   const source = first ?? "stdin";
   if (text === null)

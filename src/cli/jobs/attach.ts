@@ -7,12 +7,12 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { SIGNALS } from "../../base/signals.ts";
-import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { parseEvent, type JobEvent } from "../../sdk/job-protocol.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
 import { StatusLine } from "../output/status-line.ts";
-import { jobIdText, lookupJob, watchEventlog } from "./client.ts";
+import { jobIdText, lookupJob, readEventlog, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
 import { OutputGate } from "./output-gate.ts";
 import { forwardInput, type InputEnd, type InputService, type InputTarget } from "./stdin.ts";
@@ -358,17 +358,20 @@ class Attachment {
 
   /** Prints the last lines of what there is; returns how many entries of the log that covers. */
   async #showTail(lines: number): Promise<number> {
-    let text: string;
+    let entries = 0;
+    let tail: OutputPiece[] = [];
+    const see = (line: string): void => {
+      entries++;
+      tail.push(...this.#formatter.format(parseEvent(line)).flatMap(linesOf));
+      if (tail.length > 2 * lines) tail = tail.slice(tail.length - lines);
+    };
     try {
-      text = String((await lookupJob(this.#handle, this.#id, "guest.output"))["guest.output"] ?? "");
+      await readEventlog(this.#handle, this.#id, "guest.output", see);
     } catch (error) {
-      if (isFluxError(error, "ENOENT")) return 0;
-      throw error;
+      if (!isFluxError(error, "ENOENT")) throw error;
     }
-    const entries = parseEventlog(text);
-    const pieces = entries.flatMap((entry) => this.#formatter.format(entry)).flatMap(linesOf);
-    for (const piece of pieces.slice(Math.max(0, pieces.length - lines))) this.#write(piece);
-    return entries.length;
+    for (const piece of tail.slice(Math.max(0, tail.length - lines))) this.#write(piece);
+    return entries;
   }
 
   #catchSignals(): void {

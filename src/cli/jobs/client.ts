@@ -9,7 +9,8 @@ import { f58FormOf, formatFluid, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import { parseEvent, type JobEvent } from "../../sdk/job-protocol.ts";
-import { submitJob as sdkSubmitJob } from "../../sdk/jobs.ts";
+import type { Payload } from "../../protocol/message.ts";
+import { submitJob as sdkSubmitJob, WatchFlag } from "../../sdk/jobs.ts";
 
 export interface Submission {
   readonly jobspec: Jobspec;
@@ -37,8 +38,6 @@ export interface EventlogListener {
   end(error: FluxError | null): void;
 }
 
-const WATCH_WAITCREATE = 1;
-
 /** Follows an eventlog of a job: "eventlog", "guest.exec.eventlog", "guest.output" … */
 export function watchEventlog(
   handle: Handle,
@@ -47,19 +46,50 @@ export function watchEventlog(
   listener: EventlogListener,
   options: { waitcreate?: boolean } = {},
 ): OpenStream {
-  return handle.open(
-    "job-info.eventlog-watch",
-    { id, path, flags: options.waitcreate === true ? WATCH_WAITCREATE : 0 },
-    {
-      item(payload) {
-        const text = payload?.value["event"];
-        if (typeof text !== "string") return;
-        for (const line of text.split("\n")) if (line !== "") listener.event(parseEvent(line), line);
+  const listens = {
+    line: (line: string) => listener.event(parseEvent(line), line),
+    sentinel: () => undefined,
+    end: (error: FluxError | null) => listener.end(error),
+  };
+  return openWatch(handle, { id, path, flags: options.waitcreate === true ? WatchFlag.WaitCreate : 0 }, listens);
+}
+
+/**
+ * What there is of an eventlog, line by line, in memory for a little of it. Rejects with ENOENT where there is none.
+ */
+export function readEventlog(handle: Handle, id: Integer, path: string, see: (line: string) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stream = openWatch(
+      handle,
+      { id, path, flags: WatchFlag.InitialSentinel },
+      {
+        line: see,
+        sentinel() {
+          stream.cancel();
+          resolve();
+        },
+        end: (error) => (error === null ? resolve() : reject(error)),
       },
-      end: (error) => listener.end(error),
-    },
-    { cancelTopic: "job-info.eventlog-watch-cancel" },
-  );
+    );
+  });
+}
+
+interface LineListener {
+  line(line: string): void;
+  /** What was there when the watch began has come. */
+  sentinel(): void;
+  end(error: FluxError | null): void;
+}
+
+function openWatch(handle: Handle, request: JsonObject, listener: LineListener): OpenStream {
+  const item = (payload: Payload | null): void => {
+    const text = payload?.value["event"];
+    if (typeof text !== "string") return listener.sentinel();
+    for (const line of text.split("\n")) if (line !== "") listener.line(line);
+  };
+  const end = (error: FluxError | null): void => listener.end(error);
+  const cancelTopic = "job-info.eventlog-watch-cancel";
+  return handle.open("job-info.eventlog-watch", request, { item, end }, { cancelTopic });
 }
 
 /** One value of a job: "jobspec", "R", "eventlog", "J" … */

@@ -214,6 +214,11 @@ function parseSpec(field: Field, text: string): Spec {
   };
 }
 
+/** One value in the form that a specifier gives it. Throws FluxError EINVAL. */
+export function formatValue(value: FieldValue, spec: string, name: string): string {
+  return render({ name, conversion: null, spec, dropIfEmpty: false, growToFit: false }, () => value);
+}
+
 function render(field: Field, row: Row): string {
   const spec = parseSpec(field, alignmentOf(field));
   const value = converted(field, row(field.name) ?? null);

@@ -6,14 +6,15 @@
  *     {} :::: FILE                                          inputs from a file, `-` is standard input
  *
  * `{}` or `{N}` is an input; `{N.%}` without its extension, `{N./}` its base name, `{N./%}` both, `{N.//}` its directory,
- * `{N.NAME}` what the method of that name makes of it (`--define`); `{seq}` and `{seq1}` count. `{cc}` is replaced later,
- * and `{{…}}` is the job's.
+ * `{N.NAME}` what the method of that name makes of it (`--define`); `{seq}` and `{seq1}` count. Each may have a form, as
+ * in Python: `{seq:03d}`, `{0:>8}`. `{cc}` is replaced later, and `{{…}}` is the job's.
  *
  * Combinations of inputs are computed when asked for: a million of them cost no more memory than their lists.
  *
  * Pure: files come through a reader.
  */
 import { FluxError } from "../../base/errors.ts";
+import { formatValue } from "../output/format-string.ts";
 
 export interface BulkInputs {
   /** The words before the first separator. */
@@ -97,12 +98,15 @@ export function substituteInputs(
   return word.replace(/\{\{.*?\}\}|\{([^{}]*)\}|[{}]/gs, (whole, inside: string | undefined) => {
     if (whole.length === 1) throw new FluxError("EINVAL", `Single '${whole}' encountered in format string`);
     if (inside === undefined || inside === "cc") return whole;
-    if (inside === "seq") return String(sequence);
-    if (inside === "seq1") return String(sequence + 1);
-    const match = /^(\d*)(?:\.(.*))?$/.exec(inside);
-    const value = match === null ? undefined : inputs[Number(match[1] || 0)];
+    const [, name, conversion, spec = ""] = /^([^!:]*)(?:!([rsa]))?(?::(.*))?$/s.exec(inside) ?? [];
+    if (name === "seq" || name === "seq1") {
+      const number = name === "seq" ? sequence : sequence + 1;
+      return formatValue(conversion === undefined ? number : String(number), spec, name);
+    }
+    const match = /^(\d*)(?:\.(.*))?$/.exec(name ?? "");
+    const value = match === null || conversion === "r" ? undefined : inputs[Number(match[1] || 0)];
     if (value === undefined) throw unknownReplacement(whole, option, word);
-    return transform(value, match![2], methods);
+    return formatValue(transform(value, match![2], methods), spec, name!);
   });
 }
 

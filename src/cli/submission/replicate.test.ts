@@ -122,6 +122,7 @@ describe("inputs of bulksubmit", () => {
     ["{.//}", "a"],
     ["{1.//}", ""],
     ["{seq} {seq1}", "4 5"],
+    ["{seq:03d} {seq1!s:<3}.{1:>3}{.//:x^3}", "004 5  .  xxax"],
     ["{cc} {{id}}", "{cc} {{id}}"],
     ["{0.twice}", "a/b.ca/b.c"],
   ];

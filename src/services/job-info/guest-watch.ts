@@ -115,7 +115,8 @@ export class GuestWatch {
   #ended(error: FluxError | null): void {
     this.#stream = null;
     if (this.#isOver) return;
-    if (this.#isJobOver) void this.#readRest();
+    // Before its shells begin, and after their end, a job has no namespace for its guest: what there is, is with the job.
+    if (this.#isJobOver || error?.is("ENOTSUP") === true) void this.#readRest();
     else this.#finish(error);
   }
 

@@ -1,6 +1,7 @@
 /** What the job-info service shows of jobs, live and afterwards. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { isFluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { updateJob, waitForEvent, waitForJob, WatchFlag } from "../../sdk/jobs.ts";
@@ -41,6 +42,12 @@ describe("a watch", () => {
     (await world.start()).all(0);
     await waitForJob(world.client, id);
     assert.deepEqual((await watch(id, "eventlog", WatchFlag.InitialSentinel)).slice(-2), ["clean", "-"]);
+  });
+
+  test("of a log that is not there fails at once, where a sentinel is wanted", async () => {
+    const id = await world.submit(jobspecOf(), { urgency: 0 });
+    const seen = watch(id, "guest.output", WatchFlag.InitialSentinel);
+    await assert.rejects(seen, (error) => isFluxError(error, "ENOENT"));
   });
 
   test("of the exec eventlog ends with `done`, while the job goes on", async () => {

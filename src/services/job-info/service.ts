@@ -249,6 +249,7 @@ class JobInfoService implements RunningModule {
   }
 
   #watchGuest(request: IncomingRequest, watch: WatchRequest, found: FoundJob): void {
+    const has = (flag: number): boolean => (watch.flags & flag) !== 0;
     const isExec = watch.path === "guest.exec.eventlog";
     const key = `${fluidKvsPath(watch.id)}.${watch.path}`;
     const isGuest = watch.path.startsWith(GUEST_PREFIX);
@@ -258,14 +259,15 @@ class JobInfoService implements RunningModule {
       live: isGuest
         ? placeOfGuest(watch.id, watch.path.slice(GUEST_PREFIX.length), key)
         : { namespace: PRIMARY_NAMESPACE, key },
-      // The shell's first event tells that its output log exists, but the two travel in commits of their own.
-      waitCreate: (watch.flags & WatchFlag.WaitCreate) !== 0 || SHELL_LOGS.has(watch.path),
+      // The shell's first event tells that its output log exists, but the two travel in commits of their own. Who asks for
+      // a mark behind what is there wants to hear of what is not there, too.
+      waitCreate: has(WatchFlag.WaitCreate) || (SHELL_LOGS.has(watch.path) && !has(WatchFlag.InitialSentinel)),
       isLast: (line: string) => isExec && line.includes('"name":"done"'),
     };
     const guest = new GuestWatch(options, {
       line: (line) => request.respondInTurn({ event: line }),
       sentinel: () => {
-        if ((watch.flags & WatchFlag.InitialSentinel) !== 0) request.respond();
+        if (has(WatchFlag.InitialSentinel)) request.respond();
       },
       end: (error) => {
         if (!this.#watches.has(request)) return;

@@ -8,7 +8,7 @@ import { unwrapJobspec } from "../../../sdk/job-envelope.ts";
 import type { JobEvent } from "../../../sdk/job-protocol.ts";
 import type { Handle } from "../../../sdk/handle.ts";
 import type { CommandContext } from "../../framework/command.ts";
-import { watchEventlog } from "../../jobs/client.ts";
+import { readEventlog, watchEventlog } from "../../jobs/client.ts";
 import { EventlogFormatter, splitEventlog, type EventLine } from "../../output/eventlog-text.ts";
 import { requireJobId } from "./operands.ts";
 
@@ -73,14 +73,17 @@ export async function eventlog(context: CommandContext): Promise<number> {
   try {
     if (context.options.has("follow"))
       await followLog(handle, id, path, (event) => context.out(formatter.format(event)));
-    else {
-      const text = (await lookupJob(handle, id, [path]))[path] ?? "";
-      for (const event of splitEventlog(text) ?? []) context.out(formatter.format(event));
-    }
+    else if (path === "eventlog") printLog(context, formatter, (await lookupJob(handle, id, [path]))[path] ?? "");
+    // Other logs may be of any length.
+    else await readEventlog(handle, id, path, (line) => printLog(context, formatter, `${line}\n`));
     return 0;
   } catch (error) {
     throw logError(error, job, path);
   }
+}
+
+function printLog(context: CommandContext, formatter: EventlogFormatter, text: string): void {
+  for (const event of splitEventlog(text) ?? []) context.out(formatter.format(event));
 }
 
 /** Calls back for every event until the log ends, or until `see` returns false. */

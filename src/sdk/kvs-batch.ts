@@ -14,6 +14,11 @@ import { OPERATION_APPEND, OPERATION_LAST, PRIMARY_NAMESPACE } from "./kvs-proto
 
 /** Characters of one commit; what is more goes with the next. */
 const COMMIT_LENGTH_MAX = 1024 * 1024;
+/**
+ * Characters on their way at most for which nobody's later commit comes first. A commit that the KVS would call huge
+ * (256 KiB, as JSON) waits until the content store has its values, and commits of others pass it there.
+ */
+const ORDERED_LENGTH_MAX = 48 * 1024;
 /** Commits sent and not answered; beyond, writes gather unless they are flushed. */
 const COMMITS_IN_FLIGHT_MAX = 8;
 /** What was refused is sent again after this time. */
@@ -70,6 +75,11 @@ export class KvsBatch {
   /** Characters that wait or are in flight. */
   get length(): number {
     return this.#length;
+  }
+
+  /** Whether what others commit later may be carried out before what is on its way: then only `settle` tells. */
+  get canBePassed(): boolean {
+    return this.#length > ORDERED_LENGTH_MAX;
   }
 
   /** Sets a key's value, in the place of what was to be set before. */

@@ -296,8 +296,9 @@ class ShellHost {
       this.#report({ type: "exit", id, status, ...this.#takeAppends(shell) });
     };
     const keys = GUEST_KEYS.map((name) => `${shell.guestKey}.${name}`);
-    // At rank 0 commits and the report take the same way, and commits go first. Elsewhere only an answer tells.
-    if (rank === 0 || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX))) return exit();
+    // At rank 0 small commits and the report take the same way, and commits go first. Elsewhere only an answer tells.
+    const isOrdered = rank === 0 && !batch.canBePassed;
+    if (isOrdered || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX))) return exit();
     Promise.all(keys.map((key) => batch.settle(key))).then(exit, exit);
   }
 

@@ -44,7 +44,7 @@ export class JobRunner {
   readonly #world: ExecWorld;
   readonly #exec: ExecRequest;
   readonly #resources: ResourceSet;
-  readonly #guestKey: string;
+  readonly guestKey: string;
   readonly #log: ExecLog;
   readonly #barrier: Barrier;
   readonly #limits: ExitLimits;
@@ -73,9 +73,9 @@ export class JobRunner {
     this.#request = request;
     this.#exec = exec;
     this.#resources = ResourceSet.parse(exec.R);
-    this.#guestKey = `${fluidKvsPath(exec.id)}.guest`;
+    this.guestKey = `${fluidKvsPath(exec.id)}.guest`;
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
-    this.#log = new ExecLog(world, `${this.#guestKey}.exec.eventlog`, this.job.leader, exec.reattach);
+    this.#log = new ExecLog(world, `${this.guestKey}.exec.eventlog`, this.job.leader, exec.reattach);
     this.testRun = testRunOf(exec.jobspec);
     const delay = exec.reattach ? 0 : startDelay(this.#resources, world.context.ports.clock.now(), world.settings);
     this.#expiration = this.#resources.expiration + delay;
@@ -149,8 +149,8 @@ export class JobRunner {
     else if (event.type === "exception") this.#exception(event);
     else {
       for (const [name, text] of Object.entries(event.appends ?? {})) {
-        this.#world.batch.append(`${this.#guestKey}.${name}`, text);
-        this.#world.batch.end(`${this.#guestKey}.${name}`);
+        this.#world.batch.append(`${this.guestKey}.${name}`, text);
+        this.#world.batch.end(`${this.guestKey}.${name}`);
       }
       if (rank === this.job.leader) this.#log.leaderExited(event.status);
       this.#ended(rank, this.job.shellExited(rank, event.status));

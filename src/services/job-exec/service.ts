@@ -40,6 +40,9 @@ export const jobExecModule: ModuleDefinition = {
   },
 };
 
+/** What this service writes of a job. */
+const GUEST_LOGS: readonly string[] = ["exec.eventlog", "output", "input"];
+
 class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
   readonly context: ModuleContext;
   readonly batch: KvsBatch;
@@ -170,7 +173,10 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     this.batch.flush();
     for (const runner of runners) {
       this.#runners.delete(runner.job.id);
-      runner.respondFinish();
+      const respond = (): void => runner.respondFinish();
+      if (!this.batch.canBePassed) respond();
+      else
+        Promise.all(GUEST_LOGS.map((name) => this.batch.settle(`${runner.guestKey}.${name}`))).then(respond, respond);
     }
   }
 

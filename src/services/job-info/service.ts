@@ -143,7 +143,7 @@ class JobInfoService implements RunningModule {
         notice.close();
       }
       const userid = events[0]?.context?.["userid"];
-      if (typeof userid !== "number") throw new FluxError("EPROTO", "the eventlog has no submit event");
+      if (typeof userid !== "number") throw new FluxError("EPROTO", "error parsing eventlog");
       if (isComplete(events)) {
         checkAccess(request, userid);
         return { active: null, events };

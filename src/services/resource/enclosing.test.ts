@@ -4,6 +4,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { placeBrokers } from "./enclosing.ts";
+import { rankByHosts } from "./inventory.ts";
 
 /** What a job got: cores 2-3 and GPU 1 on two nodes, ranks 4 and 7 of the enclosing instance. */
 const given = ResourceSet.of({
@@ -29,6 +30,14 @@ test("a broker that is not bound to its cores leaves their numbers: tasks are bo
   assert.equal(asText(placeBrokers(given, 2, null, 8)), "rank[0-1]/core[2-3],gpu1");
   // Made-up resources, which this machine does not have, bind nobody.
   assert.equal(asText(placeBrokers(given, 2, null, 3)), "rank[0-1]/core[0-1],gpu1");
+});
+
+test("brokers that stand in another order than the nodes of the job have what their own hosts have", () => {
+  const own = rankByHosts(placeBrokers(given, 2, null, 2)!, ["n7", "n4"]);
+  assert.equal(own.nodelist.toString(), "n[7,4]");
+  assert.equal(own.properties.get("big")?.toString(), "0");
+  // Hosts by other names say nothing.
+  assert.equal(rankByHosts(own, ["a", "b"]).nodelist.toString(), "n[7,4]");
 });
 
 test("brokers that share a node have what the node was given, wherever the launcher put them", () => {

@@ -144,7 +144,7 @@ export function hasFakeResources(config: JsonObject): boolean {
 }
 
 /** Ranks as the brokers' hosts have them, where the two lists are of the same hosts. */
-function rankByHosts(set: ResourceSet, hosts: readonly string[]): ResourceSet {
+export function rankByHosts(set: ResourceSet, hosts: readonly string[]): ResourceSet {
   const named = set.nodelist;
   const isPermutation = named.count === hosts.length && hosts.every((host) => named.has(host));
   return isPermutation ? set.rerank(Hostlist.from(hosts)) : set;

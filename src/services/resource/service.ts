@@ -29,7 +29,14 @@ import { readResourceSettings, type ResourceSettings } from "./config.ts";
 import { EnclosingInstance } from "./enclosing.ts";
 import { checkExclude, excludedRanks } from "./exclude.ts";
 import { checkpointText, eventsToKeep, eventsToReplay, parseCheckpoint } from "./history.ts";
-import { amenderOf, configuredResources, hasFakeResources, madeUpTopology, ownResources } from "./inventory.ts";
+import {
+  amenderOf,
+  configuredResources,
+  hasFakeResources,
+  madeUpTopology,
+  ownResources,
+  rankByHosts,
+} from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
@@ -350,7 +357,7 @@ export class ResourceService implements RunningModule {
     try {
       const enclosing = await this.#enclosing();
       if (this.state.resources !== null || this.#isDefining || this.#isStopped) return;
-      if (enclosing !== null) return await this.define(enclosing, "job-info");
+      if (enclosing !== null) return await this.define(rankByHosts(enclosing, this.#hosts), "job-info");
       if (this.#reported.nnodes !== this.context.size) return;
       await this.define(this.#reported, "dynamic-discovery");
       if (this.context.attribute("jobid") === null) this.#slurm.start();

@@ -14,6 +14,7 @@ import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
 import type { HostEvent } from "../protocol/shell-host.ts";
 import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
+import { TaskEnds, TASKS_FAILED } from "../sdk/task-ends.ts";
 import { BUILTIN_PLUGINS } from "./builtin.ts";
 import { apply, initrcPath, planWith, runInitrc, type InitrcReport, type InitrcRun } from "./initrc.ts";
 import type { JobPlan, TaskPlan } from "./plan.ts";
@@ -65,7 +66,7 @@ export class Shell implements ShellContext {
   #wishes: InitrcReport["tasks"] = {};
   #phase: "init" | "running" | "finishing" | "done" = "init";
   #exitCode = 0;
-  #hasTaskExited = false;
+  readonly #ends = new TaskEnds();
   #hasLostOutput = false;
   /** The exit code stands: tasks that end now were killed for it. */
   #isGivenUp = false;
@@ -391,7 +392,7 @@ export class Shell implements ShellContext {
   #taskExited(task: Task, status: WaitStatus): void {
     if (!this.#tasks.delete(task.plan.rank)) return;
     if (!this.#isGivenUp) this.#exitCode = Math.max(this.#exitCode, exitCodeOfStatus(status));
-    if (!this.#hasTaskExited)
+    if (this.#ends.count === 0)
       this.event("shell.task-exit", {
         localid: task.plan.localId,
         rank: task.plan.rank,
@@ -401,8 +402,8 @@ export class Shell implements ShellContext {
         signaled: signalOfStatus(status),
         exitcode: exitCodeOfStatus(status),
       });
-    this.#hasTaskExited = true;
     this.log(ShellLogLevel.debug, `task ${task.plan.rank} complete status=${exitCodeOfStatus(status)}`);
+    this.#ends.add(status, [task.plan.rank]);
     for (const plugin of this.#plugins) plugin.exited?.(task.plan, status);
     if (this.#tasks.size === 0 && !this.#isLaunching) this.#finish();
   }
@@ -410,6 +411,8 @@ export class Shell implements ShellContext {
   #finish(): void {
     if (this.#phase === "finishing" || this.#phase === "done") return;
     this.#phase = "finishing";
+    const failed = this.plan.taskCount > 1 ? this.#ends.context() : null;
+    if (failed !== null) this.event(TASKS_FAILED, failed);
     const pending = this.#plugins.flatMap((plugin) => plugin.finish?.() ?? []);
     if (pending.length === 0) return this.#end();
     void Promise.allSettled(pending).then(() => {

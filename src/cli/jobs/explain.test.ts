@@ -88,6 +88,15 @@ test("a job that waits for others: what they are doing", () => {
   assert.match(text, /^ {2}other$/m);
 });
 
+test("a job that waits for one of several, or for a name that nobody has yet", () => {
+  const antecedents = new Map([["ƒ3", job({ id: 2, state: JobState.Sched })]]);
+  const dependencies = ["any=after-success=ƒ3|after-failure=ƒ5", "after-success=@later"];
+  const text = explained({ state: JobState.Depend, dependencies }, { antecedents });
+  const lines = ["any of:", "  after-success=ƒ3: ƒ3 is waiting itself (SCHED)", "  after-failure=ƒ5"];
+  assert.ok(text.includes(lines.map((line) => `  ${line}`).join("\n")), text);
+  assert.match(text, /^ {2}after-success=@later: no job named 'later' was submitted yet$/m);
+});
+
 test("a job that failed: how its tasks ended, and the end of what they said", () => {
   const failed = {
     state: JobState.Inactive,

@@ -6,6 +6,7 @@ import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "..
 import { formatFsd } from "../../formats/duration.ts";
 import type { JobspecCounts } from "../../formats/jobspec-counts.ts";
 import { JobResult, JobState } from "../../sdk/job-protocol.ts";
+import { TaskEnds, TASKS_FAILED } from "../../sdk/task-ends.ts";
 import type { QueueStatus } from "../queues/listing.ts";
 import { strftime } from "../output/strftime.ts";
 import { jobIdText } from "./client.ts";
@@ -78,7 +79,7 @@ function bodyOf(facts: JobFacts): string[] {
     case JobState.New:
       return ["is being taken in."];
     case JobState.Depend:
-      return ["waits for its dependencies:", ...facts.job.dependencies.map((each) => dependencyLine(facts, each))];
+      return ["waits for its dependencies:", ...facts.job.dependencies.flatMap((each) => dependencyLines(facts, each))];
     case JobState.Priority:
       return ["waits for its priority to be assigned."];
     case JobState.Sched:
@@ -109,12 +110,25 @@ function count(number: number, what: string): string {
 
 // ---- Waiting
 
+/** One that has several alternatives is told with what is known of each. */
+function dependencyLines(facts: JobFacts, description: string): string[] {
+  const alternatives = alternativesIn(description);
+  if (alternatives.length < 2) return [dependencyLine(facts, alternatives[0] ?? description)];
+  return ["any of:", ...alternatives.map((each) => `  ${dependencyLine(facts, each)}`)];
+}
+
+/** What a dependency's description names: one, or of `any=…|…` all. */
+export function alternativesIn(description: string): string[] {
+  return description.replace(/^any=/, "").split("|");
+}
+
 function dependencyLine({ job, antecedents }: JobFacts, description: string): string {
   const [, scheme = "", value = ""] = /^([^=]+)=(.*)$/s.exec(description) ?? [];
   if (scheme === "begin-time") {
     const time = Number(value);
     return `${description}: it may begin at ${strftime("%F %T", time)}, in ${formatFsd(Math.max(0, time - job.context.now))}`;
   }
+  if (value.startsWith("@")) return `${description}: no job named '${value.slice(1)}' was submitted yet`;
   const other = antecedents.get(value);
   if (other === undefined) return description;
   return `${description}: ${other === null ? "there is no such job" : `${jobIdText(other.id)} ${stateWords(other)}`}`;
@@ -290,13 +304,15 @@ function exceptionLines({ eventlog, job }: JobFacts): string[] {
 
 /** How its tasks ended, those with the same end together. */
 function taskLines({ job, execLog }: JobFacts): string[] {
-  const ends = new Map<number, number[]>();
+  const ends = new TaskEnds();
   for (const { name, context = {} } of execLog) {
-    const status = context["wait_status"];
-    if (name !== "shell.task-exit" || typeof status !== "number" || status === 0) continue;
-    ends.set(status, [...(ends.get(status) ?? []), Number(context["rank"])]);
+    const { wait_status: status, rank } = context;
+    if (name === TASKS_FAILED) ends.addContext(context);
+    else if (name === "shell.task-exit" && typeof status === "number" && typeof rank === "number")
+      ends.add(status, [rank]);
   }
-  if (ends.size > 0) return Array.from(ends, ([status, ranks]) => `${taskNames(ranks)} ${endWords(status)}`);
+  const lines = Array.from(ends.entries(), ([status, ranks]) => `${taskNames([...ranks])} ${endWords(status)}`);
+  if (lines.length > 0) return lines;
   const status = job.attributes["waitstatus"];
   return typeof status === "number" && status !== 0 ? [`Its tasks ${endWords(status)}`] : [];
 }

@@ -147,6 +147,7 @@ describe("a job in a listing", () => {
     ["contextual_info", { state: 4 }, "priority-wait"],
     ["contextual_info", { state: 2, dependencies: ["a", "b"] }, "depends:a,b"],
     ["contextual_info", { state: 2, dependencies: [`begin-time=${atSixOClock}`] }, "depends:begin@Jan02-18:00"],
+    ["dependencies", { state: 2, dependencies: [`begin-time=${atSixOClock}`, "a"] }, "begin@Jan02-18:00,a"],
     [
       "contextual_info",
       { state: 2, dependencies: [`begin-time=${atSixOClock + 7.5}`] },

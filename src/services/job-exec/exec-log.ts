@@ -7,6 +7,7 @@
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
+import { TaskEnds, TASKS_FAILED } from "../../sdk/task-ends.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** How long events of a running job may wait for company, in milliseconds; at the end all are written. */
@@ -21,6 +22,7 @@ export class ExecLog {
   #hasStarted: boolean;
   #taskExit: JobEvent | null = null;
   #isTaskExitTold = false;
+  readonly #ends = new TaskEnds();
   #leaderStatus: number | null = null;
 
   constructor(world: ExecWorld, key: string, leader: number, hasStarted: boolean) {
@@ -37,6 +39,10 @@ export class ExecLog {
 
   /** An event of a shell. Returns whether it is the first exit of a task. */
   shellEvent(event: JobEvent): boolean {
+    if (event.name === TASKS_FAILED) {
+      this.#ends.addContext(event.context);
+      return false;
+    }
     if (event.name !== "shell.task-exit") {
       this.#append(event);
       this.#hasStarted ||= event.name === "shell.start";
@@ -68,6 +74,8 @@ export class ExecLog {
   end(status: number): void {
     this.#hasStarted = true;
     this.#tellTaskExit();
+    const failed = this.#ends.context();
+    if (failed !== null) this.add(TASKS_FAILED, failed);
     if (this.#leaderStatus !== null) this.leaderGone(this.#leaderStatus, []);
     this.add("complete", { status });
     this.add("done");

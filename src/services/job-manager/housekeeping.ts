@@ -156,7 +156,7 @@ export class Housekeeping {
       },
       ranks: held.ranks,
       output: (rank, stream, line) => say(rank, stream === "stderr" ? LogLevel.err : LogLevel.info, line),
-      failed: (rank, reason) => say(rank, LogLevel.err, `error launching process: ${reason}`),
+      failed: (rank, reason) => say(rank, LogLevel.err, reason),
       ended: () => this.#released(allocation),
       finished: () => {
         for (const [how, failed] of command.failures)

@@ -48,10 +48,13 @@ const KEYS = ["command", "per-rank", "timeout", "kill-timeout", "cancel-on-excep
 /** Reads the tables `prolog`, `epilog` and `perilog` of `job-manager`. Throws EINVAL. */
 export function perilogConfigsOf(config: JsonObject): PerilogConfigs {
   const table = isJsonObject(config["job-manager"]) ? config["job-manager"] : {};
+  const { perilog = {} } = table;
+  if (!isJsonObject(perilog))
+    throw new FluxError("EINVAL", `perilog: error unpacking config: Expected object, got ${configType(perilog)}`);
   return {
     prolog: perilogConfigOf("prolog", table["prolog"]),
     epilog: perilogConfigOf("epilog", table["epilog"]),
-    ignored: ignoredOf(isJsonObject(table["perilog"]) ? table["perilog"]["log-ignore"] : undefined),
+    ignored: ignoredOf(perilog["log-ignore"]),
   };
 }
 
@@ -212,7 +215,7 @@ export class Perilog {
         if (this.#configs.ignored.some((pattern) => pattern.test(line))) return;
         say(rank, stream === "stderr" ? LogLevel.err : LogLevel.info, `${stream}: ${line}`);
       },
-      failed: (rank, reason) => say(rank, LogLevel.err, `error launching process: ${reason}`),
+      failed: (rank, reason) => say(rank, LogLevel.err, reason),
       finished: () => this.#finished(run),
     });
     const run: Run = {

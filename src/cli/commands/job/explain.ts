@@ -14,7 +14,14 @@ import { Kvs, valueBytes } from "../../../sdk/kvs.ts";
 import { loadBlobs } from "../../../sdk/value-stream.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { parseJobId } from "../../jobs/client.ts";
-import { explainJob, type Counts, type JobFacts, type LoggedEvent, type ResourceCounts } from "../../jobs/explain.ts";
+import {
+  alternativesIn,
+  explainJob,
+  type Counts,
+  type JobFacts,
+  type LoggedEvent,
+  type ResourceCounts,
+} from "../../jobs/explain.ts";
 import { fetchJob, listRecords } from "../../jobs/listing.ts";
 import type { JobRecord } from "../../jobs/record.ts";
 import type { QueueStatus } from "../../queues/listing.ts";
@@ -130,8 +137,8 @@ function dataOf({ data, encoding }: JsonObject): string {
 async function antecedentsOf(handle: Handle, job: JobRecord): Promise<Map<string, JobRecord | null>> {
   const antecedents = new Map<string, JobRecord | null>();
   if (job.state !== JobState.Depend) return antecedents;
-  for (const description of job.dependencies) {
-    const value = /^after[^=]*=(.+)$/.exec(description)?.[1];
+  for (const description of job.dependencies.flatMap(alternativesIn)) {
+    const value = /^after[^=]*=([^@].*)$/.exec(description)?.[1];
     if (value === undefined) continue;
     const other = await orElse(null, () => fetchJob(handle, parseJobId(value), ["all"]));
     antecedents.set(value, other);

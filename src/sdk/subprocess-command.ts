@@ -2,7 +2,6 @@
  * What requests to a subprocess server (RFC 42) say: the command, its streams and names; and how the server's answers and
  * its log speak of processes. Pure.
  */
-import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus } from "../base/signals.ts";
@@ -115,18 +114,4 @@ export function endText(status: number): string {
 
 export function lostDirectoryText(path: string): string {
   return `Could not change dir to ${path}: No such file or directory. Going to ${FALLBACK_DIRECTORY} instead\n`;
-}
-
-/** RFC 24: text as it is, other bytes in base64; null is the end. */
-export function encodeStreamData(chunk: Uint8Array | null): { data?: string; encoding?: string; eof?: boolean } {
-  if (chunk === null) return { eof: true };
-  const text = utf8DecodeStrict(chunk);
-  return text === null ? { data: base64Encode(chunk), encoding: "base64" } : { data: text };
-}
-
-/** The bytes of an I/O object; null where it has none. */
-export function decodeStreamData(io: JsonObject): Uint8Array | null {
-  const { data, encoding } = io;
-  if (typeof data !== "string") return null;
-  return encoding === "base64" ? base64Decode(data) : utf8Encode(data);
 }

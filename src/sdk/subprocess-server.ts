@@ -12,11 +12,10 @@ import { errnoSentence, Errno, FluxError, isFluxError } from "../base/errors.ts"
 import type { JsonObject } from "../base/json.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
+import { decodeStreamData, encodeStreamData } from "../formats/stream-data.ts";
 import type { IncomingRequest } from "./request.ts";
 import { ANYONE, requireInteger, requireObject, type Method, type Methods } from "./service.ts";
 import {
-  decodeStreamData,
-  encodeStreamData,
   endText,
   FALLBACK_DIRECTORY,
   inputCreditBytes,

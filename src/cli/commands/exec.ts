@@ -1,9 +1,10 @@
 /** `flux exec`: runs a program on brokers, outside of any job (flux-exec(1), RFC 42). */
-import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../../base/bytes.ts";
+import { base64Decode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
+import { encodeStreamData } from "../../formats/stream-data.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { execTargets, type ExecTargets } from "./exec/targets.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
@@ -289,7 +290,7 @@ class Execution {
           const room = await this.#room();
           if (room === 0) return;
           const piece = chunk.subarray(offset, offset + room);
-          this.#write({ ...encoded(piece) }, piece.byteLength);
+          this.#write({ ...encodeStreamData(piece) }, piece.byteLength);
           offset += piece.byteLength;
         }
       }
@@ -352,9 +353,4 @@ class Execution {
       this.#handle.rpc(`${this.#service}.kill`, { pid, signum }, { nodeid: rank }).catch(() => undefined);
     }
   }
-}
-
-function encoded(piece: Uint8Array): JsonObject {
-  const text = utf8DecodeStrict(piece);
-  return text === null ? { data: base64Encode(piece), encoding: "base64" } : { data: text };
 }

@@ -3,7 +3,7 @@ import { errorText, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { exitCodeOfStatus } from "../../base/signals.ts";
 import type { RequestOptions } from "../../sdk/handle.ts";
-import { decodeStreamData } from "../../sdk/subprocess-command.ts";
+import { decodeStreamData } from "../../formats/stream-data.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { OutputFormat, sortRows, splitSort, type Row } from "../output/format-string.ts";
 

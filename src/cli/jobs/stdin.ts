@@ -2,8 +2,8 @@
  * Standard input on its way to the tasks of a job: one piece at a time to the job shell that leads, so that a slow job
  * holds its input back.
  */
-import { base64Encode, utf8DecodeStrict } from "../../base/bytes.ts";
 import { isFluxError } from "../../base/errors.ts";
+import { encodeStreamData } from "../../formats/stream-data.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 
@@ -41,9 +41,8 @@ export async function forwardInput(
   try {
     if (closed !== undefined) await send({ rank: closed, eof: true });
     for await (const chunk of context.inputChunks()) {
-      const text = utf8DecodeStrict(chunk);
       hasData ||= chunk.byteLength > 0;
-      await send(text === null ? { data: base64Encode(chunk), encoding: "base64" } : { data: text });
+      await send(encodeStreamData(chunk));
     }
     await send({ eof: true });
     return "sent";

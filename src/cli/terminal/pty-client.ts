@@ -4,9 +4,10 @@
  *
  * Where standard input is no terminal it is typed, too; its end is what Ctrl-D is at the beginning of a line.
  */
-import { base64Decode, base64Encode, utf8DecodeStrict } from "../../base/bytes.ts";
+import { base64Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
+import { encodeStreamData } from "../../formats/stream-data.ts";
 import type { Handle, RequestOptions, StreamListener } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 
@@ -156,10 +157,8 @@ export class PtyClient {
         if (quit >= 0) this.detach();
         if (quit === 0) continue;
         const typed = quit < 0 ? chunk : chunk.subarray(0, quit);
-        const text = utf8DecodeStrict(typed);
-        const data = text === null ? { encoding: "base64", data: base64Encode(typed) } : { data: text };
         // One piece at a time: a program that does not read holds its input back.
-        await this.#handle.rpc(topic, { type: "data", ...data }, where);
+        await this.#handle.rpc(topic, { type: "data", ...encodeStreamData(typed) }, where);
       }
       if (this.#options.endsInput && !this.#context.stdinIsTerminal)
         await this.#handle.rpc(topic, { type: "data", data: END_OF_TRANSMISSION }, where);
@@ -186,9 +185,7 @@ export async function pipeInto(context: CommandContext, handle: Handle, { topic,
   handle.open(topic, { type: "attach", mode: "wo" }, listener, where);
   await attached.promise;
   for await (const chunk of context.inputChunks()) {
-    const text = utf8DecodeStrict(chunk);
-    const data = text === null ? { encoding: "base64", data: base64Encode(chunk) } : { data: text };
-    await handle.rpc(topic, { type: "data", ...data }, where);
+    await handle.rpc(topic, { type: "data", ...encodeStreamData(chunk) }, where);
   }
   try {
     await handle.rpc(topic, { type: "detach" }, where);

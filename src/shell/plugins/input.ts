@@ -6,11 +6,11 @@
  * writer is answered when the tasks have taken what it wrote, so that nothing piles up. There may be any amount of input:
  * what is recorded of it is bounded. Only a limit that a job sets itself is a limit for its writers.
  */
-import { base64Decode, utf8Encode } from "../../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
+import { decodeStreamData } from "../../formats/stream-data.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
 import type { ShellOptions } from "../options.ts";
@@ -234,7 +234,6 @@ function checkInput(payload: JsonObject): InputData {
   };
 }
 
-function bytesOf({ data, encoding }: InputData): Uint8Array | null {
-  if (data === undefined || data === "") return null;
-  return encoding === "base64" ? base64Decode(data) : utf8Encode(data);
+function bytesOf(input: InputData): Uint8Array | null {
+  return input.data === "" ? null : decodeStreamData({ ...input });
 }

@@ -4,11 +4,12 @@
  * Invariants: the header is the first event of guest.output, and each stream that goes to the KVS has one `eof`. What
  * waits to be committed or written elsewhere is bounded: beyond the limit the tasks are not read from.
  */
-import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode, concatBytes } from "../../base/bytes.ts";
+import { base64Decode, base64Encode, utf8Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { templateScope } from "../../formats/mustache.ts";
 import { Idset } from "../../formats/idset.ts";
+import { encodeStreamData } from "../../formats/stream-data.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
 import {
@@ -271,12 +272,10 @@ class OutputPlugin implements ShellPlugin {
     }
     if (room <= 0) return;
     const kept = data.byteLength > room ? data.subarray(0, room) : data;
-    const text = utf8DecodeStrict(kept);
-    const content = text === null ? { data: base64Encode(kept), encoding: "base64" } : { data: text };
     // Few large commits cost all who read along less than many small ones.
     const gathers = this.#shell.host.batch.isUnderWay(this.#key, Infinity);
     const delayMs = gathers ? Math.max(this.#delayMs, GATHER_DELAY_MS) : this.#delayMs;
-    this.#append("data", { stream, rank: String(rank), ...content }, delayMs);
+    this.#append("data", { stream, rank: String(rank), ...encodeStreamData(kept) }, delayMs);
     this.#backlog(kept.byteLength, () => this.#shell.host.batch.settle(this.#key));
   }
 

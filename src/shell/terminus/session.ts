@@ -10,10 +10,11 @@
  *
  * It does not know what starts the program, nor under which name requests reach it.
  */
-import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../../base/bytes.ts";
+import { base64Decode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { SIGNALS } from "../../base/signals.ts";
+import { encodeStreamData } from "../../formats/stream-data.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireObject, requireString } from "../../sdk/service.ts";
 
@@ -216,7 +217,7 @@ export class TerminalSession {
 
   #send(request: IncomingRequest, client: Client, chunk: Uint8Array): void {
     client.underWayBytes += chunk.byteLength;
-    void request.respondInTurn({ type: "data", ...encode(chunk) }).then(() => {
+    void request.respondInTurn({ type: "data", ...encodeStreamData(chunk) }).then(() => {
       client.underWayBytes -= chunk.byteLength;
       this.#balance();
     });
@@ -255,12 +256,6 @@ export class TerminalSession {
 
 function isExtent(value: JsonValue | undefined): value is number {
   return typeof value === "number" && Number.isInteger(value) && value > 0 && value <= 0xffff;
-}
-
-/** Text as it is, other bytes in base64. */
-function encode(chunk: Uint8Array): JsonObject {
-  const text = utf8DecodeStrict(chunk);
-  return text === null ? { encoding: "base64", data: base64Encode(chunk) } : { data: text };
 }
 
 /** Throws FluxError EPROTO. */

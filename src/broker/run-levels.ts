@@ -242,13 +242,15 @@ async function stopJobs(core: Core, keepsJobs: boolean): Promise<void> {
     ["resource.acquire-mute", {}],
   ];
   if (!keepsJobs)
-    steps.push(
-      [
-        "job-manager.raiseall",
-        { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
-      ],
-      ["job-manager.idle", {}],
-    );
+    steps.push([
+      "job-manager.raiseall",
+      { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
+    ]);
+  // Without the key-value store nothing is noted of a job any more, its end neither.
+  const canEnd = core.modules.find("kvs") !== null;
+  if (!keepsJobs && canEnd) steps.push(["job-manager.idle", {}]);
+  if (!canEnd)
+    core.options.log.append("broker", LOG_ERR, "cleanup: kvs is not loaded: running jobs are killed unnoted");
   for (const [topic, payload] of steps) {
     try {
       await core.handle.rpc(topic, payload);

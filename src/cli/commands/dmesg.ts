@@ -57,17 +57,24 @@ function wantsColor(context: CommandContext): boolean {
   return when === "always" || (when === "auto" && context.stdoutIsTerminal);
 }
 
-/** How severe messages look on a terminal; others are plain. */
-const SEVERITY_STYLES: readonly string[] = ["1;31", "1;31", "1;31", "31", "33", "1", "", "2"];
+/** How messages look on a terminal by their severity; others are plain. */
+const SEVERITY_STYLES: readonly (readonly number[])[] = [[7, 31], [7, 31], [1, 31], [31], [1], [], [], [34]];
+const TIME_STYLE = [32];
+const MINUTE_STYLE = [1, 32];
+const SOURCE_STYLE = [33];
 
-function paint(isColored: boolean, style: string, text: string): string {
-  return isColored && style !== "" ? `\x1b[${style}m${text}\x1b[0m` : text;
+function paint(isColored: boolean, styles: readonly number[], text: string): string {
+  return isColored ? `${styles.map((style) => `\x1b[${style}m`).join("")}${text}\x1b[0m` : text;
 }
 
 function printer(context: CommandContext, isColored: boolean): (record: LogRecord) => void {
   const { options } = context;
+  const print = (stamp: string, record: LogRecord): void => {
+    const text = paint(isColored, SEVERITY_STYLES[record.severity] ?? [], record.text);
+    context.out(`${stamp} ${paint(isColored, SOURCE_STYLE, where(record))}: ${text}\n`);
+  };
   if (!options.has("human"))
-    return (record) => context.out(`${localTimestamp(record.timestamp)} ${where(record)}: ${record.text}\n`);
+    return (record) => print(paint(isColored, TIME_STYLE, localTimestamp(record.timestamp)), record);
   let base: number | null = null;
   let last = 0;
   return (record) => {
@@ -77,9 +84,7 @@ function printer(context: CommandContext, isColored: boolean): (record: LogRecor
     if (isNew) base = timestamp;
     last = timestamp;
     const stamp = isNew ? dayAndMinute(timestamp) : `+${since.toFixed(6)}`.padStart(11);
-    const text = paint(isColored, SEVERITY_STYLES[record.severity] ?? "", record.text);
-    const head = `${paint(isColored, "32", `[${stamp}]`)} ${paint(isColored, "33", where(record))}`;
-    context.out(`${head}: ${text}\n`);
+    print(paint(isColored, isNew ? MINUTE_STYLE : TIME_STYLE, `[${stamp}]`), record);
   };
 }
 

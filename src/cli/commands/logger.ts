@@ -4,7 +4,7 @@ import { formatLogRecord, messageLines, SEVERITY_NAMES } from "../../broker/log-
 import { Payload } from "../../protocol/message.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
-const SEVERITY_DEFAULT = "info";
+const SEVERITY_DEFAULT = "notice";
 const APPNAME_DEFAULT = "logger";
 
 export const command: Command = defineCommand({
@@ -16,7 +16,7 @@ export const command: Command = defineCommand({
   usage: "[OPTIONS] message ...",
   stopAtOperand: true,
   options: [
-    { names: ["severity"], short: "s", argument: "SEVERITY", help: "Specify the severity of the message (info)" },
+    { names: ["severity"], short: "s", argument: "SEVERITY", help: "Specify the severity of the message (notice)" },
     { names: ["appname"], short: "n", argument: "NAME", help: "Specify the application name (logger)" },
   ],
   operands: [{ name: "message", arity: "*" }],
@@ -27,7 +27,7 @@ async function logger(context: CommandContext): Promise<void> {
   const { options, operands } = context;
   const name = options.text("severity") ?? SEVERITY_DEFAULT;
   const severity = SEVERITY_NAMES.indexOf(name);
-  if (severity < 0) context.fail(`invalid severity '${name}': use ${SEVERITY_NAMES.join(", ")}`);
+  if (severity < 0) context.fail(`invalid severity: Use ${SEVERITY_NAMES.join("|")}`);
   const appname = options.text("appname") ?? APPNAME_DEFAULT;
   if (!/^[\x21-\x7e]+$/.test(appname)) context.fail(`invalid appname '${appname}': use printable ASCII without spaces`);
   const text = operands.length > 0 ? operands.join(" ") : utf8Decode(await context.readInput());

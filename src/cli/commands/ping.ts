@@ -43,7 +43,7 @@ async function ping(context: CommandContext): Promise<number> {
   const [word, ...rest] = operands;
   if (word === undefined || rest.length > 0) return context.failUsage();
   const interval = Number(options.text("interval") ?? "1");
-  if (!(interval >= 0)) context.fail(`error parsing interval: '${options.text("interval")}'`);
+  if (!(interval >= 0)) context.fail(`Invalid argument for option 'interval': '${options.text("interval")}'`);
   const count = options.integer("count") ?? Infinity;
   if (options.has("batch") && count === Infinity) context.fail("--batch should only be used with --count");
   const padding = "p".repeat(parsePad(context));
@@ -101,13 +101,14 @@ function parsePad(context: CommandContext): number {
   const text = context.options.text("pad");
   if (text === null) return 0;
   const match = /^([\d.]+)([kKMG]?)$/.exec(text);
-  if (match === null) return context.fail(`error parsing pad: '${text}'`);
+  if (match === null) return context.fail(`invalid argument for option 'pad': ${text}: Invalid argument`);
   return Math.floor(Number(match[1]) * MULTIPLIERS[match[2]!]!);
 }
 
 /** `SERVICE`, `RANK` (its broker), `RANK!SERVICE`, `HOST!SERVICE`. */
 async function findTarget(context: CommandContext, handle: Handle, word: string): Promise<Target> {
   const bang = word.indexOf("!");
+  if (bang >= 0 && context.options.has("rank")) return context.fail("--rank and TARGET both try to specify a nodeid");
   let node = context.options.text("rank");
   let service = word;
   if (bang >= 0 && node === null) {

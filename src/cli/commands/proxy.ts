@@ -21,8 +21,11 @@ const SHOW_CURSOR = "\u001b[?25h";
 export const command: Command = defineCommand({
   name: "proxy",
   dialect: "getopt",
+  usageProgram: "flux proxy",
+  complaintProgram: "flux proxy",
   summary: "Create proxy environment for Flux instance",
-  usage: "[OPTIONS] JOBID or URI [COMMAND...]",
+  description: "Route messages to/from Flux instance",
+  usage: "[OPTIONS] JOBID|URI [COMMAND...]",
   stopAtOperand: true,
   options: [
     { names: ["force"], short: "f", help: "Allow the proxy command to connect to a broker of another version" },
@@ -38,7 +41,7 @@ export const command: Command = defineCommand({
 
 async function proxy(context: CommandContext): Promise<number> {
   const [target, ...words] = context.operands;
-  if (target === undefined) return context.failUsage();
+  if (target === undefined) return context.failUsage("URI argument is required");
   const uri = await resolveTarget(context, target).catch((error: unknown) =>
     context.fail(`Unable to resolve ${target} to a URI: ${errorText(error)}`),
   );

@@ -44,11 +44,16 @@ export const command: Command = defineCommand({
     const { options, operands } = context;
     if (options.has("gc") && (options.has("skip-gc") || options.has("dump")))
       context.fail("--gc is incompatible with --skip-gc or --dump");
-    const [target] = operands;
+    const [target, ...rest] = operands;
+    if (rest.length > 0) return context.failUsage();
     const uri =
       target === undefined
         ? undefined
-        : localForm(await resolveTarget(context, target).catch((error: unknown) => context.fail(errorText(error))));
+        : localForm(
+            await resolveTarget(context, target).catch((error: unknown) =>
+              context.fail(`failed to resolve target ${target} to a Flux URI (${errorText(error)})`),
+            ),
+          );
     const handle = await context.open(uri);
     try {
       await chooseDump(context, handle);

@@ -103,6 +103,7 @@ export function connectionComplaint(error: unknown, dialect: Dialect, uri: strin
   const remedy = uri === null ? ` (${REMEDY})` : "";
   if (dialect === "argparse") return `Unable to connect to Flux: ${error.message}${remedy}`;
   const sentence = errnoSentence(error.errnum);
-  const detail = error.message.endsWith(sentence) ? error.message : `${sentence}: ${error.message}`;
+  const isSaid = uri?.startsWith("ssh:") === true || error.message.endsWith(sentence);
+  const detail = isSaid ? error.message : `${sentence}: ${error.message}`;
   return `${words}: ${detail}${remedy}`;
 }

@@ -35,7 +35,7 @@ test("a configuration that cannot be meant is refused with the entry and the rea
     [[], /^no hosts configured$/],
     [[{}], /^config\[0\]: Object item not found: hosts$/],
     [[{ hosts: 1 }], /^config\[0\]: Expected string, got integer$/],
-    [[{ hosts: "", cores: "0" }], /hosts is empty/],
+    [[{ hosts: "", cores: "0" }], /empty hostlist specified/],
     [[{ hosts: "foo[p]", cores: "0" }], /^config\[0\]: Invalid hostlist hosts='foo\[p\]'$/],
     [[{ hosts: "foo0", cores: "0-" }], /^config\[0\]: invalid idset cores='0-'$/],
     [[{ hosts: "foo0", gpus: "2,1" }], /invalid idset gpus='2,1'/],
@@ -45,7 +45,7 @@ test("a configuration that cannot be meant is refused with the entry and the rea
     ],
     [[{ hosts: "foo", cores: "0", junk: 5 }], /^config\[0\]: 1 object item\(s\) left unpacked: junk$/],
     [[{ hosts: "foo", cores: "0", properties: ["de^bug"] }], /^config\[0\]: invalid property "de\^bug"$/],
-    [[{ hosts: "foo", cores: "0", properties: [1] }], /array of strings/],
+    [[{ hosts: "foo", cores: "0", properties: [1] }], /^config\[0\]: invalid property "1": not a string$/],
     [[{ hosts: "foo", cores: "0", properties: "foo" }], /^config\[0\]: properties must be an array$/],
     [[{ hosts: "a", cores: "0" }, 3], /^config\[1\]: Expected object, got integer$/],
   ];

@@ -5,7 +5,7 @@
  * Ranks are numbered in the order in which hosts are first listed.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
+import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
 import { checkPropertyName } from "./resource-set-json.ts";
@@ -96,7 +96,7 @@ function addEntry(entry: JsonValue, hosts: Map<string, HostResources>, propertie
 function hostsOf(text: string): Hostlist {
   const hosts = Hostlist.tryParse(text);
   if (hosts === null) throw invalid(`Invalid hostlist hosts='${text}'`);
-  if (hosts.isEmpty) throw invalid("hosts is empty");
+  if (hosts.isEmpty) throw invalid("empty hostlist specified");
   return hosts;
 }
 
@@ -105,7 +105,7 @@ function propertyNames(value: JsonValue | undefined): readonly string[] {
   if (!Array.isArray(value)) throw invalid("properties must be an array");
   const names = value as JsonValue[];
   const other = names.find((name) => typeof name !== "string");
-  if (other !== undefined) throw invalid(`properties must be an array of strings, not ${typeName(other)}`);
+  if (other !== undefined) throw invalid(`invalid property "${stringifyJson(other)}": not a string`);
   for (const name of names as string[]) {
     try {
       checkPropertyName(name);

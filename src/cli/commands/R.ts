@@ -60,6 +60,8 @@ const encode: Command = {
 async function childrenOf(context: CommandContext): Promise<{ cores: Idset; gpus: Idset }> {
   const { options } = context;
   const file = options.text("xml");
+  if ((file !== null || options.has("local")) && (options.text("cores") !== null || options.text("gpus") !== null))
+    context.fail("do not specify --cores or --gpus with --local or --xml");
   if (file !== null) {
     const { resourcesFromHwloc } = await import("../../formats/hwloc-xml.ts");
     return resourcesFromHwloc(await fileText(context, file));

@@ -6,6 +6,9 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
 
+/** The most ranks that a set may have. */
+const RANKS_MAX = 2 ** 20;
+
 /** What a set has of one rank. The id sets are shared between ranks and must not be changed. */
 export interface NodeResources {
   readonly cores: Idset;
@@ -89,13 +92,20 @@ function parseRlite(value: JsonValue | undefined): Map<number, NodeResources> {
     if (unknown !== undefined) throw invalid(`${where}: resource type '${unknown}' is not supported`);
     const cores = parseIds(children["core"] ?? "", `${where}: core`);
     const gpus = parseIds(children["gpu"] ?? "", `${where}: gpu`);
-    for (const rank of parseIds(entry["rank"], `${where}: rank`)) {
+    const ranks = parseIds(entry["rank"], `${where}: rank`);
+    checkRankCount(nodes.size + ranks.count);
+    for (const rank of ranks) {
       const known = nodes.get(rank);
       const node = { cores, gpus, host: undefined };
       nodes.set(rank, known === undefined ? node : join(rank, known, node));
     }
   }
   return nodes;
+}
+
+/** Throws FluxError EINVAL where a set would have too many ranks. */
+export function checkRankCount(count: number): void {
+  if (count > RANKS_MAX) throw invalid(`${count} ranks, at most ${RANKS_MAX} are possible`);
 }
 
 function parseIds(value: JsonValue | undefined, where: string): Idset {

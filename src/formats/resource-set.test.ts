@@ -73,6 +73,10 @@ test("what is no R is refused with EINVAL and a reason", () => {
     [execution({ R_lite: [{ rank: "x", children: {} }] }), /R_lite\[0\]: rank: error parsing idset/],
     [execution({ R_lite: [{ rank: "0", children: { core: 1 } }] }), /core is missing or not a string/],
     [execution({ R_lite: [{ rank: "0", children: { fpga: "0" } }] }), /'fpga' is not supported/],
+    [
+      execution({ R_lite: [{ rank: "0-2000000", children: { core: "0" } }] }),
+      /2000001 ranks, at most 1048576 are possible/,
+    ],
     [execution({ nodelist: ["a"] }), /nodelist has 1 hosts for 2 ranks/],
     [execution({ nodelist: "a[0-1]" }), /nodelist: not an array/],
     [execution({ nodelist: ["a[0-"] }), /Invalid hostlist/],

@@ -14,6 +14,7 @@ import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
 import {
   checkPropertyName,
+  checkRankCount,
   hostsOf,
   invalid,
   join,
@@ -23,7 +24,7 @@ import {
   type ResourceSetJson,
 } from "./resource-set-json.ts";
 
-export { checkPropertyName, type NodeResources, type ResourceSetJson } from "./resource-set-json.ts";
+export { checkPropertyName, checkRankCount, type NodeResources, type ResourceSetJson } from "./resource-set-json.ts";
 
 const NO_EXTRAS: Extras = {
   properties: new Map(),
@@ -51,9 +52,10 @@ export class ResourceSet {
     return EMPTY;
   }
 
-  /** The same cores and GPUs on each of the ranks; `hosts` name the ranks in ascending order. */
+  /** The same cores and GPUs on each of the ranks; `hosts` name the ranks in ascending order. Throws FluxError EINVAL. */
   static of(options: { ranks: Idset; cores?: Idset; gpus?: Idset; hosts?: Hostlist | undefined }): ResourceSet {
     const { ranks, cores = new Idset(), gpus = new Idset() } = options;
+    checkRankCount(ranks.count);
     const hosts = hostsOf(options.hosts ?? new Hostlist(), ranks.count);
     const nodes = [...ranks].map((rank, index) => [rank, { cores, gpus, host: hosts?.[index] }] as const);
     return new ResourceSet(nodes, NO_EXTRAS);

@@ -5,7 +5,7 @@ import { isJsonObject, type JsonValue } from "../../base/json.ts";
 import { matchingRanks } from "../../formats/constraint.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
-import { checkPropertyName, ResourceSet } from "../../formats/resource-set.ts";
+import { checkPropertyName, checkRankCount, ResourceSet } from "../../formats/resource-set.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jsonOf, readSets } from "../resource/input.ts";
 import { resourceSetText } from "../output/resource-set-text.ts";
@@ -83,6 +83,7 @@ async function hostsFor(context: CommandContext): Promise<{ ranks: Idset; names:
   const text = context.options.text("ranks");
   const ranks = text === null ? Idset.upTo(names?.count ?? 1) : Idset.tryParse(text);
   if (ranks === null) return context.fail(`Failed to decode ranks='${text}' as idset`);
+  checkRankCount(ranks.count);
   if (names !== null && names.count !== ranks.count)
     context.fail(`hostname count in '${given}' does not match nranks (${ranks.count})`);
   if (names !== null) return { ranks, names };

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
 import { parseCrontabLine, type CrontabLine } from "../../formats/crontab.ts";
-import { parseFsd } from "../../formats/duration.ts";
+import { formatDuration, parseFsd } from "../../formats/duration.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { cronDumpLines, cronListRow, CRON_LIST_HEADER, lastRunText, type CronEntry } from "../output/cron.ts";
 
@@ -209,7 +209,7 @@ const at: Command = {
   options: [extra, preserve, directory],
   run: async (context) => {
     const [text, ...words] = context.operands;
-    if (text === undefined || words.length === 0) return context.fail("TIME and COMMAND required");
+    if (text === undefined || words.length === 0) return context.fail("TIME and COMMAND args are required");
     const time = secondsOf(context, text);
     if (time * 1000 <= Date.now()) context.fail(`TIME '${text}' has passed already`);
     const date = new Date(time * 1000);
@@ -323,7 +323,10 @@ function removedText({ id, name, tasks, stats }: CronEntry): string {
   if (task?.["state"] === "Running")
     return `Removed cron-${id}: ${name} still running. Started ${lastRunText(Number(task["start-time"]), now)}`;
   const last = Number((stats as JsonObject)["lastrun"]);
-  return `Removed cron-${id}: ${name} ${last === 0 ? "never ran" : `last ran ${lastRunText(last, now)}`}`;
+  if (last === 0) return `Removed cron-${id}: ${name} never ran`;
+  const took = Number(task?.["end-time"]) - Number(task?.["running-time"]);
+  const howLong = Number.isNaN(took) ? "" : ` for ${formatDuration(took, 3)}`;
+  return `Removed cron-${id}: ${name} last ran ${lastRunText(last, now)}${howLong}`;
 }
 
 const sync: Command = {
@@ -372,5 +375,9 @@ export const command: Command = defineCommand({
     forEach("stop", "Stop a flux cron job from executing", ({ id }) => `Stopped cron-${id}`),
     forEach("start", "Start a stopped flux cron job", ({ id }) => `Started cron-${id}`),
     sync,
-  ].map((subcommand) => ({ ...subcommand, program: `flux-cron ${subcommand.name}` })),
+  ].map((subcommand) => ({
+    ...subcommand,
+    program: `flux-cron ${subcommand.name}`,
+    usageProgram: `flux-cron ${subcommand.name}`,
+  })),
 });

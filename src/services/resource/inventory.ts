@@ -25,11 +25,12 @@ function ownCores({ ports: { host }, config }: ModuleContext): readonly (readonl
 /** A topology that the environment names instead of this machine's; null where it names none. */
 function namedTopology(context: ModuleContext): { readonly xml: string; readonly isRestricted: boolean } | null {
   const { env } = context.ports.host;
-  // The first is read as this machine's own topology, the second, hwloc's variable, as another's.
+  // The first is read as this machine's own topology; the second, hwloc's variable, as another's unless hwloc is told so.
   const [ours, another] = [env["FLUX_HWLOC_XMLFILE"], env["HWLOC_XMLFILE"]];
   const path = ours ?? another;
   if (path === undefined || path === "") return null;
-  const isWhole = ours === undefined || table(context.config(), "resource")["norestrict"] === true;
+  const isOwn = ours !== undefined || env["HWLOC_THISSYSTEM"] === "1";
+  const isWhole = !isOwn || table(context.config(), "resource")["norestrict"] === true;
   return { xml: read(context.ports.disk, path), isRestricted: !isWhole };
 }
 
@@ -77,7 +78,12 @@ export function configuredResources(
   const set = rankByHosts(described, hosts);
   const { scheduling } = settings;
   if (scheduling === null) return set;
-  return set.with({ scheduling: withPath(scheduling, () => parseJson(read(disk, scheduling))) });
+  try {
+    return set.with({ scheduling: withPath(scheduling, () => parseJson(read(disk, scheduling))) });
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError(error.errnum, `error loading resource.scheduling: ${error.message}`, { cause: error });
+  }
 }
 
 function madeUpResources(config: JsonObject, disk: Disk): ResourceSet | null {

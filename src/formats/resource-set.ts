@@ -34,7 +34,7 @@ const NO_EXTRAS: Extras = {
   scheduling: undefined,
 };
 
-/** What was read already: in one broker the R of a job passes several services as the same object, which never changes. */
+/** What was read or written already: in one broker the R of a job passes several services as the same object, which never changes. */
 const PARSED = new WeakMap<object, ResourceSet>();
 
 export class ResourceSet {
@@ -283,7 +283,7 @@ export class ResourceSet {
       children: { ...(cores !== "" && { core: cores }), ...(gpus !== "" && { gpu: gpus }) },
     }));
     const names = [...properties].map(([name, ranks]) => [name, ranks.format()] as const);
-    return {
+    const json: ResourceSetJson = {
       version: 1,
       execution: {
         R_lite,
@@ -295,6 +295,8 @@ export class ResourceSet {
       },
       ...(scheduling !== undefined && { scheduling }),
     };
+    PARSED.set(json, this);
+    return json;
   }
 
   /** Ranks with equal resources, by their first rank. */

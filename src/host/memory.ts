@@ -1,9 +1,10 @@
 /**
- * Memory that is given back. V8 leaves the garbage of a start-up where it is until much more has come together, and the C
- * library keeps hundreds of megabytes that it has freed when gigabytes have passed; a broker may then do nothing for days.
+ * Memory that is given back. V8 leaves the garbage of a start-up, or of a thousand jobs, where it is until much more has come
+ * together, and the C library keeps hundreds of megabytes that it has freed when gigabytes have passed; a broker may then
+ * do nothing for days.
  *
- * Invariants: it is done in quiet only, since it takes milliseconds: garbage is collected once, and pages go back when there
- * are some to be had. It keeps no process alive. The flag that makes collection callable is set for that moment only: under
+ * Invariants: it is done in quiet only, and where there is something to be had, since it takes milliseconds. It keeps no
+ * process alive. The flag that makes collection callable is set for that moment only: under
  * another set of flags V8 takes no compiled code of bundles.
  */
 import { nativeAddon } from "./native.ts";
@@ -15,7 +16,7 @@ const QUIET_SHARE = 0.05;
 const WORTHWHILE_BYTES: number = 48 * 1024 * 1024;
 
 /** From now on, as long as the process lives. */
-export function returnMemoryInQuiet(): void {
+export function returnMemoryInQuiet(periodMs: number = PERIOD_MS): void {
   const addon = nativeAddon();
   let leastBytes: number | null = null;
   let before: ReturnType<typeof performance.eventLoopUtilization> | null = null;
@@ -24,11 +25,11 @@ export function returnMemoryInQuiet(): void {
     const share = before === null ? 1 : performance.eventLoopUtilization(now, before).utilization;
     before = now;
     if (share > QUIET_SHARE) return;
-    if (leastBytes === null) collectGarbage();
-    else if (process.memoryUsage.rss() < leastBytes + WORTHWHILE_BYTES) return;
+    if (leastBytes !== null && process.memoryUsage.rss() < leastBytes + WORTHWHILE_BYTES) return;
+    collectGarbage();
     addon?.trimMemory();
     leastBytes = process.memoryUsage.rss();
-  }, PERIOD_MS);
+  }, periodMs);
   timer.unref();
 }
 

@@ -9,6 +9,7 @@
  * Invariants: what is found by id is bounded; per finished job four numbers stay, until it is purged. Pages hold the jobs
  * that ended first, in order, and each of them in one page.
  */
+import { AgedMap } from "../../base/aged-map.ts";
 import type { Integer } from "../../base/json.ts";
 import { compareIds } from "../../sdk/job-protocol.ts";
 import type { Outcome } from "./outcome.ts";
@@ -48,7 +49,7 @@ export function outcomeOfBits(userid: number, bits: number): Outcome {
 }
 
 export class InactiveJobs {
-  readonly #outcomes = new Map<Integer, Outcome>();
+  readonly #outcomes = new AgedMap<Integer, Outcome>();
   /** In the order in which they ended. */
   #ids: Integer[] = [];
   /** Seconds since the epoch, user ids, and bits of the outcomes, beside `#ids`. */
@@ -60,7 +61,7 @@ export class InactiveJobs {
   #pagedCount = 0;
 
   /** By user and name. */
-  readonly #names = new Map<string, Integer>();
+  readonly #names = new AgedMap<string, Integer>();
 
   get count(): number {
     return this.#ids.length;
@@ -114,20 +115,13 @@ export class InactiveJobs {
 
   /** Keeps an outcome for a while, whoever found it. */
   remember(id: Integer, outcome: Outcome): void {
-    this.#outcomes.delete(id);
     this.#outcomes.set(id, outcome);
-    if (this.#outcomes.size <= OUTCOMES_MAX) return;
-    const [oldest] = this.#outcomes.keys();
-    this.#outcomes.delete(oldest!);
+    if (this.#outcomes.size > OUTCOMES_MAX) this.#outcomes.shift();
   }
 
   rememberName(userid: number, name: string, id: Integer): void {
-    const key = `${userid}:${name}`;
-    this.#names.delete(key);
-    this.#names.set(key, id);
-    if (this.#names.size <= NAMES_MAX) return;
-    const [oldest] = this.#names.keys();
-    this.#names.delete(oldest!);
+    this.#names.set(`${userid}:${name}`, id);
+    if (this.#names.size > NAMES_MAX) this.#names.shift();
   }
 
   /** The last job of a user with a name; null where that is not known. */

@@ -3,6 +3,7 @@
  *
  * Invariant: `bytes` is what the nodes in it take by `nodeBytes`, which does not change while they are in it.
  */
+import { AgedMap } from "../../base/aged-map.ts";
 import { Directory } from "./directory.ts";
 
 /** The part of a cache that is for directories. */
@@ -20,7 +21,7 @@ export function nodeBytes(node: Node): number {
 }
 
 export class NodeCache {
-  readonly #nodes = new Map<string, Node>();
+  readonly #nodes = new AgedMap<string, Node>();
   readonly #limitBytes: number;
   #bytes = 0;
 
@@ -37,10 +38,7 @@ export class NodeCache {
 
   get(ref: string): Node | undefined {
     const node = this.#nodes.get(ref);
-    if (node !== undefined) {
-      this.#nodes.delete(ref);
-      this.#nodes.set(ref, node);
-    }
+    if (node !== undefined) this.#nodes.set(ref, node);
     return node;
   }
 
@@ -48,12 +46,8 @@ export class NodeCache {
     if (this.#nodes.has(ref)) return;
     this.#nodes.set(ref, node);
     this.#bytes += nodeBytes(node);
-    for (const [oldest, old] of this.#nodes) {
-      // The newest stays even if it alone is over the limit: who asked for it must find it.
-      if (this.#bytes <= this.#limitBytes || oldest === ref) break;
-      this.#nodes.delete(oldest);
-      this.#bytes -= nodeBytes(old);
-    }
+    // The newest stays even if it alone is over the limit: who asked for it must find it.
+    while (this.#bytes > this.#limitBytes && this.#nodes.size > 1) this.#bytes -= nodeBytes(this.#nodes.shift()![1]);
   }
 
   take(ref: string): Node | undefined {

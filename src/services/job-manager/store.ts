@@ -26,6 +26,8 @@ const COMPANY_DELAY_MS = 10;
  * job goes with the end of the one before.
  */
 const ANSWER_STEPS = 5;
+/** A commit of more operations takes the KVS several turns, and commits of others may pass it meanwhile. */
+const ORDERED_OPERATIONS_MAX = 1024;
 /** Events that nothing waits for: most jobs end soon after they started, and then it is one commit. */
 const PATIENT_EVENTS: ReadonlySet<string> = new Set(["start"]);
 
@@ -50,7 +52,7 @@ export interface EventStoreOptions {
   readonly clock: Clock;
   /** Commits operations; resolves when they are in the KVS. */
   commit(operations: readonly Operation[]): Promise<void>;
-  /** A batch is on its way: what anybody at this broker commits from now on comes after it. */
+  /** A batch is on its way, or there: what anybody at this broker commits from now on comes after it. */
   sent(entries: readonly JobEntry[]): void;
   durable(entries: readonly JobEntry[]): void;
   log(level: LogLevel, text: string): void;
@@ -60,10 +62,11 @@ interface Batch {
   readonly entries: Map<Job, JobEntry>;
   readonly operations: Operation[];
   readonly waiters: { resolve(): void; reject(error: FluxError): void }[];
+  isToldSent: boolean;
 }
 
 function emptyBatch(): Batch {
-  return { entries: new Map(), operations: [], waiters: [] };
+  return { entries: new Map(), operations: [], waiters: [], isToldSent: false };
 }
 
 export class EventStore {
@@ -152,10 +155,16 @@ export class EventStore {
       if (events.length > 0) operations.push(appendOperation(job, events));
     this.#isCommitting = true;
     if (operations.length > 0) this.#commit(batch);
-    const sent = [...entries.values()];
-    for (const { job, events, knownCount } of sent) job.sentCount += events.length + knownCount;
-    this.#options.sent(sent);
+    if (operations.length <= ORDERED_OPERATIONS_MAX) this.#tellSent(batch);
     if (operations.length === 0) this.#finish(batch);
+  }
+
+  #tellSent(batch: Batch): void {
+    if (batch.isToldSent) return;
+    batch.isToldSent = true;
+    const entries = [...batch.entries.values()];
+    for (const { job, events, knownCount } of entries) job.sentCount += events.length + knownCount;
+    this.#options.sent(entries);
   }
 
   #commit(batch: Batch): void {
@@ -177,6 +186,7 @@ export class EventStore {
 
   #finish(batch: Batch): void {
     this.#isCommitting = false;
+    this.#tellSent(batch);
     const entries = [...batch.entries.values()];
     for (const { job, events, knownCount } of entries) job.durableCount += events.length + knownCount;
     this.#options.durable(entries);

@@ -20,6 +20,7 @@ export interface Notes {
   readonly events: HistoryEvent[];
   readonly commits: CommitRecord[];
   readonly watches: WatchRecord[];
+  readonly leaderDeaths: number[];
   readonly namespaces: readonly string[];
   /** Versions that some client was told of, by namespace. */
   readonly versions: Map<string, number>;

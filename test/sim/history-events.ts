@@ -69,6 +69,8 @@ export interface History {
   readonly events: readonly HistoryEvent[];
   readonly commits: readonly CommitRecord[];
   readonly watches: readonly WatchRecord[];
+  /** How many events there had been when the leader died, each time. */
+  readonly leaderDeaths: readonly number[];
   /** The journal of each namespace at the end, on every rank. */
   readonly journals: ReadonlyMap<string, readonly string[]>;
 }

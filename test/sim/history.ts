@@ -86,6 +86,7 @@ class HistoryRun {
     events: [],
     commits: [],
     watches: [],
+    leaderDeaths: [],
     namespaces: [PRIMARY_NAMESPACE, SIDE_NAMESPACE],
     versions: new Map(),
   };
@@ -227,6 +228,7 @@ class HistoryRun {
             ? "a leaf was killed"
             : "a broker in the middle was killed",
       );
+      if (rank === 0) this.#notes.leaderDeaths.push(this.#notes.events.length);
       this.#cluster.kill(rank);
     } else if (fault === "power") {
       world.mark("the leader lost its power");

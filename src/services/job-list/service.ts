@@ -127,7 +127,7 @@ class JobListService implements RunningModule {
       const end = (error: FluxError | null): void => {
         reject(error ?? new FluxError("ENODATA"));
         if (this.#isStopped) return;
-        if (isComplete) this.#context.log(LogLevel.err, "the journal of the job manager ended");
+        if (isComplete) this.#context.log(LogLevel.info, "the journal of the job manager ended");
         this.#retry = this.#context.ports.clock.after(JOURNAL_RETRY_MS, () => this.#followAgain());
       };
       const cancelTopic = "job-manager.events-journal-cancel";

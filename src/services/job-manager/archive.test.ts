@@ -9,11 +9,11 @@ import type { Handle } from "../../sdk/handle.ts";
 import type { Operation } from "../../sdk/kvs-protocol.ts";
 import type { Val } from "../../formats/treeobj.ts";
 import { FluxError } from "../../base/errors.ts";
-import { Archive, readArchive, unarchivedJobIds } from "./archive.ts";
+import { Archive, readArchive, unarchivedJobIds, waitableJobs } from "./archive.ts";
 import type { JobManager } from "./core.ts";
-import { InactiveJobs, PAGE_JOBS } from "./inactive.ts";
+import { bitsOf, InactiveJobs, outcomeOfBits, PAGE_JOBS } from "./inactive.ts";
 
-const OUTCOME = { userid: 7, isInactive: true, started: true, success: true, excepted: false };
+const OUTCOME = { userid: 7, isInactive: true, started: true, success: true, excepted: false, waitable: false };
 
 /** A KVS of single keys, as far as reading goes. */
 class Keys {
@@ -129,6 +129,15 @@ test("a page keeps when its jobs ended and how; notes that cannot be read are re
     instance.keys.values.set("checkpoint.inactive-jobs.1", text);
     await assert.rejects(readArchive(instance.keys.handle), (error: unknown) => error instanceof FluxError, text);
   }
+});
+
+test("of pages the jobs are read that somebody may still wait for", async () => {
+  const jobs = [1, 2, 3].map((id) => ({ id, timestamp: id, outcome: { ...OUTCOME, waitable: id !== 2 } }));
+  const kept = new InactiveJobs();
+  kept.restore([{ number: 1, jobs }], []);
+  const read = waitableJobs([{ number: 1, jobs }], (id) => Promise.resolve(`job ${id}`));
+  assert.deepEqual(await Array.fromAsync(read), ["job 1", "job 3"]);
+  assert.deepEqual(outcomeOfBits(7, bitsOf(jobs[0]!.outcome)), jobs[0]!.outcome);
 });
 
 test("a page whose jobs are all purged goes, and its number is not given again", async () => {

@@ -158,6 +158,16 @@ export async function* unarchivedJobIds(handle: Handle, archive: StoredArchive |
   for await (const ids of storedJobIds(handle, archive.through)) yield ids.filter((id) => !ended.has(id));
 }
 
+/** Reads the jobs of pages that somebody may still wait for, some at a time. */
+export async function* waitableJobs<T>(
+  pages: readonly EndedPage[],
+  read: (id: Integer) => Promise<T>,
+): AsyncGenerator<T> {
+  const ids = pages.flatMap(({ jobs }) => jobs.flatMap(({ id, outcome }) => (outcome.waitable ? [id] : [])));
+  for (let at = 0; at < ids.length; at += READ_BATCH)
+    yield* await Promise.all(ids.slice(at, at + READ_BATCH).map(read));
+}
+
 /** Those of some jobs that were not purged since. */
 async function present(handle: Handle, ids: readonly Integer[]): Promise<Integer[]> {
   const areThere = await Promise.all(ids.map((id) => isStored(handle, id)));

@@ -37,15 +37,23 @@ export interface EndedPage {
 const STARTED = 1;
 const SUCCESS = 2;
 const EXCEPTED = 4;
+const WAITABLE = 8;
 
 /** How a job went, as a number: what `outcomeOfBits` reads. */
-export function bitsOf({ started, success, excepted }: Outcome): number {
-  return (started ? STARTED : 0) | (success ? SUCCESS : 0) | (excepted ? EXCEPTED : 0);
+export function bitsOf({ started, success, excepted, waitable }: Outcome): number {
+  return (started ? STARTED : 0) | (success ? SUCCESS : 0) | (excepted ? EXCEPTED : 0) | (waitable ? WAITABLE : 0);
 }
 
 export function outcomeOfBits(userid: number, bits: number): Outcome {
   const has = (bit: number): boolean => (bits & bit) !== 0;
-  return { userid, isInactive: true, started: has(STARTED), success: has(SUCCESS), excepted: has(EXCEPTED) };
+  return {
+    userid,
+    isInactive: true,
+    started: has(STARTED),
+    success: has(SUCCESS),
+    excepted: has(EXCEPTED),
+    waitable: has(WAITABLE),
+  };
 }
 
 export class InactiveJobs {

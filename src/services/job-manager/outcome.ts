@@ -1,5 +1,5 @@
 /** What others may ask about a job after it has ended, in a few words: dependencies, waits and error texts need it. */
-import { jobErrorText, jobResult, JobResult, JobState, type JobException } from "../../sdk/job-protocol.ts";
+import { JobFlag, jobErrorText, jobResult, JobResult, JobState, type JobException } from "../../sdk/job-protocol.ts";
 import type { Folded } from "./job.ts";
 
 export interface Outcome {
@@ -9,6 +9,8 @@ export interface Outcome {
   readonly success: boolean;
   /** Whether an exception of severity 0 ended it. */
   readonly excepted: boolean;
+  /** Whether somebody may wait for it (`flux job wait`). */
+  readonly waitable: boolean;
 }
 
 export function outcomeOf(job: Folded): Outcome {
@@ -18,6 +20,7 @@ export function outcomeOf(job: Folded): Outcome {
     started: job.started,
     success: jobResult(job.waitStatus, job.exception) === JobResult.Completed,
     excepted: job.exception !== null,
+    waitable: (job.flags & JobFlag.Waitable) !== 0,
   };
 }
 

@@ -8,7 +8,7 @@ import { InactiveJobs } from "./inactive.ts";
 import { purgeExpired } from "./purge.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
-const OUTCOME = { userid: 7, isInactive: true, started: true, success: true, excepted: false };
+const OUTCOME = { userid: 7, isInactive: true, started: true, success: true, excepted: false, waitable: false };
 
 test("more jobs than one batch are purged in several, and pages are written for what is left of them", async () => {
   const manager = { inactive: new InactiveJobs(), history: new History(), waits: { purged: () => {} } };

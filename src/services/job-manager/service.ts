@@ -15,7 +15,7 @@ import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANYONE, type Methods } from "../../sdk/service.ts";
 import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
-import { Archive, readArchive, unarchivedJobIds, type StoredArchive } from "./archive.ts";
+import { Archive, readArchive, unarchivedJobIds, waitableJobs, type StoredArchive } from "./archive.ts";
 import { controlMethods } from "./control-methods.ts";
 import { JobManager } from "./core.ts";
 import { antecedentNamesOf, antecedentsOf } from "./dependency-schemes.ts";
@@ -235,8 +235,7 @@ class JobManagerService implements RunningModule {
   /** Jobs that the ingest service has stored. Dependencies on jobs that are not in memory are looked up first. */
   async #submit(request: IncomingRequest): Promise<object> {
     const { jobs: submitted } = submitRequest(request);
-    const unknown = submitted.flatMap(({ jobspec }) => antecedentsOf(jobspec));
-    await this.#recallAll(unknown.filter((id) => this.#manager.outcome(id) === null));
+    await this.#recallAll(submitted.flatMap(({ jobspec }) => antecedentsOf(jobspec)));
     for (const { userid, jobspec } of submitted)
       for (const name of antecedentNamesOf(jobspec)) await this.#recallNamed(userid, name);
     const errors: [Integer, string][] = [];
@@ -323,9 +322,11 @@ class JobManagerService implements RunningModule {
   async #restore(): Promise<void> {
     await this.#restoreCheckpoint();
     const archive = await this.#readArchive();
-    const ended = (archive?.pages ?? []).flatMap(({ jobs }) => jobs);
-    for (const { id, outcome } of ended.toSorted((left, right) => compareIds(left.id, right.id)))
-      this.#knowEnded(id, outcome.userid);
+    const pages = archive?.pages ?? [];
+    const ended = pages.flatMap(({ jobs }) => jobs).sort((left, right) => compareIds(left.id, right.id));
+    for (const { id, outcome } of ended) this.#knowEnded(id, outcome.userid);
+    for await (const job of waitableJobs(pages, (id) => this.#readJob(id)))
+      if (job?.kind === "inactive") this.#manager.waits.restored(job.id, job.folded);
     const others: EndedJob[] = [];
     for await (const ids of unarchivedJobIds(this.#context.handle, archive)) {
       const jobs = await Promise.all(ids.map((id) => this.#readJob(id)));
@@ -343,14 +344,14 @@ class JobManagerService implements RunningModule {
         this.#knowEnded(id, folded.userid);
       }
     }
-    this.#manager.inactive.restore(archive?.pages ?? [], others);
+    this.#manager.inactive.restore(pages, others);
     for (const line of restartReport(this.#manager)) this.#context.log(LogLevel.info, `restart: ${line}`);
     this.#archive.resume(archive?.through ?? 0);
     this.#archive.review();
     const antecedents = [...this.#manager.jobs.values()].flatMap((job) =>
       job.state <= JobState.Depend ? antecedentsOf(job.jobspec!) : [],
     );
-    await this.#recallAll(antecedents.filter((id) => this.#manager.outcome(id) === null));
+    await this.#recallAll(antecedents);
   }
 
   #knowEnded(id: Integer, userid: number): void {
@@ -400,8 +401,7 @@ class JobManagerService implements RunningModule {
   }
 
   async #recall(id: Integer): Promise<void> {
-    if (typeof id === "number" && id < 0) return;
-    if (this.#manager.outcome(id) !== null) return;
+    if ((typeof id === "number" && id < 0) || this.#manager.outcome(id) !== null) return;
     const outcome = await readOutcome(this.#context.handle, id);
     if (outcome !== null && !this.#manager.jobs.has(id)) this.#manager.inactive.remember(id, outcome);
   }

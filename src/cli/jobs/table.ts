@@ -21,7 +21,7 @@ export class JobTable {
   constructor(context: CommandContext, chosen: string, sort: string | null) {
     this.#context = context;
     const { keys, format } = splitSort(chosen);
-    this.#sortKeys = sort === null ? keys : sort.split(",");
+    this.#sortKeys = sort === null || sort === "" ? keys : sort.split(",");
     try {
       this.#format = new OutputFormat(format, jobFieldHeading);
     } catch (error) {

@@ -5,7 +5,7 @@
  *     {field!conversion:spec}   spec: [[fill]align][sign][0][width][,][.precision][type][h][+]
  *     ?:{field}   left out where the field is empty in every row
  *     +:{field}   as wide as its widest value
- *     h           a hyphen for what is empty        +   a plus sign where something was cut off
+ *     h           a hyphen for what is empty        +   a plus sign where a column is too short
  *     sort:a,-b   before the format: the order of rows
  *
  * Pure. Knows nothing of the things that are listed: rows give values by field name.
@@ -347,7 +347,7 @@ function formatGeneral(value: number, precision: number): string {
 function formatText(text: string, spec: Spec): string {
   if (spec.precision === null || lengthOf(text) <= spec.precision) return pad(text, spec);
   const kept = pad([...text].slice(0, spec.precision).join(""), spec);
-  return spec.plus ? `${[...kept].slice(0, -1).join("")}+` : kept;
+  return spec.plus && lengthOf(kept) < lengthOf(text) ? `${[...kept].slice(0, -1).join("")}+` : kept;
 }
 
 function lengthOf(text: string): number {

@@ -87,8 +87,10 @@ export class JobList {
    * the first is asked for. Null is a pause: a page is about to be read.
    */
   *ordered(since: number): Generator<JobRecord | Pause> {
+    // One that has no priority yet stands where those of priority 0 do.
+    const rank = ({ priority }: JobRecord): number => Math.max(0, priority);
     yield* this.#activeIn(STATES_PENDING | JobState.New).sort(
-      (left, right) => right.priority - left.priority || compareIds(left.id, right.id),
+      (left, right) => rank(right) - rank(left) || compareIds(left.id, right.id),
     );
     yield* this.#activeIn(STATES_RUNNING).sort(
       (left, right) => (right.tRun || right.tCleanup) - (left.tRun || left.tCleanup) || compareIds(right.id, left.id),

@@ -124,8 +124,9 @@ test("pending jobs come by priority, running ones by start, inactive ones by end
   take(list, 6, { until: "run" });
   take(list, 7, { until: "run" });
   take(list, 8, { until: "depend" });
+  take(list, 9, { until: "sched", priority: 0 });
   const ids = present(list.ordered(0)).map(({ id }) => id);
-  assert.deepEqual(ids, [4, 5, 3, 8, 7, 6, 1, 2]);
+  assert.deepEqual(ids, [4, 5, 3, 8, 9, 7, 6, 1, 2]);
   assert.deepEqual(
     present(list.ordered(60))
       .map(({ id }) => id)
@@ -133,7 +134,7 @@ test("pending jobs come by priority, running ones by start, inactive ones by end
     [6, 1],
     "what ended before is left out",
   );
-  assert.deepEqual(list.sizes(), { pending: 4, running: 2, inactive: 2 });
+  assert.deepEqual(list.sizes(), { pending: 5, running: 2, inactive: 2 });
 });
 
 test("a job that is tried again: nothing of the attempt before, but which attempt it is", () => {

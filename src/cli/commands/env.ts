@@ -1,4 +1,5 @@
 /** `flux env`: prints the environment of Flux programs, or runs one in it. */
+import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import { programEnvironment } from "../../broker/environment.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
 import { pythonPath, SHOWN_VARIABLES } from "../framework/builtin-values.ts";
@@ -56,7 +57,8 @@ export async function runInEnvironment(
       // The terminal sends it to both.
       context.onSignal("SIGINT", () => {});
     } catch (error) {
-      context.complain(`execvp (${argv[0]}): ${error instanceof Error ? error.message : String(error)}`);
+      const text = isFluxError(error) ? errnoSentence(error.errnum) : errorText(error);
+      context.complain(`execvp (${argv[0]}): ${text}`);
       resolve(1);
     }
   });

@@ -186,10 +186,9 @@ function resultText(context: CommandContext, hosts: Hostlist): string {
 
 function indicesText(context: CommandContext, hosts: Hostlist, wanted: string): string {
   const names = Hostlist.tryParse(wanted) ?? context.fail(`Invalid hostlist: '${wanted}'`);
-  const indices = names.toArray().map((host) => {
-    const index = hosts.find(host);
-    return index < 0 ? context.fail(`host '${host}' not found`) : index;
-  });
+  const indices = names.toArray().map((host) => hosts.find(host));
+  const missing = Hostlist.from(names.toArray().filter((_, at) => indices[at]! < 0));
+  if (missing.count > 0) context.fail(`host${missing.count > 1 ? "s" : ""} '${missing.format()}' not found`);
   return indices.join(" ");
 }
 

@@ -90,7 +90,7 @@ describe("getopt", () => {
   test("an abbreviation that fits one option stands for it", () =>
     assert.deepEqual(given("getopt", ["--lab", "--nt", "4"]), [["label-io", "ntasks=4"], []]));
   test("one that fits several does not", () =>
-    assert.equal(complaint("getopt", ["--n=4"]), "unrecognized option '--n'"));
+    assert.equal(complaint("getopt", ["--n=4"]), "unrecognized option '--n=4'"));
   test("a separate argument may look like an option", () =>
     assert.deepEqual(given("getopt", ["-n", "-l"]), [["ntasks=-l"], []]));
   const mistakes: readonly [string[], string][] = [

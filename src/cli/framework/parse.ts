@@ -142,7 +142,10 @@ class LineReader {
 
   #isOperand(word: string): boolean {
     if (word === "-" || !word.startsWith("-")) return true;
-    return this.#argparse && (/^-(\d+|\d*\.\d+)$/.test(word) || (word.includes(" ") && !this.#isKnown(word)));
+    // A number below zero, behind an operand: `flux job urgency ID -1`.
+    const isNumber = /^-(\d+|\d*\.\d+)$/.test(word);
+    if (!this.#argparse) return isNumber && this.#operands.length > 0 && !this.#isKnown(word);
+    return isNumber || (word.includes(" ") && !this.#isKnown(word));
   }
 
   #isKnown(word: string): boolean {
@@ -155,7 +158,7 @@ class LineReader {
     const name = equals < 0 ? word.slice(2) : word.slice(2, equals);
     const attached = equals < 0 ? null : word.slice(equals + 1);
     const option = this.#findLong(name);
-    if (option === null) return this.#unknown(word, `--${name}`);
+    if (option === null) return this.#unknown(word, word);
     if (option.argument === undefined) {
       if (attached !== null) this.#refuseArgument(option, attached);
       return this.#accept(option, null);

@@ -10,7 +10,7 @@ import type { Handle } from "../../../sdk/handle.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { readEventlog, watchEventlog } from "../../jobs/client.ts";
 import { EventlogFormatter, splitEventlog, type EventLine } from "../../output/eventlog-text.ts";
-import { requireJobId } from "./operands.ts";
+import { refuseOption, requireJobId } from "./operands.ts";
 
 const INFO_USAGE = `Usage: flux job info id key
 some useful keys are:
@@ -44,8 +44,7 @@ function formatterOf(context: CommandContext): EventlogFormatter {
   if (!["raw", "iso", "offset", "human"].includes(time))
     throw new FluxError("EINVAL", `invalid time-format type '${time}'`);
   const when = options.has("color") ? (options.text("color") ?? "always") : "auto";
-  if (!["always", "never", "auto"].includes(when))
-    throw new FluxError("EINVAL", `Invalid argument to --color: '${when}'`);
+  if (!["always", "never", "auto"].includes(when)) refuseOption(context, `Invalid argument to --color: '${when}'`);
   return new EventlogFormatter({
     unformatted: format === "json",
     human: options.has("human") || time === "human",
@@ -73,8 +72,9 @@ export async function eventlog(context: CommandContext): Promise<number> {
   try {
     if (context.options.has("follow"))
       await followLog(handle, id, path, (event) => context.out(formatter.format(event)));
-    else if (path === "eventlog") printLog(context, formatter, (await lookupJob(handle, id, [path]))[path] ?? "");
-    // Other logs may be of any length.
+    else if (!path.startsWith("guest."))
+      printLog(context, formatter, (await lookupJob(handle, id, [path]))[path] ?? "");
+    // What shells write may be of any length.
     else await readEventlog(handle, id, path, (line) => printLog(context, formatter, `${line}\n`));
     return 0;
   } catch (error) {
@@ -82,8 +82,11 @@ export async function eventlog(context: CommandContext): Promise<number> {
   }
 }
 
+/** Throws FluxError EINVAL for what is no log. */
 function printLog(context: CommandContext, formatter: EventlogFormatter, text: string): void {
-  for (const event of splitEventlog(text) ?? []) context.out(formatter.format(event));
+  const events = splitEventlog(text);
+  if (events === null) throw new FluxError("EINVAL", "eventlog_decode: Invalid argument");
+  for (const event of events) context.out(formatter.format(event));
 }
 
 /** Calls back for every event until the log ends, or until `see` returns false. */
@@ -125,7 +128,7 @@ export async function waitEvent(context: CommandContext): Promise<number> {
   const wanted = options.list("match-context").map(contextMatch);
   let missing = options.integer("count") ?? 1;
   if (missing < 1) throw new FluxError("EINVAL", "count must be > 0");
-  const timeout = startTimeout(context, name);
+  const seconds = timeoutOf(context);
   const handle = await context.open();
   const see = (event: EventLine, entry: JobEvent): boolean => {
     const matches = entry.name === name && wanted.every((match) => match(event));
@@ -136,7 +139,7 @@ export async function waitEvent(context: CommandContext): Promise<number> {
   };
   try {
     const waitcreate = options.has("waitcreate") || path.startsWith("guest.");
-    const found = await Promise.race([followLog(handle, id, path, see, waitcreate), timeout]);
+    const found = await Promise.race([followLog(handle, id, path, see, waitcreate), expiry(seconds, name)]);
     if (!found) throw new FluxError("ENODATA", `event '${name}' never received`);
     return 0;
   } catch (error) {
@@ -159,12 +162,17 @@ function contextMatch(argument: string): (event: EventLine) => boolean {
   };
 }
 
-/** Rejects after `--timeout`; never settles without one. */
-function startTimeout(context: CommandContext, name: string): Promise<never> {
+/** How long to wait, in seconds. */
+function timeoutOf(context: CommandContext): number {
   const text = context.options.text("timeout");
-  if (text === null) return new Promise(() => undefined);
+  if (text === null) return Infinity;
   const seconds = tryParseFsd(text);
-  if (seconds === null) throw new FluxError("EINVAL", `wait-event: Invalid argument for option 'timeout': '${text}'`);
+  if (seconds === null) refuseOption(context, `wait-event: Invalid argument for option 'timeout': '${text}'`);
+  return seconds;
+}
+
+/** Rejects after so many seconds; never settles where there is no end to them. */
+function expiry(seconds: number, name: string): Promise<never> {
   return new Promise((_, reject) => {
     const expire = (): void => reject(new FluxError("ETIMEDOUT", `wait-event timeout on event '${name}'`));
     if (Number.isFinite(seconds)) setTimeout(expire, seconds * 1000).unref();

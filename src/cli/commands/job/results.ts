@@ -17,7 +17,7 @@ import type { Handle } from "../../../sdk/handle.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { jobIdText, watchEventlog } from "../../jobs/client.ts";
 import { JobOutcome } from "../../jobs/outcome.ts";
-import { requireJobId } from "./operands.ts";
+import { refuseOption, requireJobId } from "./operands.ts";
 
 const UNLIMITED_SECONDS = 4294967295;
 const PURGE_BATCH_DEFAULT = 50;
@@ -225,7 +225,7 @@ export async function purge(context: CommandContext): Promise<number> {
   if (operands.length > 0) return purgeIds(context, operands.map(purgedId), force);
   const age = options.text("age-limit");
   const ageLimit = age === null ? -1 : tryParseFsd(age);
-  if (ageLimit === null) throw new FluxError("EINVAL", `purge: Invalid argument for option 'age-limit': '${age}'`);
+  if (ageLimit === null) refuseOption(context, `purge: Invalid argument for option 'age-limit': '${age}'`);
   const batch = options.integer("batch") ?? PURGE_BATCH_DEFAULT;
   const request = { age_limit: ageLimit, num_limit: options.integer("num-limit") ?? -1, batch, force };
   const handle = await context.open();

@@ -33,6 +33,9 @@ export class Limits {
       const max = own?.max[size] ?? general.max[size];
       if (max !== undefined && requested > max)
         throw new FluxError("EINVAL", `requested ${size} (${requested}) exceeds policy limit of ${max}${suffix}`);
+    }
+    for (const size of LIMITED_SIZES) {
+      const requested = sizes[size];
       const min = own?.min[size] ?? general.min[size];
       if (min !== undefined && requested < min)
         throw new FluxError("EINVAL", `requested ${size} (${requested}) is under policy limit of ${min}${suffix}`);

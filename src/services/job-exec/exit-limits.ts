@@ -6,7 +6,7 @@
 import { endingText } from "../../base/ending.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import type { TimerHandle, WaitStatus } from "../../base/ports.ts";
-import { tryParseFsd } from "../../formats/duration.ts";
+import { formatDuration, tryParseFsd } from "../../formats/duration.ts";
 import { Idset } from "../../formats/idset.ts";
 import { getShellOption } from "../../formats/jobspec-attributes.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
@@ -51,8 +51,7 @@ export class ExitLimits {
     const option = this.#option;
     const seconds = option === "none" ? null : typeof option === "number" ? option : tryParseFsd(String(option));
     if (seconds === null || this.#job.fatal !== null || this.#exitTimer !== null) return;
-    const limit = `exit-timeout=${typeof option === "number" ? `${option}s` : String(option)}`;
-    const note = `${this.#command}: ${what} and ${limit} has expired`;
+    const note = `${this.#command}: ${what} and exit-timeout=${formatDuration(seconds)} has expired`;
     this.#exitTimer = this.#after(seconds, () => this.#expired(note, waitStatus));
   }
 

@@ -6,7 +6,7 @@
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { endingText } from "../../base/ending.ts";
-import type { ShellOptions } from "../options.ts";
+import { formatDuration } from "../../formats/duration.ts";
 import type { TaskPlan } from "../plan.ts";
 import type { PluginFactory } from "../plugin.ts";
 
@@ -32,7 +32,7 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
       else if (isAlone && tasks.length > 1 && seconds < Infinity)
         timer = shell.clock.after(seconds * 1000, () =>
           fail(
-            `${about(task)} exited (${endingText(status)}) and exit-timeout=${timeoutText(options)} has expired`,
+            `${about(task)} exited (${endingText(status)}) and exit-timeout=${formatDuration(seconds)} has expired`,
             status,
           ),
         );
@@ -41,8 +41,3 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
     stop: () => timer?.cancel(),
   };
 };
-
-function timeoutText(options: ShellOptions): string {
-  const value = options.value("exit-timeout") ?? EXIT_TIMEOUT_SECONDS;
-  return typeof value === "number" ? `${value}s` : String(value);
-}

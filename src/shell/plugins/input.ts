@@ -101,8 +101,7 @@ class InputPlugin implements ShellPlugin {
     launch.stdin = { path: this.#absolute(this.#shell.render(this.#path, task), launch.cwd) };
     if (!this.#shell.isLeader || this.#isRedirected) return;
     this.#isRedirected = true;
-    const rank = Idset.upTo(this.#shell.plan.taskCount).format({ brackets: true });
-    this.#append("redirect", { stream: "stdin", rank, path: this.#shell.render(this.#path) }, this.#delayMs);
+    this.#append("redirect", { stream: "stdin", rank: "all", path: this.#shell.render(this.#path) }, this.#delayMs);
   }
 
   methods(): Methods {

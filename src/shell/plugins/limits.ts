@@ -1,7 +1,7 @@
 /** Resource limits of tasks (the shell option `rlimit`). */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { isJsonObject } from "../../base/json.ts";
+import { isJsonObject, stringifyJson } from "../../base/json.ts";
 import type { Disk } from "../../base/ports.ts";
 import { RLIMITS } from "../../formats/rlimit.ts";
 import { ShellLogLevel, type PluginFactory } from "../plugin.ts";
@@ -29,7 +29,7 @@ export const limitsPlugin: PluginFactory = (shell) => {
   const wanted: Record<string, number> = {};
   for (const [name, value] of Object.entries(limits)) {
     if (!Object.hasOwn(RLIMITS, name) || (typeof value !== "number" && typeof value !== "bigint"))
-      throw new FluxError("EINVAL", `${COMPONENT}: invalid shell option rlimit.${name}=${String(value)}`);
+      throw new FluxError("EINVAL", `${COMPONENT}: invalid shell option rlimit.${name}=${stringifyJson(value)}`);
     wanted[name] = Number(value);
   }
   for (const name of exceeding(wanted, hardLimits(shell.host.ports.disk))) {

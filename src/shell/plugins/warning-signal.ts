@@ -45,7 +45,9 @@ export const warningSignalPlugin: PluginFactory = (shell) => {
     timer = null;
     expires = expiration;
     const seconds = expiration - timeleft - shell.clock.now();
-    if (expiration > 0) timer = shell.clock.after(Math.max(0, seconds) * 1000, sendOnce);
+    if (expiration <= 0) return;
+    shell.log(ShellLogLevel.debug, `Will send ${signalName(signum)} to job in ${seconds.toFixed(2)}s`, "signal");
+    timer = shell.clock.after(Math.max(0, seconds) * 1000, sendOnce);
   };
   return {
     name: "signal",

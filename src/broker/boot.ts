@@ -3,7 +3,7 @@
  * and the addresses and keys of its neighbours.
  */
 import { utf8Length } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Address, Disk, KeyPair, Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
@@ -17,7 +17,7 @@ import { LogLevel } from "../sdk/module.ts";
 import { doubtAboutStatedir, prepareRundir, prepareStatedir } from "./directories.ts";
 import { Identity } from "./identity.ts";
 import { instanceEnvironment } from "./environment.ts";
-import type { BrokerLog } from "./log.ts";
+import { appendLine, type BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-files.ts";
 import { isRecovering } from "./recovery.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
@@ -66,6 +66,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const place: Place = { rank, size, name, tree };
   setAttributes(options, place);
   log.append("broker", LogLevel.info, `boot: rank=${rank} size=${size}`);
+  if (rank === 0) openLogFile(ports.disk, attributes.get("log-filename"));
   await inheritFromLauncher(options, place);
   const rundir = prepareRundir(ports.disk, attributes, ports.host);
   if (rank === 0) {
@@ -128,6 +129,17 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
     overlay.open({ hostlist, config, epoch: uuid, starttime: attributes.require("broker.starttime") });
   }
   return { core, overlay };
+}
+
+/** Who wants the log in a file is not to find out at the end that there is none. */
+function openLogFile(disk: Disk, path: string | null): void {
+  if (path === null) return;
+  try {
+    appendLine(disk, path, "");
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `Error opening logfile ${path}: ${errnoSentence(error.errnum)}`);
+  }
 }
 
 function localSocket(disk: Disk, attributes: Attributes, rundir: string, rank: number): string {

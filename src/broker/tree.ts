@@ -128,15 +128,16 @@ export function makeTree(topo: string, size: number, customParents?: readonly nu
   switch (scheme) {
     case "kary": {
       const k = argument === undefined || argument === "" ? 2 : Number(argument);
-      if (!Number.isInteger(k) || k < 0) return fail("k must be an integer, at least 0");
+      if (!Number.isInteger(k) || k < 0) return fail("kary k value must be an integer >= 0");
       return new Tree(karyParents(size, k));
     }
     case "mincrit": {
       const routers = argument === undefined || argument === "" ? mincritRouters(size) : Number(argument);
-      if (!Number.isInteger(routers) || routers < 0) return fail("k must be an integer, at least 0");
+      if (!Number.isInteger(routers) || routers < 0) return fail("mincrit k value must be an integer >= 0");
       return new Tree(mincritParents(size, routers));
     }
     case "binomial":
+      if (argument !== undefined && argument !== "") return fail(`unknown binomial topology directive: '${argument}'`);
       return new Tree(binomialParents(size));
     case "custom":
       return new Tree(customParents ?? karyParents(size, 0));

@@ -21,6 +21,12 @@ export interface BootSurroundings {
   readonly config: JsonObject;
 }
 
+/** What a method lacks that was asked for by name. */
+const MISSING: Readonly<Record<string, string>> = {
+  config: "bootstrap configuration not found",
+  simple: "PMI_FD not found in environ",
+};
+
 /** Throws FluxError where no method is usable, or the chosen one does not work. */
 export async function chooseBoot(surroundings: BootSurroundings): Promise<BootClient> {
   const { env } = surroundings.ports.host;
@@ -37,7 +43,7 @@ export async function chooseBoot(surroundings: BootSurroundings): Promise<BootCl
     const boot = await bootBy(method, surroundings);
     tell(`${method}: ${boot === null ? "not usable here" : "selected"}`);
     if (boot !== null) return boot;
-    if (forced !== undefined) throw new FluxError("ENOENT", `method '${method}' is not usable here`);
+    if (forced !== undefined) throw new FluxError("ENOENT", MISSING[method] ?? `method '${method}' is not usable here`);
   }
   await refuseCopies(env);
   return singleBoot();

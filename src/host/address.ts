@@ -92,10 +92,12 @@ function isInNetwork(entry: InterfaceAddress, network: string): boolean {
   return Math.floor(own / divisor) === Math.floor(baseNumber / divisor);
 }
 
-/** The address of this machine to publish to others. */
+/** The address of this machine to publish to others; by the hint "hostname" its name, which they look up themselves. */
 export function hostAddress(hint?: string): string {
+  const { hostname, networkInterfaces } = process.getBuiltinModule("node:os");
+  if (hint === "hostname") return hostname();
   const interfaces: InterfaceAddress[] = [];
-  for (const [name, entries] of Object.entries(process.getBuiltinModule("node:os").networkInterfaces())) {
+  for (const [name, entries] of Object.entries(networkInterfaces())) {
     for (const { family, address, cidr, internal } of entries ?? []) {
       interfaces.push({ name, family, address, cidr, internal });
     }

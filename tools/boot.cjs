@@ -45,6 +45,14 @@ function train(script, cache) {
   });
 }
 
+/** Left to itself, Node opens its debugger. A command that does not listen to the signal is ended by it, as any program. */
+function endByUser1() {
+  if (process.listenerCount("SIGUSR1") > 1) return;
+  process.off("SIGUSR1", endByUser1);
+  process.kill(process.pid, "SIGUSR1");
+}
+
+process.on("SIGUSR1", endByUser1);
 const [name, ...words] = process.argv.slice(2);
 // A directory of programs that go before the installed commands is for main.js to look into.
 const isReplaced = (process.env.FLUX_EXEC_PATH_PREPEND ?? "") !== "";

@@ -27,10 +27,9 @@ import { tellParentInstance } from "./parent-instance.ts";
 import { DEFAULT_PERSONALITY } from "./personality.ts";
 import type { Program } from "./programs.ts";
 import { prefetchServices, runCleanup, runRc1, runRc2, runRc3, type RunLevelOptions } from "./run-levels.ts";
+import { endProgram, isForJobs, isJob, signalJobs } from "./signals.ts";
 import { isEnding, nextState, stateNumber, type StateEvent, type StateName } from "./state-machine.ts";
 
-/** How long the initial program may take to end after SIGHUP, and again after SIGTERM, before SIGKILL. */
-const PROGRAM_PATIENCE_MS = 5000;
 /** How long the orderly way out may take once the parent is gone. */
 const ORPHAN_PATIENCE_MS = 5000;
 /** How long children may take to leave after a signal, where broker.shutdown-timeout does not say. */
@@ -113,13 +112,14 @@ export class Broker {
     if (this.#options.attributes?.["rundir-cleanup"] === undefined) this.#attributes.set("rundir-cleanup", "1");
   }
 
-  /** Takes a signal that its process got: SIGINT, SIGTERM, SIGHUP and the like end the instance. */
+  /** Takes a signal that its process got: SIGUSR1 and SIGUSR2 go to the jobs, all others end the instance. */
   signal(signum: number): void {
-    this.#signals++;
     this.#log.append("broker", LogLevel.info, `signal ${signalName(signum)}`);
+    if (isForJobs(signum)) return this.#passOn(signum);
+    this.#signals++;
     if (this.#core === null || this.#signals > 2) return this.#exit(128 + signum);
     this.#boundShutdown();
-    this.#shutdown();
+    this.#shutdown(isJob(this.#attributes) ? signum : undefined);
     // Who asks twice does not want to wait for jobs.
     if (this.#signals > 1) this.#post("cleanup-timeout");
   }
@@ -280,7 +280,7 @@ export class Broker {
     this.#warnAfter("broker.quorum-warn", () => {
       if (this.#state !== "quorum") return;
       this.#isQuorumLate = true;
-      this.#log.append("broker", LogLevel.err, `quorum delayed: ${this.#onlineText()}`);
+      this.#complain(`quorum delayed: ${this.#onlineText()}`);
     });
     this.#checkQuorum();
   }
@@ -296,15 +296,13 @@ export class Broker {
     const quorum = Number(this.#attributes.get("broker.quorum") ?? this.#attributes.require("size"));
     if (online < quorum) return;
     this.#log.append("broker", LogLevel.info, this.#onlineText());
-    if (this.#isQuorumLate) this.#log.append("broker", LogLevel.err, "quorum reached");
+    if (this.#isQuorumLate) this.#complain("quorum reached");
     this.#post("quorum-full");
   }
 
   #enterRun(): void {
     if (!this.#isLeader) return this.#followParent(this.#parentState);
-    void tellParentInstance(this.#options.ports, this.#attributes, (text) =>
-      this.#log.append("broker", LogLevel.err, text),
-    );
+    void tellParentInstance(this.#options.ports, this.#attributes, this.#complain);
     if (this.#attributes.get("broker.rc2_none") !== null) return;
     const program = runRc2(this.#levels!, this.#options.initialProgram ?? []);
     this.#do(
@@ -327,7 +325,7 @@ export class Broker {
     if (!Number.isFinite(seconds)) return;
     this.#after(seconds * 1000, () => {
       if (this.#state !== "cleanup") return;
-      this.#log.append("broker", LogLevel.err, "cleanup timed out");
+      this.#complain("cleanup timed out");
       this.#script?.kill(SIGNALS["SIGHUP"]!);
       this.#post("cleanup-timeout");
     });
@@ -337,16 +335,12 @@ export class Broker {
     if (this.#overlay!.childRanks.length === 0) return this.#post("children-none");
     this.#warnAfter("broker.shutdown-warn", () => {
       if (this.#state === "shutdown")
-        this.#log.append(
-          "broker",
-          LogLevel.err,
-          `shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`,
-        );
+        this.#complain(`shutdown delayed: waiting for ranks ${this.#overlay!.childRanks.join(",")}`);
     });
     const seconds = this.#attributes.seconds("broker.shutdown-timeout");
     if (Number.isFinite(seconds))
       this.#after(seconds * 1000, () => {
-        if (this.#state === "shutdown") this.#log.append("broker", LogLevel.err, "shutdown timeout");
+        if (this.#state === "shutdown") this.#complain("shutdown timeout");
         this.#post("children-timeout");
       });
     else if (this.#signals > 0) this.#after(SIGNAL_PATIENCE_MS, () => this.#post("children-timeout"));
@@ -361,12 +355,15 @@ export class Broker {
   // ---- What happens from outside
 
   /** Somebody wants the instance to end: the initial program is asked to go, everything else follows from its end. */
-  #shutdown(): void {
+  #shutdown(signum: number = SIGNALS["SIGHUP"]!): void {
     const program = this.#program;
     if (program === null) return this.#post("shutdown");
-    program.kill(SIGNALS["SIGHUP"]!);
-    this.#after(PROGRAM_PATIENCE_MS, () => this.#program === program && program.kill(SIGNALS["SIGTERM"]!));
-    this.#after(2 * PROGRAM_PATIENCE_MS, () => this.#program === program && program.kill(SIGNALS["SIGKILL"]!));
+    endProgram(program, signum, (delayMs, kill) => this.#after(delayMs, () => this.#program === program && kill()));
+  }
+
+  #passOn(signum: number): void {
+    if (isJob(this.#attributes)) this.#program?.kill(signum);
+    if (this.#isLeader && this.#state === "run") void signalJobs(this.#core!.handle, signum, this.#complain);
   }
 
   /** After a signal the way out must not take for ever. */
@@ -412,6 +409,7 @@ export class Broker {
     if (this.#state === "shutdown" && this.#overlay!.childRanks.length === 0) this.#post("children-complete");
   }
 
+  readonly #complain = (text: string): void => this.#log.append("broker", LogLevel.err, text);
   #forwardLog(line: string): void {
     this.#core?.handle.send("log.append", utf8Encode(line), { nodeid: 0 });
   }

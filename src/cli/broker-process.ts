@@ -26,7 +26,7 @@ import { builtinValues } from "./framework/builtin-values.ts";
 import type { CommandContext } from "./framework/command.ts";
 
 const LOG_CRIT = 2;
-const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"];
+const HANDLED_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2"];
 /** A descriptor whose other end is held by `flux start`: when it closes, that process is gone. */
 export const LIFELINE_VARIABLE = "FLUX_START_LIFELINE_FD";
 
@@ -90,7 +90,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
   process.on("uncaughtException", (error, origin) =>
     origin === "unhandledRejection" ? broker.strayFailure(error) : broker.fault(error),
   );
-  for (const name of ENDING_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
+  for (const name of HANDLED_SIGNALS) context.onSignal(name, () => broker.signal(SIGNALS[name]!));
   watchLifeline(lifeline, broker);
   if (lifeline === null) sweepDirectories(ports);
   returnMemoryInQuiet();

@@ -47,8 +47,9 @@ export async function forwardInput(
     await send({ eof: true });
     return "sent";
   } catch (error) {
-    if (isFluxError(error, "EPIPE")) return "closed";
-    if (isFluxError(error)) return hasData ? "unwanted" : "sent";
+    // The end of input that nobody waits for is no loss.
+    if (isFluxError(error) && !hasData) return "sent";
+    if (isFluxError(error)) return error.is("EPIPE") ? "closed" : "unwanted";
     if (isReadError(error)) return "sent";
     throw error;
   }

@@ -108,7 +108,7 @@ test("more than there is, is refused at once", () => {
   const core = scheduler(2, 2);
   assert.throws(() => core.check(jobspec(3)), {
     message: "unsatisfiable request: need 1 slot(s) of 3 core(s), only 0 such slot(s) available (total cores: 4)",
-    errnum: 22,
+    errnum: 75,
   });
   assert.throws(() => core.check(jobspec(1, { constraints: { properties: ["no"] } })), /total cores: 0/);
 });

@@ -77,11 +77,11 @@ export class SchedulerCore {
     this.#generation = -1;
   }
 
-  /** What a jobspec asks for. Throws FluxError EINVAL: it is malformed, or more than there is. */
+  /** What a jobspec asks for. Throws EINVAL where it is malformed, EOVERFLOW where it asks for more than there is. */
   check(jobspec: JsonObject): JobRequest {
     const request = requestOf(jobspec, this.#parseConstraint);
     const shortage = this.pool.shortage(request);
-    if (shortage !== null) throw new FluxError("EINVAL", `unsatisfiable request: ${shortage}`);
+    if (shortage !== null) throw new FluxError("EOVERFLOW", `unsatisfiable request: ${shortage}`);
     return request;
   }
 

@@ -12,7 +12,7 @@
  * | sched.prioritize      | owner | {jobs: [[id, priority]]}                      | none                                  |
  * | sched.expiration      | owner | {id, expiration}                              | empty; ENOENT                         |
  * | sched.resource-status | user  |                                               | {all, down, allocated}                |
- * | feasibility.check     | user  | {jobspec}                                     | empty; EINVAL `unsatisfiable request` |
+ * | feasibility.check     | user  | {jobspec}                                     | empty; EOVERFLOW `unsatisfiable request` |
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { MATCHTAG_NONE } from "../../protocol/message.ts";

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Disk } from "../base/ports.ts";
+import { utf8Decode, utf8Encode } from "../base/bytes.ts";
+import { FluxError } from "../base/errors.ts";
+import type { Disk, FileInfo, HostInfo } from "../base/ports.ts";
 import { Attributes } from "./attributes.ts";
-import { doubtAboutStatedir } from "./directories.ts";
+import { doubtAboutStatedir, prepareStatedir } from "./directories.ts";
 
 const MIB = 1024 * 1024;
 
@@ -28,4 +30,43 @@ test("one with little room is an error that users see, whatever it lies on; one 
   const memory = doubt(1000 * MIB, true)!;
   assert.equal(memory.isSerious, false);
   assert.match(memory.text, /^statedir \/tmp\/flux-x is in memory.*--broker-opts=-Sstatedir=DIR/);
+});
+
+/** A state directory that was there before, with files by path. */
+function prepared(files: Map<string, Uint8Array>, writeFile = files.set.bind(files) as Disk["writeFile"]): Attributes {
+  const attributes = new Attributes();
+  attributes.set("statedir", "/state");
+  const info = (path: string): FileInfo | null =>
+    path === "/state"
+      ? { kind: "directory", sizeBytes: 0, mode: 0o700, mtime: 0 }
+      : files.has(path)
+        ? { kind: "file", sizeBytes: 1, mode: 0o600, mtime: 0 }
+        : null;
+  const disk = { info, writeFile, readFile: (path: string) => files.get(path)! } as unknown as Disk;
+  try {
+    prepareStatedir(disk, attributes, { temporaryDirectory: "/tmp" } as HostInfo);
+  } finally {
+    assert.equal(attributes.get("statedir-cleanup"), "0");
+  }
+  return attributes;
+}
+
+test("a state directory says in which format it is; one of a newer Flux is refused and left alone", () => {
+  const files = new Map<string, Uint8Array>();
+  prepared(files);
+  assert.equal(utf8Decode(files.get("/state/flux-format")!), "1\n");
+  prepared(files);
+  for (const mark of ["2\n", "next"]) {
+    files.set("/state/flux-format", utf8Encode(mark));
+    assert.throws(() => prepared(files), {
+      message: /^statedir \/state has format '(2|next)' of a newer Flux.*formats up to 1/,
+    });
+  }
+});
+
+test("a full disk keeps nobody from starting with what is there", () => {
+  const isFull = (): never => {
+    throw new FluxError("ENOSPC");
+  };
+  prepared(new Map(), isFull);
 });

@@ -5,8 +5,8 @@
  * Invariant: what the broker made it removes at its end, what was there before it leaves, unless an attribute says
  * otherwise.
  */
-import { utf8Length } from "../base/bytes.ts";
-import { errnoSentence, FluxError } from "../base/errors.ts";
+import { utf8Decode, utf8Encode, utf8Length } from "../base/bytes.ts";
+import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { Disk, HostInfo } from "../base/ports.ts";
 import type { Attributes } from "./attributes.ts";
 
@@ -14,6 +14,10 @@ import type { Attributes } from "./attributes.ts";
 const RUNDIR_BYTES_MAX = 96;
 const STICKY = 0o1000;
 const PRIVATE = 0o700;
+/** The format of what is in a state directory: redo log, content store, pages of jobs. Counted up when a former version could not read it. */
+const FORMAT_VERSION = 1;
+const FORMAT_FILE = "flux-format";
+const FORMAT_MODE = 0o600;
 const PERSISTENT_TEMPORARY = "/var/tmp";
 
 /** Makes the directory of an attribute where it is needed, and sets NAME and NAME-cleanup. Throws FluxError. */
@@ -61,7 +65,35 @@ export function prepareRundir(disk: Disk, attributes: Attributes, host: HostInfo
 
 export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostInfo): string {
   const parent = disk.info(PERSISTENT_TEMPORARY) === null ? host.temporaryDirectory : PERSISTENT_TEMPORARY;
-  return prepare(disk, attributes, "statedir", parent);
+  const path = prepare(disk, attributes, "statedir", parent);
+  checkFormat(disk, attributes, path);
+  return path;
+}
+
+/** What a state directory holds is read by versions of Flux that know its format: the number is in a file of its own. */
+function checkFormat(disk: Disk, attributes: Attributes, directory: string): void {
+  const path = `${directory}/${FORMAT_FILE}`;
+  if (disk.info(path) === null) return markFormat(disk, attributes, path);
+  const text = utf8Decode(disk.readFile(path)).trim();
+  if (/^\d+$/.test(text) && Number(text) <= FORMAT_VERSION) return;
+  // What cannot be read is nobody's to remove.
+  attributes.set("statedir-cleanup", "0");
+  throw new FluxError(
+    "EINVAL",
+    `statedir ${directory} has format '${text}' of a newer Flux, this one knows formats up to ${FORMAT_VERSION}: ` +
+      "start it with the version that wrote it, or restore a dump made by that one",
+  );
+}
+
+/** Only what outlives the instance will be met by another version. */
+function markFormat(disk: Disk, attributes: Attributes, path: string): void {
+  if (attributes.get("statedir-cleanup") !== "0") return;
+  try {
+    disk.writeFile(path, utf8Encode(`${FORMAT_VERSION}\n`), { mode: FORMAT_MODE });
+  } catch (error) {
+    // A full disk is no reason not to start; the next start marks it.
+    if (!isFluxError(error, "ENOSPC")) throw error;
+  }
 }
 
 /** Less room than this for a content store is told as an error: the instance may soon have none. */

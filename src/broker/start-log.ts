@@ -15,7 +15,9 @@ const LOG_ERR = 3;
 /** Posts the start of a life; says so when the one before had no end. Only where there is a KVS. */
 export async function postStart(core: Core): Promise<void> {
   await posting(core, async (kvs) => {
-    if ((await lastEventName(kvs)) === "start")
+    // A dump that was restored may be one of a running instance: nothing crashed.
+    const isRestored = (core.options.attributes.get("content.restore") ?? "") !== "";
+    if (!isRestored && (await lastEventName(kvs)) === "start")
       core.options.log.append(
         "broker",
         LOG_ERR,

@@ -1,8 +1,9 @@
 /**
- * A backing store asks for a checkpoint when it wants to know what is still referred to. It reaches the key-value store by
- * message only.
+ * Checkpoints, as backing stores see them: one is asked for when a store wants to know what is still referred to, by
+ * message only; what is kept of one is its text.
  */
-import { isFluxError } from "../../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
+import { parseJson, type JsonValue } from "../../base/json.ts";
 import { CommitFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { LogLevel, type ModuleContext } from "../../sdk/module.ts";
 
@@ -14,5 +15,14 @@ export async function askForCheckpoint(context: ModuleContext): Promise<void> {
   } catch (error) {
     if (!isFluxError(error)) return context.fatal(error);
     context.log(LogLevel.debug, `no checkpoint: ${error.message}`);
+  }
+}
+
+/** A checkpoint that was stored as text at some place. Throws EIO where it cannot be read. */
+export function storedCheckpoint(text: string, place: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw new FluxError("EIO", `a checkpoint in ${place} is damaged: ${errorText(error)}`, { cause: error });
   }
 }

@@ -8,14 +8,14 @@
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
+import { stringifyJson, type JsonObject } from "../../base/json.ts";
 import type { HashAlgorithm, KeepReason, TimerHandle } from "../../base/ports.ts";
 import { encodePayloads } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
-import { askForCheckpoint } from "../blob-engine/checkpoint-request.ts";
+import { askForCheckpoint, storedCheckpoint } from "../blob-engine/checkpoint-request.ts";
 import { BlobEngine } from "../blob-engine/engine.ts";
 import { parseSizeLimit } from "../blob-engine/settings.ts";
 import { loadUnsaved } from "../blob-engine/unsaved.ts";
@@ -142,7 +142,7 @@ class FilesService implements RunningModule {
   #checkpointGet(): Answer {
     const [checkpoint] = this.#engine.checkpoints();
     if (checkpoint === undefined) throw new FluxError("ENOENT");
-    return { value: [parseJson(checkpoint.text)] };
+    return { value: [storedCheckpoint(checkpoint.text, this.#directory)] };
   }
 
   async #checkpointPut(request: IncomingRequest): Promise<Answer> {

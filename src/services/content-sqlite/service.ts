@@ -15,7 +15,7 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/service.ts";
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
-import { askForCheckpoint } from "../blob-engine/checkpoint-request.ts";
+import { askForCheckpoint, storedCheckpoint } from "../blob-engine/checkpoint-request.ts";
 import { parseSizeLimit } from "../blob-engine/settings.ts";
 import { CallTimes } from "./core.ts";
 import {
@@ -207,7 +207,8 @@ class SqliteService implements RunningModule {
   async #checkpointGet(): Promise<Answer> {
     const checkpoints = await this.#current.checkpoints();
     if (checkpoints.length === 0) throw new FluxError("ENOENT");
-    return { value: checkpoints.map(({ text }) => parseJson(text)) };
+    const place = `${this.#directory}/${DATABASE_NAME}`;
+    return { value: checkpoints.map(({ text }) => storedCheckpoint(text, place)) };
   }
 
   async #checkpointPut(request: IncomingRequest): Promise<Answer> {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { ByteStream, Clock, StreamEvents } from "../base/ports.ts";
 import { MessageType, NODEID_ANY, Payload, Role, type Message } from "../protocol/message.ts";
 import { WINDOW_BYTES } from "../protocol/pieces.ts";
+import { control, Control } from "./edge.ts";
 import { Link } from "./link.ts";
 
 const deferred: (() => void)[] = [];
@@ -111,6 +112,23 @@ test("who cannot pass large messages on holds them back where they come from; sm
   assert.equal(far.received.length, 41);
   assert.equal(near.link.isFull, false);
   assert.equal(near.link.queuedBytes, 0);
+});
+
+test("that events begin anew is heard between those before and those after; other control messages go by", () => {
+  const [near, far] = [side(), side()];
+  const event = (sequence: number): Message => ({
+    ...{ type: MessageType.Event, topic: "e", flags: 0, userid: 1, rolemask: Role.Owner, route: [] },
+    payload: Payload.raw(new Uint8Array(1024)),
+    sequence,
+  });
+  for (let sequence = 1; sequence <= 400; sequence++) near.link.send(event(sequence));
+  near.link.send(control(Control.Resync, 0, { sequence: 0, epoch: "another" }));
+  near.link.send(event(1));
+  near.link.send(control(Control.State, 1));
+  carry(near, far);
+  const kinds = far.received.map((message) => (message.type === MessageType.Control ? message.controlType : "event"));
+  assert.equal(kinds.indexOf(Control.Resync), kinds.length - 2);
+  assert.ok(kinds.indexOf(Control.State) < 400);
 });
 
 test("relief is told when a full link has room again, and when it is lost", () => {

@@ -10,6 +10,7 @@ import type { ByteStream, Clock } from "../base/ports.ts";
 import { decodeChunks, encodeMessage, encodeMessagePieces } from "../protocol/codec.ts";
 import { MessageType, settleTransit, type Message } from "../protocol/message.ts";
 import { PieceReader, PieceSender, WINDOW_BYTES, type PieceEvents } from "../protocol/pieces.ts";
+import { Control } from "./edge.ts";
 
 /** The largest message between brokers: a guard against nonsense, far beyond what services send. */
 const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
@@ -100,7 +101,8 @@ export class Link {
 
   send(message: Message): void {
     if (!this.#open || this.#ending) return settleTransit(message);
-    if (message.type === MessageType.Control) this.#sender.addControl(encodeMessage(message));
+    if (message.type === MessageType.Control && message.controlType !== Control.Resync)
+      this.#sender.addControl(encodeMessage(message));
     else {
       const gone = message.transit === undefined ? null : () => settleTransit(message);
       this.#sender.add(flowOf(message), encodeMessagePieces(message), gone);
@@ -177,13 +179,16 @@ export class Link {
 }
 
 /** What must stay in order with each other. */
-function flowOf(message: Exclude<Message, { type: typeof MessageType.Control }>): string {
+function flowOf(message: Message): string {
   switch (message.type) {
     case MessageType.Request:
       return `q${message.route.at(-1) ?? ""}`;
     case MessageType.Response:
       return `r${message.matchtag} ${message.route.at(-1) ?? ""}`;
     case MessageType.Event:
+      return "e";
+    // That events begin anew is said between those before and those after.
+    case MessageType.Control:
       return "e";
   }
 }

@@ -341,7 +341,6 @@ export class Overlay implements Routes {
   /** Events were missed, or begin anew: those below hear so, too. */
   #missed(sequence: number, epoch: string): void {
     if (this.#welcome !== null) this.#welcome = { ...this.#welcome, epoch };
-    this.#routerOrThrow().announceGap();
     for (const child of this.#children.values()) child.link.send(control(Control.Resync, 0, { sequence, epoch }));
   }
 

@@ -107,9 +107,11 @@ export class Router {
     this.#sequence = sequence;
   }
 
-  /** Events were missed: whoever hears all of them (the prefix "") learns it by one that has no number. */
-  announceGap(): void {
-    this.#recent.clear();
+  /**
+   * Events were missed, those that come begin anew behind a number: after what came before this call. Calls `begun` then;
+   * whoever hears all events (the prefix "") learns it by one that has no number.
+   */
+  restartEvents(sequence: number, begun: () => void): void {
     const { userid, rolemask } = this.#ownCredentials();
     const gap: EventMessage = {
       type: MessageType.Event,
@@ -122,6 +124,9 @@ export class Router {
       sequence: 0,
     };
     this.#enqueue(() => {
+      this.#sequence = sequence;
+      this.#recent.clear();
+      begun();
       for (const port of this.#ports.values())
         if (port.subscriptions.matches(gap.topic) && (port.credentials.rolemask & Role.Local) !== 0)
           port.receive?.(gap);
@@ -217,10 +222,11 @@ export class Router {
       case MessageType.Response:
         settle(entry.outstanding, message);
         return this.#enqueue(() => this.#routeResponse(message));
-      case MessageType.Event:
-        return this.#enqueue(() =>
-          peer === this.#options.routes.parent ? this.#distribute(message) : this.publish(message),
-        );
+      case MessageType.Event: {
+        // Until its turn comes, there may be another parent.
+        const isFromParent = peer === this.#options.routes.parent;
+        return this.#enqueue(() => (isFromParent ? this.#distribute(message) : this.publish(message)));
+      }
       case MessageType.Control:
         return;
     }

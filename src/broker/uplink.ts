@@ -196,9 +196,10 @@ export class Uplink {
   }
 
   #miss(sequence: number, epoch: string): void {
-    this.#epoch = epoch;
-    this.#options.router().eventSequence = sequence;
-    this.#options.events.missed(sequence, epoch);
+    this.#options.router().restartEvents(sequence, () => {
+      this.#epoch = epoch;
+      this.#options.events.missed(sequence, epoch);
+    });
   }
 
   #lose(reason: string): void {

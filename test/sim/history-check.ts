@@ -28,9 +28,8 @@ class Order {
   readonly names: readonly string[];
   readonly #places = new Map<string, number>();
   readonly #commits = new Map<string, CommitRecord>();
-  /** By the name of an acknowledged commit: how many events came before it was begun, and before it was acknowledged. */
-  readonly #times = new Map<string, { readonly begin: number; readonly end: number }>();
-  readonly #leaderDeaths: readonly number[];
+  /** How many events came before an acknowledged commit was begun, by its name. */
+  readonly #begins = new Map<string, number>();
   /** Places of the commits that wrote a key, in order. */
   readonly #writers = new Map<string, number[]>();
 
@@ -39,10 +38,8 @@ class Order {
     for (const other of others)
       if (other !== first) throw new Error(`${namespace}: the ranks end with different journals`);
     this.names = namesIn(first ?? "");
-    this.#leaderDeaths = history.leaderDeaths;
-    history.events.forEach((event, end) => {
-      if (event.kind === "acknowledged") this.#times.set(event.commit.name, { begin: event.eventsBefore, end });
-    });
+    for (const event of history.events)
+      if (event.kind === "acknowledged") this.#begins.set(event.commit.name, event.eventsBefore);
     this.names.forEach((name, place) => {
       if (this.#places.has(name)) throw new Error(`commit ${name} happened twice`);
       this.#places.set(name, place);
@@ -88,11 +85,9 @@ class Order {
     return name === undefined ? null : (this.#commits.get(name)?.rootseq ?? null);
   }
 
-  /** Whether the leader may have died between two commits, so that other ranks hear of what is between them from nobody. */
-  isLeaderLostBetween(before: number | undefined, after: number | undefined): boolean {
-    const begin = this.#times.get(this.names[before ?? -1] ?? "")?.begin ?? 0;
-    const end = this.#times.get(this.names[after ?? -1] ?? "")?.end ?? Infinity;
-    return this.#leaderDeaths.some((death) => begin <= death && death <= end);
+  /** How many events came before a commit was begun. */
+  beginOf(place: number): number {
+    return this.#begins.get(this.names[place]!) ?? 0;
   }
 
   writersOf(key: string): readonly number[] {
@@ -206,7 +201,7 @@ export function checkHistory(history: History): void {
     }
   });
   for (const watch of history.watches)
-    if (watch.eventsBefore > lastLoss) checkWatch(watch, orders.get(watch.namespace)!);
+    if (watch.eventsBefore > lastLoss) checkWatch(watch, orders.get(watch.namespace)!, history.leaderDeaths);
 }
 
 function checkEvent(
@@ -259,7 +254,7 @@ function boundsOf(event: HistoryEvent, order: Order): Bounds {
   return { least, most: least };
 }
 
-function checkWatch(watch: WatchRecord, order: Order): void {
+function checkWatch(watch: WatchRecord, order: Order, leaderDeaths: readonly number[]): void {
   const fail = (text: string): never => {
     throw new Error(`${watch.client} watching ${watch.key} of ${watch.namespace} (${watch.kind}): ${text}`);
   };
@@ -285,11 +280,12 @@ function checkWatch(watch: WatchRecord, order: Order): void {
     if (writer <= first || writer > end || places.includes(writer)) continue;
     // Of several commits in a version only the last is there; of one that was not answered the version is not known.
     const rootseq = order.rootseqAt(writer);
-    const next = writers.find((other) => other > writer);
-    const isLast = next === undefined || ![rootseq, null].includes(order.rootseqAt(next));
-    const before = places.findLast((place) => place < writer);
-    const after = places.find((place) => place > writer);
-    if (rootseq !== null && isLast && !order.isLeaderLostBetween(before, after))
-      fail(`was not told of commit ${writer}`);
+    const successor = writers.find((other) => other > writer);
+    const isLast = successor === undefined || ![rootseq, null].includes(order.rootseqAt(successor));
+    // What a leader had not announced everywhere when it died is announced by nobody.
+    const next = places.findIndex((place) => place > writer);
+    const since = order.beginOf(places.at(next === -1 ? -1 : next - 1)!);
+    const isLost = leaderDeaths.some((death) => since <= death && death <= (watch.toldAfter[next] ?? Infinity));
+    if (rootseq !== null && isLast && !isLost) fail(`was not told of commit ${writer}`);
   }
 }

@@ -182,6 +182,7 @@ export class HistoryClient {
         kind: isJournal ? "append" : "value",
         eventsBefore: this.#notes.events.length,
         told: [],
+        toldAfter: [],
         isComplete: false,
       };
       this.#notes.watches.push(record);
@@ -190,6 +191,7 @@ export class HistoryClient {
         for await (const value of kvs.watch(key, { waitCreate: true, append: isJournal })) {
           if (value === null) continue;
           record.told.push(utf8Decode(value));
+          record.toldAfter.push(this.#notes.events.length);
           this.#cluster.world.record(this.#name, "watched", key, utf8Decode(value));
         }
       } catch (error) {

@@ -59,6 +59,8 @@ export interface WatchRecord {
   /** How many events of the history came before it was begun. */
   readonly eventsBefore: number;
   readonly told: string[];
+  /** How many events there had been when it was told each. */
+  readonly toldAfter: number[];
   /** It was still being told when the history ended. */
   isComplete: boolean;
 }

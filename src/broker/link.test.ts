@@ -117,7 +117,12 @@ test("who cannot pass large messages on holds them back where they come from; sm
 test("that events begin anew is heard between those before and those after; other control messages go by", () => {
   const [near, far] = [side(), side()];
   const event = (sequence: number): Message => ({
-    ...{ type: MessageType.Event, topic: "e", flags: 0, userid: 1, rolemask: Role.Owner, route: [] },
+    type: MessageType.Event,
+    topic: "e",
+    flags: 0,
+    userid: 1,
+    rolemask: Role.Owner,
+    route: [],
     payload: Payload.raw(new Uint8Array(1024)),
     sequence,
   });

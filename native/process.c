@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -68,6 +69,7 @@ struct plan {
   } limits[RLIM_NLIMITS];
   int limit_count;
   int oom_adjust; /* plus 1000; below 0 = as ours */
+  int stops; /* before its first instruction */
   int has_terminal;
   volatile int error;
   volatile int stage;
@@ -182,6 +184,7 @@ static int run_child(void *argument) {
   }
   if (chdir(plan->cwd) < 0) fail(plan, STAGE_CWD);
   if (plan->oom_adjust >= 0) adjust_oom(plan->oom_adjust - 1000);
+  if (plan->stops && ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) fail(plan, STAGE_SESSION);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -249,6 +252,14 @@ static void close_all(const int *fds) {
     if (fds[i] >= 0) close(fds[i]);
 }
 
+/* The program stops as a traced one does, before its first instruction; it stays so when nobody traces it any more. */
+static void leave_stopped(pid_t pid) {
+  int status;
+  while (waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) return;
+  if (WIFSTOPPED(status)) ptrace(PTRACE_DETACH, pid, NULL, (void *)(long)SIGSTOP);
+}
+
 /* Runs the plan. Returns the pid, or -1 with error and stage in the plan. */
 static pid_t start(struct plan *plan, int *pidfd) {
   sigset_t all, before;
@@ -263,7 +274,10 @@ static pid_t start(struct plan *plan, int *pidfd) {
     plan->stage = STAGE_RESOURCES;
     return -1;
   }
-  if (plan->stage == STAGE_NONE) return pid;
+  if (plan->stage == STAGE_NONE) {
+    if (plan->stops) leave_stopped(pid);
+    return pid;
+  }
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
   close(*pidfd);
   return -1;
@@ -317,6 +331,7 @@ static int read_numbers(struct plan *plan, const double *numbers, size_t count, 
     plan->limits[i].value = NEXT();
   }
   plan->oom_adjust = (int)NEXT();
+  plan->stops = NEXT() > 0;
 #undef NEXT
   return 0;
 }

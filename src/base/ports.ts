@@ -319,6 +319,8 @@ export interface SpawnOptions {
   readonly umask?: number;
   /** From -1000 to 1000 (proc(5), oom_score_adj), where the system allows it. Done by the native addon only. */
   readonly oomScoreAdjust?: number;
+  /** The child is stopped before its first instruction, for a debugger, until SIGCONT. Done by the native addon only. */
+  readonly stopsAtStart?: boolean;
   /** SIGKILL for the child when this process dies, however it dies. Done by the native addon only. */
   readonly diesWithParent?: boolean;
 }

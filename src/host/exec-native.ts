@@ -330,6 +330,7 @@ function encodeNumbers(options: SpawnOptions, input: number | null): Float64Arra
     limits.length,
     ...limits.flat(),
     options.oomScoreAdjust === undefined ? -1 : options.oomScoreAdjust + OOM_SCORE_OFFSET,
+    options.stopsAtStart === true ? 1 : 0,
   );
 }
 

@@ -102,6 +102,8 @@ export interface TaskLaunch {
   cpus: readonly number[] | null;
   rlimits: Record<string, number>;
   oomScoreAdjust: number | null;
+  /** The task waits for a debugger before its first instruction. */
+  stops: boolean;
   channels: string[];
   /** The task leads a process group of its own. */
   ownGroup: boolean;

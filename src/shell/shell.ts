@@ -32,12 +32,11 @@ import { Task } from "./task.ts";
 /** Exit codes of a task that could not be started, as shells have them. */
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
-const FALLBACK_CWD = "/tmp";
+const FALLBACK_DIRECTORY = "/tmp";
 const VERBOSITY_MAX = 2;
 /** Tasks that are started in one turn, and the time that it may take, in milliseconds. */
 const SLICE_TASKS = 64;
 const SLICE_MS = 10;
-const FALLBACK_TMPDIR = "/tmp";
 
 /** What a shell needs of the host that holds it. */
 export interface ShellSurroundings {
@@ -148,7 +147,7 @@ export class Shell implements ShellContext {
     try {
       this.#tmpdir = this.host.directories.make(
         `jobtmp-${this.plan.shellRank}-${formatFluid(this.plan.id, this.host.idForm)}`,
-        [this.host.rundir, this.plan.environment["TMPDIR"] ?? FALLBACK_TMPDIR],
+        [this.host.rundir, this.plan.environment["TMPDIR"] ?? FALLBACK_DIRECTORY],
       );
       this.#checkOptions();
       for (const factory of BUILTIN_PLUGINS) {
@@ -156,8 +155,8 @@ export class Shell implements ShellContext {
         if (plugin !== null) this.#plugins.push(plugin);
       }
       prepared();
-      const lost = lostDirectoryText(this.plan, this.host.ports.disk, FALLBACK_CWD);
-      if (lost !== null) this.#cwd = FALLBACK_CWD;
+      const lost = lostDirectoryText(this.plan, this.host.ports.disk, FALLBACK_DIRECTORY);
+      if (lost !== null) this.#cwd = FALLBACK_DIRECTORY;
       if (lost !== null) this.log(ShellLogLevel.error, lost);
       const pending = this.#plugins.flatMap((plugin) => plugin.init?.() ?? []);
       if (pending.length === 0 && this.plan.brokerRanks.length === 1) return this.#launch();
@@ -328,7 +327,8 @@ export class Shell implements ShellContext {
     }
     this.#isLaunching = false;
     if (isWhole) {
-      if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped() });
+      const sync = this.plan.options.isOn("stop-tasks-in-exec") ? { sync: true } : {};
+      if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped(), ...sync });
       for (const plugin of this.#plugins) plugin.started?.();
     }
     if (this.#tasks.size === 0) this.#finish();
@@ -344,6 +344,7 @@ export class Shell implements ShellContext {
       cpus: null,
       rlimits: {},
       oomScoreAdjust: null,
+      stops: this.plan.options.isOn("stop-tasks-in-exec"),
       channels: [],
       ownGroup: !this.plan.options.isOn("nosetpgrp"),
       pty: null,

@@ -22,7 +22,7 @@ export class Task implements RunningTask {
     this.plan = plan;
     this.isTerminal = launch.pty !== null;
     this.#ownGroup = launch.ownGroup || launch.pty !== null;
-    const { argv, env, cwd, stdin, cpus, rlimits, oomScoreAdjust, channels, ownGroup, pty } = launch;
+    const { argv, env, cwd, stdin, cpus, rlimits, oomScoreAdjust, stops, channels, ownGroup, pty } = launch;
     try {
       this.#child = exec.spawn(
         {
@@ -36,6 +36,7 @@ export class Task implements RunningTask {
           rlimits,
           diesWithParent: true,
           newProcessGroup: ownGroup,
+          stopsAtStart: stops,
           ...(pty === null ? {} : { pty }),
           ...(cpus === null ? {} : { cpus }),
           ...(oomScoreAdjust === null ? {} : { oomScoreAdjust }),

@@ -131,6 +131,8 @@ const ATTACH_OPTIONS: readonly OptionSpec[] = [
     integer: true,
     help: "Output only the last NUM lines of job output (default 10)",
   },
+  { names: ["debug"], help: "Enable parallel debugger to attach to a running job" },
+  { names: ["debug-emulate"], hidden: true, help: "As a debugger would: let tasks go on that wait for one" },
 ];
 
 const SUBCOMMANDS: readonly Command[] = [

@@ -1,5 +1,11 @@
 /** `flux job attach`. */
 import { FluxError, isFluxError } from "../../../base/errors.ts";
+import type { Integer } from "../../../base/json.ts";
+import { SIGNALS } from "../../../base/signals.ts";
+import { JobState } from "../../../formats/job-states.ts";
+import type { Handle } from "../../../sdk/handle.ts";
+import { jobInfo, killJob } from "../../../sdk/jobs.ts";
+import { shellServiceOf } from "../../jobs/shell-service.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../../jobs/attach.ts";
 import { parseFsd } from "../../../formats/duration.ts";
@@ -22,6 +28,7 @@ export async function attach(context: CommandContext): Promise<number> {
   try {
     const id = tryParseFluid(text);
     if (id === null) throw new FluxError("ENOENT");
+    if (options.has("debug") || options.has("debug-emulate")) await meetDebugger(context, handle, id);
     return await attachJob(context, handle, id, {
       ...ATTACH_DEFAULTS,
       label: options.has("label-io"),
@@ -41,6 +48,15 @@ export async function attach(context: CommandContext): Promise<number> {
     const reason = error.is("ENOENT") ? "No such job" : error.is("EPERM") ? "that is not your job" : error.message;
     throw new FluxError(error.errnum, `Failed to attach to ${text}: ${reason}`, { cause: error });
   }
+}
+
+/** Waits for the tasks; with --debug-emulate those that stopped for a debugger (`stop-tasks-in-exec`) go on. */
+async function meetDebugger(context: CommandContext, handle: Handle, id: Integer): Promise<void> {
+  await shellServiceOf(handle, id, "shell.start", "the job ended before its tasks ran");
+  const { state } = await jobInfo(handle, id, { attrs: ["state"] });
+  if (state === JobState.Inactive) context.fail("cannot debug job that has finished running");
+  if (context.options.has("verbose")) context.complain(`totalview_jobid=${id}`);
+  if (context.options.has("debug-emulate")) await killJob(handle, id, SIGNALS["SIGCONT"]!);
 }
 
 /** Ends the command where options cannot be meant so. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { AgedMap } from "./aged-map.ts";
 
 test("it gives its entries in the order in which they were set last, as a list would", () => {

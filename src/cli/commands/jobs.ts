@@ -257,7 +257,8 @@ class Listing {
 
   async #jobsById(handle: Handle, ids: readonly string[], attrs: readonly string[]): Promise<JobRecord[]> {
     const { options } = this.#context;
-    if (["all-states", "all-users", "filter", "user", "since", "queue", "name"].some((name) => options.has(name)))
+    const filters = ["all-states", "all-users", "filter", "user", "since", "queue", "name", "count"];
+    if (!options.has("recursive") && filters.some((name) => options.has(name)))
       this.#context.err("flux-jobs: WARNING: Filtering options ignored with jobid list\n");
     const context = recordContext();
     const found = await Promise.all(

@@ -23,16 +23,19 @@ const NAME_WIDTH = 12;
 type Formats = Readonly<Record<string, NamedFormat>>;
 type Environment = Readonly<Record<string, string>>;
 
-/** The format that was asked for by its name or in full. Throws FluxError EINVAL. */
+/**
+ * The format that was asked for by its name or in full. What is wrong with a configuration file is told whatever is asked
+ * for. Throws FluxError EINVAL.
+ */
 export async function findFormat(
   source: FormatSource,
   requested: string,
   known: Formats,
   env: Environment,
 ): Promise<string> {
+  const own = await configuredFormats(source, known, env);
   if (requested.includes("{")) return requested;
   if (Object.hasOwn(known, requested)) return known[requested]!.format;
-  const own = await configuredFormats(source, known, env);
   if (Object.hasOwn(own, requested)) return own[requested]!.format;
   throw new FluxError("EINVAL", `--format: No such format ${requested} (Did you mean '{${requested}}'?)`);
 }
@@ -63,13 +66,21 @@ export async function formatHelp(
 async function configuredFormats(source: FormatSource, known: Formats, env: Environment): Promise<Formats> {
   const formats: Record<string, NamedFormat> = {};
   for (const { path, config } of await readConfigs(source.file, env)) {
+    const refuse = (text: string): never => {
+      throw new FluxError("EINVAL", `${path}: ${text}`);
+    };
+    const stray = Object.keys(config).find((key) => key !== "formats");
+    if (source.section === undefined && stray !== undefined) refuse(`invalid key ${stray}`);
     const section = source.section === undefined ? config : config[source.section];
-    for (const [name, value] of Object.entries((isJsonObject(section) ? section["formats"] : null) ?? {})) {
-      if (Object.hasOwn(known, name))
-        throw new FluxError("EINVAL", `${path}: override of builtin format '${name}' not permitted`);
-      if (!isJsonObject(value) || typeof value["format"] !== "string")
-        throw new FluxError("EINVAL", `${path}: formats.${name}: required key 'format' missing`);
-      formats[name] = { description: String(value["description"] ?? ""), format: value["format"] };
+    const given = isJsonObject(section) ? (section["formats"] ?? {}) : {};
+    if (!isJsonObject(given)) return refuse("the 'formats' key must be a mapping");
+    for (const [name, value] of Object.entries(given)) {
+      if (Object.hasOwn(known, name)) refuse(`override of builtin format '${name}' not permitted`);
+      if (!isJsonObject(value)) return refuse(`'formats.${name}' must be a mapping`);
+      const { format, description } = value;
+      if (format === undefined) refuse(`formats.${name}: required key 'format' missing`);
+      if (typeof format !== "string") return refuse(`formats.${name}: 'format' key must be a string`);
+      formats[name] = { description: String(description ?? ""), format };
     }
   }
   return formats;
@@ -99,7 +110,16 @@ async function readConfig(path: string): Promise<JsonObject | null> {
   }
   if (path.endsWith(".toml")) return (await import("../../formats/toml.ts")).parseToml(text, path);
   if (path.endsWith(".yaml")) return (await import("../../formats/yaml-mapping.ts")).parseYamlMapping(text, path);
-  const value = parseJson(text);
-  if (!isJsonObject(value)) throw new FluxError("EINVAL", `${path} is not an object`);
-  return value;
+  return parseObject(text, path);
+}
+
+function parseObject(text: string, path: string): JsonObject {
+  try {
+    const value = parseJson(text);
+    if (isJsonObject(value)) return value;
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError("EINVAL", `${path}: ${error.message}`, { cause: error });
+  }
+  throw new FluxError("EINVAL", `${path} is not an object`);
 }

@@ -66,6 +66,14 @@ export const command: Command = defineCommand({
   },
 });
 
+/** A subprocess option, `NAME=VALUE`. */
+function nameAndValue(context: CommandContext, word: string): [name: string, value: string] {
+  const at = word.indexOf("=");
+  return at < 0
+    ? context.fail(`error handling '${word}' option: Invalid argument`)
+    : [word.slice(0, at), word.slice(at + 1)];
+}
+
 function checkAttach(context: CommandContext): void {
   const { options, operands } = context;
   if (options.has("bg") || options.has("waitable")) context.fail("--attach cannot be used with --bg or --waitable");
@@ -185,7 +193,7 @@ class Execution {
         ...(directory === "none" ? {} : { cwd: directory }),
         cmdline: this.#words,
         env,
-        opts: Object.fromEntries(options.list("setopt").map((word) => word.split(/=(.*)/s, 2))),
+        opts: Object.fromEntries(options.list("setopt").map((word) => nameAndValue(this.#context, word))),
         channels: [],
         msgchan: [],
         ...(label === null ? {} : { label }),

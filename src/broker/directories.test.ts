@@ -56,6 +56,9 @@ test("a state directory says in which format it is; one of a newer Flux is refus
   prepared(files);
   assert.equal(utf8Decode(files.get("/state/flux-format")!), "1\n");
   prepared(files);
+  files.set("/state/flux-format", new Uint8Array(2));
+  prepared(files);
+  assert.equal(utf8Decode(files.get("/state/flux-format")!), "1\n", "a loss of power may take the bytes of a file");
   for (const mark of ["2\n", "next"]) {
     files.set("/state/flux-format", utf8Encode(mark));
     assert.throws(() => prepared(files), {

@@ -73,8 +73,9 @@ export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostIn
 /** What a state directory holds is read by versions of Flux that know its format: the number is in a file of its own. */
 function checkFormat(disk: Disk, attributes: Attributes, directory: string): void {
   const path = `${directory}/${FORMAT_FILE}`;
-  if (disk.info(path) === null) return markFormat(disk, attributes, path);
-  const text = utf8Decode(disk.readFile(path)).trim();
+  const text = disk.info(path) === null ? "" : utf8Decode(disk.readFile(path)).replace(/[\s\0]/g, "");
+  // Nothing, or a file whose bytes a loss of power has taken.
+  if (text === "") return markFormat(disk, attributes, path);
   if (/^\d+$/.test(text) && Number(text) <= FORMAT_VERSION) return;
   // What cannot be read is nobody's to remove.
   attributes.set("statedir-cleanup", "0");
@@ -89,7 +90,7 @@ function checkFormat(disk: Disk, attributes: Attributes, directory: string): voi
 function markFormat(disk: Disk, attributes: Attributes, path: string): void {
   if (attributes.get("statedir-cleanup") !== "0") return;
   try {
-    disk.writeFile(path, utf8Encode(`${FORMAT_VERSION}\n`), { mode: FORMAT_MODE });
+    disk.writeFile(path, utf8Encode(`${FORMAT_VERSION}\n`), { mode: FORMAT_MODE, sync: true });
   } catch (error) {
     // A full disk is no reason not to start; the next start marks it.
     if (!isFluxError(error, "ENOSPC")) throw error;

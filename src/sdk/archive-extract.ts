@@ -1,6 +1,6 @@
 /**
- * Writes the entries of an archive (see `archive.ts`) below a directory. The blobs of a file are fetched some at a time,
- * and written where they belong; holes stay holes.
+ * Writes the entries of an archive (see `archive.ts`) below a directory. Their blobs are fetched some at a time, and
+ * written where they belong; holes stay holes.
  *
  * Invariants: nothing is written outside of the directory, whatever an archive says: not by a path, nor through a symbolic
  * link on the way. Nothing that is there is touched unless that is wanted. A file that could not be written whole is
@@ -14,7 +14,7 @@ import type { Payload } from "../protocol/message.ts";
 import type { Handle } from "./handle.ts";
 import { inOrder } from "./window.ts";
 
-/** Blobs that are fetched at once. */
+/** Blobs that are fetched at once, of one file or of several. */
 const WINDOW = 8;
 const PERMISSIONS = 0o777;
 /** Directories that no entry describes, and those being filled. */
@@ -38,7 +38,7 @@ export async function extractArchive(
   entries: readonly ArchiveEntry[],
   extraction: Extraction,
 ): Promise<void> {
-  const writer = new Writer(handle, files, extraction);
+  const writer = new Writer(handle, files, entries, extraction);
   for (const entry of entries) {
     extraction.extracting?.(entry);
     try {
@@ -56,15 +56,19 @@ class Writer {
   readonly #handle: Handle;
   readonly #files: FileTree;
   readonly #extraction: Extraction;
+  /** The blobs of all entries, in their order: those of the next file come while one is written. */
+  readonly #blobs: AsyncIterator<Payload | null>;
   /** Directories that are there for certain, by path in the archive. */
   readonly #directories = new Set<string>([""]);
   /** A directory that nobody may write to gets its permissions when all is in it. */
   readonly #permissions = new Map<string, number>();
 
-  constructor(handle: Handle, files: FileTree, extraction: Extraction) {
+  constructor(handle: Handle, files: FileTree, entries: readonly ArchiveEntry[], extraction: Extraction) {
     this.#handle = handle;
     this.#files = files;
     this.#extraction = extraction;
+    const regions = entries.flatMap((entry) => (entry.kind === "blobs" ? entry.regions : []));
+    this.#blobs = inOrder(regions, WINDOW, (region) => this.#load(region));
   }
 
   async write(entry: ArchiveEntry): Promise<void> {
@@ -147,9 +151,8 @@ class Writer {
   }
 
   async #writeBlobs(file: OpenFile, regions: readonly BlobRegion[]): Promise<void> {
-    let next = 0;
-    for await (const blob of inOrder(regions, WINDOW, (region) => this.#load(region))) {
-      const [offset, size] = regions[next++]!;
+    for (const [offset, size] of regions) {
+      const blob: Payload | null = (await this.#blobs.next()).value;
       const byteLength = blob?.byteLength ?? 0;
       if (byteLength !== size)
         throw new FluxError("EIO", `the blob at offset ${offset} has ${byteLength} bytes instead of ${size}`);

@@ -15,6 +15,8 @@ const FLAG_STDOUT = 1;
 const FLAG_STDERR = 2;
 const FLAG_CREDIT = 8;
 const FLAG_WAITABLE = 16;
+/** Of standard input in one message, where nobody says how much is taken. */
+const INPUT_PIECE_BYTES = 64 * 1024;
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_FAILED = 1;
@@ -48,6 +50,12 @@ export const command: Command = defineCommand({
       argument: "JOBID",
       help: "Set target ranks to nodes assigned to JOBID and service name to job shell exec service",
     },
+    {
+      names: ["stdin-flow"],
+      argument: "on|off",
+      hidden: true,
+      help: "Whether standard input is sent only as it is taken (default on)",
+    },
     { names: ["service"], argument: "NAME", hidden: true, help: "Specify service to use. Default rexec." },
   ],
   operands: [{ name: "COMMAND", arity: "..." }],
@@ -56,6 +64,7 @@ export const command: Command = defineCommand({
     if (options.has("attach")) checkAttach(context);
     else if (operands.length === 0) context.failUsage();
     if (options.has("waitable") && !options.has("bg")) context.fail("--waitable can only be used with --bg");
+    if (!["on", "off"].includes(options.text("stdin-flow") ?? "on")) context.fail("Set --stdin-flow to on or off");
     if (options.text("label") === "") context.fail("failed to set label: Invalid argument");
     const handle = await context.open();
     const targets = await execTargets(context, handle);
@@ -311,6 +320,7 @@ class Execution {
     for (;;) {
       const running = this.#targets.filter((target) => target.isRunning);
       if (running.length === 0) return 0;
+      if (this.#context.options.text("stdin-flow") === "off") return INPUT_PIECE_BYTES;
       const room = Math.min(...running.map((target) => target.credit));
       if (room > 0) return room;
       await new Promise<void>((resolve) => (this.#wakeInput = resolve));

@@ -122,6 +122,6 @@ test("what is missing, damaged or unknown", async (t) => {
   const directory = mkdtempSync(join(root, "damaged"));
   const other = await restart(directory);
   writeFileSync(join(directory, "content.files/kvs-primary"), "{");
-  await assert.rejects(other.connect().rpc("content.checkpoint-get"), fails("EPROTO"));
+  await assert.rejects(other.connect().rpc("content.checkpoint-get"), fails("EIO"));
   await stopStorage([other]);
 });

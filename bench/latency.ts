@@ -5,7 +5,8 @@
  *     bin/node bench/latency.ts [--python PATH] [--seconds N] [--rounds N] [--mib N] [--only NAME] [--flux PATH]
  *
  * `--python` names a Python with the reference's bindings (PYTHONPATH set): a client that sends each value as one message.
- * Prints, for each load, the latencies idle and loaded, and of every broker its event loop's delays and its memory.
+ * Prints, for each load, the latencies idle and loaded, and of every broker its event loop's delays and its memory; and,
+ * to compare, what the machine does to small messages of a bare server while other programs are busy.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import {
@@ -61,8 +62,10 @@ class Probe {
     return JSON.parse(await line) as Latencies;
   }
 
-  end(): void {
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.stdin!.end();
+    await ended;
   }
 }
 
@@ -163,36 +166,57 @@ function row(name: string, { ping, put }: Latencies): string {
   return `   ${name.padEnd(18)} ping ${cell(ping)} put ${cell(put)}`;
 }
 
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What two probes, on rank 0 and a leaf, see beside a load, and without it before that. */
+async function compare(name: string, uris: readonly [string, string], run: () => Promise<string>): Promise<void> {
+  const probes = [new Probe(uris[0], "probe.root"), new Probe(uris[1], "probe.leaf")];
+  const read = (): Promise<Latencies[]> => Promise.all(probes.map((probe) => probe.read()));
+  await pause(1000);
+  for (let round = 0; round < Number(options.rounds); round++) {
+    await read();
+    await pause(seconds * 500);
+    const idle = await read();
+    const sinceMs = Date.now();
+    const result = await run();
+    const loaded = await read();
+    console.log(`${name}: ${result}`);
+    for (const [index, place] of ["rank 0", "leaf"].entries()) {
+      console.log(row(`idle ${place}`, idle[index]!));
+      console.log(row(`loaded ${place}`, loaded[index]!));
+    }
+    const loops = loopsSince(sinceMs);
+    if (loops !== "") console.log(loops);
+  }
+  await Promise.all(probes.map((probe) => probe.end()));
+}
+
+const isWanted = (name: string): boolean => options.only === undefined || name.includes(options.only);
+
+/**
+ * What the machine itself does to a small message while two programs have its processors: no broker, a server that answers
+ * from constants, and the same bytes through `cat` and `sha1sum`.
+ */
+async function withoutFlux(): Promise<void> {
+  const sockets = ["root", "leaf"].map((place) => join(scratch, place)) as [string, string];
+  const servers = sockets.map((path) =>
+    spawn(process.execPath, [join(folder, "constant-server.ts"), path], { stdio: ["pipe", "pipe", "inherit"] }),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.stdout!.once("data", resolve))));
+  const command = `for i in 1 2 3 4; do cat ${noiseFile()} | sha1sum >/dev/null; done`;
+  const run = (): Promise<string> => start(["sh", "-c", command], "");
+  await compare("cat and sha1sum, no Flux", [`local://${sockets[0]}`, `local://${sockets[1]}`], run);
+  for (const server of servers) server.stdin!.end();
+}
+
 console.log("latencies in ms: p50 p99 max (samples)");
+if (isWanted("no Flux")) await withoutFlux();
 {
   await using instance = await Instance.start(flux, 3, {
     NODE_OPTIONS: `--import ${join(folder, "loop-monitor.mjs")}`,
     FLUX_BENCH_LOOPS: scratch,
   });
   const uris = { root: instance.uri, leaf: instance.uri.replace(/local-0$/, "local-2") };
-  const probes = [new Probe(uris.root, "probe.root"), new Probe(uris.leaf, "probe.leaf")];
-  const read = (): Promise<Latencies[]> => Promise.all(probes.map((probe) => probe.read()));
-  const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-  await pause(1500);
-  for (const { name, run } of loads) {
-    if (options.only !== undefined && !name.includes(options.only)) continue;
-    for (let round = 0; round < Number(options.rounds); round++) {
-      await read();
-      await pause(seconds * 500);
-      const idle = await read();
-      const sinceMs = Date.now();
-      const load = run(uris);
-      const result = await load;
-      const loaded = await read();
-      const loops = loopsSince(sinceMs);
-      console.log(`${name}: ${result}`);
-      for (const [index, place] of ["rank 0", "leaf"].entries()) {
-        console.log(row(`idle ${place}`, idle[index]!));
-        console.log(row(`loaded ${place}`, loaded[index]!));
-      }
-      console.log(loops);
-    }
-  }
-  for (const probe of probes) probe.end();
+  for (const { name, run } of loads) if (isWanted(name)) await compare(name, [uris.root, uris.leaf], () => run(uris));
 }
 rmSync(scratch, { recursive: true });

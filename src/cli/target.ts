@@ -60,19 +60,22 @@ async function nativeUri(context: CommandContext, target: string, isPatient: boo
       "EINVAL",
       `No plugin for URI scheme ${scheme}: there are ${Object.keys(RESOLVERS).join(", ")}, and local:// and ssh:// URIs`,
     );
-  let handle = await context.open();
+  let handle: Handle | null = await context.open();
   // The socket that this command came by may be that of a proxy.
   let uri = await attribute(handle, "local-uri");
-  const enter = async (next: string): Promise<void> => {
+  // Connected to only where something is asked: what the path ends at may end, too, as soon as it is found.
+  const here = async (): Promise<Handle> => (handle ??= await context.open(localForm(uri)));
+  const enter = (next: string): void => {
     uri = next;
-    handle = await context.open(localForm(next));
+    handle = null;
   };
-  if (rest.startsWith("/"))
-    while ((await attribute(handle, "instance-level")) !== "0") await enter(await attribute(handle, "parent-uri"));
+  const isNested = async (): Promise<boolean> => (await attribute(await here(), "instance-level")) !== "0";
+  const leave = async (): Promise<void> => enter(await attribute(await here(), "parent-uri"));
+  if (rest.startsWith("/")) while (await isNested()) await leave();
   for (const step of rest.split("/")) {
     if (step === "" || step === ".") continue;
-    if (step !== "..") await enter(await uriOfJob(handle, step, isPatient));
-    else if ((await attribute(handle, "instance-level")) !== "0") await enter(await attribute(handle, "parent-uri"));
+    if (step !== "..") enter(await uriOfJob(await here(), step, isPatient));
+    else if (await isNested()) await leave();
   }
   return uri;
 }

@@ -80,7 +80,7 @@ describe("a cluster of four hosts", { skip }, () => {
   });
 
   test("the same workflow by Hydra", { skip: hasHydra ? false : "MPICH's mpiexec is not installed" }, async () => {
-    const hosts = onCluster("sinfo", "-h", "-N", "-o", "%N");
+    await using hosts = onCluster("sinfo", "-h", "-N", "-o", "%N");
     const names = (await hosts.finished).stdout.trim().split("\n");
     const remote = join(directory, "remote-shell");
     const enter = `exec ${cluster} on ${directory} "$(echo "$host" | tail -c 2)" sh -c "$*"`;

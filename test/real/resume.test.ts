@@ -48,10 +48,15 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true, force: true }));
 
+/** What goes on has the temporary directory of what went before, which must still be there. */
+function startFlux(...argv: string[]): Run {
+  return new Run([flux, "start", ...argv], { env: { TMPDIR: directory } });
+}
+
 /** Lets the instance go on, and looks at what it did in both lives. */
 async function goesOn(log: string, expected: string, ...argv: string[]): Promise<void> {
   writeFileSync(`${log}.go`, "");
-  await using run = new Run([flux, "start", ...argv]);
+  await using run = startFlux(...argv);
   const { code, stdout, stderr } = await run.finished;
   assert.equal(code, 0, stderr);
   assert.equal(stdout, expected);
@@ -64,7 +69,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     const log = join(directory, `${signal}.log`);
     const statedir = mkdtempSync(join(directory, "state-"));
     {
-      await using run = new Run([flux, "start", "-s2", `-Sstatedir=${statedir}`, script, log, "careful"]);
+      await using run = startFlux("-s2", `-Sstatedir=${statedir}`, script, log, "careful");
       await run.seen(/waiting/);
       run.child.kill(signal);
       await run.finished;
@@ -77,7 +82,7 @@ test("from a dump, in an instance of another size", async () => {
   const log = join(directory, "dump.log");
   const dump = join(directory, "dump.tgz");
   {
-    await using run = new Run([flux, "start", "-s2", `-Scontent.dump=${dump}`, script, log]);
+    await using run = startFlux("-s2", `-Scontent.dump=${dump}`, script, log);
     await run.seen(/waiting/);
     run.child.kill("SIGTERM");
     await run.finished;
@@ -97,7 +102,7 @@ test("a batch job that was canceled goes on as another batch job, with the scrip
     flux cancel $id; flux job wait-event $id clean >/dev/null
     touch ${log}.go
     id=$(flux batch -n1 --output=none --resume=${dump}) && flux job attach $id`;
-  await using run = new Run([flux, "start", "sh", "-c", outer]);
+  await using run = startFlux("sh", "-c", outer);
   const { code, stdout, stderr } = await run.finished;
   assert.equal(code, 0, stderr);
   assert.equal(stdout, RESULT);

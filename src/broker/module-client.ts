@@ -14,10 +14,7 @@ import { Handle } from "../sdk/handle.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { COUNTED, noMessages, Server, type Traffic } from "../sdk/service.ts";
 import { describeBug, formatLogRecord, messageLines } from "./log-record.ts";
-
-const FINALIZING = 2;
-const EXITED = 3;
-const RUNNING = 1;
+import { ModuleStatus } from "./module-status.ts";
 
 export interface ModuleClientOptions {
   readonly channel: MessageChannel;
@@ -97,7 +94,7 @@ class ModuleClient {
       });
       await this.#handle.subscribe(`${name}.stats-clear`, () => void this.#server.clearStats(), { ownerOnly: true });
       this.#running = await definition.start(this.#context());
-      this.#handle.send("module.status", { status: RUNNING });
+      this.#handle.send("module.status", { status: ModuleStatus.Running });
     } catch (error) {
       return error;
     }
@@ -114,10 +111,10 @@ class ModuleClient {
   async leave(failure: unknown): Promise<void> {
     if (failure !== null) this.#options.complain(isFluxError(failure) ? failure.message : describeBug(failure));
     if (this.#handle.isClosed) return;
-    await this.#handle.rpc("module.status", { status: FINALIZING });
+    await this.#handle.rpc("module.status", { status: ModuleStatus.Finalizing });
     const errnum = failure === null ? 0 : isFluxError(failure) ? failure.errnum : new FluxError("EINVAL").errnum;
     const errstr = failure === null ? {} : { errstr: errorText(failure) };
-    this.#handle.send("module.status", { status: EXITED, errnum, ...errstr });
+    this.#handle.send("module.status", { status: ModuleStatus.Exited, errnum, ...errstr });
     this.#handle.close();
   }
 

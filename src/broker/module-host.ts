@@ -10,11 +10,12 @@ import type { JsonObject } from "../base/json.ts";
 import type { Clock, Ports } from "../base/ports.ts";
 import { Role, type Message } from "../protocol/message.ts";
 import { Handle } from "../sdk/handle.ts";
-import { loaderCommand } from "./module-files.ts";
-import { ModuleProcess, startModuleProcess } from "./module-process.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../sdk/module.ts";
 import { Server } from "../sdk/service.ts";
 import { describeBug } from "./log-record.ts";
+import { loaderCommand } from "./module-files.ts";
+import { ModuleProcess, startModuleProcess } from "./module-process.ts";
+import { ModuleStatus } from "./module-status.ts";
 import type { Port } from "./port.ts";
 import type { Router } from "./router.ts";
 
@@ -51,10 +52,6 @@ export interface ModuleFile {
   readonly path: string;
   readonly loader: string;
 }
-
-/** Module states as `module.list` numbers them (RFC 5). */
-export const ModuleStatus = { Init: 0, Running: 1, Finalizing: 2, Exited: 3 } as const;
-export type ModuleStatus = (typeof ModuleStatus)[keyof typeof ModuleStatus];
 
 export interface LoadedModule {
   readonly name: string;

@@ -27,15 +27,12 @@ import {
 } from "../protocol/message.ts";
 import type { Handle } from "../sdk/handle.ts";
 import type { RunningModule } from "../sdk/module.ts";
+import { ModuleStatus } from "./module-status.ts";
 import { Outbox } from "./outbox.ts";
 import type { Port } from "./port.ts";
 
 const CHANNEL = "FLUX_MODULE_FD";
 const FRAME_BYTES_MAX = 2 ** 31 - 1;
-/** States that a module tells of itself. */
-const RUNNING = 1;
-const FINALIZING = 2;
-const EXITED = 3;
 
 export interface ModuleProcessOptions {
   readonly name: string;
@@ -169,9 +166,9 @@ export class ModuleProcess implements RunningModule {
     if (message.type !== MessageType.Request || message.topic !== "module.status")
       return this.#options.port.send(message);
     const { status, errnum, errstr } = message.payload?.value ?? {};
-    if (status === RUNNING) this.#tell(null);
-    if (status === FINALIZING) this.#isFinalizing = true;
-    if (status === EXITED && typeof errnum === "number" && errnum !== 0)
+    if (status === ModuleStatus.Running) this.#tell(null);
+    if (status === ModuleStatus.Finalizing) this.#isFinalizing = true;
+    if (status === ModuleStatus.Exited && typeof errnum === "number" && errnum !== 0)
       this.#failure = new FluxError(errnum, typeof errstr === "string" ? errstr : undefined);
     if (expectsResponse(message)) this.#outbox.send({ ...responseTo(message, 0, null), rolemask: Role.Owner });
   }

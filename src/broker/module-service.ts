@@ -3,9 +3,10 @@ import { FluxError } from "../base/errors.ts";
 import type { Disk } from "../base/ports.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { ANY_USER, ANYONE, requireString, type Methods } from "../sdk/service.ts";
-import type { Tracing } from "./tracing.ts";
 import { builtinModule, findModuleFile, moduleNameOf, type ModuleRegistry } from "./module-files.ts";
-import { ModuleStatus, type LoadedModule, type ModuleHost } from "./module-host.ts";
+import type { LoadedModule, ModuleHost } from "./module-host.ts";
+import { ModuleStatus } from "./module-status.ts";
+import type { Tracing } from "./tracing.ts";
 
 export interface ModuleServiceOptions {
   readonly host: ModuleHost;

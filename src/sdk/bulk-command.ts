@@ -23,8 +23,6 @@ export interface BulkCommandOptions {
   /** Variables beside those that programs of the ranks' brokers have. */
   readonly env: Readonly<Record<string, string>>;
   readonly ranks: Iterable<number>;
-  /** The subprocess service; "rexec" unless given. */
-  readonly service?: string;
   /** A line of output; `stream` is stdout or stderr. */
   output(rank: number, stream: string, line: string): void;
   /** The command runs on a rank. */
@@ -85,12 +83,12 @@ export class BulkCommand {
   }
 
   start(): void {
-    const { handle, argv, env, service = "rexec" } = this.#options;
+    const { handle, argv, env } = this.#options;
     const cmd = { cmdline: argv, env: {}, env_add: env, opts: {}, channels: [], msgchan: [] };
     const request = { cmd, flags: FLAG_STDOUT | FLAG_STDERR, local_flags: 0 };
     for (const [rank, process] of this.#active)
       handle.open(
-        `${service}.exec`,
+        "rexec.exec",
         request,
         {
           item: (payload) => payload !== null && this.#receive(rank, process, payload.value),
@@ -105,12 +103,7 @@ export class BulkCommand {
     for (const [rank, process] of this.#active) {
       if (ranks !== null && !ranks.has(rank)) continue;
       if (process.pid === 0) process.signum = signum;
-      else
-        this.#options.handle.send(
-          `${this.#options.service ?? "rexec"}.kill`,
-          { pid: process.pid, signum },
-          { nodeid: rank },
-        );
+      else this.#options.handle.send("rexec.kill", { pid: process.pid, signum }, { nodeid: rank });
     }
   }
 

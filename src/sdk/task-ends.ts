@@ -3,7 +3,7 @@
  * ended, and the execution service tells it of the whole job (event `shell.tasks-failed` of the exec.eventlog), so that
  * who asks why a job failed hears of each task. The event is added by this implementation; jobs of one task have none.
  */
-import { isJsonObject, type JsonObject } from "../base/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Idset } from "../formats/idset.ts";
 
 export const TASKS_FAILED = "shell.tasks-failed";
@@ -30,9 +30,9 @@ export class TaskEnds {
 
   /** Adds what an event tells; what it has not is passed over. */
   addContext(context: JsonObject | undefined): void {
-    const ends = Array.isArray(context?.["ends"]) ? (context["ends"] as readonly unknown[]) : [];
-    for (const end of ends) {
-      const { wait_status, ranks } = isJsonObject(end as never) ? (end as JsonObject) : ({} as JsonObject);
+    const ends = context?.["ends"];
+    for (const end of Array.isArray(ends) ? (ends as JsonValue[]) : []) {
+      const { wait_status, ranks } = isJsonObject(end) ? end : ({} as JsonObject);
       const idset = typeof ranks === "string" ? Idset.tryParse(ranks) : null;
       if (typeof wait_status === "number" && idset !== null) this.add(wait_status, idset);
     }

@@ -35,6 +35,9 @@ export interface HostLinkOptions {
   readonly patienceMs: number;
 }
 
+/** What a host is asked to do with a job that it has. */
+export type JobMethod = "kill" | "destroy" | "expiration" | "release" | "log";
+
 /** How often a rank that cannot be reached is tried. */
 const RETRY_MS = 250;
 /** Events that are confirmed together. */
@@ -104,7 +107,7 @@ export class HostLink {
   }
 
   /** Sends a request about a job that was handed over. */
-  tell(method: "kill" | "destroy" | "expiration" | "release" | "log", payload: object): void {
+  tell(method: JobMethod, payload: object): void {
     if (this.isAttached) this.#send(method, payload);
   }
 

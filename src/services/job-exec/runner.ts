@@ -22,13 +22,13 @@ import { Barrier } from "./barrier.ts";
 import { ExecLog } from "./exec-log.ts";
 import { ExitLimits } from "./exit-limits.ts";
 import { JobExecution, type ShellEnd } from "./job.ts";
+import { barrierTimeoutOf, jobShellOf } from "./job-wishes.ts";
 import { describeLoss, killedBy } from "./loss.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
-
+import { startDelay } from "./settings.ts";
 import { checkService, HostedShells, ProgramShells, type Shells } from "./shells.ts";
 import { Termination } from "./termination.ts";
-import { startDelay } from "./settings.ts";
-import { barrierTimeoutOf, jobShellOf, mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
+import { mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** The wait status of a shell of which nobody knows how it ended. */
@@ -41,16 +41,17 @@ type TimerName = "expiration" | "run";
 export class JobRunner {
   readonly job: JobExecution;
   readonly testRun: TestRun | null;
+  /** Where the KVS has what the job writes. */
+  readonly guestKey: string;
+  /** Its shells are in the shell hosts of its ranks. */
+  readonly isHosted: boolean;
   readonly #world: ExecWorld;
   readonly #exec: ExecRequest;
   readonly #resources: ResourceSet;
-  readonly guestKey: string;
   readonly #log: ExecLog;
   readonly #barrier: Barrier;
   readonly #limits: ExitLimits;
   readonly #shells: Shells;
-  /** Its shells are in the shell hosts of its ranks. */
-  readonly isHosted: boolean;
   /** The job manager's request. */
   #request: IncomingRequest;
   /** Ranks whose host is not there yet. */
@@ -118,13 +119,17 @@ export class JobRunner {
     const mockFailure = mockFailureOf(this.#exec.jobspec);
     if (mockFailure !== null && !this.#exec.reattach) return this.#fakeFailure(mockFailure);
     checkService(this.#world.settings.service, `${this.#hostOf(this.job.leader)} (rank ${this.job.leader})`);
-    if (!this.isHosted && this.#exec.reattach) for (const rank of this.job.ranks) this.shellLost(rank, NOT_REATTACHED);
-    for (const rank of this.isHosted ? this.job.ranks : []) {
-      const link = this.#world.link(rank);
-      if (!link.isAttached) this.#awaited.add(rank);
-      link.open();
+    for (const rank of this.job.ranks) {
+      if (this.isHosted) this.#await(rank);
+      else if (this.#exec.reattach) this.shellLost(rank, NOT_REATTACHED);
     }
     this.#proceed();
+  }
+
+  #await(rank: number): void {
+    const link = this.#world.link(rank);
+    if (!link.isAttached) this.#awaited.add(rank);
+    link.open();
   }
 
   /** The job manager asks again for a job that runs: it has been restarted. */

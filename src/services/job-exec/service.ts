@@ -24,8 +24,8 @@ import {
   requireString,
   type Methods,
 } from "../../sdk/service.ts";
-import { killedBy } from "./loss.ts";
 import { HostLink, type HostLinkListener } from "./host-link.ts";
+import { killedBy } from "./loss.ts";
 import type { ExecRequest, JobExceptionEvent, StartResponse } from "./protocol.ts";
 import { JobRunner } from "./runner.ts";
 import { execSettings, settingsReport, type ExecSettings } from "./settings.ts";

@@ -10,9 +10,10 @@
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { statusOfExit } from "../../base/signals.ts";
-import { BulkCommand } from "../../sdk/bulk-command.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { ShellStart } from "../../protocol/shell-host.ts";
+import { BulkCommand } from "../../sdk/bulk-command.ts";
+import type { JobMethod } from "./host-link.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** What a shell says of a program that is not there, or cannot be run. */
@@ -88,11 +89,7 @@ export class HostedShells implements Shells {
     this.#tell([leader], "log", line);
   }
 
-  #tell(
-    ranks: readonly number[],
-    method: "kill" | "destroy" | "expiration" | "release" | "log",
-    payload: object,
-  ): void {
+  #tell(ranks: readonly number[], method: JobMethod, payload: object): void {
     for (const rank of ranks) this.#world.link(rank).tell(method, { id: this.#job.id, ...payload });
   }
 }

@@ -2,7 +2,7 @@
  * Simulated execution of jobs with `attributes.system.exec.test` in their jobspec: a timer in the place of shells, for
  * tests and for studies of scale.
  */
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { isJsonObject, memberAt, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 
 export interface TestRun {
@@ -21,7 +21,7 @@ export interface TestRun {
 
 /** The simulated run that a jobspec asks for, or null. */
 export function testRunOf(jobspec: JsonObject): TestRun | null {
-  const test = member(member(member(jobspec, "attributes"), "system"), "exec")["test"];
+  const test = memberAt(jobspec, ["attributes", "system", "exec", "test"]);
   if (!isJsonObject(test)) return null;
   const {
     run_duration: duration,
@@ -44,30 +44,11 @@ export function testRunOf(jobspec: JsonObject): TestRun | null {
 
 /** Where a job that is run by shells is to fail, for tests of those who wait for it (`exec.bulkexec.mock_exception`). */
 export function mockFailureOf(jobspec: JsonObject): "init" | "starting" | null {
-  const exec = member(member(member(jobspec, "attributes"), "system"), "exec");
-  const phase = member(exec, "bulkexec")["mock_exception"];
+  const phase = memberAt(jobspec, ["attributes", "system", "exec", "bulkexec", "mock_exception"]);
   return phase === "init" || phase === "starting" ? phase : null;
 }
 
-/** Seconds from a job's own wish for its start barrier (`exec.bulkexec.barrier-timeout`), or null. */
-export function barrierTimeoutOf(jobspec: JsonObject): number | null {
-  const exec = member(member(member(jobspec, "attributes"), "system"), "exec");
-  const timeout = member(exec, "bulkexec")["barrier-timeout"];
-  return typeof timeout === "number" ? timeout : typeof timeout === "string" ? tryParseFsd(timeout) : null;
-}
-
-/** The job shell that a job names for itself, a program (`exec.job_shell`), or null. */
-export function jobShellOf(jobspec: JsonObject): string | null {
-  const path = member(member(member(jobspec, "attributes"), "system"), "exec")["job_shell"];
-  return typeof path === "string" ? path : null;
-}
-
 function durationOf(jobspec: JsonObject): number | null {
-  const { duration } = member(member(jobspec, "attributes"), "system");
+  const duration = memberAt(jobspec, ["attributes", "system", "duration"]);
   return typeof duration === "number" && duration > 0 ? duration : null;
-}
-
-function member(object: JsonObject, key: string): JsonObject {
-  const value = object[key];
-  return isJsonObject(value) ? value : {};
 }

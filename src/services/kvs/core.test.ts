@@ -15,16 +15,15 @@ function leaderOfTest(): Leader {
 
 /** Commits one value; returns the version. */
 function put(leader: Leader, key: string, text: string): NamespaceRoot {
+  submit(leader, key, text);
+  return leader.turn().versions[0]!.root;
+}
+
+function submit(leader: Leader, key: string, text: string): void {
   const operations: Operation[] = [{ key, flags: 0, dirent: valueObject(utf8Encode(text)) }];
   const request = { namespace: "primary", flags: 0, operations };
-  leader.submit({
-    request,
-    payload: Payload.json({ ops: operations }),
-    sender: "",
-    adopted: new Set(),
-    settle: () => {},
-  });
-  return leader.turn().versions[0]!.root;
+  const payload = Payload.json({ ops: operations });
+  leader.submit({ request, payload, sender: "", adopted: new Set(), settle: () => {} });
 }
 
 test("a version's reference is that of its tree, whenever it is asked for", () => {
@@ -56,15 +55,7 @@ test("versions that nobody asks about cost no blobs", () => {
 test("a turn that could not be logged leaves the version before as it was", () => {
   const leader = leaderOfTest();
   put(leader, "a.b", "1");
-  const operations: Operation[] = [{ key: "a.b", flags: 0, dirent: valueObject(utf8Encode("2")) }];
-  const request = { namespace: "primary", flags: 0, operations };
-  leader.submit({
-    request,
-    payload: Payload.json({ ops: operations }),
-    sender: "",
-    adopted: new Set(),
-    settle: () => {},
-  });
+  submit(leader, "a.b", "2");
   leader.rollBack(leader.turn());
   const other = leaderOfTest();
   assert.equal(leader.root("primary").rootref, put(other, "a.b", "1").rootref);

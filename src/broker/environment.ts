@@ -39,6 +39,8 @@ export function instanceEnvironment(
   const environment = programEnvironment(inherited, localUri, fluxPath);
   for (const name of JOB_NAMES) delete environment[name];
   if (jobid !== null) environment["FLUX_ENCLOSING_ID"] = jobid;
+  // libyogrt, which tells programs how much time is left, would ask Slurm otherwise.
+  if (inherited["SLURM_JOB_ID"] !== undefined) environment["YOGRT_BACKEND"] = "flux";
   return environment;
 }
 

@@ -95,6 +95,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   "module-node-exec": { file: "module-node-exec" },
   "shell-initrc": { file: "shell-initrc" },
   "shell-host": { file: "shell-host" },
+  "slurm-expiration-sync": { file: "slurm-expiration-sync" },
   sproc: { file: "sproc" },
   start: { file: "start", summary: "bootstrap a local Flux instance" },
   startlog: { file: "startlog" },

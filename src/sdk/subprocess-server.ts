@@ -385,5 +385,8 @@ function fullNameOf({ command, pid }: Process): string {
 }
 
 function describe({ pid, command, status }: Process): JsonObject {
-  return { pid, cmd: command.argv[0] ?? "", label: command.label ?? "", state: status === null ? "R" : "Z" };
+  const [program = "", word = ""] = command.argv;
+  // Of `flux` alone nobody would learn what it does.
+  const cmd = program === "flux" ? `${program} ${word}` : program;
+  return { pid, cmd, label: command.label ?? "", state: status === null ? "R" : "Z" };
 }

@@ -4,35 +4,34 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject } from "../../base/json.ts";
-import type { Clock, TimerHandle } from "../../base/ports.ts";
+import type { TimerHandle } from "../../base/ports.ts";
 import { formatRoughly } from "../../formats/duration.ts";
-import type { Handle, OpenStream } from "../../sdk/handle.ts";
+import type { OpenStream } from "../../sdk/handle.ts";
+import { LogLevel, type ModuleContext } from "../../sdk/module.ts";
 
 /** Until the resource service is asked again after it has gone, or was not there. */
 const RETRY_MS = 2000;
 export class InstanceLifetime {
-  readonly #handle: Handle;
-  readonly #clock: Clock;
+  readonly #context: ModuleContext;
   /** Seconds since the epoch; 0 for never. */
   #expiration = 0;
   #stream: OpenStream | null = null;
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
-  constructor(handle: Handle, clock: Clock) {
-    this.#handle = handle;
-    this.#clock = clock;
+  constructor(context: ModuleContext) {
+    this.#context = context;
   }
 
   follow(): void {
     if (this.#isStopped) return;
-    this.#stream = this.#handle.open(
+    this.#stream = this.#context.handle.open(
       "resource.journal",
       {},
       {
         item: (payload) => payload !== null && this.#take(payload.value),
         end: () => {
-          this.#timer = this.#clock.after(RETRY_MS, () => this.follow(), { background: true });
+          this.#timer = this.#context.ports.clock.after(RETRY_MS, () => this.follow(), { background: true });
         },
       },
       { cancelTopic: "resource.journal-cancel", nodeid: 0 },
@@ -48,7 +47,7 @@ export class InstanceLifetime {
   /** Throws EINVAL where a job of this duration (seconds, 0 = unlimited) cannot end in time. */
   check(duration: number): void {
     if (this.#expiration === 0 || duration === 0) return;
-    const left = this.#expiration - this.#clock.now();
+    const left = this.#expiration - this.#context.ports.clock.now();
     if (duration <= left) return;
     const lifetime = formatRoughly(Math.max(0, left));
     const text = `job duration (${formatRoughly(duration)}) exceeds remaining instance lifetime (${lifetime})`;
@@ -61,7 +60,9 @@ export class InstanceLifetime {
     for (const event of Array.isArray(events) ? (events as unknown[]) : []) {
       const { name, context } = event as { name?: unknown; context?: JsonObject };
       const updated = context?.["expiration"];
-      if (name === "resource-update" && typeof updated === "number") this.#expiration = updated;
+      if (name !== "resource-update" || typeof updated !== "number") continue;
+      this.#expiration = updated;
+      this.#context.log(LogLevel.debug, `duration-validator: updated expiration to ${updated.toFixed(2)}`);
     }
   }
 }

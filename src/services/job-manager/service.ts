@@ -81,7 +81,7 @@ class JobManagerService implements RunningModule {
     this.#context = context;
     this.#isResumed = context.attribute("broker.resume") !== null;
     const { handle, ports } = context;
-    this.#lifetime = new InstanceLifetime(handle, ports.clock);
+    this.#lifetime = new InstanceLifetime(context);
     this.#store = new EventStore({
       clock: ports.clock,
       commit: (operations) => this.#commit(operations),

@@ -41,7 +41,7 @@ import { Journal } from "./journal.ts";
 import { resourceMethods } from "./methods.ts";
 import type { DefineMethod } from "./protocol.ts";
 import { startReporter, verifyOwn } from "./reporter.ts";
-import { SlurmLimit } from "./slurm.ts";
+import { followSlurmJob } from "./slurm.ts";
 
 const KEY_R = "resource.R";
 const KEY_EVENTLOG = "resource.eventlog";
@@ -91,7 +91,6 @@ export class ResourceService implements RunningModule {
   #settings: ResourceSettings;
   readonly #batch: KvsBatch;
   readonly #enclosingInstance: EnclosingInstance;
-  readonly #slurm: SlurmLimit;
   readonly #hosts: readonly string[];
   #reported: ResourceSet;
   #isDefining = false;
@@ -110,11 +109,6 @@ export class ResourceService implements RunningModule {
     this.acquisition = new Acquisition(this.state);
     this.#reported = ownResources(context);
     this.#enclosingInstance = new EnclosingInstance(context, (expiration) => this.#follow(expiration));
-    this.#slurm = new SlurmLimit({
-      ports: context.ports,
-      changed: (expiration) => this.#follow(expiration),
-      unknown: (reason) => context.log(LogLevel.info, `the time limit of the Slurm job is not known: ${reason}`),
-    });
     this.#batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -187,8 +181,10 @@ export class ResourceService implements RunningModule {
   serve(): void {
     this.context.server.add(this.context.name, resourceMethods(this));
     // While an instance is repaired nothing is to run in it.
-    if ((this.context.attribute("broker.recovery-mode") ?? "0") === "0")
+    if ((this.context.attribute("broker.recovery-mode") ?? "0") === "0") {
       this.#watchGroup("broker.online", (members) => this.#brokersOnline(members));
+      void this.defined().then(() => this.#isStopped || followSlurmJob(this.context));
+    }
     this.#watchGroup("broker.torpid", (members) => this.#setTorpid(members));
     if (this.state.resources === null) void this.#discover();
   }
@@ -196,7 +192,6 @@ export class ResourceService implements RunningModule {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#enclosingInstance.close();
-    this.#slurm.stop();
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
@@ -294,8 +289,6 @@ export class ResourceService implements RunningModule {
 
   /** The enclosing instance gave this one another end. */
   #follow(expiration: number): void {
-    const text = expiration === 0 ? "none" : expiration.toFixed(2);
-    this.context.log(LogLevel.info, `resource expiration updated to ${text}`);
     this.setExpiration(expiration).catch((error: unknown) =>
       this.#complain(`updating the expiration: ${errorText(error)}`),
     );
@@ -360,7 +353,6 @@ export class ResourceService implements RunningModule {
       if (enclosing !== null) return await this.define(rankByHosts(enclosing, this.#hosts), "job-info");
       if (this.#reported.nnodes !== this.context.size) return;
       await this.define(this.#reported, "dynamic-discovery");
-      if (this.context.attribute("jobid") === null) this.#slurm.start();
     } catch (error) {
       if (!(error instanceof FluxError)) return this.context.fatal(error);
       this.#complain(`defining resources: ${error.message}`);

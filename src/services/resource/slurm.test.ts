@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { coresOfTask, repeatedAt, slurmSeconds } from "./slurm.ts";
+import { coresOfTask, repeatedAt } from "./slurm.ts";
 
 const cpus = (count: number, threads = 1): number[][] =>
   Array.from({ length: count }, (_, core) =>
@@ -44,12 +44,4 @@ test("what affinity left is not narrowed again, and a node that claims more than
   const env = { SLURM_STEP_NODELIST: "h1", SLURM_STEP_TASKS_PER_NODE: "4", SLURM_CPUS_ON_NODE: "16" };
   assert.deepEqual(coresOfTask({ ...env, SLURM_LOCALID: "3" }, cpus(4)), [0, 1, 2, 3]);
   assert.deepEqual(coresOfTask({ ...env, SLURM_LOCALID: "3", SLURM_CPUS_ON_NODE: "4" }, cpus(2)), [1]);
-});
-
-test("times that Slurm prints", () => {
-  assert.equal(slurmSeconds("1-02:03:04"), 93784);
-  assert.equal(slurmSeconds("4:59"), 299);
-  assert.equal(slurmSeconds("0:00"), 0);
-  assert.equal(slurmSeconds("UNLIMITED"), Infinity);
-  for (const text of ["INVALID", "NOT_SET", ""]) assert.equal(slurmSeconds(text), null);
 });

@@ -223,7 +223,10 @@ class Scheduler implements RunningModule {
     if (response.up !== undefined) pool.setUp(Idset.parse(response.up), true);
     if (response.down !== undefined) pool.setUp(Idset.parse(response.down), false);
     if (response.shrink !== undefined) this.#shrink(Idset.parse(response.shrink));
-    if (response.expiration !== undefined) this.#core.instanceExpiration = response.expiration;
+    if (response.expiration !== undefined) {
+      this.#core.instanceExpiration = response.expiration;
+      this.#log(LogLevel.info, `resource expiration updated to ${response.expiration.toFixed(2)}`);
+    }
     this.#schedulePass();
   }
 

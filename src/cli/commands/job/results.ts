@@ -50,10 +50,11 @@ export async function status(context: CommandContext): Promise<number> {
   return exitCode;
 }
 
-/** What `-v` says of a job that failed, and `-vv` of any; null where it says nothing. */
+/** What `-v` says of a job that ran and failed, and `-vv` of any; null where it says nothing. */
 function endText({ waitStatus, exception }: JobOutcome, verbosity: number): string | null {
-  if (waitStatus !== null) return verbosity > (waitStatus === 0 ? 1 : 0) ? statusText(waitStatus) : null;
-  return exception !== null && verbosity > 1 ? `exception type=${exception.type}` : null;
+  if (verbosity <= ((waitStatus ?? 0) === 0 ? 1 : 0)) return null;
+  if (exception !== null) return `exception type=${exception.type}`;
+  return waitStatus === null ? null : statusText(waitStatus);
 }
 
 function statusText(waitStatus: number): string {

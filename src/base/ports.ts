@@ -248,6 +248,8 @@ export interface EpochSweep {
   readonly through: number;
   readonly deleteMax: number;
   readonly window: number;
+  /** Whether blobs stay that clients stored lately and nobody refers to yet, however old the epoch is that they are of. */
+  readonly spareLeased: boolean;
 }
 
 export interface SweepResult {

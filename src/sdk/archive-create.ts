@@ -168,6 +168,8 @@ class FileMap implements DataSink {
     const regions: BlobRegion[] = [];
     for (const [offset, length] of chunksOf(file, chunkBytes))
       regions.push([offset, length, blobrefOf(this.#codec.digest(this.#hash, file.read(offset, length)))]);
+    // Where there is nothing but holes there is nothing to give.
+    if (regions.length === 0) return regions;
     const request = { path: path.startsWith("/") ? path : `${directory}/${path}`, chunksize: chunkBytes, tag: name };
     await this.#kvs.handle.rpc("content.mmap-add", request, { nodeid: 0 });
     return regions;

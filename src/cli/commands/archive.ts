@@ -235,27 +235,29 @@ export const extract: Command = {
     { names: ["list-only"], short: "t", help: "List table of contents without extracting" },
     { names: ["allow-outside-links"], help: "Extract symbolic links that lead out of DIR, too" },
   ],
-  run: async (context) => {
-    const { options } = context;
-    const directory = directoryOf(context);
-    const kvs = await openKvs(context);
-    const entries = await chosen(context, kvs, decodeArchive);
-    if (options.has("list-only")) {
-      for (const entry of entries) context.out(`${options.has("verbose") ? longLine(entry) : entry.path}\n`);
-      return;
-    }
-    await orFail(context, () =>
-      extractArchive(kvs.handle, nodeFileTree(), entries, {
-        directory,
-        overwrites: options.has("overwrite"),
-        allowsOutsideLinks: options.has("allow-outside-links"),
-        extracting: (entry) => {
-          if (options.has("verbose")) context.err(`${entry.path}\n`);
-        },
-      }),
-    );
-  },
+  run: (context) => extractFromOptions(context, context.options.has("allow-outside-links")),
 };
+
+export async function extractFromOptions(context: CommandContext, allowsOutsideLinks: boolean): Promise<void> {
+  const { options } = context;
+  const directory = directoryOf(context);
+  const kvs = await openKvs(context);
+  const entries = await chosen(context, kvs, decodeArchive);
+  if (options.has("list-only")) {
+    for (const entry of entries) context.out(`${options.has("verbose") ? longLine(entry) : entry.path}\n`);
+    return;
+  }
+  await orFail(context, () =>
+    extractArchive(kvs.handle, nodeFileTree(), entries, {
+      directory,
+      overwrites: options.has("overwrite"),
+      allowsOutsideLinks,
+      extracting: (entry) => {
+        if (options.has("verbose")) context.err(`${entry.path}\n`);
+      },
+    }),
+  );
+}
 
 export const remove: Command = {
   name: "remove",

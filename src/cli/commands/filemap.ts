@@ -1,6 +1,6 @@
 /** `flux filemap`: what `flux archive` was called once; old scripts go on, and are told. */
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
-import { create, extract, list, remove } from "./archive.ts";
+import { create, extract, extractFromOptions, list, remove } from "./archive.ts";
 
 const NOTICE = "⚠️This command is deprecated.⚠️   Use flux-archive(1) instead.\n";
 
@@ -27,6 +27,7 @@ export const command: Command = defineCommand({
     renamed(create, "map"),
     renamed(remove, "unmap"),
     renamed(list, "list", false),
-    renamed(extract, "get"),
+    // Old scripts know of no option for links that lead elsewhere.
+    renamed({ ...extract, run: (context) => extractFromOptions(context, true) }, "get"),
   ],
 });

@@ -177,7 +177,8 @@ async function sweep(collection: Collection): Promise<number> {
   let deleted = 0;
   let cursor = 0;
   while (cursor < highWater) {
-    const payload = { epoch, cursor, high_water: highWater, delete_cap: DELETE_CAP, window: SWEEP_WINDOW };
+    const limits = { high_water: highWater, delete_cap: DELETE_CAP, window: SWEEP_WINDOW };
+    const payload = { epoch, cursor, ...limits, spare_leased: true };
     const answer = await orFailAt(context, "failed to sweep", () =>
       store.handle.rpc<{ deleted: number; cursor: number }>("content-backing.sweep", payload, LEADER),
     );

@@ -146,5 +146,5 @@ export async function isKvsLoaded(handle: Handle): Promise<boolean> {
 
 /** A checkpoint's time as the commands show it: to the second, in UTC. */
 export function timeText(timestamp: number | undefined): string {
-  return timestamp === undefined ? "" : new Date(timestamp * 1000).toISOString().slice(0, 19);
+  return new Date((timestamp ?? 0) * 1000).toISOString().slice(0, 19);
 }

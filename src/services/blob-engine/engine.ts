@@ -191,11 +191,11 @@ export class BlobEngine {
     return this.#file.mark(named, epoch);
   }
 
-  sweep({ epoch, after, through, deleteMax, window }: EpochSweep): SweepResult {
+  sweep({ epoch, after, through, deleteMax, window, spareLeased }: EpochSweep): SweepResult {
     if (after === 0) this.#markFurtherRoots(epoch);
     const end = Math.min(through, after + window);
     const rows = this.#file.rowsBefore(epoch, after, end, deleteMax);
-    const removed = rows.filter(({ hash }) => !this.#leases.isHeld(hash));
+    const removed = spareLeased ? rows.filter(({ hash }) => !this.#leases.isHeld(hash)) : rows;
     this.#file.removeRows(removed.map(({ rowid }) => rowid));
     const cursor = rows.length === deleteMax ? rows.at(-1)!.rowid : end;
     return { digests: concatBytes(removed.map(({ hash }) => hash)), cursor };

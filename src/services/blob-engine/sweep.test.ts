@@ -21,19 +21,30 @@ function directory(entries: Readonly<Record<string, string>>): string {
   return JSON.stringify({ data, type: "dir", ver: 1 });
 }
 
-test("a sweep spares the namespaces of kept checkpoints and the versions that are held", () => {
-  const options = {
-    digest,
-    digestLength: 20,
-    nowMs: () => 0,
-    checkpointsKept: 3,
-    sizeLimitBytes: null,
-  };
-  const engine = new BlobEngine(new MemoryBlobFile(new BlobTables(), { begin: () => {} }), options, {
+function emptyEngine(): BlobEngine {
+  const options = { digest, digestLength: 20, nowMs: () => 0, checkpointsKept: 3, sizeLimitBytes: null };
+  return new BlobEngine(new MemoryBlobFile(new BlobTables(), { begin: () => {} }), options, {
     forget: () => assert.fail("the collector has no reason to work"),
     checkpointWanted: () => assert.fail("nothing is adopted"),
     trouble: (error) => assert.fail(error),
   });
+}
+
+const ALL = { after: 0, deleteMax: 1000, window: 1000 };
+
+test("what clients stored lately is swept by its epoch, unless it is to be spared", () => {
+  const engine = emptyEngine();
+  engine.store(encodeBlobs([utf8Encode("of a client")]), true);
+  engine.putCheckpoint("{}");
+  const { epoch, lastRowid } = engine.epochInfo(null);
+  const sweep = (spareLeased: boolean): number =>
+    engine.sweep({ ...ALL, epoch, through: lastRowid, spareLeased }).digests.byteLength / 20;
+  assert.equal(sweep(true), 0);
+  assert.equal(sweep(false), 1);
+});
+
+test("a sweep spares the namespaces of kept checkpoints and the versions that are held", () => {
+  const engine = emptyEngine();
   const guest = directory({ key: "in a namespace" });
   const namespaces = directory({ roots: directory({ guest }), meta: directory({ guest: "meta" }) });
   const held = directory({ key: "in a held version" });
@@ -52,7 +63,7 @@ test("a sweep spares the namespaces of kept checkpoints and the versions that ar
   engine.putCheckpoint(JSON.stringify({ version: 1, rootref: blobrefOf(root), sequence: 1, timestamp: 1, log }));
   const { epoch, lastRowid } = engine.epochInfo(null);
   for (const marked of [root, "in the primary namespace"]) engine.mark(epoch, digest(utf8Encode(marked)));
-  const { digests } = engine.sweep({ epoch, after: 0, through: lastRowid, deleteMax: 1000, window: 1000 });
+  const { digests } = engine.sweep({ ...ALL, epoch, through: lastRowid, spareLeased: true });
   assert.deepEqual(hexEncode(digests), hexEncode(digest(utf8Encode("garbage"))));
   for (const text of kept) assert.ok(engine.has(hexDecode(blobrefOf(text).slice(5))!), text);
 });

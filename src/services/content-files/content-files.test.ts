@@ -60,6 +60,17 @@ test("each blob is a file named by its blobref, the checkpoint is one more", asy
   await assert.rejects(handle.rpc("content-backing.gc-info", {}), /Unknown service method/);
 });
 
+test("for tests it can be loaded beside the content service, which then has no backing store", async (t) => {
+  const broker = await start("testing", ["testing"]);
+  t.after(() => stopStorage([broker]));
+  const handle = broker.connect();
+  const digest = (await handle.call("content.store", new Uint8Array([1, 2])))!.bytes;
+  await assert.rejects(handle.call("content-backing.load", digest), fails("ENOENT"));
+  await assert.rejects(handle.rpc("content.flush"), fails("ENOSYS"));
+  await handle.rpc("content-backing.checkpoint-put", { value: { rootref: "x" } });
+  await assert.rejects(handle.rpc("content.checkpoint-get"), fails("ENOSYS"));
+});
+
 test("the key-value store lives on it over a restart; truncate begins with nothing", async () => {
   const directory = mkdtempSync(join(root, "restart"));
   const first = await restart(directory);

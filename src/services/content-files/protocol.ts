@@ -22,9 +22,16 @@ export const CHECKPOINT_NAME = "kvs-primary";
 /** Files that are made safe at once before a checkpoint. */
 export const SYNC_WINDOW = 16;
 
-/** Reads the module arguments: whether to start with nothing. Throws EINVAL. */
-export function parseOptions(args: readonly string[]): { truncate: boolean } {
-  for (const argument of args)
-    if (argument !== "truncate") throw new FluxError("EINVAL", `Invalid argument: unknown option '${argument}'`);
-  return { truncate: args.includes("truncate") };
+export interface FilesOptions {
+  /** To start with nothing. */
+  readonly truncate: boolean;
+  /** To serve `content-backing` only: the content service does not hear of it. For tests of a backing store alone. */
+  readonly testing: boolean;
+}
+
+/** Reads the module arguments. Throws EINVAL. */
+export function parseOptions(args: readonly string[]): FilesOptions {
+  const unknown = args.find((argument) => argument !== "truncate" && argument !== "testing");
+  if (unknown !== undefined) throw new FluxError("EINVAL", `Invalid argument: unknown option '${unknown}'`);
+  return { truncate: args.includes("truncate"), testing: args.includes("testing") };
 }

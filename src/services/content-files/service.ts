@@ -26,6 +26,7 @@ const BACKING_SERVICE = "content-backing";
 
 class FilesService implements RunningModule {
   readonly #context: ModuleContext;
+  readonly #isRegistered: boolean;
   readonly #directory: string;
   readonly #digestLength: number;
   readonly #table: FileTable;
@@ -36,11 +37,12 @@ class FilesService implements RunningModule {
 
   constructor(context: ModuleContext) {
     const { disk, codec, clock } = context.ports;
-    const { truncate } = parseOptions(context.args);
+    const { truncate, testing } = parseOptions(context.args);
     const place = context.attribute("statedir") ?? context.attribute("rundir");
     if (place === null) throw new FluxError("EINVAL", "neither statedir nor rundir is set");
     const algorithm = (context.attribute("content.hash") ?? "sha1") as HashAlgorithm;
     this.#context = context;
+    this.#isRegistered = !testing;
     this.#trouble = new Trouble(clock, context.log);
     this.#directory = `${place}/${DIRECTORY_NAME}`;
     this.#digestLength = codec.digest(algorithm, EMPTY_BYTES).byteLength;
@@ -73,6 +75,7 @@ class FilesService implements RunningModule {
     log(LogLevel.debug, `${this.#directory} (${this.#table.sizes().objectCount} objects)`);
     this.#serve();
     await this.#context.addService(BACKING_SERVICE);
+    if (!this.#isRegistered) return;
     await handle.rpc("content.register-backing", { name });
     this.#context.setAttribute("content.backing-module", name);
   }
@@ -80,6 +83,7 @@ class FilesService implements RunningModule {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
+    if (!this.#isRegistered) return;
     try {
       await this.#context.handle.rpc("content.unregister-backing");
     } catch (error) {

@@ -13,9 +13,10 @@
  * | checkpoint-get, -put | none; {value}            | {value}: all that are kept; empty           |
  * | gc-info              | {epoch, get_count?}      | {current_epoch, high_water, candidates?}    |
  * | mark                 | {epoch, hashes}          | {marked}                                    |
- * | sweep                | {epoch, cursor, high_water, delete_cap, window} | {deleted, cursor}    |
+ * | sweep                | {epoch, cursor, high_water, delete_cap, window, spare_leased?} | {deleted, cursor} |
  *
- * The last three serve `flux gc`, which removes what is superseded when it is told to; this happens by itself, too.
+ * The last three serve `flux gc`, which removes what is superseded when it is told to; this happens by itself, too. Epochs
+ * pass quickly here: `spare_leased` keeps what clients stored lately, to which a commit may refer only later.
  * Under its own name the service answers `stats-get` and `stats-clear`.
  */
 import type { JsonObject } from "../../base/json.ts";

@@ -219,8 +219,8 @@ class SqliteService implements RunningModule {
   }
 
   async #epochInfo({ json }: IncomingRequest): Promise<Answer> {
-    const epoch = json["get_count"] === true ? requireInteger(json, "epoch") : null;
-    const info = await this.#current.epochInfo(epoch);
+    const epoch = requireInteger(json, "epoch");
+    const info = await this.#current.epochInfo(json["get_count"] === true ? epoch : null);
     return {
       current_epoch: info.epoch,
       high_water: info.lastRowid,
@@ -240,10 +240,11 @@ class SqliteService implements RunningModule {
   async #sweep({ json }: IncomingRequest): Promise<Answer> {
     const { digests, cursor } = await this.#current.sweep({
       epoch: requireInteger(json, "epoch"),
-      after: requireInteger(json, "cursor"),
+      after: requireAtLeast(json, "cursor", 0),
       through: requireInteger(json, "high_water"),
-      deleteMax: requirePositive(json, "delete_cap"),
-      window: requirePositive(json, "window"),
+      deleteMax: requireAtLeast(json, "delete_cap", 1),
+      window: requireAtLeast(json, "window", 1),
+      spareLeased: json["spare_leased"] === true,
     });
     if (digests.byteLength > 0) await this.#forget(digests);
     return { deleted: digests.byteLength / this.#digestLength, cursor };
@@ -324,9 +325,9 @@ function checkpointValue(text: string): JsonObject | string {
   return isJsonObject(value) ? value : text;
 }
 
-function requirePositive(object: JsonObject, key: string): number {
+function requireAtLeast(object: JsonObject, key: string, least: number): number {
   const value = requireInteger(object, key);
-  if (value <= 0) throw new FluxError("EPROTO", `'${key}' must be positive`);
+  if (value < least) throw new FluxError("EINVAL", `'${key}' must be at least ${least}`);
   return value;
 }
 

@@ -34,8 +34,11 @@ export class MappedFiles {
   /** Finds the blobs of a file, a piece per turn. Rejects with ENOENT and the like. */
   async add(path: string, chunkBytes: number, tag: string): Promise<void> {
     const { files, codec } = this.#ports;
-    if (!path.startsWith("/")) throw new FluxError("EINVAL", `${path}: a file is mapped by its absolute path`);
-    if (files.status(path)?.kind !== "file") throw new FluxError("EINVAL", `${path}: there is no such regular file`);
+    if (!path.startsWith("/")) throw new FluxError("EINVAL", `${path}: path must be fully qualified`);
+    const status = files.status(path);
+    if (status === null) throw new FluxError("ENOENT", `${path}: No such file or directory`);
+    if (status.kind !== "file")
+      throw new FluxError("EINVAL", `${path}: not suitable for mapping, it is no regular file`);
     const file = files.open(path);
     try {
       for (const [offset, length] of chunksOf(file.dataRegions(), chunkBytes)) {

@@ -15,7 +15,7 @@ export interface Settings {
 export function parseSettings(config: JsonObject): Settings {
   const table = config["kvs"];
   if (table === undefined) return { syncEachCommit: false, checkpointPeriodMs: CHECKPOINT_PERIOD_MS };
-  if (!isJsonObject(table)) throw new FluxError("EINVAL", "[kvs] is not a table");
+  if (!isJsonObject(table)) throw new FluxError("EINVAL", "error reading config for kvs: [kvs] is not a table");
   const { durability } = table;
   if (durability !== undefined && durability !== "process" && durability !== "fsync")
     throw new FluxError("EINVAL", `[kvs] durability is "process" or "fsync"`);
@@ -29,7 +29,10 @@ function parsePeriod(value: unknown): number {
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;
   }
-  throw new FluxError("EINVAL", '[kvs] checkpoint-period is a duration, as "5s" or "30m"');
+  throw new FluxError(
+    "EINVAL",
+    `invalid checkpoint-period config: ${String(value)} (it is a duration, such as "5s" or "30m")`,
+  );
 }
 
 export interface LeaderOptions {

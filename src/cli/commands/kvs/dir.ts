@@ -21,14 +21,18 @@ export async function dir(context: CommandContext): Promise<void> {
   if (context.operands.length > 1) context.fail("dir: specify zero or one directory");
   const key = normalizeKey(context.operands[0] ?? ".");
   const kvs = await openKvs(context);
-  await orFail(context, key, async () => {
-    const at = rootOf(context) ?? makeDirref((await kvs.getRoot()).rootref);
-    const listing: Listing = { context, kvs, at, width: widthOf(context) };
-    await list(listing, key, await kvs.getDirectory(key, { at }));
-  });
+  const at = await orFail(context, key, async () => rootOf(context) ?? makeDirref((await kvs.getRoot()).rootref));
+  const listing: Listing = { context, kvs, at, width: widthOf(context) };
+  await list(listing, key, await entriesOf(listing, key));
 }
 
-async function list(listing: Listing, key: string, entries: { readonly [name: string]: Treeobj }): Promise<void> {
+type Entries = { readonly [name: string]: Treeobj };
+
+function entriesOf({ context, kvs, at }: Listing, path: string): Promise<Entries> {
+  return orFail(context, path, () => kvs.getDirectory(path, { at }));
+}
+
+async function list(listing: Listing, key: string, entries: Entries): Promise<void> {
   for (const name of Object.keys(entries).sort()) {
     const path = key === "." ? name : `${key}.${name}`;
     await show(listing, path, entries[name]!);
@@ -43,12 +47,14 @@ async function show(listing: Listing, path: string, entry: Treeobj): Promise<voi
     const { namespace, target } = entry.data;
     context.out(`${path} -> ${namespace === undefined ? "" : `${namespace}::`}${target}\n`);
   } else if (entry.type === "dirref" || entry.type === "dir") {
-    const entries = options.has("recursive") ? await kvs.getDirectory(path, { at }) : {};
+    const entries = options.has("recursive") ? await entriesOf(listing, path) : {};
     if (Object.keys(entries).length === 0) context.out(`${path}.\n`);
     else await list(listing, path, entries);
   } else if (options.has("directory")) context.out(`${path}\n`);
   else {
-    const bytes = entry.type === "val" ? valueBytes(entry) : await kvs.getBytes(path, { at });
+    const bytes = await orFail(context, path, () =>
+      entry.type === "val" ? valueBytes(entry) : kvs.getBytes(path, { at }),
+    );
     context.out(lineOf(`${path} = `, bytes, listing.width));
   }
 }

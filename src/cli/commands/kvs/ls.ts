@@ -1,5 +1,5 @@
 /** `flux kvs ls`: names in directories, in columns, much as ls(1) does for files. */
-import { isFluxError, FluxError } from "../../../base/errors.ts";
+import { isFluxError, FluxError, type ErrnoName } from "../../../base/errors.ts";
 import type { Treeobj } from "../../../formats/treeobj.ts";
 import type { Kvs } from "../../../sdk/kvs.ts";
 import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
@@ -9,6 +9,9 @@ import { openKvs, widthOf } from "./support.ts";
 
 /** Columns between the longest name and the next. */
 const GAP_COLUMNS = 4;
+
+/** What says that a link leads to no directory. */
+const NO_DIRECTORY: readonly ErrnoName[] = ["ENOTDIR", "ENOENT", "ELOOP"];
 
 interface Named {
   readonly name: string;
@@ -21,6 +24,8 @@ interface Listing {
   /** Whether something has been printed, which the next section is set apart from. */
   hasOutput: boolean;
   readonly hasTitles: boolean;
+  /** Told of a directory that cannot be read; the others are listed. */
+  readonly cannotList: (key: string, error: unknown) => void;
 }
 
 export async function ls(context: CommandContext): Promise<number> {
@@ -30,25 +35,25 @@ export async function ls(context: CommandContext): Promise<number> {
   const singles: Named[] = [];
   const directories: string[] = [];
   let exitCode = 0;
-  const telling = async (key: string, action: () => Promise<void>): Promise<void> => {
-    try {
-      await action();
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-      context.err(`${normalizeKey(key)}: ${sentenceFirst(error)}\n`);
-      exitCode = 1;
-    }
+  const tell = (key: string, error: unknown): string => {
+    if (!isFluxError(error)) throw error;
+    exitCode = 1;
+    return `${normalizeKey(key)}: ${sentenceFirst(error)}`;
   };
-  for (const key of keys)
-    await telling(key, async () => {
+  for (const key of keys) {
+    try {
       const found = await find(context, kvs, key);
       if (found === null) directories.push(normalizeKey(key));
       else singles.push(found);
-    });
+    } catch (error) {
+      context.err(`${tell(key, error)}\n`);
+    }
+  }
   const hasTitles = singles.length + directories.length > 1 || options.has("recursive");
-  const listing: Listing = { context, kvs, hasOutput: singles.length > 0, hasTitles };
+  const cannotList = (key: string, error: unknown): void => context.complain(tell(key, error));
+  const listing: Listing = { context, kvs, cannotList, hasOutput: singles.length > 0, hasTitles };
   print(context, singles.sort(byName), options.has("classify"));
-  for (const key of directories.sort()) await telling(key, () => listDirectory(listing, key));
+  for (const key of directories.sort()) await listDirectory(listing, key);
   return exitCode;
 }
 
@@ -74,14 +79,15 @@ async function leadsToDirectory(kvs: Kvs, key: string): Promise<boolean> {
     await kvs.getDirectory(key);
     return true;
   } catch (error) {
-    if (isFluxError(error) && !error.is("ENOTSUP")) return false;
+    if (NO_DIRECTORY.some((errno) => isFluxError(error, errno))) return false;
     throw error;
   }
 }
 
 async function listDirectory(listing: Listing, key: string): Promise<void> {
   const { context, kvs } = listing;
-  const entries = await kvs.getDirectory(key);
+  const entries = await kvs.getDirectory(key).catch((error: unknown) => listing.cannotList(key, error));
+  if (entries === undefined) return;
   const names = Object.keys(entries).sort();
   if (listing.hasTitles) context.out(`${listing.hasOutput ? "\n" : ""}${key}:\n`);
   listing.hasOutput = true;

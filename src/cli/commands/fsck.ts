@@ -94,7 +94,7 @@ async function checkTree(
     for await (const event of walkTree<number[]>(rootref, options)) {
       const { path } = event;
       if (event.kind === "entry") {
-        if (context.options.has("verbose")) context.complain(nameOf(path));
+        if (context.options.has("verbose") && !context.options.has("quiet")) context.complain(nameOf(path));
       } else if (event.kind === "fault") {
         check.errors++;
         context.complain(`${nameOf(path)}: ${faultText(event.fault, event.error, "missing dirref blobref")}`);

@@ -1,4 +1,4 @@
-/** The plugins that every shell has, in the order in which they are called. */
+/** The plugins that every shell has, by the names by which the log calls them, in the order in which they are called. */
 import { cpuAffinityPlugin, gpuAffinityPlugin } from "./plugins/affinity.ts";
 import { environmentPlugin } from "./plugins/environment.ts";
 import { coprocessPlugin } from "./plugins/coprocess.ts";
@@ -18,23 +18,23 @@ import { sysmonPlugin } from "./plugins/sysmon.ts";
 import { warningSignalPlugin } from "./plugins/warning-signal.ts";
 import type { PluginFactory } from "./plugin.ts";
 
-export const BUILTIN_PLUGINS: readonly PluginFactory[] = [
-  environmentPlugin,
-  filesPlugin,
-  stageInPlugin,
-  cpuAffinityPlugin,
-  gpuAffinityPlugin,
-  limitsPlugin,
-  hwlocPlugin,
-  oomPlugin,
-  pmiPlugin,
-  ptyPlugin,
-  outputPlugin,
-  inputPlugin,
-  exitPolicyPlugin,
-  warningSignalPlugin,
-  proctablePlugin,
-  rexecPlugin,
-  sysmonPlugin,
-  coprocessPlugin,
-];
+export const BUILTIN_PLUGINS: Readonly<Record<string, PluginFactory>> = {
+  environment: environmentPlugin,
+  files: filesPlugin,
+  "stage-in": stageInPlugin,
+  "cpu-affinity": cpuAffinityPlugin,
+  "gpu-affinity": gpuAffinityPlugin,
+  rlimit: limitsPlugin,
+  hwloc: hwlocPlugin,
+  oom: oomPlugin,
+  "pmi-simple": pmiPlugin,
+  pty: ptyPlugin,
+  output: outputPlugin,
+  input: inputPlugin,
+  "task-exit": exitPolicyPlugin,
+  signal: warningSignalPlugin,
+  proctable: proctablePlugin,
+  rexec: rexecPlugin,
+  sysmon: sysmonPlugin,
+  coprocess: coprocessPlugin,
+};

@@ -63,3 +63,8 @@ export class ShellOptions {
     return Math.floor(Number(match[1]) * powers[match[2]!]!);
   }
 }
+
+/** What is said of members of an option that nobody knows. */
+export function unpackedText(names: readonly string[]): string {
+  return `${names.length} object item(s) left unpacked: ${names.join(", ")}`;
+}

@@ -112,7 +112,6 @@ export interface TaskLaunch {
 }
 
 export interface ShellPlugin {
-  readonly name: string;
   /** What the leader's `shell.init` event says of it. */
   readonly announcement?: JsonObject;
   /** Before the tasks of any node start. */

@@ -15,17 +15,10 @@ import type { HostEvent } from "../protocol/shell-host.ts";
 import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
 import { TaskEnds, TASKS_FAILED } from "../sdk/task-ends.ts";
-import { BUILTIN_PLUGINS } from "./builtin.ts";
 import { apply, initrcPath, planWith, runInitrc, type InitrcReport, type InitrcRun } from "./initrc.ts";
 import type { JobPlan, TaskPlan } from "./plan.ts";
-import {
-  ShellLogLevel,
-  type HostFacts,
-  type ShellContext,
-  type ShellLogEntry,
-  type ShellPlugin,
-  type TaskLaunch,
-} from "./plugin.ts";
+import { initPlugins, makePlugins, type NamedPlugin } from "./plugin-stack.ts";
+import { ShellLogLevel, type HostFacts, type ShellContext, type ShellLogEntry, type TaskLaunch } from "./plugin.ts";
 import { lostDirectoryText, nodeTags, planTexts } from "./plan-text.ts";
 import { Task } from "./task.ts";
 
@@ -58,7 +51,7 @@ export class Shell implements ShellContext {
   /** Messages from before the log was there to take them. */
   #earlyLog: ShellLogEntry[] | null = [];
   readonly #surroundings: ShellSurroundings;
-  readonly #plugins: ShellPlugin[] = [];
+  readonly #plugins: NamedPlugin[] = [];
   readonly #tasks = new Map<number, Task>();
   /** The user's start-up file, where there is one. */
   #initrc: InitrcRun | null = null;
@@ -150,15 +143,12 @@ export class Shell implements ShellContext {
         [this.host.rundir, this.plan.environment["TMPDIR"] ?? FALLBACK_DIRECTORY],
       );
       this.#checkOptions();
-      for (const factory of BUILTIN_PLUGINS) {
-        const plugin = factory(this);
-        if (plugin !== null) this.#plugins.push(plugin);
-      }
+      for (const made of makePlugins(this)) this.#plugins.push(made);
       prepared();
       const lost = lostDirectoryText(this.plan, this.host.ports.disk, FALLBACK_DIRECTORY);
       if (lost !== null) this.#cwd = FALLBACK_DIRECTORY;
       if (lost !== null) this.log(ShellLogLevel.error, lost);
-      const pending = this.#plugins.flatMap((plugin) => plugin.init?.() ?? []);
+      const pending = initPlugins(this, this.#plugins);
       if (pending.length === 0 && this.plan.brokerRanks.length === 1) return this.#launch();
       Promise.all(pending)
         .then(() => (this.plan.brokerRanks.length > 1 ? this.#surroundings.barrier() : undefined))
@@ -185,7 +175,7 @@ export class Shell implements ShellContext {
       this.#earlySignal ??= signum;
       this.#initrc?.cancel();
     }
-    for (const plugin of this.#plugins) plugin.killed?.(signum);
+    for (const { plugin } of this.#plugins) plugin.killed?.(signum);
     for (const task of this.#tasks.values()) {
       try {
         task.kill(signum);
@@ -210,17 +200,17 @@ export class Shell implements ShellContext {
   }
 
   setExpiration(expiration: number): void {
-    for (const plugin of this.#plugins) plugin.expiration?.(expiration);
+    for (const { plugin } of this.#plugins) plugin.expiration?.(expiration);
   }
 
   /** The methods of the job's service, from all plugins. */
   methods(): Methods {
-    return Object.assign({}, ...this.#plugins.map((plugin) => plugin.methods?.() ?? {})) as Methods;
+    return Object.assign({}, ...this.#plugins.map(({ plugin }) => plugin.methods?.() ?? {})) as Methods;
   }
 
   /** A request of another shell of the job. Rejects with ENOSYS where no plugin knows it. */
   receive(method: string, payload: JsonObject): Promise<JsonObject> {
-    for (const plugin of this.#plugins) {
+    for (const { plugin } of this.#plugins) {
       const answer = plugin.receive?.(method, payload) ?? null;
       if (answer !== null) return answer;
     }
@@ -255,7 +245,7 @@ export class Shell implements ShellContext {
   }
 
   #writeLog(entry: ShellLogEntry): void {
-    for (const plugin of this.#plugins) if (plugin.log?.(entry) === true) return;
+    for (const { plugin } of this.#plugins) if (plugin.log?.(entry) === true) return;
     const { timestamp, level, message, component } = entry;
     const context = { rank: this.plan.shellRank, level, message, ...(component === null ? {} : { component }) };
     this.host.batch.append(`${this.guestKey}.output`, encodeEvent({ timestamp, name: "log", context }));
@@ -289,8 +279,9 @@ export class Shell implements ShellContext {
 
   /** Throws FluxError EINVAL. */
   #checkOptions(): void {
-    if (!Number.isInteger(Number(this.plan.options.value("verbose") ?? 0)))
-      throw new FluxError("EINVAL", "failed to parse attributes.system.shell.verbose: an integer is wanted");
+    for (const name of ["verbose", "nosetpgrp"])
+      if (!Number.isInteger(Number(this.plan.options.value(name) ?? 0)))
+        throw new FluxError("EINVAL", `failed to parse attributes.system.shell.${name}: an integer is wanted`);
   }
 
   #launch(): void {
@@ -303,7 +294,7 @@ export class Shell implements ShellContext {
         service: this.serviceName,
         "leader-rank": this.host.rank,
         size: this.plan.brokerRanks.length,
-        ...Object.assign({}, ...this.#plugins.map(({ announcement }) => announcement ?? {})),
+        ...Object.assign({}, ...this.#plugins.map(({ plugin: { announcement } }) => announcement ?? {})),
       });
     if (this.#earlySignal !== null) {
       this.#exitCode = 128 + this.#earlySignal;
@@ -329,7 +320,7 @@ export class Shell implements ShellContext {
     if (isWhole) {
       const sync = this.plan.options.isOn("stop-tasks-in-exec") ? { sync: true } : {};
       if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped(), ...sync });
-      for (const plugin of this.#plugins) plugin.started?.();
+      for (const { plugin } of this.#plugins) plugin.started?.();
     }
     if (this.#tasks.size === 0) this.#finish();
   }
@@ -350,7 +341,7 @@ export class Shell implements ShellContext {
       pty: null,
     };
     try {
-      for (const plugin of this.#plugins) plugin.prepare?.(plan, launch);
+      for (const { plugin } of this.#plugins) plugin.prepare?.(plan, launch);
       const wish = this.#wishes[plan.rank];
       if (wish?.command !== undefined) launch.argv = wish.command.map((word) => this.render(word, plan));
       apply(launch.env, wish?.environment ?? {});
@@ -359,7 +350,7 @@ export class Shell implements ShellContext {
         exited: (from, status) => this.#taskExited(from, status),
       });
       this.#tasks.set(plan.rank, task);
-      for (const plugin of this.#plugins) plugin.spawned?.(task);
+      for (const { plugin } of this.#plugins) plugin.spawned?.(task);
       return true;
     } catch (error) {
       if (!isFluxError(error)) throw error;
@@ -374,7 +365,7 @@ export class Shell implements ShellContext {
 
   #output(task: Task, stream: string, chunk: Uint8Array | null): void {
     try {
-      for (const plugin of this.#plugins) if (plugin.output?.(task, stream, chunk) === true) return;
+      for (const { plugin } of this.#plugins) if (plugin.output?.(task, stream, chunk) === true) return;
     } catch (error) {
       if (!isFluxError(error)) throw error;
       this.outputLost(error);
@@ -405,7 +396,7 @@ export class Shell implements ShellContext {
       });
     this.log(ShellLogLevel.debug, `task ${task.plan.rank} complete status=${exitCodeOfStatus(status)}`);
     this.#ends.add(status, [task.plan.rank]);
-    for (const plugin of this.#plugins) plugin.exited?.(task.plan, status);
+    for (const { plugin } of this.#plugins) plugin.exited?.(task.plan, status);
     if (this.#tasks.size === 0 && !this.#isLaunching) this.#finish();
   }
 
@@ -414,7 +405,7 @@ export class Shell implements ShellContext {
     this.#phase = "finishing";
     const failed = this.plan.taskCount > 1 ? this.#ends.context() : null;
     if (failed !== null) this.event(TASKS_FAILED, failed);
-    const pending = this.#plugins.flatMap((plugin) => plugin.finish?.() ?? []);
+    const pending = this.#plugins.flatMap(({ plugin }) => plugin.finish?.() ?? []);
     if (pending.length === 0) return this.#end();
     void Promise.allSettled(pending).then(() => {
       if (this.#phase === "finishing") this.#end();
@@ -443,7 +434,7 @@ export class Shell implements ShellContext {
 
   /** Lets go of what the job has on this node. Until then the shell still answers to other shells of the job. */
   release(): void {
-    for (const plugin of this.#plugins) plugin.stop?.();
+    for (const { plugin } of this.#plugins) plugin.stop?.();
     if (this.#tmpdir !== "") this.host.directories.release(this.#tmpdir);
   }
 }

@@ -263,6 +263,14 @@ class Attachment {
     this.#context.err(`${this.#since(entry)}: ${log}.${entry.name}${context}\n`);
   }
 
+  /** What a job shell of one's own has printed itself. */
+  #showShellText(entry: JobEvent): void {
+    this.#status.hide();
+    const { component, stream, rank, data } = entry.context ?? {};
+    const text = String(data ?? "").replace(/\n$/, "");
+    this.#context.err(`${this.#since(entry)}: ${String(component)}[${String(rank)}]: ${String(stream)}: ${text}\n`);
+  }
+
   #since(entry: JobEvent): string {
     return `${(entry.timestamp - (this.#origin || entry.timestamp)).toFixed(3)}s`;
   }
@@ -275,7 +283,8 @@ class Attachment {
         if (entry.name === "shell.init" && (this.#options.readOnly || !hasTerminal)) this.#output.open();
         if (hasTerminal && this.#options.readOnly && !this.#outcome.finished)
           this.#refuse("Cannot connect to pty in readonly mode");
-        if (this.#options.showExec) this.#showEvent("exec", entry);
+        if (entry.name === "log") this.#showShellText(entry);
+        else if (this.#options.showExec) this.#showEvent("exec", entry);
         if (entry.name === "shell.start" && !this.#options.forceStatus) this.#status.clear();
         if (!this.#options.readOnly) this.#connectInput(entry);
       },

@@ -1,14 +1,18 @@
 /**
  * The barrier of a job's shells: each enters once, all are let go when the last has come. Barriers follow one another.
  *
- * Invariant: a shell that waits is answered: let go, or refused with ECANCELED.
+ * Invariant: a shell that waits is answered: let go, or refused (ECANCELED; EIO where another has ended). Shells of flux-core mark the request as one
+ * without a response, and wait for one all the same.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { Idset } from "../../formats/idset.ts";
+import { errorResponseTo, responseTo } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import type { JobExecution } from "./job.ts";
 import type { ExecWorld } from "./world.ts";
+
+const SHELL_ENDED = "a shell of the job has ended";
 
 export class Barrier {
   readonly #world: ExecWorld;
@@ -21,6 +25,8 @@ export class Barrier {
   #timer: TimerHandle | null = null;
   /** All shells have been let go once. */
   isPassed = false;
+  /** A shell has ended: the others would wait for it for ever. */
+  #isBroken = false;
 
   constructor(world: ExecWorld, job: JobExecution, timeout: number, timedOut: (missing: Idset) => void) {
     this.#world = world;
@@ -31,7 +37,8 @@ export class Barrier {
 
   enter(request: IncomingRequest): void {
     if (this.#job.fatal !== null || this.#job.phase === "finished")
-      return request.respondError(new FluxError("ECANCELED", "job got a fatal exception"));
+      return this.#answer(request, new FluxError("ECANCELED", "job got a fatal exception"));
+    if (this.#isBroken) return this.#answer(request, new FluxError("EIO", SHELL_ENDED));
     const { rank } = request.json;
     this.#waiting.push({ request, rank: typeof rank === "number" ? rank : null });
     if (this.#waiting.length >= this.#job.ranks.length) return this.#release();
@@ -40,9 +47,19 @@ export class Barrier {
   }
 
   cancel(why: string): void {
+    this.#refuseAll(new FluxError("ECANCELED", why));
+  }
+
+  /** One of the shells has ended. */
+  shellEnded(): void {
+    this.#isBroken = true;
+    this.#refuseAll(new FluxError("EIO", SHELL_ENDED));
+  }
+
+  #refuseAll(error: FluxError): void {
     this.#timer?.cancel();
     this.#timer = null;
-    for (const { request } of this.#waiting.splice(0)) request.respondError(new FluxError("ECANCELED", why));
+    for (const { request } of this.#waiting.splice(0)) this.#answer(request, error);
   }
 
   #expire(): void {
@@ -54,6 +71,11 @@ export class Barrier {
     this.isPassed = true;
     this.#timer?.cancel();
     this.#timer = null;
-    for (const { request } of this.#waiting.splice(0)) request.respond();
+    for (const { request } of this.#waiting.splice(0)) this.#answer(request, null);
+  }
+
+  #answer({ message, isAbandoned }: IncomingRequest, error: FluxError | null): void {
+    const response = error === null ? responseTo(message, 0, null) : errorResponseTo(message, error);
+    if (!isAbandoned) this.#world.context.handle.respond(response);
   }
 }

@@ -165,6 +165,7 @@ export class JobRunner {
   #programExited(rank: number, status: number): void {
     const end = this.job.shellExited(rank, status);
     if (rank === this.job.leader) this.#log.leaderGone(status, this.job.runningRanks);
+    this.#barrier.shellEnded();
     if (this.job.ranks.length > 1 && !this.#barrier.isPassed && this.job.fatal === null)
       this.fail("exec", `${this.#hostOf(rank)} (rank ${rank}) terminated before first barrier`);
     this.#ended(rank, end);

@@ -4,7 +4,7 @@
  * Invariant: what a job has in its exec.eventlog is sent to the KVS before the job manager hears that the job is over;
  * one commit holds what all jobs of a turn have written.
  */
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
@@ -58,7 +58,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
 
   constructor(context: ModuleContext) {
     this.context = context;
-    this.settings = execSettings(context.config(), context.args);
+    this.settings = firstSettings(context);
     this.batch = new KvsBatch({
       handle: context.handle,
       clock: context.ports.clock,
@@ -275,5 +275,19 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
       [...this.#runners.values()].map((runner) => [this.idText(runner.job.id), runner.report]),
     );
     return { ...settingsReport(this.settings), jobs };
+  }
+}
+
+/** A module that cannot be loaded says why in the log, too. Throws FluxError EINVAL. */
+function firstSettings(context: ModuleContext): ExecSettings {
+  try {
+    return execSettings(context.config(), context.args);
+  } catch (error) {
+    if (isFluxError(error))
+      context.log(
+        LogLevel.err,
+        `${context.name}: error parsing config: ${error.message}: ${errnoSentence(error.errnum)}`,
+      );
+    throw error;
   }
 }

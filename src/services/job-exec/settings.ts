@@ -21,6 +21,10 @@ export interface ExecSettings {
   readonly maxStartDelayPercent: number;
   /** What is kept for readers of the settings: units of systemd are not used. */
   readonly stopTimerSeconds: number | null;
+  readonly stopTimerSignal: number;
+  readonly isConstraining: boolean;
+  /** What would run the jobs of other users; null = nothing. */
+  readonly impPath: string | null;
   /** The subprocess service. */
   readonly service: string;
   /** What is kept for readers of the settings: there is one way to run shells. */
@@ -40,7 +44,6 @@ export function execSettings(config: JsonObject, args: readonly string[] = []): 
   if (!isJsonObject(table)) throw unreadable("object", table);
   const exec = { ...table, ...tableOf(args) };
   checkOthers(exec);
-  const stopTimer = exec["sdexec-stop-timer-sec"];
   return {
     killTimeout: killSeconds(exec, "kill-timeout") ?? 5,
     termSignal: signal(exec, "term-signal", SIGNALS["SIGTERM"]!),
@@ -50,7 +53,10 @@ export function execSettings(config: JsonObject, args: readonly string[] = []): 
     barrierTimeout: barrierSeconds(exec),
     shellExitTimeout: shellExitSeconds(exec),
     maxStartDelayPercent: percent(exec, "max-start-delay-percent", 25),
-    stopTimerSeconds: stopTimer === undefined ? null : stopTimerSeconds(stopTimer),
+    stopTimerSeconds: stopTimer(exec, "sdexec-stop-timer-sec"),
+    stopTimerSignal: stopTimer(exec, "sdexec-stop-timer-signal") ?? SIGNALS["SIGUSR1"]!,
+    isConstraining: exec["sdexec-constrain-resources"] === true,
+    impPath: text(exec, "imp"),
     service: text(exec, "service") ?? "rexec",
     method: text(exec, "method") ?? METHODS[0]!,
     jobShell: text(exec, "job-shell"),
@@ -59,19 +65,26 @@ export function execSettings(config: JsonObject, args: readonly string[] = []): 
 
 /** What is there for other ways to execute jobs is looked at, too, so that mistakes are found. */
 function checkOthers(exec: JsonObject): void {
-  for (const key of ["service", "job-shell", "imp", "method"]) {
-    const value = exec[key];
-    if (value !== undefined && typeof value !== "string")
-      throw invalid(`error reading config value exec.${key}: Expected string, got ${kindOf(value)}`);
-  }
+  for (const key of ["service", "job-shell", "imp", "method", "barrier-timeout", "shell-exit-timeout"])
+    expect(exec, key, "string");
+  expect(exec, "sdexec-constrain-resources", "true or false");
   const { method, testexec, "sdexec-properties": properties } = exec;
   if (method !== undefined && !METHODS.includes(String(method)))
     throw invalid(`unknown exec.method '${String(method)}'`);
-  const allowGuests = isJsonObject(testexec) ? testexec["allow-guests"] : undefined;
+  if (testexec !== undefined && !isJsonObject(testexec)) throw invalid(`Expected object, got ${kindOf(testexec)}`);
+  const allowGuests = testexec?.["allow-guests"];
   if (allowGuests !== undefined && typeof allowGuests !== "boolean")
     throw invalid(`Expected true or false, got ${kindOf(allowGuests)}`);
-  for (const [name, value] of Object.entries(isJsonObject(properties) ? properties : {}))
+  if (properties === undefined) return;
+  if (!isJsonObject(properties)) throw invalid("exec.sdexec-properties is not a table");
+  for (const [name, value] of Object.entries(properties))
     if (typeof value !== "string") throw invalid(`exec.sdexec-properties.${name} is not a string`);
+}
+
+function expect(exec: JsonObject, key: string, wanted: "string" | "true or false"): void {
+  const value = exec[key];
+  if (value === undefined || typeof value === (wanted === "string" ? "string" : "boolean")) return;
+  throw invalid(`error reading config value exec.${key}: Expected ${wanted}, got ${kindOf(value)}`);
 }
 
 function tableOf(args: readonly string[]): JsonObject {
@@ -98,12 +111,14 @@ export function settingsReport(settings: ExecSettings): JsonObject {
     config: {
       default_cwd: "/tmp",
       default_job_shell: settings.jobShell ?? "flux shell-host",
+      ...(settings.impPath === null ? {} : { flux_imp_path: settings.impPath }),
       exec_service: settings.service,
       default_barrier_timeout: settings.barrierTimeout,
-      shell_exit_timeout: settings.shellExitTimeout ?? -1,
+      shell_exit_timeout: settings.shellExitTimeout ?? 0,
       max_start_delay_percent: settings.maxStartDelayPercent,
       sdexec_stop_timer_sec: settings.stopTimerSeconds ?? Math.ceil(lastKill),
-      sdexec_stop_timer_signal: SIGNALS["SIGUSR1"]!,
+      sdexec_stop_timer_signal: settings.stopTimerSignal,
+      sdexec_constrain_resources: settings.isConstraining ? 1 : 0,
     },
   };
 }
@@ -193,12 +208,17 @@ function signal(exec: JsonObject, key: string, fallback: number): number {
 
 function killCount(exec: JsonObject): number {
   const value = exec["max-kill-count"] ?? 8;
-  if (typeof value !== "number" || !Number.isInteger(value)) throw unreadable("integer", value);
-  if (value < 1) throw invalid(`invalid max-kill-count=${value}`);
+  if (typeof value !== "number" || (!Number.isInteger(value) && !Number.isNaN(value)))
+    throw unreadable("integer", value);
+  if (!(value >= 1)) throw invalid(`invalid max-kill-count=${value}`);
   return value;
 }
 
-function stopTimerSeconds(value: JsonValue): number {
-  if (typeof value === "number" && Number.isInteger(value) && value > 0) return value;
-  throw invalid(`error reading config value exec.sdexec-stop-timer-sec: Expected integer, got ${kindOf(value)}`);
+function stopTimer(exec: JsonObject, key: string): number | null {
+  const value = exec[key];
+  if (value === undefined) return null;
+  if (typeof value !== "number" || !Number.isInteger(value))
+    throw invalid(`error reading config value exec.${key}: Expected integer, got ${kindOf(value)}`);
+  if (value <= 0) throw invalid(`invalid ${key}=${value}`);
+  return value;
 }

@@ -27,7 +27,7 @@ export function assign(
   if (mode === "on") return Array.from({ length: count }, () => [...ids]);
   if (mode === "per-task") return divide(ids, count);
   if (!mode.startsWith("map:")) return undefined;
-  if (mode === "map:") throw new FluxError("EINVAL", `${option}: no cpusets found in affinity list`);
+  if (mode === "map:") throw new FluxError("EINVAL", `no cpusets found in affinity list`);
   const sets = mode
     .slice("map:".length)
     .split(";")
@@ -42,7 +42,7 @@ const SET_MAX = 8192;
 function parseSet(option: string, text: string): number[] {
   const what =
     option === "gpu-affinity" ? `failed to parse gpu map ${text}` : `cpuset ${text} contains no cores or is invalid`;
-  const invalid = new FluxError("EINVAL", `${option}: ${what}`);
+  const invalid = new FluxError("EINVAL", what);
   if (!/^(0x[0-9a-fA-F]+)(,(0x)?[0-9a-fA-F]+)*$/.test(text)) {
     try {
       const ids = Idset.parse(text);
@@ -95,7 +95,6 @@ export const cpuAffinityPlugin: PluginFactory = (shell) => {
   const existing = new Set([...cpusOf.values()].flat());
   if (mode.isVerbose) shell.log(ShellLogLevel.notice, `cpus: ${Idset.from(shell.plan.cores)}`, option);
   return {
-    name: option,
     prepare(task, launch) {
       const set = sets[task.localId]!;
       if (mode.isVerbose && mode.mode !== "on")
@@ -112,7 +111,6 @@ export const gpuAffinityPlugin: PluginFactory = (shell) => {
   const sets = setsOf(shell, option, mode, shell.plan.gpus);
   if (sets === null) return null;
   return {
-    name: option,
     prepare(task, { env }) {
       const set = sets[task.localId]!;
       env["CUDA_VISIBLE_DEVICES"] = set.length === 0 ? "-1" : set.join(",");

@@ -10,6 +10,7 @@ import type { ChildProcess, TimerHandle } from "../../base/ports.ts";
 import { SIGNALS } from "../../base/signals.ts";
 import { templateScope } from "../../formats/mustache.ts";
 import { Idset } from "../../formats/idset.ts";
+import { unpackedText } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext, type ShellPlugin } from "../plugin.ts";
 import { jobEnvironment } from "./environment.ts";
 import { OutputFiles } from "./output-files.ts";
@@ -30,30 +31,34 @@ export const coprocessPlugin: PluginFactory = (shell) => {
   const table = shell.plan.options.value(COMPONENT);
   if (table === undefined) return null;
   if (!isJsonObject(table) || Object.keys(table).length === 0)
-    throw new FluxError("EINVAL", `${COMPONENT}: coprocess option must be a non-empty object`);
+    throw new FluxError("EINVAL", `coprocess option must be a non-empty object`);
   const helpers = Object.entries(table).flatMap(([name, value]) => helperOf(shell, name, value) ?? []);
   const seconds = shell.plan.options.trySeconds("coprocess-kill-timeout", KILL_TIMEOUT_SECONDS);
-  if (seconds === null) throw new FluxError("EINVAL", `${COMPONENT}: invalid coprocess-kill-timeout`);
+  if (seconds === null) throw new FluxError("EINVAL", "failed to parse coprocess-kill-timeout");
   return new CoprocessPlugin(shell, helpers, seconds);
 };
 
 /** Null where it is not to run on this node. Throws FluxError EINVAL. */
 function helperOf(shell: ShellContext, name: string, value: JsonValue | undefined): Helper | null {
-  const fault = (what: string): FluxError => new FluxError("EINVAL", `${COMPONENT}: ${name}: ${what}`);
-  if (!isJsonObject(value)) throw fault("must be an object");
+  const fault = (what: string): FluxError => new FluxError("EINVAL", `${name}: ${what}`);
+  if (!isJsonObject(value)) throw fault("Expected object");
   const { command, output = `coproc-${name}-{{id}}.log`, ranks = "all", ...others } = value;
   const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw fault(`unknown key '${unknown}'`);
+  if (unknown !== undefined) throw fault(unpackedText([unknown]));
+  if (command === undefined) throw fault("Object item not found: command");
   if (!Array.isArray(command) || command.length === 0 || command.some((word) => typeof word !== "string"))
     throw fault("command must be a non-empty array");
   if (typeof output !== "string") throw fault("output must be a string");
   if (typeof ranks !== "string" && typeof ranks !== "number") throw fault('ranks must be an idset or "all"');
-  if (ranks !== "all" && !Idset.parse(String(ranks)).has(shell.plan.shellRank)) return null;
+  if (ranks !== "all") {
+    const wanted = Idset.tryParse(String(ranks));
+    if (wanted === null) throw fault(`invalid ranks '${ranks}'`);
+    if (!wanted.has(shell.plan.shellRank)) return null;
+  }
   return { name, command: command as string[], output };
 }
 
 class CoprocessPlugin implements ShellPlugin {
-  readonly name = COMPONENT;
   readonly #shell: ShellContext;
   readonly #helpers: readonly Helper[];
   readonly #killTimeoutSeconds: number;

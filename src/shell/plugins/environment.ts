@@ -11,7 +11,6 @@ const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE"];
 export const environmentPlugin: PluginFactory = (shell) => {
   const common = jobEnvironment(shell);
   return {
-    name: "environment",
     prepare(task, { env }) {
       for (const name of REMOVED) delete env[name];
       Object.assign(env, common, { FLUX_TASK_RANK: String(task.rank), FLUX_TASK_LOCAL_ID: String(task.localId) });

@@ -23,7 +23,6 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
   let isFirst = true;
   let timer: TimerHandle | null = null;
   return {
-    name: "exit-policy",
     exited(task, status) {
       if (!isFirst) return;
       isFirst = false;

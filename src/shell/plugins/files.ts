@@ -10,7 +10,6 @@ export const filesPlugin: PluginFactory = (shell) => {
   const files = shell.plan.jobspec.attributes.system?.["files"];
   if (files === undefined) return null;
   return {
-    name: "files",
     init() {
       for (const entry of decodeArchive(files)) extract(shell, entry);
     },

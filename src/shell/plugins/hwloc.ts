@@ -11,7 +11,6 @@ export const hwlocPlugin: PluginFactory = (shell) => {
   if (!plan.options.isOn("hwloc.xmlfile")) return null;
   const path = `${shell.tmpdir}/hwloc.xml`;
   return {
-    name: "hwloc",
     init() {
       const { cores, coreCpus } = host.ports.host;
       const own = new Set(plan.cores);

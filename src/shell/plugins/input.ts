@@ -39,7 +39,6 @@ interface InputData {
 }
 
 class InputPlugin implements ShellPlugin {
-  readonly name = "input";
   readonly #shell: ShellContext;
   readonly #path: string | null;
   readonly #key: string;

@@ -29,7 +29,7 @@ export const limitsPlugin: PluginFactory = (shell) => {
   const wanted: Record<string, number> = {};
   for (const [name, value] of Object.entries(limits)) {
     if (!Object.hasOwn(RLIMITS, name) || (typeof value !== "number" && typeof value !== "bigint"))
-      throw new FluxError("EINVAL", `${COMPONENT}: invalid shell option rlimit.${name}=${stringifyJson(value)}`);
+      throw new FluxError("EINVAL", `invalid shell option rlimit.${name}=${stringifyJson(value)}`);
     wanted[name] = Number(value);
   }
   for (const name of exceeding(wanted, hardLimits(shell.host.ports.disk))) {
@@ -37,7 +37,6 @@ export const limitsPlugin: PluginFactory = (shell) => {
     shell.log(ShellLogLevel.warning, text, COMPONENT);
   }
   return {
-    name: COMPONENT,
     prepare(_task, launch) {
       Object.assign(launch.rlimits, wanted);
     },

@@ -2,6 +2,7 @@
 import { utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject } from "../../base/json.ts";
+import { unpackedText } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type RunningTask, type ShellContext } from "../plugin.ts";
 
 const COMPONENT = "oom";
@@ -9,8 +10,9 @@ const ADJUST_MAX = 1000;
 
 export const oomPlugin: PluginFactory = (shell) => {
   const options = shell.plan.options.value(COMPONENT);
+  if (options !== undefined && !isJsonObject(options)) throw new FluxError("EINVAL", "oom: expected an object");
   const unknown = isJsonObject(options) ? Object.keys(options).filter((name) => name !== "adjust") : [];
-  if (unknown.length > 0) throw new FluxError("EINVAL", `${COMPONENT}: unknown option '${unknown.join(", ")}'`);
+  if (unknown.length > 0) throw new FluxError("EINVAL", unpackedText(unknown));
   const value = shell.plan.options.value("oom.adjust");
   if (value === undefined) return null;
   const score = typeof value === "number" || typeof value === "string" ? Number(value) : NaN;
@@ -20,7 +22,6 @@ export const oomPlugin: PluginFactory = (shell) => {
     return null;
   }
   return {
-    name: COMPONENT,
     prepare(_task, launch) {
       launch.oomScoreAdjust = score;
     },

@@ -55,7 +55,6 @@ interface Target {
 export const outputPlugin: PluginFactory = (shell) => new OutputPlugin(shell);
 
 class OutputPlugin implements ShellPlugin {
-  readonly name = "output";
   readonly #shell: ShellContext;
   readonly #targets: Readonly<Record<StreamName, Target>>;
   readonly #files: OutputFiles;
@@ -300,12 +299,12 @@ class OutputPlugin implements ShellPlugin {
     if (this.#backlogBytes < BACKLOG_BYTES_MAX || this.#isHeld) return;
     this.#isHeld = true;
     for (const task of this.#shell.runningTasks)
-      for (const stream of ["stdout", "stderr"]) task.pauseOutput(stream, this.name);
+      for (const stream of ["stdout", "stderr"]) task.pauseOutput(stream, "output");
     const resume = (): void => {
       this.#isHeld = false;
       this.#backlogBytes = 0;
       for (const task of this.#shell.runningTasks)
-        for (const stream of ["stdout", "stderr"]) task.resumeOutput(stream, this.name);
+        for (const stream of ["stdout", "stderr"]) task.resumeOutput(stream, "output");
     };
     settled().then(resume, resume);
   }

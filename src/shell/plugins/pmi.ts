@@ -8,7 +8,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.t
 import { formatFluid } from "../../formats/fluid.ts";
 import { PMI_VALUE_MAX, PmiServer, type PmiConnection } from "../../protocol/pmi-server.ts";
 import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
-import type { ShellOptions } from "../options.ts";
+import { unpackedText, type ShellOptions } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext, type ShellPlugin } from "../plugin.ts";
 
 const CHANNEL = "PMI_FD";
@@ -28,20 +28,20 @@ export const pmiPlugin: PluginFactory = (shell) => {
 
 /** Throws FluxError EINVAL. */
 function checkOptions(options: ShellOptions, shell: ShellContext): void {
-  const invalid = (what: string): FluxError => new FluxError("EINVAL", `pmi-simple: ${what}`);
+  const invalid = (what: string): FluxError => new FluxError("EINVAL", what);
   const chosen = options.value("pmi-simple") ?? {};
   if (!isJsonObject(chosen)) throw invalid("option error: Expected object");
   const { nomap = 0, kvs = "exchange", exchange = {}, ...others } = chosen;
   const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw invalid(`option error: unknown option '${unknown}'`);
+  if (unknown !== undefined) throw invalid(`option error: ${unpackedText([unknown])}`);
   if (typeof nomap !== "number" && typeof nomap !== "boolean") throw invalid("option error: nomap: Expected integer");
   if (kvs !== "exchange") throw invalid(`Unknown kvs implementation ${String(kvs)}`);
   if (!isJsonObject(exchange)) throw invalid("option error: exchange: Expected object");
   const { k, ...rest } = exchange;
   const [other] = Object.keys(rest);
-  if (other !== undefined) throw invalid(`option error: unknown option 'exchange.${other}'`);
+  if (other !== undefined) throw invalid(`option error: exchange: ${unpackedText([other])}`);
   if (k === undefined) return;
-  if (typeof k !== "number" || !Number.isInteger(k)) throw invalid("option error: exchange.k: Expected integer");
+  if (typeof k !== "number" || !Number.isInteger(k)) throw invalid("option error: Expected integer");
   const nodes = shell.plan.brokerRanks.length;
   if (nodes === 1 || !shell.isLeader) return;
   // All shells exchange through the leader: a tree of another width is taken note of.
@@ -51,7 +51,6 @@ function checkOptions(options: ShellOptions, shell: ShellContext): void {
 }
 
 class PmiPlugin implements ShellPlugin {
-  readonly name = "pmi";
   readonly #shell: ShellContext;
   /** Made when the first task asks: most tasks never do. */
   #server: PmiServer | null = null;

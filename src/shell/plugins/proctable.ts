@@ -15,7 +15,6 @@ interface NodeProcesses extends JsonObject {
 }
 
 export const proctablePlugin: PluginFactory = (shell) => ({
-  name: "proctable",
   methods: () => ({ proctable: { roles: ANY_USER, handler: () => proctable(shell) } }),
   receive: (method) => (method === "processes" ? Promise.resolve(ownProcesses(shell)) : null),
 });

@@ -10,6 +10,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.t
 import { Idset } from "../../formats/idset.ts";
 import type { Methods } from "../../sdk/service.ts";
 import { SIGNALS } from "../../base/signals.ts";
+import { unpackedText } from "../options.ts";
 import {
   ShellLogLevel,
   type PluginFactory,
@@ -34,7 +35,6 @@ export const ptyPlugin: PluginFactory = (shell) => {
   if (isSet(options["interactive"]) && shell.isLeader)
     return new InteractivePlugin(shell, ranks, isSet(options["capture"]));
   return {
-    name: COMPONENT,
     prepare(task, launch) {
       if (ranks.has(task.rank)) launch.pty = { ...TERMINAL_SIZE_DEFAULT };
     },
@@ -44,7 +44,6 @@ export const ptyPlugin: PluginFactory = (shell) => {
 const isSet = (value: JsonValue | undefined): boolean => value !== undefined && value !== false && value !== 0;
 
 class InteractivePlugin implements ShellPlugin {
-  readonly name = COMPONENT;
   readonly #shell: ShellContext;
   readonly #ranks: Idset;
   readonly #isCaptured: boolean;
@@ -123,7 +122,7 @@ class InteractivePlugin implements ShellPlugin {
 /** The task ranks that have a terminal. Throws FluxError EINVAL. */
 function terminalRanks(shell: ShellContext, choice: JsonObject): Idset {
   const unknown = Object.keys(choice).filter((name) => !KNOWN.has(name));
-  if (unknown.length > 0) throw new FluxError("EINVAL", `invalid shell pty option: ${unknown.join(", ")}`);
+  if (unknown.length > 0) throw new FluxError("EINVAL", `invalid shell pty option: ${unpackedText(unknown)}`);
   const isInteractive = isSet(choice["interactive"]);
   const wanted = choice["ranks"] ?? (isInteractive ? 0 : "all");
   const ranks = wanted === "all" ? Idset.upTo(shell.plan.taskCount) : parseRanks(wanted);

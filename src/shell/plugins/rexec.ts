@@ -21,13 +21,12 @@ export const rexecPlugin: PluginFactory = (shell) => {
   const seconds = options.trySeconds("rexec-shutdown-timeout", SHUTDOWN_TIMEOUT_SECONDS);
   // A number says no unit.
   if (seconds === null || typeof options.value("rexec-shutdown-timeout") === "number")
-    throw new FluxError("EINVAL", `${COMPONENT}: failed to parse rexec-shutdown-timeout`);
+    throw new FluxError("EINVAL", "failed to parse rexec-shutdown-timeout");
   shell.log(ShellLogLevel.debug, `registered rexec service as ${shell.serviceName}.${COMPONENT}`, COMPONENT);
   return new RexecPlugin(shell, seconds, options.isOn("rexec.sign-required"));
 };
 
 class RexecPlugin implements ShellPlugin {
-  readonly name = COMPONENT;
   readonly #shell: ShellContext;
   readonly #shutdownSeconds: number;
   /** Requests are to be signed, which none can be here: all are refused. */

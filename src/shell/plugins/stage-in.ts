@@ -8,6 +8,7 @@ import { ARCHIVE_DEFAULT_NAME, archiveKey, matchingEntries, readArchive } from "
 import { extractArchive } from "../../sdk/archive-extract.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
+import { unpackedText } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.ts";
 
 const COMPONENT = "stage-in";
@@ -25,7 +26,7 @@ export const stageInPlugin: PluginFactory = (shell) => {
   const stageIn = stageInOf(shell);
   // A directory that all nodes share is filled by one of them.
   if (stageIn === null) return null;
-  return { name: COMPONENT, init: () => extractAll(shell, stageIn) };
+  return { init: () => extractAll(shell, stageIn) };
 };
 
 /** What is wanted; null where another node does it. Throws EINVAL. */
@@ -33,14 +34,14 @@ function stageInOf(shell: ShellContext): StageIn | null {
   const value = shell.plan.options.value(COMPONENT);
   const options: JsonObject = isJsonObject(value) ? value : {};
   for (const name of Object.keys(options))
-    if (!KNOWN.has(name)) throw new FluxError("EINVAL", `${COMPONENT}: unknown option '${name}'`);
+    if (!KNOWN.has(name)) throw new FluxError("EINVAL", `Error parsing stage_in shell option: ${unpackedText([name])}`);
   if (options["tags"] !== undefined && shell.isLeader)
     shell.log(ShellLogLevel.warning, "stage-in.tags is deprecated: use stage-in.names", COMPONENT);
   const names = textOf(options, "names") ?? textOf(options, "tags") ?? ARCHIVE_DEFAULT_NAME;
   const destination = /^(?:([a-z]+):)?(.*)$/s.exec(textOf(options, "destination") ?? "")!;
   const [, scope = "local", path = ""] = destination;
   if (scope !== "local" && scope !== "global")
-    throw new FluxError("EINVAL", `${COMPONENT}: destination prefix must be local: or global:, not ${scope}:`);
+    throw new FluxError("EINVAL", `destination prefix must be local: or global:, not ${scope}:`);
   if (scope === "global" && !shell.isLeader) return null;
   return {
     names: names.split(",").filter((name) => name !== ""),
@@ -54,7 +55,7 @@ function textOf(options: JsonObject, name: string): string | null {
   const value = options[name];
   if (value === undefined || value === null) return null;
   if (typeof value === "string" || typeof value === "number") return String(value);
-  throw new FluxError("EINVAL", `${COMPONENT}.${name} must be a text`);
+  throw new FluxError("EINVAL", `Error parsing stage_in shell option: ${name} must be a text`);
 }
 
 async function extractAll(shell: ShellContext, stageIn: StageIn): Promise<void> {

@@ -9,6 +9,7 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject } from "../../base/json.ts";
 import type { Disk, TimerHandle } from "../../base/ports.ts";
+import { unpackedText } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.ts";
 
 const COMPONENT = "sysmon";
@@ -27,11 +28,10 @@ export const sysmonPlugin: PluginFactory = (shell) => {
   if (!shell.plan.options.isOn(COMPONENT)) return null;
   const options = shell.plan.options.value(COMPONENT);
   const unknown = isJsonObject(options) ? Object.keys(options).filter((name) => name !== "period") : [];
-  if (unknown.length > 0)
-    throw new FluxError("EINVAL", `${COMPONENT}: option parse error: unknown option '${unknown.join(", ")}'`);
+  if (unknown.length > 0) throw new FluxError("EINVAL", `option parse error: ${unpackedText(unknown)}`);
   const seconds = shell.plan.options.trySeconds(`${COMPONENT}.period`, PERIOD_SECONDS);
   if (seconds === null || seconds === 0 || seconds === Infinity)
-    throw new FluxError("EINVAL", `${COMPONENT}: sysmon.period is not a valid FSD`);
+    throw new FluxError("EINVAL", `sysmon.period is not a valid FSD`);
   const { disk } = shell.host.ports;
   const began = cpuTime(disk);
   let timer: TimerHandle | null = null;
@@ -51,7 +51,6 @@ export const sysmonPlugin: PluginFactory = (shell) => {
     });
   };
   return {
-    name: COMPONENT,
     started() {
       sample();
       arm();

@@ -50,7 +50,6 @@ export const warningSignalPlugin: PluginFactory = (shell) => {
     timer = shell.clock.after(Math.max(0, seconds) * 1000, sendOnce);
   };
   return {
-    name: "signal",
     started() {
       arm(resources.expiration);
       if (resources.expiration > 0 || !shell.isLeader) return;

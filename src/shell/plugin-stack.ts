@@ -1,0 +1,51 @@
+/**
+ * Makes and prepares the plugins of one shell. Where one fails the job cannot start: the log says which, and why.
+ *
+ * Invariant: a plugin that was made is told to the shell before the next one is, so that whatever fails, it can be stopped.
+ */
+import { errorText, FluxError, isFluxError } from "../base/errors.ts";
+import { BUILTIN_PLUGINS } from "./builtin.ts";
+import { ShellLogLevel, type ShellContext, type ShellPlugin } from "./plugin.ts";
+
+export interface NamedPlugin {
+  readonly name: string;
+  readonly plugin: ShellPlugin;
+}
+
+/** Throws FluxError. */
+export function* makePlugins(shell: ShellContext): Generator<NamedPlugin> {
+  for (const [name, make] of Object.entries(BUILTIN_PLUGINS)) {
+    let plugin: ShellPlugin | null;
+    try {
+      plugin = make(shell);
+    } catch (error) {
+      throw initFailure(shell, name, error);
+    }
+    if (plugin !== null) yield { name, plugin };
+  }
+}
+
+/** What the plugins' preparation has to wait for. Throws, and rejects with, FluxError. */
+export function initPlugins(shell: ShellContext, plugins: readonly NamedPlugin[]): Promise<void>[] {
+  return plugins.flatMap(({ name, plugin }) => {
+    try {
+      const pending = plugin.init?.();
+      return pending === undefined
+        ? []
+        : [pending.catch((error: unknown) => Promise.reject(initFailure(shell, name, error)))];
+    } catch (error) {
+      throw initFailure(shell, name, error);
+    }
+  });
+}
+
+function initFailure(shell: ShellContext, name: string, error: unknown): unknown {
+  if (!isFluxError(error)) return error;
+  const text = errorText(error);
+  // Some speak in the name of a part of theirs.
+  const isNamed = text.startsWith(`${name}: `) || text.startsWith(`${name}.`);
+  const sentence = isNamed && /^[\w.-]+: /.test(text) ? text : `${name}: ${text}`;
+  shell.log(ShellLogLevel.error, sentence);
+  shell.log(ShellLogLevel.error, `plugin '${name}': shell.init failed`);
+  return new FluxError(error.errnum, `shell_init: ${sentence}`, { cause: error });
+}

@@ -45,7 +45,7 @@ function attachOptions(context: CommandContext): AttachOptions {
     showEvents: verbosity > 1,
     showExec: verbosity > 2,
     // With events shown, the job is followed to the last of them.
-    waitEvent: options.text("wait-event") ?? (verbosity > 1 ? "clean" : "finish"),
+    waitEvent: options.text("wait-event") ?? ATTACH_DEFAULTS.waitEvent,
     stdinRanks: input !== null && isRanks(input) ? input : "all",
     showStatus: context.stdinIsTerminal && context.stdoutIsTerminal && context.stderrIsTerminal,
   };

@@ -12,7 +12,7 @@ import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { JobOutputFormatter, type OutputPiece } from "../output/job-stream.ts";
 import { StatusLine } from "../output/status-line.ts";
-import { jobIdText, lookupJob, readEventlog, watchEventlog } from "./client.ts";
+import { jobIdText, readEventlog, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
 import { OutputGate } from "./output-gate.ts";
 import { forwardInput, type InputEnd, type InputService, type InputTarget } from "./stdin.ts";
@@ -43,7 +43,7 @@ export const ATTACH_DEFAULTS: AttachOptions = {
   readOnly: false,
   showEvents: false,
   showExec: false,
-  waitEvent: "finish",
+  waitEvent: "clean",
   stdinRanks: "all",
   tailLines: null,
   showStatus: false,
@@ -85,8 +85,6 @@ class Attachment {
   /** Nobody knows how the job will end: that is success only where its terminal was left. */
   #detachedCode = 1;
   #waitedFor = false;
-  /** The job may be tried again: its first failure is not its end. */
-  #isRetried = false;
   /** Wall-clock time in seconds. */
   readonly #startedAt = Date.now() / 1000;
   #wasOver = false;
@@ -208,10 +206,7 @@ class Attachment {
       (entry) => {
         if (this.#waitedFor) return;
         this.#jobEvent(entry);
-        const { waitEvent } = this.#options;
-        const hasFailed = waitEvent === "finish" && entry.name === "finish" && this.#outcome.exitCode() !== 0;
-        if (hasFailed && !this.#isRetried) void this.#waitUnlessRetried(stream);
-        else if ((entry.name === waitEvent && !hasFailed) || entry.name === "clean") this.#concludeJob(stream);
+        if (entry.name === this.#options.waitEvent || entry.name === "clean") this.#concludeJob(stream);
       },
       (error) => {
         if (error !== null) this.#finished.reject(error);
@@ -226,17 +221,6 @@ class Attachment {
     this.#leave(stream);
     // What a job that runs already has to say is shown to its end.
     if (!this.#outcome.started) this.#leaveAll();
-  }
-
-  /** A job that has failed has come to its end, unless it may be tried again: that shows in its next events. */
-  async #waitUnlessRetried(stream: OpenStream): Promise<void> {
-    try {
-      const { jobspec } = await lookupJob(this.#handle, this.#id, "jobspec");
-      this.#isRetried = typeof jobspec === "string" && /"retry":/.test(jobspec);
-    } catch (error) {
-      if (!isFluxError(error)) throw error;
-    }
-    if (!this.#isRetried) this.#concludeJob(stream);
   }
 
   #leaveAll(): void {

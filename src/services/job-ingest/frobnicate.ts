@@ -33,7 +33,7 @@ function withDefaults(jobspec: JsonValue, policy: PolicyConfig): JsonValue {
     const queue = findQueue(policy, queueName);
     if (policy.queues !== null && queue === undefined) {
       if (queueName === undefined) throw new FluxError("EPERM", "no queue specified");
-      throw new FluxError("EPERM", `Invalid queue '${String(queueName)}' specified`);
+      throw noQueue(queueName);
     }
     return fill(given, { ...defaults, ...queue?.policy.defaults });
   });
@@ -42,11 +42,17 @@ function withDefaults(jobspec: JsonValue, policy: PolicyConfig): JsonValue {
 /** The resources of a job are those of its queue. */
 function withQueueConstraints(jobspec: JsonValue, policy: PolicyConfig): JsonValue {
   return changeSystem(jobspec, (given) => {
-    const requires = findQueue(policy, given["queue"])?.requires ?? [];
+    const queue = findQueue(policy, given["queue"]);
+    if (policy.queues !== null && queue === undefined && given["queue"] !== undefined) throw noQueue(given["queue"]);
+    const requires = queue?.requires ?? [];
     if (requires.length === 0) return given;
     const own = isJsonObject(given["constraints"]) ? [given["constraints"]] : [];
     return { ...given, constraints: joinConstraints([...own, { properties: requires }]) ?? {} };
   });
+}
+
+function noQueue(name: JsonValue): FluxError {
+  return new FluxError("EPERM", `Invalid queue '${String(name)}' specified`);
 }
 
 function findQueue({ queues }: PolicyConfig, name: JsonValue | undefined): QueueConfig | undefined {

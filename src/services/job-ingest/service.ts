@@ -16,6 +16,7 @@ import { SharedEnvironments } from "./environments.ts";
 import { frobnicate } from "./frobnicate.ts";
 import { parseSubmit, type SubmitRequest } from "./protocol.ts";
 import { DEFAULT_SETTINGS, generatorOf, ingestSettings, type ExternalStage, type IngestSettings } from "./settings.ts";
+import type { ValidatorSettings } from "./validate.ts";
 import { WorkCrew } from "./workers.ts";
 
 const SERVICE = "job-ingest";
@@ -38,7 +39,9 @@ class JobIngestService implements RunningModule {
   #generator: FluidGenerator | null = null;
   #generatorUnderWay: Promise<FluidGenerator> | null = null;
   readonly #environments = new SharedEnvironments();
-  readonly #counts = { requests: 0, errors: 0 };
+  /** What the built-in plugins of each stage have done. */
+  readonly #frobnicated = { requests: 0, errors: 0 };
+  readonly #validated = { requests: 0, errors: 0 };
   #settings: IngestSettings = DEFAULT_SETTINGS;
   #frobnicators: WorkCrew | null = null;
   #validators: WorkCrew | null = null;
@@ -98,6 +101,7 @@ class JobIngestService implements RunningModule {
   configure(config: JsonObject): void {
     const settings = ingestSettings(config, this.#context.args);
     this.#settings = settings;
+    this.#context.log(LogLevel.debug, settings.report);
     this.#dismissCrews();
     this.#frobnicators = this.#crew("job-frobnicator", settings.externalFrobnicators);
     this.#validators = this.#crew("job-validator", settings.externalValidators);
@@ -125,28 +129,27 @@ class JobIngestService implements RunningModule {
   }
 
   #submit(request: IncomingRequest): undefined | Promise<undefined> {
-    this.#counts.requests += 1;
     const submission = parseSubmit(request);
     if (this.#generator === null) return this.#readyGenerator().then(() => this.#take(request, submission));
     return this.#take(request, submission);
   }
 
   #take(request: IncomingRequest, submission: SubmitRequest): undefined | Promise<undefined> {
-    try {
-      const { userid, isOwner } = request;
-      const opened = openSubmission(submission, { userid, isOwner });
-      const { frobnicators, policy, validator } = this.#settings;
-      const changed = frobnicate(opened.original, frobnicators, policy);
-      const validates = (submission.flags & JobFlag.NoValidate) === 0 && validator !== null;
-      const isQuick = !validates || (!validator.plugins.includes("feasibility") && this.#validators === null);
-      if (this.#frobnicators !== null || !isQuick) return this.#submitSlowly(request, submission, opened, changed);
-      const hosts = (): Hostlist | null => this.#knownHosts();
-      this.#accept(request, submission, checkSubmission(opened, changed, validates ? validator : null, hosts));
-      return undefined;
-    } catch (error) {
-      this.#counts.errors += 1;
-      throw error;
-    }
+    const { userid, isOwner } = request;
+    const opened = openSubmission(submission, { userid, isOwner });
+    const { frobnicators, policy, validator } = this.#settings;
+    const change = (): JsonValue => frobnicate(opened.original, frobnicators, policy);
+    const changed = frobnicators.length === 0 ? opened.original : counted(this.#frobnicated, change);
+    const validates = (submission.flags & JobFlag.NoValidate) === 0 && validator !== null;
+    const isQuick = !validates || (!validator.plugins.includes("feasibility") && this.#validators === null);
+    if (this.#frobnicators !== null || !isQuick) return this.#submitSlowly(request, submission, opened, changed);
+    this.#accept(request, submission, this.#check(opened, changed, validates ? validator : null));
+    return undefined;
+  }
+
+  #check(opened: Opened, jobspec: JsonValue, validator: ValidatorSettings | null): Checked {
+    const check = (): Checked => checkSubmission(opened, jobspec, validator, () => this.#knownHosts());
+    return validator === null ? check() : counted(this.#validated, check);
   }
 
   /** The same, with others asked: worker programs, and the scheduler whether the job could ever run. */
@@ -156,21 +159,16 @@ class JobIngestService implements RunningModule {
     opened: Opened,
     frobnicated: JsonValue,
   ): Promise<undefined> {
-    try {
-      const { urgency, flags } = submission;
-      const { userid, rolemask } = request;
-      const job = (jobspec: JsonValue): JsonObject => ({ jobspec, userid, rolemask, urgency, flags });
-      const fromOthers = await this.#frobnicators?.run(job(frobnicated));
-      const validator = (flags & JobFlag.NoValidate) === 0 ? this.#settings.validator : null;
-      const checked = checkSubmission(opened, fromOthers ?? frobnicated, validator, () => this.#knownHosts());
-      if (validator?.plugins.includes("feasibility") === true) await this.#checkFeasibility(checked);
-      if (validator !== null) await this.#validators?.run(job(checked.jobspec));
-      this.#accept(request, submission, checked);
-      return undefined;
-    } catch (error) {
-      this.#counts.errors += 1;
-      throw error;
-    }
+    const { urgency, flags } = submission;
+    const { userid, rolemask } = request;
+    const job = (jobspec: JsonValue): JsonObject => ({ jobspec, userid, rolemask, urgency, flags });
+    const fromOthers = await this.#frobnicators?.run(job(frobnicated));
+    const validator = (flags & JobFlag.NoValidate) === 0 ? this.#settings.validator : null;
+    const checked = this.#check(opened, fromOthers ?? frobnicated, validator);
+    if (validator?.plugins.includes("feasibility") === true) await this.#checkFeasibility(checked);
+    if (validator !== null) await this.#validators?.run(job(checked.jobspec));
+    this.#accept(request, submission, checked);
+    return undefined;
   }
 
   async #checkFeasibility({ jobspec }: Checked): Promise<void> {
@@ -178,7 +176,9 @@ class JobIngestService implements RunningModule {
       await this.#context.handle.rpc("feasibility.check", { jobspec });
     } catch (error) {
       // Without a scheduler nobody knows: the one that comes will say what it thinks of the job.
-      if (!isFluxError(error, "ENOSYS")) throw error;
+      if (isFluxError(error, "ENOSYS")) return;
+      this.#validated.errors += 1;
+      throw error;
     }
   }
 
@@ -222,7 +222,6 @@ class JobIngestService implements RunningModule {
         if (text === undefined) request.respond({ id: job.id });
         else request.respondError(new FluxError("EINVAL", text));
       }
-      this.#counts.errors += errors.length;
       if (errors.length > 0) await this.#commit(errors.map(([id]) => removalOf(id)));
     } catch (error) {
       const failure =
@@ -252,12 +251,21 @@ class JobIngestService implements RunningModule {
   }
 
   #statistics(): object {
-    const idle = { running: 0, requests: 0, errors: 0, trash: 0, backlog: 0, pids: [0, 0, 0, 0] };
-    const { requests, errors } = this.#counts;
-    const validator = this.#validators?.report() ?? { ...idle, requests, errors, backlog: this.#batch.length };
-    const isFrobnicating = this.#settings.frobnicators.length > 0;
-    const frobnicator = this.#frobnicators?.report() ?? { ...idle, ...(isFrobnicating ? { requests, errors } : {}) };
+    const none = { running: 0, trash: 0, backlog: 0, pids: [0, 0, 0, 0] };
+    const validator = this.#validators?.report() ?? { ...none, ...this.#validated, backlog: this.#batch.length };
+    const frobnicator = this.#frobnicators?.report() ?? { ...none, ...this.#frobnicated };
     return { pipeline: { frobnicator, validator } };
+  }
+}
+
+/** Does the work of a stage, and counts it. */
+function counted<T>(counts: { requests: number; errors: number }, work: () => T): T {
+  counts.requests += 1;
+  try {
+    return work();
+  } catch (error) {
+    counts.errors += 1;
+    throw error;
   }
 }
 

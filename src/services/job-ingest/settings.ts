@@ -30,6 +30,8 @@ export interface IngestSettings {
   /** Null where jobspecs are not validated. */
   readonly validator: ValidatorSettings | null;
   readonly externalValidators: ExternalStage | null;
+  /** What the log says of the validator. */
+  readonly report: string;
 }
 
 const DEFAULT_BUFFER_SIZE_BYTES = 10 * 1024 * 1024;
@@ -42,6 +44,7 @@ export const DEFAULT_SETTINGS: IngestSettings = {
   externalFrobnicators: null,
   validator: { plugins: ["jobspec"], requireVersion: null, requireInstance: { minNodes: 0, minCores: 0 } },
   externalValidators: null,
+  report: "",
 };
 
 /** One of the two tables. */
@@ -71,7 +74,14 @@ export function ingestSettings(config: JsonObject, args: readonly string[]): Ing
     frobnicators: frobnicator.isDisabled || !isNeeded ? [] : changes.builtin,
     externalFrobnicators: frobnicator.isDisabled ? null : changes.external,
     ...validators(validator),
+    report: reportOf(validator),
   };
+}
+
+function reportOf({ isDisabled, plugins, args }: Stage): string {
+  const list = (words: readonly string[] | null): string => words?.join(",") || "(null)";
+  const state = isDisabled ? "disabled" : "enabled";
+  return `configuring validator with plugins=${list(plugins)}, args=${list(args)} (${state})`;
 }
 
 function validators(stage: Stage): Pick<IngestSettings, "validator" | "externalValidators"> {

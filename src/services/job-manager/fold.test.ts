@@ -67,7 +67,14 @@ const TABLE: readonly (readonly [
   [
     ["submit"],
     New,
-    { validate: Depend, invalidate: Inactive, "dependency-add": New, exception: Cleanup, urgency: New },
+    {
+      validate: Depend,
+      invalidate: Inactive,
+      "dependency-add": New,
+      depend: Priority,
+      exception: Cleanup,
+      urgency: New,
+    },
   ],
   [TO_DEPEND, Depend, { "dependency-add": Depend, depend: Priority, urgency: Depend, exception: Cleanup }],
   [[...TO_DEPEND, "dependency-add"], Depend, { "dependency-remove": Depend, urgency: Depend, exception: Cleanup }],

@@ -50,7 +50,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   "set-flags": { states: ANY_ACTIVE, apply: applySetFlags },
   "dependency-add": { states: New | Depend, apply: addDependency },
   "dependency-remove": { states: New | Depend, apply: removeDependency },
-  depend: { states: Depend, apply: applyDepend },
+  // Logs of releases before 0.41 know no validate event.
+  depend: { states: New | Depend, apply: applyDepend },
   priority: { states: Priority | Sched, apply: applyPriority },
   "flux-restart": {
     states: ANY_ACTIVE,

@@ -9,7 +9,6 @@ import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
-import { formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { configType } from "../../formats/policy-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -56,6 +55,8 @@ export interface HousekeepingSurroundings {
   readonly handle: Handle;
   readonly clock: Clock;
   log(level: LogLevel, text: string): void;
+  /** An id as people are shown it. */
+  idText(id: Integer): string;
   /** Gives resources back to the scheduler. */
   free(payload: { id: Integer; R: JsonObject; final: boolean }): void;
 }
@@ -95,7 +96,7 @@ export class Housekeeping {
     try {
       held = ResourceSet.parse(R);
     } catch (error) {
-      this.#surroundings.log(LogLevel.err, `housekeeping: ${formatFluid(job.id, "f58")}: ${errorText(error)}`);
+      this.#surroundings.log(LogLevel.err, `housekeeping: ${this.#surroundings.idText(job.id)}: ${errorText(error)}`);
       return false;
     }
     this.#begin(job, held, this.#config);
@@ -123,7 +124,7 @@ export class Housekeeping {
 
   report(): JsonObject {
     const running = [...this.#running.values()].map(({ id, startTime, command, held }) => [
-      formatFluid(id, "f58"),
+      this.#surroundings.idText(id),
       { t_start: startTime, pending: command.activeRanks.format(), allocated: held.ranks.format() },
     ]);
     const { argv = [], releaseAfter = null } = this.#config ?? {};
@@ -141,7 +142,7 @@ export class Housekeeping {
   #begin(job: Job, held: ResourceSet, config: HousekeepingConfig): void {
     const { handle, clock } = this.#surroundings;
     const { id } = job;
-    const name = formatFluid(id, "f58");
+    const name = this.#surroundings.idText(id);
     const where = (ranks: Idset): string =>
       `${held.keepRanks(ranks).nodelist.format()} (rank ${ranks.format()}) ${name}`;
     const say = (rank: number, level: LogLevel, text: string): void =>

@@ -4,7 +4,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
-import { fluidKvsPath, formatFluid, tryParseFluid } from "../../formats/fluid.ts";
+import { fluidKvsPath, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -49,8 +49,15 @@ async function* jobIdsBelow(handle: Handle, key: string, first: readonly string[
     for (const name of names) yield* jobIdsBelow(handle, `${key}.${name}`, name === least ? rest : []);
     return;
   }
-  const ids = names.map((name) => tryParseFluid(`${key}.${name}`)).filter((id) => id !== null);
+  const ids = names.map((name) => jobIdOf(`${key}.${name}`));
   for (let at = 0; at < ids.length; at += READ_BATCH) yield ids.slice(at, at + READ_BATCH);
+}
+
+/** The id of the job whose directory this is. Throws EINVAL: what else is there would be lost sight of. */
+function jobIdOf(key: string): Integer {
+  const id = tryParseFluid(key);
+  if (id === null) throw new FluxError("EINVAL", `could not decode ${key.slice("job.".length)} to job ID`);
+  return id;
 }
 
 /** Whether there is anything of a job in the KVS. */
@@ -107,10 +114,17 @@ export type StoredJob =
 export async function readJob(handle: Handle, id: Integer, isResumed: boolean): Promise<StoredJob> {
   const events = await readEventlog(handle, id);
   if (events === null) throw new FluxError("ENOENT", `lookup ${fluidKvsPath(id)}.eventlog: No such file or directory`);
-  if (events[0]?.name !== "submit")
-    throw new FluxError("EINVAL", "failed to decode eventlog: it does not begin with a submit event");
+  const first = events[0]?.name ?? "missing";
+  if (first !== "submit") throw new FluxError("EINVAL", `first event is ${first} not submit`);
   const folded = replay(events);
-  if (folded.state === JobState.Inactive) return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
+  if (folded.state === JobState.Inactive) {
+    if (!(await listDirectory(handle, fluidKvsPath(id))).includes("jobspec"))
+      throw new FluxError("ENOENT", `lookup ${fluidKvsPath(id)}.jobspec: No such file or directory`);
+    return { kind: "inactive", id, timestamp: events.at(-1)!.timestamp, folded };
+  }
+  // A job that was submitted just before a crash goes on; one that ran has lost the events since.
+  if (folded.state === JobState.New && (await listDirectory(handle, `${fluidKvsPath(id)}.guest.exec`)).length > 0)
+    throw new FluxError("EINVAL", "job state (NEW) is invalid after replay");
   const { jobspec, R } = await readCurrent(handle, id, folded);
   const job = newJob(id, await withStoredEnvironment(handle, id, folded, jobspec, isResumed));
   for (const event of events) apply(job, event);
@@ -191,13 +205,12 @@ export async function findNamed(handle: Handle, userid: number, name: string): P
   }
 }
 
-/** What the log says of a restart. */
-export function restartReport(manager: {
-  readonly jobs: ReadonlyMap<Integer, Job>;
-  readonly inactive: { readonly count: number };
-  readonly maxJobId: Integer;
-}): string[] {
+/** What the log says of a restart. `last` is the greatest id, as people are shown it. */
+export function restartReport(
+  manager: { readonly jobs: ReadonlyMap<Integer, Job>; readonly inactive: { readonly count: number } },
+  last: string,
+): string[] {
   const running = [...manager.jobs.values()].filter(({ state }) => state === JobState.Run).length;
   const total = manager.jobs.size + manager.inactive.count;
-  return [`${total} jobs`, `${running} running jobs`, `max_jobid=${formatFluid(manager.maxJobId)}`];
+  return [`${total} jobs`, `${running} running jobs`, `max_jobid=${last}`];
 }

@@ -12,7 +12,6 @@ import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { exitCodeOfStatus, signalOfStatus, SIGNALS } from "../../base/signals.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
-import { formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { configType } from "../../formats/policy-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
@@ -78,7 +77,7 @@ function perilogConfigOf(kind: Kind, table: JsonValue | undefined): PerilogConfi
   if (command === undefined) return fail("no command specified and exec.imp not defined");
   if (!Array.isArray(command)) return fail("command must be an array");
   const argv = command as string[];
-  if (argv.length === 0 || argv.some((word) => typeof word !== "string")) fail("command must be an array of strings");
+  if (argv.length === 0 || argv.some((word) => typeof word !== "string")) fail(`malformed ${kind} command`);
   const fallback = kind === "prolog" ? DEFAULT_PROLOG_TIMEOUT : Infinity;
   const seconds = timeout === undefined ? fallback : tryParseFsd(timeout as string);
   if (seconds === null || seconds < 0) return fail(`invalid ${kind} timeout`);
@@ -107,6 +106,8 @@ export interface PerilogSurroundings {
   readonly clock: Clock;
   readonly ownerUserid: number;
   log(level: LogLevel, text: string): void;
+  /** An id as people are shown it. */
+  idText(id: Integer): string;
   post(job: Job, name: string, context: JsonObject): void;
   raise(job: Job, context: JsonObject): void;
   /** Something was posted: whatever follows from it is done now. */
@@ -163,7 +164,7 @@ export class Perilog {
 
   report(): JsonObject {
     const procs = [...this.#runs.values()].map(({ kind, job, config, command, startTime, ending }) => [
-      formatFluid(job.id, "f58"),
+      this.#surroundings.idText(job.id),
       {
         name: kind,
         state: ending === null ? "running" : "cancelled",
@@ -195,7 +196,7 @@ export class Perilog {
 
   #run(job: Job, kind: Kind, config: PerilogConfig): void {
     const { handle, clock } = this.#surroundings;
-    const id = formatFluid(job.id, "f58");
+    const id = this.#surroundings.idText(job.id);
     const resources = job.R === null ? null : ResourceSet.parse(job.R);
     const ranks = resources?.ranks ?? new Idset();
     const say = (rank: number, level: LogLevel, text: string): void => {
@@ -251,7 +252,7 @@ export class Perilog {
   #abandon(run: Run): void {
     const { kind, job, command } = run;
     const why = run.ending === "canceled" ? "canceled then timed out" : "timed out";
-    const id = formatFluid(job.id, "f58");
+    const id = this.#surroundings.idText(job.id);
     this.#surroundings.log(LogLevel.err, `${id}: timed out waiting for SIGTERM to terminate ${kind}`);
     this.#drain(run, command.activeRanks, why);
     run.isAbandoned = true;
@@ -296,7 +297,7 @@ export class Perilog {
 
   #drain(run: Run, ranks: Idset, why: string): void {
     if (ranks.isEmpty) return;
-    const reason = `${run.kind} ${why} for job ${formatFluid(run.job.id, "f58")}`;
+    const reason = `${run.kind} ${why} for job ${this.#surroundings.idText(run.job.id)}`;
     const failed = (error: unknown): void =>
       this.#surroundings.log(LogLevel.err, `draining ${ranks.format()}: ${String(error)}`);
     this.#surroundings.handle

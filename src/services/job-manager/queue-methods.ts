@@ -6,13 +6,15 @@
  * resources or a request for them, with the number of pending ones.
  */
 import { utf8Encode } from "../../base/bytes.ts";
-import { FluxError } from "../../base/errors.ts";
-import { stringifyJson } from "../../base/json.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, parseJson, stringifyJson } from "../../base/json.ts";
+import type { Handle } from "../../sdk/handle.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
 import { QUEUE_LOG_KEY } from "../../sdk/events.ts";
 import { encodeEvent, JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import { OPERATION_APPEND, valueObject } from "../../sdk/kvs-protocol.ts";
+import { lookupText } from "../../sdk/kvs-text.ts";
 import type { JobManager } from "./core.ts";
 import { queueEnableRequest, queueStartRequest, queueStatusRequest } from "./protocol.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
@@ -24,6 +26,21 @@ export function saveCheckpoint(manager: JobManager, surroundings: ManagerSurroun
   const checkpoint = { version: 1, max_jobid: manager.maxJobId, queue: manager.queues.save() };
   const dirent = valueObject(utf8Encode(stringifyJson(checkpoint)));
   surroundings.addOperation({ key: CHECKPOINT_KEY, flags: 0, dirent });
+}
+
+/** Takes up what was kept; false where there is nothing. Throws FluxError where it cannot be read. */
+export async function restoreCheckpoint(manager: JobManager, handle: Handle): Promise<boolean> {
+  try {
+    const checkpoint = parseJson(await lookupText(handle, CHECKPOINT_KEY));
+    if (!isJsonObject(checkpoint)) return false;
+    const { max_jobid, queue } = checkpoint;
+    if (typeof max_jobid === "number" || typeof max_jobid === "bigint") manager.maxJobId = max_jobid;
+    manager.queues.restore(queue);
+    return true;
+  } catch (error) {
+    if (isFluxError(error, "ENOENT")) return false;
+    throw error;
+  }
 }
 
 /** Notes what was done to a queue, or to all of them, for those who follow what happens. */

@@ -3,14 +3,13 @@
  * What to do is decided in `core.ts`.
  */
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { type Integer, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
-import { formatFluid } from "../../formats/fluid.ts";
+import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";
 import type { ResponseMessage } from "../../protocol/message.ts";
 import { compareIds, JobState, type SubmittedJob } from "../../sdk/job-protocol.ts";
 import { PRIMARY_NAMESPACE, type Operation } from "../../sdk/kvs-protocol.ts";
-import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANYONE, type Methods } from "../../sdk/service.ts";
@@ -41,7 +40,7 @@ import { Plugins } from "./plugins.ts";
 import { freedRanks } from "./resources.ts";
 import { purgeExpired, purgeMethods, retentionOf, type Retention } from "./purge.ts";
 import { queryMethods } from "./query-methods.ts";
-import { CHECKPOINT_KEY, queueMethods, Quiet, saveCheckpoint } from "./queue-methods.ts";
+import { CHECKPOINT_KEY, queueMethods, Quiet, restoreCheckpoint, saveCheckpoint } from "./queue-methods.ts";
 import { EventStore } from "./store.ts";
 import type { ManagerSurroundings } from "./surroundings.ts";
 
@@ -116,7 +115,8 @@ class JobManagerService implements RunningModule {
     });
     this.#archive = new Archive(this.#manager, (operation) => this.#store.addOperation(operation));
     const log = (level: LogLevel, text: string): void => context.log(level, text);
-    const tools = { handle, clock: ports.clock, ownerUserid: context.ownerUserid, log };
+    const idText = (id: Integer): string => this.#idText(id);
+    const tools = { handle, clock: ports.clock, ownerUserid: context.ownerUserid, log, idText };
     this.#housekeeping = new Housekeeping({ ...tools, free: (payload) => this.#freed(payload) });
     this.#perilog = new Perilog({
       ...tools,
@@ -156,7 +156,10 @@ class JobManagerService implements RunningModule {
     const service = new JobManagerService(context);
     service.#plugins.loadConfigured(context.config());
     service.configure(context.config());
-    await service.#restore();
+    await service.#restore().catch((error: unknown) => {
+      context.log(LogLevel.err, `restart failed: ${traceOf(error)}`);
+      throw error;
+    });
     context.handle.onUntagged((response) => service.#answered(response));
     context.server.add(SERVICE, service.#methods());
     service.#manager.resume();
@@ -320,7 +323,8 @@ class JobManagerService implements RunningModule {
   }
 
   async #restore(): Promise<void> {
-    await this.#restoreCheckpoint();
+    const { handle, log } = this.#context;
+    if (!(await restoreCheckpoint(this.#manager, handle))) log(LogLevel.info, `restart: ${CHECKPOINT_KEY} not found`);
     const archive = await this.#readArchive();
     const pages = archive?.pages ?? [];
     const ended = pages.flatMap(({ jobs }) => jobs).sort((left, right) => compareIds(left.id, right.id));
@@ -345,7 +349,8 @@ class JobManagerService implements RunningModule {
       }
     }
     this.#manager.inactive.restore(pages, others);
-    for (const line of restartReport(this.#manager)) this.#context.log(LogLevel.info, `restart: ${line}`);
+    for (const line of restartReport(this.#manager, this.#idText(this.#manager.maxJobId)))
+      this.#context.log(LogLevel.info, `restart: ${line}`);
     this.#archive.resume(archive?.through ?? 0);
     this.#archive.review();
     const antecedents = [...this.#manager.jobs.values()].flatMap((job) =>
@@ -357,6 +362,10 @@ class JobManagerService implements RunningModule {
   #knowEnded(id: Integer, userid: number): void {
     this.#manager.history.add(userid, id);
     this.#knowId(id);
+  }
+
+  #idText(id: Integer): string {
+    return formatFluid(id, f58FormOf(this.#context.ports.host.env));
   }
 
   #knowId(id: Integer): void {
@@ -377,22 +386,10 @@ class JobManagerService implements RunningModule {
     try {
       return await readJob(this.#context.handle, id, this.#isResumed);
     } catch (error) {
-      this.#context.log(LogLevel.err, `job ${formatFluid(id, "f58")} not replayed: ${traceOf(error)}`);
+      this.#context.log(LogLevel.err, `job ${this.#idText(id)} not replayed: ${traceOf(error)}`);
       this.#knowId(id);
       if (isDamage(error)) await putAside(this.#context.handle, id);
       return null;
-    }
-  }
-
-  async #restoreCheckpoint(): Promise<void> {
-    try {
-      const checkpoint = parseJson(await lookupText(this.#context.handle, CHECKPOINT_KEY));
-      if (!isJsonObject(checkpoint)) return;
-      const { max_jobid, queue } = checkpoint;
-      if (typeof max_jobid === "number" || typeof max_jobid === "bigint") this.#manager.maxJobId = max_jobid;
-      this.#manager.queues.restore(queue);
-    } catch (error) {
-      if (!isFluxError(error, "ENOENT")) throw error;
     }
   }
 

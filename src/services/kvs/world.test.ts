@@ -138,6 +138,7 @@ export function makeBrokers(options: WorldOptions = {}): Broker[] {
     random: nodeRandom(),
     codec: nodeCodec(),
     disk: options.realDisk?.port ?? disk.port,
+    host: { env: {} },
   } as Ports;
   const brokers: Broker[] = [];
   const peers: Map<number, Peer>[] = Array.from({ length: size }, () => new Map());

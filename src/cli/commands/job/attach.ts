@@ -36,7 +36,7 @@ export async function attach(context: CommandContext): Promise<number> {
       readOnly: options.has("read-only"),
       showEvents: options.has("show-events"),
       showExec: options.has("show-exec"),
-      waitEvent: options.text("wait-event") ?? (options.has("show-events") ? "clean" : "finish"),
+      waitEvent: options.text("wait-event") ?? ATTACH_DEFAULTS.waitEvent,
       stdinRanks: options.text("stdin-ranks") ?? ATTACH_DEFAULTS.stdinRanks,
       tailLines: options.has("tail") ? (options.integer("tail") ?? TAIL_DEFAULT) : null,
       showStatus: context.stdinIsTerminal && context.stdoutIsTerminal && context.stderrIsTerminal,

@@ -1,4 +1,4 @@
-/* What the files of the addon share. All functions run on the thread of Node's main loop. */
+/* What the files of the addon share. All functions run on the thread of Node's main loop, those of zstd.c on any. */
 #ifndef FLUX_NATIVE_H
 #define FLUX_NATIVE_H
 
@@ -34,5 +34,9 @@ napi_value flux_data_region(napi_env env, napi_callback_info info);
 
 /* memory.c: giving memory back */
 napi_value flux_trim_memory(napi_env env, napi_callback_info info);
+
+/* zstd.c: compression with a context that is kept */
+napi_value flux_compressor(napi_env env, napi_callback_info info);
+napi_value flux_compress(napi_env env, napi_callback_info info);
 
 #endif

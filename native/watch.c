@@ -338,6 +338,8 @@ NAPI_MODULE_INIT() {
       METHOD("pmiCall", flux_pmi_call),
       METHOD("dataRegion", flux_data_region),
       METHOD("trimMemory", flux_trim_memory),
+      METHOD("compressor", flux_compressor),
+      METHOD("compress", flux_compress),
   };
   napi_value works;
   napi_define_properties(env, exports, sizeof(methods) / sizeof(methods[0]), methods);

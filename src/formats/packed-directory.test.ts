@@ -16,6 +16,11 @@ const entry = fc.oneof(
   fc.record({ data: fc.array(ref, { maxLength: 3 }), type: fc.constantFrom("valref", "dirref"), ver: fc.constant(1) }),
   fc.record({ data: fc.base64String(), type: fc.constant("val"), ver: fc.constant(1) }),
   fc.record({
+    data: fc.oneof(fc.base64String({ minLength: 60, maxLength: 400 }), fc.constant(`${"A".repeat(58)}B=`)),
+    type: fc.constant("val"),
+    ver: fc.constant(1),
+  }),
+  fc.record({
     data: fc.record({ target: fc.oneof(ref, fc.string()) }),
     type: fc.constant("symlink"),
     ver: fc.constant(1),
@@ -49,6 +54,18 @@ test("what a job's directory says takes a third of its text", () => {
   assert.deepEqual(unpackDirectory(packed), text);
 });
 
+test("a longer value stands there without its base64, unless that has another form than ours, or is too long", () => {
+  const textOf = (data: string) =>
+    utf8Encode(JSON.stringify({ data: { a: { data, type: "val", ver: 1 } }, type: "dir", ver: 1 }));
+  const value = Buffer.from('{"timestamp":1.5,"name":"submit"}\n'.repeat(3));
+  const packed = Buffer.from(packDirectory(textOf(value.toString("base64")))!);
+  assert.ok(packed.includes(value));
+  for (const data of [`${"A".repeat(58)}B=`, Buffer.alloc(70_000).toString("base64")]) {
+    const text = textOf(data);
+    assert.deepEqual(packDirectory(text), text);
+  }
+});
+
 test("what is no directory, or has bytes that look like codes, is left alone; damage is told", () => {
   for (const text of [
     "",
@@ -58,8 +75,9 @@ test("what is no directory, or has bytes that look like codes, is left alone; da
     '{"data":{"a":\t1},"type":"dir","ver":1}',
   ])
     assert.equal(packDirectory(utf8Encode(text)), null, text);
-  assert.throws(
-    () => unpackDirectory(Uint8Array.of(0x7b, 1, 2, 3)),
-    (error) => isFluxError(error, "EPROTO"),
-  );
+  for (const damaged of [Uint8Array.of(0x7b, 1, 2, 3), Uint8Array.of(0x7b, 7, 0, 3, 1), Uint8Array.of(0x7b, 7, 0)])
+    assert.throws(
+      () => unpackDirectory(damaged),
+      (error) => isFluxError(error, "EPROTO"),
+    );
 });

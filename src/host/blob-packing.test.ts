@@ -33,6 +33,15 @@ test("a job's logs and its envelope are kept short", () => {
   }
 });
 
+test("what a job's directory holds itself is compressed like the blobs that it would be", () => {
+  const val = (text: string) => ({ data: Buffer.from(text).toString("base64"), type: "val", ver: 1 });
+  const J = { data: [`sha1-${createHash("sha1").update("J").digest("hex")}`], type: "valref", ver: 1 };
+  const entries = { J, R: val(DICTIONARY_TEXT.slice(700, 900)), eventlog: val(LOG) };
+  const data = Buffer.from(JSON.stringify({ data: entries, type: "dir", ver: 1 }));
+  assert.ok(packed(data).byteLength < 0.3 * data.byteLength, `${packed(data).byteLength} of ${data.byteLength}`);
+  assert.deepEqual(Buffer.from(again(data)), data);
+});
+
 test("whatever looks like a log or an envelope comes out as it went in", () => {
   const part = fc.oneof(fc.base64String({ maxLength: 600 }), fc.string({ unit: "binary", maxLength: 600 }));
   const text = fc.oneof(

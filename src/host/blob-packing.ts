@@ -10,6 +10,7 @@
  *     00 00 00 02   the same; in it are the lengths of two texts (two bytes each, the greater part first), the first text,
  *                   bytes that stand between the two as base64, the second text
  *     00 00 00 03   a directory in short form follows (`formats/packed-directory.ts`)
+ *     00 00 00 04   a zstd frame with the dictionary follows, in it a directory in short form
  *     all else      an LZ4 block, as flux-core writes it; none begins with three zeros
  *
  * Invariant: what was packed once can be read for ever: the dictionary never changes, another one gets numbers of its own.
@@ -32,11 +33,14 @@ const TAG_BYTES = 4;
 const PLAIN_TEXT = 1;
 const ENVELOPE = 2;
 const DIRECTORY = 3;
+const FULL_DIRECTORY = 4;
 const LENGTHS_BYTES = 4;
 /** Directories from this length on are worth their tag. */
 const MIN_DIRECTORY_BYTES = 80;
-/** Longer ones are compressed in a moment, and by more. */
-const MAX_DIRECTORY_BYTES = 2048;
+/** Longer ones consist of references, which are compressed as well as they are. */
+const MAX_DIRECTORY_BYTES = 8192;
+/** Directories in short form from this length on have values in them. */
+const MIN_FULL_BYTES = 512;
 const TEXT_STARTS: readonly Buffer[] = ['{"timestamp":', '{"resources":'].map((start) => Buffer.from(start));
 /** How the header of an envelope begins: the word `version`, and a zero, in base64. */
 const ENVELOPE_START: Buffer = Buffer.from("dmVyc2lvbg");
@@ -59,7 +63,7 @@ export function packed(data: Uint8Array): Uint8Array {
   const { byteLength } = data;
   if (byteLength >= MIN_DIRECTORY_BYTES && byteLength <= MAX_DIRECTORY_BYTES) {
     const directory = packDirectory(data);
-    if (directory !== null) return tagged(DIRECTORY, directory, data);
+    if (directory !== null) return packedDirectory(directory, data);
   }
   if (byteLength < MIN_ALIKE_BYTES) return data;
   const object = byteLength <= MAX_DICTIONARY_BYTES ? packedAlike(data) : null;
@@ -67,6 +71,13 @@ export function packed(data: Uint8Array): Uint8Array {
   if (byteLength < MIN_COMPRESSED_BYTES) return data;
   const compressed = zstdCompress(data);
   return compressed.byteLength < byteLength ? compressed : data;
+}
+
+function packedDirectory(directory: Uint8Array, data: Uint8Array): Uint8Array {
+  const words = directory.byteLength < MIN_FULL_BYTES ? null : readyDictionary();
+  return words === null
+    ? tagged(DIRECTORY, directory, data)
+    : tagged(FULL_DIRECTORY, zstdCompress(directory, words), data);
 }
 
 /** A blob of a job; null where it is none, or where nothing is won. */
@@ -135,6 +146,7 @@ function content(object: Uint8Array, size: number): Uint8Array {
   const words = readyDictionary();
   if (words === null) throw new FluxError("EPROTO", "this version of Node cannot read it: it has no zstd dictionaries");
   const frame = object.subarray(TAG_BYTES);
+  if (object[TAG_BYTES - 1] === FULL_DIRECTORY) return unpackDirectory(zstdDecompress(frame, size, words));
   if (object[TAG_BYTES - 1] === PLAIN_TEXT) return zstdDecompress(frame, size, words);
   if (object[TAG_BYTES - 1] === ENVELOPE) return closed(zstdDecompress(frame, size + LENGTHS_BYTES, words));
   throw new FluxError("EPROTO", "it is of a later version");

@@ -6,6 +6,7 @@
 import type * as NodeCrypto from "node:crypto";
 import { FluxError } from "../base/errors.ts";
 import type { Codec, HashAlgorithm, KeyPair } from "../base/ports.ts";
+import { nativeAddon, type NativeCompressor } from "./native.ts";
 
 const KEY_BYTES = 32;
 /** What comes before the raw key in the DER forms PKCS #8 and SubjectPublicKeyInfo of an X25519 key (RFC 8410). */
@@ -28,8 +29,17 @@ function compact(bytes: Uint8Array): Uint8Array {
   return bytes.buffer.byteLength > 2 * bytes.byteLength + 1024 ? new Uint8Array(bytes) : bytes;
 }
 
-/** Compresses with zstd, with a dictionary where one is given. */
+const NO_DICTIONARY = Buffer.alloc(0);
+/** By dictionary; undefined where there is no addon, or none for this Node. */
+const compressors = new Map<Buffer, NativeCompressor | undefined>();
+
+/** Compresses with zstd, with a dictionary where one is given, which is kept. */
 export function zstdCompress(data: Uint8Array, dictionary?: Buffer): Uint8Array {
+  const addon = nativeAddon();
+  const words = dictionary ?? NO_DICTIONARY;
+  if (!compressors.has(words)) compressors.set(words, addon?.compressor(COMPRESSION_LEVEL, words));
+  const compressor = compressors.get(words);
+  if (compressor !== undefined) return addon!.compress(compressor, data);
   const zlib = process.getBuiltinModule("node:zlib");
   const params = { [zlib.constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL };
   return compact(zlib.zstdCompressSync(data, dictionary === undefined ? { params } : { params, dictionary }));

@@ -34,6 +34,9 @@ export const Heard = { data: 0, end: 1, room: 2 } as const;
 /** A stream of the addon; opaque. */
 export type NativeStream = { readonly native: unique symbol };
 
+/** A compression context of the addon; opaque. */
+export type NativeCompressor = { readonly native: unique symbol };
+
 /** The answer of a PMI library: 0, or an error of its interface. */
 export interface PmiLibraryAnswer {
   readonly result: number;
@@ -78,6 +81,9 @@ export interface NativeAddon {
   dataRegion(fd: number, offset: number): [start: number, end: number] | null;
   /** Free pages of the C library's memory go back to the system. */
   trimMemory(): void;
+  /** Compresses with zstd, at a level and with a dictionary, which may be empty. Undefined where Node's zstd cannot be reached. */
+  compressor(level: number, dictionary: Uint8Array): NativeCompressor | undefined;
+  compress(compressor: NativeCompressor, data: Uint8Array): Uint8Array;
 }
 
 let loaded: NativeAddon | null | undefined;

@@ -35,7 +35,7 @@ interface Waiter {
 
 interface Entry {
   append: boolean;
-  /** Nothing more is going to be appended. */
+  /** Nothing more is going to be written. */
   isLast: boolean;
   chunks: string[];
   length: number;
@@ -105,7 +105,7 @@ export class KvsBatch {
     if (entry !== undefined) entry.dueMs = 0;
   }
 
-  /** The same, and nothing more is going to be appended to the key. */
+  /** The same, and nothing more is going to be written to the key. */
   end(key: string): void {
     const entry = this.#pending.get(key);
     if (entry === undefined) return;

@@ -43,8 +43,8 @@ export const OPERATION_APPEND = 32;
 export const OPERATION_PRUNE = 0x10000;
 
 /**
- * Flag of one operation that appends: nothing more is going to come, and what is in memory of the value becomes one blob.
- * Ours alone, and a hint: the value is the same without it.
+ * Flag of one operation that sets a value or appends to it: nothing more is going to come. A short value then stays in its
+ * directory, and what is in memory of a longer one becomes one blob. Ours alone, and a hint: the value is the same without it.
  */
 export const OPERATION_LAST = 0x20000;
 

@@ -12,7 +12,13 @@ import { checkReadable } from "../../formats/jobspec-readable.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob } from "../../sdk/job-protocol.ts";
-import { OPERATION_PRUNE, valueObject, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
+import {
+  OPERATION_LAST,
+  OPERATION_PRUNE,
+  valueObject,
+  type Operation,
+  type TreeObject,
+} from "../../sdk/kvs-protocol.ts";
 import type { SubmitRequest } from "./protocol.ts";
 import { validate, type ValidatorSettings } from "./validate.ts";
 
@@ -93,7 +99,7 @@ export function operationsOf(job: SubmittedJob, envelope: string, payload: strin
   const jobspec: TreeObject = { ver: 1, type: "val", data: payload };
   return [
     { key: `${directory}.J`, flags: 0, dirent: valueObject(utf8Encode(envelope)) },
-    { key: `${directory}.jobspec`, flags: 0, dirent: jobspec },
+    { key: `${directory}.jobspec`, flags: OPERATION_LAST, dirent: jobspec },
     { key: `${directory}.eventlog`, flags: 0, dirent: valueObject(utf8Encode(event)) },
   ];
 }

@@ -3,9 +3,10 @@
  *
  * A watcher sees the versions of its namespace in order, each once; those that cannot concern it are never shown to it.
  */
-import { base64ByteLength } from "../../base/bytes.ts";
+import { base64ByteLength, base64Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson } from "../../base/json.ts";
+import type { Val, Valref } from "../../formats/treeobj.ts";
 import { LookupFlag, type TreeObject } from "../../sdk/kvs-protocol.ts";
 
 /** A piece of a value that was sent: its blob (null where it had none of its own) and its length in bytes. */
@@ -16,12 +17,13 @@ export interface Sent {
 
 /**
  * A value that consists of other blobs than it did: perhaps some of them were merged. From the place `from` on, `sent` was
- * sent, and the blobs are `refs` now: if these begin with the same bytes, the watch goes on behind them.
+ * sent, and the value is in `blobs` now, of each its name, or its bytes where it has none: if these begin with the same bytes,
+ * the watch goes on behind them.
  */
 export interface Mismatch {
   readonly from: number;
   readonly sent: readonly Sent[];
-  readonly refs: readonly string[];
+  readonly blobs: readonly (string | Uint8Array)[];
 }
 
 /** A piece to send: a value, or a blob that is to be loaded first, or the sentinel. */
@@ -52,6 +54,8 @@ export class WatchState {
   #lastText: string | null = null;
   /** What was sent of a value that is appended to. */
   #sent: Sent[] = [];
+  /** All that was sent, in base64, where it stands in the directory. */
+  #inline: string | null = null;
 
   constructor(flags: number) {
     this.#flags = flags;
@@ -78,9 +82,10 @@ export class WatchState {
     this.#sent.push(blob);
   }
 
-  /** What was sent from a place on is in these blobs now. */
-  merged(from: number, blobs: readonly Sent[]): void {
+  /** What was sent from a place on is in these blobs of this value now. */
+  merged(from: number, blobs: readonly Sent[], value: TreeObject): void {
     this.#sent.splice(from, Infinity, ...blobs);
+    this.#inline = value.type === "val" ? value.data : null;
   }
 
   /** Reacts to what a version holds. `mayBeUnchanged`: it is not known whether the key was written since the last. Blobs it says to send are sent, and told by `sent`, before the next is seen. */
@@ -108,32 +113,34 @@ export class WatchState {
   #blobs(value: TreeObject, isFirst: boolean): Reaction {
     if (value.type !== "val" && value.type !== "valref")
       return { pieces: [], end: new FluxError(isFirst ? "EISDIR" : "EINVAL") };
-    if (this.#sent.length > 0 && !this.#continues(value)) {
-      if (value.type === "val") return { pieces: [], end: new FluxError("EINVAL") };
-      return { pieces: [], mismatch: this.#mismatch(value.data) };
-    }
+    if (this.#sent.length > 0 && !this.#continues(value)) return { pieces: [], mismatch: this.#mismatch(value) };
     const pieces: Piece[] = [];
-    if (value.type === "val") {
+    if (value.type === "valref")
+      for (const ref of value.data.slice(this.#sent.length)) pieces.push({ kind: "blob", ref });
+    else if (value.data !== this.#inline) {
       pieces.push({ kind: "value", value });
       this.#sent.push({ ref: null, bytes: base64ByteLength(value.data) });
-    } else for (const ref of value.data.slice(this.#sent.length)) pieces.push({ kind: "blob", ref });
+      this.#inline = value.data;
+    }
     pieces.push(...this.#sentinel());
     return this.#has(LookupFlag.Watch) ? { pieces } : { pieces, end: null };
   }
 
   /** Whether a value is the one sent so far, with more at its end. */
-  #continues(value: TreeObject): boolean {
-    if (value.type !== "valref" || value.data.length < this.#sent.length) return false;
+  #continues(value: Val | Valref): boolean {
+    if (value.type === "val") return value.data === this.#inline;
+    if (value.data.length < this.#sent.length) return false;
     const { ref } = this.#sent.at(-1)!;
     // A value that was in the directory itself is in a blob once something is appended.
     if (ref === null) return value.data.length > this.#sent.length;
     return value.data[this.#sent.length - 1] === ref;
   }
 
-  #mismatch(refs: readonly string[]): Mismatch {
+  #mismatch(value: Val | Valref): Mismatch {
+    if (value.type === "val") return { from: 0, sent: this.#sent.slice(), blobs: [base64Decode(value.data)!] };
     let from = 0;
-    while (from < refs.length && this.#sent[from]?.ref === refs[from]) from++;
-    return { from, sent: this.#sent.slice(from), refs: refs.slice(from) };
+    while (from < value.data.length && this.#sent[from]?.ref === value.data[from]) from++;
+    return { from, sent: this.#sent.slice(from), blobs: value.data.slice(from) };
   }
 
   #sentinel(): Piece[] {

@@ -1,10 +1,11 @@
 /** Watching keys: what is told, in which order, and when it ends. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
 import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
-import { LookupFlag } from "../../sdk/kvs-protocol.ts";
+import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
 import { type Broker, fails, startStorage, stopStorage } from "../kvs/world.test.ts";
 import { LOOSE_REFS_MAX } from "../kvs/ref-list.ts";
 import { WatchState } from "./core.ts";
@@ -292,9 +293,36 @@ test("only what was sent decides whether a value with other pieces goes on", () 
   for (const ref of ["r1", "r2"]) state.sent({ ref, bytes: 3 });
   assert.deepEqual(state.see(valref("r1", "r2", "r3")).pieces, [{ kind: "blob", ref: "r3" }]);
   const sent = [{ ref: "r2", bytes: 3 }];
-  assert.deepEqual(state.see(valref("r1", "r23")), { pieces: [], mismatch: { from: 1, sent, refs: ["r23"] } });
-  state.merged(1, [{ ref: "r23", bytes: 6 }]);
+  assert.deepEqual(state.see(valref("r1", "r23")), { pieces: [], mismatch: { from: 1, sent, blobs: ["r23"] } });
+  state.merged(1, [{ ref: "r23", bytes: 6 }], valref("r1", "r23").value);
   assert.deepEqual(state.see(valref("r1", "r23", "r4")).pieces, [{ kind: "blob", ref: "r4" }]);
+  // A value that has ended may have come to stand in its directory.
+  const whole = { value: { ver: 1, type: "val", data: "b25lMnR3bw==" } } as const;
+  assert.deepEqual(state.see(whole).mismatch?.blobs, [utf8Encode("one2two")]);
+  state.merged(0, [{ ref: null, bytes: 7 }], whole.value);
+  assert.deepEqual(state.see({ value: { ...whole.value } }), { pieces: [] });
+  assert.deepEqual(state.see(valref("r5", "r6")).pieces, [{ kind: "blob", ref: "r6" }]);
+});
+
+test("a value that ends, and is short, goes on being told piece by piece while it moves into its directory", async (t) => {
+  const { kvs } = await start(t);
+  const append = (text: string, flags = 0) => {
+    const ops = [{ key: "log", flags: OPERATION_APPEND | flags, dirent: valueObject(utf8Encode(text)) }];
+    return kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
+  };
+  const [one, two] = ["1".repeat(100), "2".repeat(100)];
+  await append(one);
+  await append(two);
+  const watch = watching(kvs, "log", { append: true });
+  assert.deepEqual([await watch.next(), await watch.next()], [one, two]);
+  await append("end", OPERATION_LAST);
+  assert.equal((await kvs.lookup("log", LookupFlag.TreeObject)).type, "val");
+  assert.equal(await watch.next(), "end");
+  // Others write, which is no news; and it was not the end.
+  await kvs.put("other", 1);
+  await append("more");
+  assert.equal(await watch.next(), "more");
+  await watch.stop();
 });
 
 test("appends go on being told piece by piece while the store merges them, on every rank, also to who comes late", async (t) => {

@@ -15,32 +15,32 @@ export interface Continuation {
 /** Loads blobs until they hold all that was sent. Null where they hold something else. */
 export async function continuationOf(
   codec: Codec,
-  { sent, refs }: Mismatch,
+  { sent, blobs: sources }: Mismatch,
   load: (ref: string) => Promise<Uint8Array>,
 ): Promise<Continuation | null> {
   const blobs: Sent[] = [];
   let rest = new Uint8Array();
   let next = 0;
-  for (const ref of refs) {
+  for (const source of sources) {
     if (next === sent.length) break;
-    const blob = await load(ref);
+    const blob = typeof source === "string" ? await load(source) : source;
     let offset = 0;
     for (; next < sent.length && offset < blob.byteLength; next++) {
       const piece = sent[next]!;
       const part = blob.subarray(offset, offset + piece.bytes);
-      if (!isPiece(codec, part, piece, ref)) return null;
+      if (!isPiece(codec, part, piece)) return null;
       offset += piece.bytes;
     }
-    blobs.push({ ref, bytes: blob.byteLength });
+    blobs.push({ ref: typeof source === "string" ? source : null, bytes: blob.byteLength });
     rest = blob.slice(offset);
   }
   // Pieces of no bytes are at the end of any blob.
   return sent.slice(next).some(({ bytes }) => bytes > 0) ? null : { blobs, rest };
 }
 
-function isPiece(codec: Codec, part: Uint8Array, piece: Sent, like: string): boolean {
+function isPiece(codec: Codec, part: Uint8Array, piece: Sent): boolean {
   if (part.byteLength !== piece.bytes) return false;
   if (piece.ref === null) return true;
-  const algorithm = like.slice(0, like.indexOf("-")) as HashAlgorithm;
+  const algorithm = piece.ref.slice(0, piece.ref.indexOf("-")) as HashAlgorithm;
   return piece.ref === `${algorithm}-${codec.digestHex(algorithm, part)}`;
 }

@@ -275,7 +275,7 @@ class WatchService implements RunningModule {
   async #react(watcher: Watcher, seen: Seen, mayBeUnchanged: boolean): Promise<void> {
     const first = watcher.state.see(seen, mayBeUnchanged);
     const { mismatch } = first;
-    if (mismatch !== undefined && !(await this.#catchUp(watcher, mismatch)))
+    if (mismatch !== undefined && !("value" in seen && (await this.#catchUp(watcher, mismatch, seen.value!))))
       return this.#end(watcher, new FluxError("EINVAL"));
     const { pieces, end } = mismatch === undefined ? first : watcher.state.see(seen);
     await this.#send(watcher, pieces);
@@ -285,12 +285,12 @@ class WatchService implements RunningModule {
   }
 
   /** Sends what merged blobs hold besides what was sent. False where they hold something else, or nothing was merged. */
-  async #catchUp(watcher: Watcher, mismatch: Mismatch): Promise<boolean> {
+  async #catchUp(watcher: Watcher, mismatch: Mismatch, value: TreeObject): Promise<boolean> {
     if (watcher.mergedSeq <= watcher.sentSeq) return false;
     const { codec } = this.#context.ports;
     const found = await continuationOf(codec, mismatch, (ref) => this.#load(ref));
     if (found === null) return false;
-    watcher.state.merged(mismatch.from, found.blobs);
+    watcher.state.merged(mismatch.from, found.blobs, value);
     if (found.rest.byteLength > 0 && !watcher.isOver) await this.#respond(watcher, valOfPieces([found.rest]));
     return true;
   }

@@ -239,6 +239,11 @@ export class BlobIndex implements PieceSource {
     this.#dirtyBytes += operationCount * NODE_OVERHEAD_BYTES;
   }
 
+  /** A value of so many characters stands in a directory. */
+  noteInline(length: number): void {
+    this.#dirtyBytes += length;
+  }
+
   addValue(base64: string): string {
     const bytes = base64Decode(base64);
     if (bytes === null) throw new FluxError("EINVAL", "a value is not base64");

@@ -6,6 +6,7 @@ import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
 import { utf8Encode } from "../../base/bytes.ts";
 import { nodeCodec } from "../../host/codec.ts";
+import { isFluxError } from "../../base/errors.ts";
 import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
 import { readLog } from "./redo-log.ts";
 import { LOOSE_REFS_MAX } from "./ref-list.ts";
@@ -53,32 +54,51 @@ test("a value that was merged has the same hash after a crash, also where its pi
   await stopStorage(after.brokers);
 });
 
-test("a value to which nothing more is appended becomes one blob, as far as it is in memory; so it is after a crash", async () => {
+test("a value to which nothing more is appended becomes one blob, as far as it is in memory, a short one stays in its directory; so it is after a crash", async () => {
   const disk = new MemoryDisk();
   const { kvs } = await restart(disk);
-  const append = (key: string, text: string, flags: number) => {
-    const dirent = valueObject(utf8Encode(text));
-    const ops = [{ key, flags: OPERATION_APPEND | flags, dirent }];
+  const write = (key: string, text: string, flags: number) => {
+    const ops = [{ key, flags, dirent: valueObject(utf8Encode(text)) }];
     return kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
   };
-  const blobs = async (key: string) =>
-    ((await kvs.lookup(key, LookupFlag.TreeObject)) as unknown as { data: string[] }).data.length;
-  const line = "x".repeat(100);
-  for (const text of ["a", "b", "c"]) await append("job.log", `${text}${line}`, 0);
-  assert.equal(await blobs("job.log"), 3);
+  const append = (key: string, text: string, flags = 0) => write(key, text, OPERATION_APPEND | flags);
+  const stored = async (key: string) => {
+    const { type, data } = await kvs.lookup(key, LookupFlag.TreeObject);
+    return type === "valref" ? data.length : type;
+  };
+  const line = "x".repeat(1000);
+  for (const text of ["a", "b", "c"]) await append("job.log", `${text}${line}`);
+  assert.equal(await stored("job.log"), 3);
   await append("job.log", "end", OPERATION_LAST);
-  assert.equal(await blobs("job.log"), 1);
+  assert.equal(await stored("job.log"), 1);
+  for (const text of ["a", "b"]) await append("job.short", text.repeat(100));
+  assert.equal(await stored("job.short"), 2);
+  await append("job.short", "end", OPERATION_LAST);
+  assert.equal(await stored("job.short"), "val");
+  await write("job.whole", line, OPERATION_LAST);
+  await write("job.other", line, 0);
+  await write("job.long", line.repeat(3), OPERATION_LAST);
+  assert.deepEqual(await Promise.all(["job.whole", "job.other", "job.long"].map(stored)), ["val", 1, 1]);
+  // It was not the end.
+  await append("job.whole", "more");
+  assert.equal(await stored("job.whole"), 2);
   // What was stored and is not in memory is not read for this.
-  for (const text of ["a", "b"]) await append("other", `${text}${line}`, 0);
+  for (const text of ["a", "b"]) await append("other", `${text}${line}`);
   await kvs.commit(new KvsTransaction().put("unrelated", 1), { sync: true });
   await kvs.handle.rpc("kvs.dropcache");
   await append("other", "end", OPERATION_LAST);
-  assert.equal(await blobs("other"), 3);
+  assert.equal(await stored("other"), 3);
   const root = await kvs.getRoot();
   const after = await restart(disk);
   assert.deepEqual(await after.kvs.getRoot(), root);
   assert.equal(await after.kvs.getText("job.log"), `a${line}b${line}c${line}end`);
+  assert.equal(await after.kvs.getText("job.short"), `${"a".repeat(100)}${"b".repeat(100)}end`);
+  assert.equal(await after.kvs.getText("job.whole"), `${line}more`);
   assert.equal(await after.kvs.getText("other"), `a${line}b${line}end`);
+  const bad = { key: "bad", flags: OPERATION_LAST, dirent: { ver: 1, type: "val", data: "*".repeat(100) } };
+  await assert.rejects(after.kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops: [bad] }), (error) =>
+    isFluxError(error, "EINVAL"),
+  );
   await stopStorage(after.brokers);
 });
 

@@ -5,10 +5,10 @@
  * A transaction happens whole or not at all: what it changed in a draft that it shares with others is undone when one of
  * its operations fails, or finds a directory that is not in memory (MissingBlob).
  *
- * A value to which much was appended is merged into fewer blobs after the transactions of a version. What is merged is
- * logged: a version that is made again has the same hash.
+ * A value to which much was appended, or which has ended, is merged into fewer blobs after the transactions of a version,
+ * or into none where it is short. What is merged is logged: a version that is made again has the same hash.
  */
-import { base64ByteLength, concatBytes } from "../../base/bytes.ts";
+import { base64ByteLength, base64Decode, base64Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import {
   splitKey,
@@ -23,7 +23,7 @@ import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { RefList, type KeyMerge } from "./ref-list.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
-import { entryOf } from "./tree.ts";
+import { entryOf, INLINE_ENDED_LENGTH, INLINE_VALUE_LENGTH } from "./tree.ts";
 
 interface Change {
   readonly directory: Directory;
@@ -168,6 +168,10 @@ export class Draft {
     });
     // All that are missing are asked for at once.
     const bytes = this.#index.values(groups.flat(), new Map());
+    if (counts[0] === found.refs.length) {
+      const data = base64Encode(concatBytes(bytes));
+      if (data.length <= INLINE_ENDED_LENGTH) return this.#setInline(found.directory, found.name, data);
+    }
     let next = 0;
     const blobs = groups.map(({ length }) => {
       if (length === 0) return null;
@@ -215,12 +219,25 @@ export class Draft {
     if ((flags & OPERATION_APPEND) !== 0 && dirent.type !== "val" && dirent.type !== "valref")
       throw new FluxError("EPROTO", "only a value can be appended");
     const before = directory.get(name, this.#index);
-    if ((flags & OPERATION_APPEND) === 0 || before === undefined)
-      return this.#set(directory, name, entryOf(dirent, this.#addValue));
+    if ((flags & OPERATION_APPEND) === 0 || before === undefined) return this.#setNew(directory, name, dirent, flags);
     const refs = this.#appended(before, dirent as Val | Valref);
     if (isOwn && (refs.isLoose || (flags & OPERATION_LAST) !== 0)) this.#looseKeys.add(key);
     if ((flags & OPERATION_LAST) !== 0) this.#endedKeys.add(key);
     this.#set(directory, name, { kind: "valref", refs, text: null });
+  }
+
+  #setNew(directory: Directory, name: string, dirent: TreeObject, flags: number): void {
+    const isShort = dirent.type === "val" && dirent.data.length <= INLINE_ENDED_LENGTH;
+    if ((flags & OPERATION_LAST) === 0 || !isShort || dirent.data.length <= INLINE_VALUE_LENGTH)
+      return this.#set(directory, name, entryOf(dirent, this.#addValue));
+    if (base64Decode(dirent.data) === null) throw new FluxError("EINVAL", "a value is not base64");
+    this.#setInline(directory, name, dirent.data);
+  }
+
+  /** Sets a value that has no blob. */
+  #setInline(directory: Directory, name: string, data: string): void {
+    this.#index.noteInline(data.length);
+    this.#set(directory, name, { kind: "val", data, text: null });
   }
 
   /** Removes the directories above a path that are empty, but for the top one. */

@@ -3,7 +3,8 @@
  *
  * Invariants:
  * 1. The text of a directory is compact JSON with names and members sorted, so equal content has an equal hash.
- * 2. In the text every subdirectory is a dirref, every value longer than INLINE_VALUE_LENGTH a valref.
+ * 2. In the text every subdirectory is a dirref, every value longer than INLINE_VALUE_LENGTH a valref, but for values that
+ *    have ended: those up to INLINE_ENDED_LENGTH may stand in it, too.
  */
 import { assert } from "../../base/assert.ts";
 import { base64ByteLength, utf8Decode } from "../../base/bytes.ts";
@@ -24,6 +25,9 @@ import { Directory, RUN_MEMBERS, type Entry, type StoredEntry } from "./director
 
 /** A value whose base64 text is longer than this many characters is a blob of its own. */
 export const INLINE_VALUE_LENGTH = 72;
+
+/** The same where nothing more is going to be written: what a short job leaves behind is a few blobs instead of a dozen. */
+export const INLINE_ENDED_LENGTH = 2048;
 
 /** The text of a value with more references than this is not kept. */
 const KEPT_TEXT_REFS = 64;
@@ -47,9 +51,14 @@ function memberText(name: string, entry: Entry): string {
   assert(entry.kind !== "draft", "a directory has a text only once its subdirectories have hashes");
   if (entry.text !== null) return entry.text;
   const text = `${quoteName(name)}:${objectText(entry)}`;
-  // The text of a long list is put together quickly; every version of it would be kept.
-  if (entry.kind !== "valref" || entry.refs.length <= KEPT_TEXT_REFS) entry.text = text;
+  if (isWorthKeeping(entry)) entry.text = text;
   return text;
+}
+
+/** The text of a long list, or value, is put together quickly; every version of it would be kept. */
+function isWorthKeeping(entry: StoredEntry): boolean {
+  if (entry.kind === "val") return entry.data.length <= INLINE_VALUE_LENGTH;
+  return entry.kind !== "valref" || entry.refs.length <= KEPT_TEXT_REFS;
 }
 
 /** The text of a directory, as it is stored. Its subdirectories and pieces must have their hashes. */

@@ -408,7 +408,9 @@ class Scheduler implements RunningModule {
       .withoutLocalProperties()
       .with({ starttime, expiration, nslots, ...scheduling });
     const resource = set.toJSON();
-    this.#batch.put(`${fluidKvsPath(job.id)}.R`, stringifyJson(resource));
+    const key = `${fluidKvsPath(job.id)}.R`;
+    this.#batch.put(key, stringifyJson(resource));
+    this.#batch.end(key);
     const sched = {
       resource_summary: set.dump(),
       ...(overtaken !== null && { backfill: this.#nameOf(overtaken.id) }),

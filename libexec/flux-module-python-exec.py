@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 
+PREFIX = "flux-module-python-exec.py: "
+
 
 def main(path):
     try:
@@ -18,13 +20,13 @@ def main(path):
         from flux.brokermod import resolve_entry_point
         from flux.importer import import_path
     except ImportError as error:
-        sys.exit(f"flux-module-python-exec: {path}: the Python bindings of Flux are needed (PYTHONPATH): {error}")
+        sys.exit(f"{PREFIX}{path}: the Python bindings of Flux are needed (PYTHONPATH): {error}")
 
     failure = ffi.new("flux_error_t *")
 
     def check(result):
         if result < 0:
-            sys.exit("flux-module-python-exec: " + ffi.string(failure.text).decode(errors="replace"))
+            sys.exit(PREFIX + ffi.string(failure.text).decode(errors="replace"))
 
     handle = flux.Flux(os.environ["FLUX_MODULE_URI"])
     words = ffi.new("char **")
@@ -34,13 +36,12 @@ def main(path):
     try:
         entry = resolve_entry_point(import_path(path))
     except ValueError as error:
-        sys.exit(f"flux-module-python-exec: {path}: {error}")
+        sys.exit(f"{PREFIX}{path}: {error}")
     errnum = 0
     try:
         entry(handle, *arguments)
     except OSError as error:
-        traceback.print_exc()
-        errnum = error.errno or errno.EINVAL
+        errnum = error.errno or errno.ECONNRESET
     except Exception:
         traceback.print_exc()
         errnum = errno.ECONNRESET
@@ -49,7 +50,7 @@ def main(path):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("Usage: flux module-python-exec PATH")
+        sys.exit(f"{PREFIX}Usage: flux-module-python-exec.py PATH")
     if "FLUX_MODULE_URI" not in os.environ:
-        sys.exit("flux-module-python-exec: FLUX_MODULE_URI is not set: use flux module load")
+        sys.exit(f"{PREFIX}FLUX_MODULE_URI is not set: use flux module load")
     main(sys.argv[1])

@@ -40,4 +40,5 @@ declare class AbortController {
 
 interface JSON {
   rawJSON(text: string): unknown;
+  isRawJSON(value: unknown): value is { readonly rawJSON: string };
 }

@@ -89,6 +89,25 @@ export function stringifyJson(value: unknown): string {
   }
 }
 
+/** A number that programs in C are to read as a real: 2 is written `2.0`. For payloads only: it is no number in memory. */
+export function realNumber(value: number): JsonValue {
+  return JSON.rawJSON(Number.isInteger(value) ? value.toFixed(1) : String(value)) as unknown as JsonValue;
+}
+
+/** Reads JSON text; reals stay as they are written, as `realNumber` makes them. Throws SyntaxError. */
+export function parseJsonReals(text: string): JsonValue {
+  const revive = (key: string, value: unknown, context: { source?: string }): unknown =>
+    typeof value === "number" && /[.eE]/.test(context.source ?? "")
+      ? JSON.rawJSON(context.source!)
+      : reviveInteger(key, value, context);
+  return JSON.parse(text, revive as (key: string, value: unknown) => unknown) as JsonValue;
+}
+
+/** The text of a number that `realNumber` or `parseJsonReals` has made; null for anything else. */
+export function textOfReal(value: JsonValue | undefined): string | null {
+  return JSON.isRawJSON(value) ? value.rawJSON : null;
+}
+
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -128,6 +128,6 @@ function canonical(name: string, rule: AttributeRule, value: string): string {
 
 function checkRange(value: string, [min, max]: readonly [number, number], refuse: (why: string) => never): string {
   if (!/^[+-]?\d+$/.test(value)) return refuse("value must be an integer");
-  if (Number(value) < min) return refuse(`value must be at least ${min}`);
+  if (Number(value) < min) return refuse(`value must be >= ${min}`);
   return Number(value) > max ? refuse(`value must be at most ${max}`) : value;
 }

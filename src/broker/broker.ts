@@ -179,9 +179,16 @@ export class Broker {
 
   #coreEvents(): CoreEvents {
     return {
-      online: () => this.#checkQuorum(),
+      online: () => {
+        if (this.#isLeader && this.#state === "quorum")
+          this.#log.append("broker", LogLevel.info, this.#core!.onlineText());
+        this.#checkQuorum();
+      },
       shutdown: () => this.#shutdown(),
-      moduleFailed: () => this.#shutdown(),
+      moduleFailed: () => {
+        this.#exitCode ||= 1;
+        this.#shutdown();
+      },
       fatal: (component, error) => {
         if (this.#dead) return;
         this.#log.append(component, LogLevel.crit, describeBug(error));
@@ -280,14 +287,9 @@ export class Broker {
     this.#warnAfter("broker.quorum-warn", () => {
       if (this.#state !== "quorum") return;
       this.#isQuorumLate = true;
-      this.#complain(`quorum delayed: ${this.#onlineText()}`);
+      this.#complain(`quorum delayed: ${this.#core!.onlineText()}`);
     });
     this.#checkQuorum();
-  }
-
-  #onlineText(): string {
-    const online = this.#core!.groups.members("broker.online");
-    return `online: ${online.count} of ${this.#attributes.require("size")} brokers (ranks ${online.format()})`;
   }
 
   #checkQuorum(): void {
@@ -295,7 +297,6 @@ export class Broker {
     const online = this.#core!.groups.members("broker.online").count;
     const quorum = Number(this.#attributes.get("broker.quorum") ?? this.#attributes.require("size"));
     if (online < quorum) return;
-    this.#log.append("broker", LogLevel.info, this.#onlineText());
     if (this.#isQuorumLate) this.#complain("quorum reached");
     this.#post("quorum-full");
   }
@@ -307,7 +308,7 @@ export class Broker {
     const program = runRc2(this.#levels!, this.#options.initialProgram ?? []);
     this.#do(
       program.then((exitCode) => {
-        this.#exitCode = exitCode;
+        this.#exitCode ||= exitCode;
         return exitCode === 0 ? "rc2-success" : "rc2-fail";
       }),
     );

@@ -18,7 +18,7 @@ const LOG_INFO = 6;
 function stringList(body: JsonObject, key: string): string[] {
   const value = body[key];
   if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
-    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value as string[];
 }
 
@@ -96,7 +96,7 @@ function brokerMethods(core: Core): Methods {
     },
     setenv: (request) => {
       const { env } = request.json;
-      if (!isJsonObject(env)) throw new FluxError("EPROTO", "missing or invalid 'env'");
+      if (!isJsonObject(env)) throw new FluxError("EPROTO", "Protocol error: missing or invalid 'env'");
       for (const name of Object.keys(env))
         if (name === "" || /[=\0]/.test(name))
           throw new FluxError("EPROTO", `'${name}' cannot be the name of a variable`);

@@ -397,6 +397,14 @@ export class Core {
     return hosts?.nth(rank) ?? "unknown";
   }
 
+  /** Which brokers are there, for people. */
+  onlineText(): string {
+    const online = this.groups.members("broker.online");
+    const hosts = Hostlist.tryParse(this.options.attributes.get("hostlist") ?? "");
+    const names = Hostlist.from([...online].map((rank) => hosts?.nth(rank) ?? "unknown"));
+    return `online: ${names.format()} (ranks ${online.format()})`;
+  }
+
   enterState(state: StateName): void {
     this.states.enter(state);
     this.options.overlay.announceState(state);

@@ -63,9 +63,6 @@ export function programEnvironment(
 
 /** Lists of directories as programs of Flux get them. */
 export function tidyPathLists(environment: Record<string, string | undefined>): void {
-  // A colon at the end: the system's own directories of manuals count, too.
-  const manuals = environment["MANPATH"] ?? "";
-  environment["MANPATH"] = manuals.endsWith(":") ? manuals : `${manuals}:`;
   for (const name of PATH_LISTS) {
     const list = environment[name];
     if (list !== undefined) environment[name] = [...new Set(list.split(":"))].join(":");

@@ -106,7 +106,7 @@ export class Groups {
 
   #get(request: IncomingRequest): undefined {
     const name = requireString(request.json, "name");
-    if (this.#surroundings.rank !== 0) throw new FluxError("EPROTO", "groups.get is only available on rank 0");
+    if (this.#surroundings.rank !== 0) throw new FluxError("EPROTO", "this RPC is only available on rank 0");
     request.respond({ members: this.members(name).format() });
     if (request.isStreaming) this.#watchers.add(request, name);
     return undefined;

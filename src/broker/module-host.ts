@@ -155,6 +155,7 @@ export class ModuleHost {
         config: config(),
         brokerUuid: uuid,
         command: loaderCommand(loader, ports.host.fluxPath, ports.disk, environment),
+        spawned: (pid) => log("broker", LogLevel.debug, `${loader} ${name} pid=${pid}`),
         report: (text) => log("broker", LogLevel.err, text),
         ended: (isFailure) => {
           // One that was asked to end is forgotten by who asked.

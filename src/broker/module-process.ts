@@ -24,11 +24,13 @@ import {
   settleTransit,
   type Message,
   type RequestMessage,
+  type ResponseMessage,
 } from "../protocol/message.ts";
 import type { Handle } from "../sdk/handle.ts";
 import type { RunningModule } from "../sdk/module.ts";
 import { ModuleStatus } from "./module-status.ts";
 import { Outbox } from "./outbox.ts";
+import { remember, settle, type Outstanding } from "./outstanding.ts";
 import type { Port } from "./port.ts";
 
 const CHANNEL = "FLUX_MODULE_FD";
@@ -54,6 +56,8 @@ export interface ModuleProcessOptions {
   readonly config: JsonObject;
   readonly brokerUuid: string;
   readonly ownerUserid: number;
+  /** Its process has been started. */
+  spawned(pid: number): void;
   /** Its process has ended, or broke the rules: why, where that is known. */
   report(text: string): void;
   /** It has ended; `isFailure`: without having been asked, or by an error. */
@@ -75,8 +79,12 @@ export class ModuleProcess implements RunningModule {
   readonly #outbox: Outbox;
   readonly #channel: Channel;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
+  /** What it has been asked and has not answered. */
+  readonly #asked: Outstanding = new Map();
   #told: ((error: FluxError | null) => void) | null;
   #isStopping = false;
+  #isCanceled = false;
+  #hasReported = false;
   #isFinalizing = false;
   /** What the module said when it ended. */
   #failure: FluxError | null = null;
@@ -103,6 +111,7 @@ export class ModuleProcess implements RunningModule {
         exit: (status) => this.#exited(status),
       },
     );
+    options.spawned(this.#child.pid);
     this.#channel = new Channel(this.#child, () => this.#outbox.drained());
     this.#outbox = new Outbox(this.#channel, ports.clock);
     port.settlesTransit = true;
@@ -138,16 +147,25 @@ export class ModuleProcess implements RunningModule {
   /** Ends the process, whatever it does. */
   async cancel(): Promise<void> {
     this.#isStopping = true;
+    this.#isCanceled = true;
     this.#child.kill(SIGNALS["SIGKILL"]!, { group: true });
     await this.#ended.promise;
   }
 
   /** For the module. */
   #deliver(message: Message): void {
-    if (this.#isFinalizing && message.type === MessageType.Request) {
+    if (message.type !== MessageType.Request) return this.#outbox.send(message);
+    if (this.#isFinalizing) {
       settleTransit(message);
-      if (expectsResponse(message)) this.#options.port.send(errorResponseTo(message, new FluxError("ENOSYS")));
-    } else this.#outbox.send(message);
+      return this.#refuse(message, new FluxError("ENOSYS"));
+    }
+    remember(this.#asked, message);
+    // For a module in another process this broker is a hop on the way.
+    this.#outbox.send({ ...message, route: [this.#options.brokerUuid, ...message.route] });
+  }
+
+  #refuse(request: RequestMessage, error: FluxError): void {
+    if (expectsResponse(request)) this.#options.port.send(errorResponseTo(request, error));
   }
 
   /** From the module. */
@@ -163,14 +181,23 @@ export class ModuleProcess implements RunningModule {
 
   #take(message: Message): void {
     if (message.type === MessageType.Control) return;
+    if (message.type === MessageType.Response) return this.#answered(message);
     if (message.type !== MessageType.Request || message.topic !== "module.status")
       return this.#options.port.send(message);
     const { status, errnum, errstr } = message.payload?.value ?? {};
+    this.#hasReported = true;
     if (status === ModuleStatus.Running) this.#tell(null);
     if (status === ModuleStatus.Finalizing) this.#isFinalizing = true;
     if (status === ModuleStatus.Exited && typeof errnum === "number" && errnum !== 0)
       this.#failure = new FluxError(errnum, typeof errstr === "string" ? errstr : undefined);
     if (expectsResponse(message)) this.#outbox.send({ ...responseTo(message, 0, null), rolemask: Role.Owner });
+  }
+
+  #answered(response: ResponseMessage): void {
+    const route = response.route[0] === this.#options.brokerUuid ? response.route.slice(1) : response.route;
+    const answer = { ...response, route };
+    settle(this.#asked, answer);
+    this.#options.port.send(answer);
   }
 
   /** Whoever waits for the start hears of it once. */
@@ -182,7 +209,11 @@ export class ModuleProcess implements RunningModule {
   #exited(status: number): void {
     const { name, loader, report, ended } = this.#options;
     const wasRunning = this.#told === null;
-    const failure = this.#failure ?? failureOf(status, loader);
+    const failure =
+      this.#isCanceled && wasRunning ? null : (this.#failure ?? failureOf(status, loader, this.#hasReported));
+    for (const requests of this.#asked.values())
+      for (const request of requests.values())
+        this.#refuse(request, new FluxError("EHOSTUNREACH", "module disconnect"));
     if (failure !== null) report(`${name}: ${failure.message}`);
     this.#outbox.clear();
     this.#hasEnded = true;
@@ -192,11 +223,14 @@ export class ModuleProcess implements RunningModule {
   }
 }
 
-function failureOf(status: number, loader: string): FluxError | null {
-  if (status === 0) return null;
+function failureOf(status: number, loader: string, hasReported: boolean): FluxError | null {
+  if (status === 0 && hasReported) return null;
   const signum = signalOfStatus(status);
+  const silence = status === 0 ? " but did not report module status" : "";
   const how =
-    signum === 0 ? `exited with exit code ${exitCodeOfStatus(status)}` : `killed by ${signalSentence(signum)}`;
+    signum === 0
+      ? `exited with exit code ${exitCodeOfStatus(status)}${silence}`
+      : `killed by ${signalSentence(signum)}`;
   return new FluxError("ECONNRESET", `loader (${loader}) ${how}`);
 }
 

@@ -75,6 +75,8 @@ async function load(options: ModuleServiceOptions, request: IncomingRequest): Pr
   const definition = file === null ? await builtinModule(registry, moduleNameOf(path)) : null;
   const loadedName = typeof name === "string" ? name : (definition?.name ?? moduleNameOf(path));
   if (host.find(loadedName) !== null) throw new FluxError("EEXIST");
+  // It is the first word of topics.
+  if (loadedName.includes(".")) throw new FluxError("EINVAL");
   if (file !== null) await host.loadProcess(loadedName, file, words);
   if (definition !== null) await host.load(definition, { name: loadedName, path, args: words });
   if (host.find(loadedName) !== null) options.loaded(loadedName);

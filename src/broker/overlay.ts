@@ -9,6 +9,7 @@
  * and welcome, the state of the parent. It does not decide what a loss means for this broker: it tells.
  */
 import type { JsonObject } from "../base/json.ts";
+import { Hostlist } from "../formats/hostlist.ts";
 import { assert } from "../base/assert.ts";
 import type { Address, ByteStream, KeyPair, Listener, Ports } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
@@ -229,6 +230,8 @@ export class Overlay implements Routes {
       this.#dropChild(before, "connected anew");
     }
     this.#children.set(rank, child);
+    const host = Hostlist.tryParse(this.#welcome.hostlist)?.nth(rank) ?? "unknown";
+    this.#options.events.log(7, `accepting connection from ${host} (rank ${rank})`);
     router.addPeer(peer);
     const isSame = child.sequence !== null && child.epoch === this.#welcome.epoch;
     const missed = isSame ? router.eventsAfter(child.sequence) : null;

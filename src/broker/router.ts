@@ -430,6 +430,6 @@ function noService(request: RequestMessage): FluxError {
 
 function stringOf(body: JsonObject, key: string): string {
   const value = body[key];
-  if (typeof value !== "string") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  if (typeof value !== "string") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }

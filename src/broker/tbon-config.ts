@@ -39,7 +39,8 @@ function textOf(key: string, kind: Kind, value: JsonValue): string {
   };
   if (typeOf(value) !== wanted) return refuse(`Expected ${wanted}, got ${typeOf(value)}`);
   const text = String(value);
-  if (kind === "duration" && tryParseFsd(text) === null) return refuse(`'${text}' is not a duration, like "30s"`);
+  if (kind === "duration" && tryParseFsd(text) === null)
+    throw new FluxError("EINVAL", `Config file error parsing tbon.${key}: '${text}' is not a duration, like "30s"`);
   return text;
 }
 
@@ -50,7 +51,7 @@ export function applyTbonConfig(config: JsonObject, attributes: Attributes, rank
   if (rank !== 0) attributes.set(LEADER_ONLY, "1");
   // A queue of one message is of no use: 0 is none at all.
   if (attributes.get("tbon.child_rcvhwm") === "1")
-    throw new FluxError("EINVAL", "tbon.child_rcvhwm: value must be 0 (unlimited) or at least 2");
+    throw new FluxError("EINVAL", "tbon.child_rcvhwm must be 0 (unlimited) or >= 2");
 }
 
 /** What a running broker takes of a new configuration: when silent neighbours are torpid. Throws FluxError EINVAL. */
@@ -79,7 +80,7 @@ const TORPID = ["tbon.torpid_min", "tbon.torpid_max"];
 function configured(config: JsonObject): [name: string, value: string][] {
   const table = config["tbon"];
   if (table !== undefined && !isJsonObject(table))
-    throw new FluxError("EINVAL", "Config file error: tbon: not a table");
+    throw new FluxError("EINVAL", `Config file error [tbon]: Expected object, got ${typeOf(table)}`);
   return Object.entries(KEYS).flatMap(([key, kind]): [string, string][] => {
     const value = table?.[key];
     return value === undefined ? [] : [[`tbon.${key}`, textOf(key, kind, value)]];

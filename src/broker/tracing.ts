@@ -49,7 +49,7 @@ export class Tracing {
     const { names, nodeid, topic_glob: glob, full } = request.json;
     const list = names === undefined ? [] : names;
     if (!Array.isArray(list) || !list.every((name) => typeof name === "string"))
-      throw new FluxError("EPROTO", "missing or invalid 'names'");
+      throw new FluxError("EPROTO", "Protocol error: missing or invalid 'names'");
     const wasOn = this.isOn;
     this.#requests.add(request, {
       typemask: requireInteger(request.json, "typemask"),

@@ -127,7 +127,7 @@ export function makeTree(topo: string, size: number, customParents?: readonly nu
   };
   switch (scheme) {
     case "kary": {
-      const k = argument === undefined || argument === "" ? 2 : Number(argument);
+      const k = argument === undefined || argument === "" ? NaN : Number(argument);
       if (!Number.isInteger(k) || k < 0) return fail("kary k value must be an integer >= 0");
       return new Tree(karyParents(size, k));
     }

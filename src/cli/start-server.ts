@@ -2,7 +2,6 @@
  * What `flux start --test-size=N` offers to programs that test it (`FLUX_START_URI`): the brokers' processes, by RPC over
  * the same protocol as a broker's own socket.
  */
-import { FluxError } from "../base/errors.ts";
 import type { Ports } from "../base/ports.ts";
 import { LocalConnector } from "../broker/connector-local.ts";
 import type { Credentials, Port } from "../broker/port.ts";
@@ -89,9 +88,8 @@ export class StartServer {
           this.#waiting.add(request, rank);
           return undefined;
         }
-        const exitCode = control.exitCode(rank);
-        if (exitCode === null) throw new FluxError("ENOENT", `rank ${rank} has not been started`);
-        return { exit_rc: exitCode };
+        // One that was not started yet has nothing to complain of.
+        return { exit_rc: control.exitCode(rank) ?? 0 };
       },
       disconnect: (request) => {
         control.say(`disconnect from ${request.sender.slice(0, SHOWN_DIGITS)}`);

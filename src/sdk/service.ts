@@ -244,7 +244,7 @@ function finish(request: IncomingRequest, answer: Answer): void {
 /** Reads a member of a request that must be a string. Throws EPROTO. */
 export function requireString(object: JsonObject, key: string): string {
   const value = object[key];
-  if (typeof value !== "string") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  if (typeof value !== "string") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }
 
@@ -252,7 +252,7 @@ export function requireString(object: JsonObject, key: string): string {
 export function requireInteger(object: JsonObject, key: string): number {
   const value = object[key];
   if (typeof value !== "number" || !Number.isInteger(value))
-    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }
 
@@ -261,7 +261,7 @@ export function requireNumber(object: JsonObject, key: string): number {
   const value = object[key];
   if (typeof value === "bigint") return Number(value);
   if (typeof value !== "number" || !Number.isFinite(value))
-    throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }
 
@@ -269,12 +269,12 @@ export function requireNumber(object: JsonObject, key: string): number {
 export function requireJobId(object: JsonObject, key: string): number | bigint {
   const value = object[key];
   if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value))) return value;
-  throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
 }
 
 /** Reads a member that must be an object. Throws EPROTO. */
 export function requireObject(object: JsonObject, key: string): JsonObject {
   const value: JsonValue | undefined = object[key];
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  if (!isJsonObject(value)) throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }

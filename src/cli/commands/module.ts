@@ -2,8 +2,17 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
-import { isJsonObject, memberAt, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import {
+  isJsonObject,
+  memberAt,
+  parseJsonReals,
+  textOfReal,
+  stringifyJson,
+  type JsonObject,
+  type JsonValue,
+} from "../../base/json.ts";
 import { moduleNameOf } from "../../broker/module-files.ts";
+import type { Payload } from "../../protocol/message.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
 import { pythonJson } from "../output/python-json.ts";
@@ -179,15 +188,16 @@ async function showStats(context: CommandContext): Promise<void> {
   if (target === undefined || rest.length > 0) return context.failUsage();
   const { options } = context;
   const handle = await context.open();
-  const call = (topic: string, payload?: object): Promise<JsonObject> =>
+  const call = (topic: string, payload?: object): Promise<Payload | null> =>
     handle
-      .rpc<JsonObject>(`${target}.${topic}`, payload)
+      .call(`${target}.${topic}`, payload)
       .catch((error: unknown) => context.fail(`${target}.${topic}: ${errorText(error)}`));
   if (options.has("clear-all")) return handle.sendEvent(`${target}.stats-clear`);
   if (options.has("clear")) return void (await call("stats-clear"));
   const who = options.text("rusage") ?? "self";
   if (!["self", "children", "thread"].includes(who)) context.fail(`invalid --rusage argument '${who}'`);
-  const answer = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
+  const payload = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
+  const answer = parseJsonReals(payload?.text ?? "{}");
   const path = options.text("parse");
   const value = path === null ? answer : memberAt(answer, path.split("."));
   if (value === undefined) context.fail(`${path}: not found in the stats of ${target}`);
@@ -199,9 +209,11 @@ function statText(context: CommandContext, value: JsonValue): string {
   const type = options.text("type");
   const scale = Number(options.text("scale") ?? "1");
   if (Number.isNaN(scale)) context.fail(`--scale: '${options.text("scale")}' is not a number`);
-  if (typeof value === "number") {
-    const scaled = value * scale;
-    return type === "int" ? String(Math.trunc(scaled)) : type === "double" ? scaled.toFixed(6) : String(scaled);
+  const real = textOfReal(value);
+  if (typeof value === "number" || real !== null) {
+    const scaled = Number(real ?? value) * scale;
+    const isInteger = type === null ? real === null : type === "int";
+    return isInteger ? String(Math.trunc(scaled)) : scaled.toFixed(6);
   }
   return isJsonObject(value) ? pythonJson(value, { indent: 1 }) : stringifyJson(value);
 }

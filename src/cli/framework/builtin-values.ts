@@ -33,6 +33,8 @@ export function builtinValues(): Readonly<Record<string, string>> {
     module_path: join(root, "lib", "flux", "modules"),
     pmi_library_path: pmiLibraryPath(),
     cmdhelp_pattern: join(root, "share", "flux", "help.d", "*.json"),
+    datadir: join(root, "share", "flux"),
+    upmi_pluginpath: join(root, "lib", "flux", "upmi", "plugins"),
     no_docs_path: join(root, "share", "flux", ".nodocs"),
   };
 }
@@ -72,7 +74,8 @@ export function prepareEnvironment(environment: Environment): void {
     // Lua adds its own directories at two separators.
     environment[name] = separator === ";" ? `${path};;;` : path;
   }
-  environment["MANPATH"] = joinLists(":", values["man_path"], environment["MANPATH"]);
+  // A colon at the end: where the user names no directories of manuals, the system's own count.
+  environment["MANPATH"] = `${values["man_path"]}:${environment["MANPATH"] ?? ""}`;
   tidyPathLists(environment);
   const { FLUX_PYTHONPATH_PREPEND: prepend } = environment;
   if (prepend !== undefined) environment["PYTHONPATH"] = joinLists(":", prepend, environment["PYTHONPATH"]);

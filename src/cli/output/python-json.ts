@@ -1,5 +1,5 @@
 /** JSON as Python's `json.dumps` writes it, which is what users of Flux's commands see: `{"a": 1, "b": [2, 3]}`. */
-import type { JsonValue } from "../../base/json.ts";
+import { textOfReal, type JsonValue } from "../../base/json.ts";
 
 export interface PythonJsonOptions {
   /** Spaces per level; none means one line. */
@@ -15,6 +15,8 @@ export function pythonJson(value: JsonValue | undefined, options: PythonJsonOpti
 function write(value: JsonValue, options: PythonJsonOptions, indent: string): string {
   if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "bigint")
     return value === null ? "null" : String(value);
+  const real = textOfReal(value);
+  if (real !== null) return real;
   const text = options.unicode === true ? JSON.stringify : asciiText;
   if (typeof value === "string") return text(value);
   const inner = options.indent === undefined ? "" : indent + " ".repeat(options.indent);

@@ -39,9 +39,9 @@ export function sshCommand(
   binaries: string,
 ): string[] {
   const libraries = env["LD_LIBRARY_PATH"];
-  const settings = libraries === undefined ? [] : [`LD_LIBRARY_PATH=${libraries}`];
   const own = env["FLUX_SSH_RCMD"];
-  if (own === undefined) settings.push(`PATH=${dirname(target.path)}/bin:${binaries}:${SYSTEM_PATH}`);
+  const settings = own === undefined ? [`PATH=${dirname(target.path)}/bin:${binaries}:${SYSTEM_PATH}`] : [];
+  if (libraries !== undefined) settings.push(`LD_LIBRARY_PATH=${libraries}`);
   const remote = [own ?? "flux", "relay", target.path];
   return [
     env["FLUX_SSH"] ?? "ssh",
@@ -117,7 +117,10 @@ class ProcessStream implements ByteStream {
   start(events: StreamEvents): void {
     const { stdout, stdin } = this.#child;
     stdout.on("data", (chunk: Uint8Array) => {
-      this.#isConnected ||= chunk[0] === 0;
+      if (!this.#isConnected && chunk[0] === 0) {
+        this.#isConnected = true;
+        process.stderr.write(this.#said.splice(0).join(""));
+      }
       events.data(new Uint8Array(chunk));
     });
     stdin.on("drain", () => events.drain?.());

@@ -67,7 +67,8 @@ export function parseEntryRequest(json: JsonObject): EntryRequest {
 function parseTrigger(type: string, args: JsonObject): TriggerRequest {
   switch (type) {
     case "interval": {
-      if (args["interval"] === undefined) throw new FluxError("EPROTO", "missing or invalid 'interval'");
+      if (args["interval"] === undefined)
+        throw new FluxError("EPROTO", "Protocol error: missing or invalid 'interval'");
       const intervalSeconds = numberIn(args, "interval", 0);
       const afterSeconds = numberIn(args, "after", intervalSeconds);
       if (intervalSeconds < 0 || afterSeconds < 0) throw new FluxError("EINVAL", "an interval is not negative");
@@ -94,7 +95,7 @@ function parseCalendar(args: JsonObject): Calendar {
     const value = args[field];
     if (value === undefined) continue;
     if (typeof value !== "string" && typeof value !== "number")
-      throw new FluxError("EPROTO", `missing or invalid '${field}'`);
+      throw new FluxError("EPROTO", `Protocol error: missing or invalid '${field}'`);
     fields[field] = String(value);
   }
   return calendarOf(fields);
@@ -109,7 +110,7 @@ function stringMembers(object: JsonObject): Record<string, string> {
 function numberIn(object: JsonObject, key: string, fallback: number): number {
   const value: JsonValue | undefined = object[key];
   if (value === undefined) return fallback;
-  if (typeof value !== "number") throw new FluxError("EPROTO", `missing or invalid '${key}'`);
+  if (typeof value !== "number") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
   return value;
 }
 

@@ -4,8 +4,8 @@
  *
  * Arguments: `period=FSD`. Configuration: `[heartbeat]` with `period`, `timeout`, `warn_thresh` (flux-config-heartbeat(5)).
  */
-import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { errorText, FluxError } from "../../base/errors.ts";
+import { isJsonObject, realNumber, type JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { formatDuration, tryParseFsd } from "../../formats/duration.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
@@ -15,6 +15,8 @@ export const PULSE_TOPIC = "heartbeat.pulse";
 const PERIOD_SECONDS = 2;
 const TIMEOUT_SECONDS = 300;
 const WARN_THRESHOLD = 3;
+/** How "never" is told. */
+const NO_TIMEOUT = -1;
 
 interface Settings {
   /** Seconds. */
@@ -27,36 +29,47 @@ interface Settings {
 
 const KEYS = ["period", "timeout", "warn_thresh"];
 
+function refusal(reason: string): FluxError {
+  return new FluxError("EINVAL", reason);
+}
+
 /** A duration in seconds. Throws EINVAL. */
 function secondsOf(config: JsonObject, key: string, fallback: number): number {
   const value = config[key];
   if (value === undefined) return fallback;
-  if (typeof value !== "string") throw new FluxError("EINVAL", `heartbeat.${key} must be a duration, like "5s"`);
+  if (typeof value !== "string")
+    throw refusal(`error reading [heartbeat] config table: ${key}: Expected string, like "5s"`);
   const seconds = tryParseFsd(value);
-  if (seconds === null) throw new FluxError("EINVAL", `error parsing heartbeat.${key} FSD value '${value}'`);
+  if (seconds === null) throw refusal(`error parsing heartbeat.${key} FSD value '${value}'`);
   return seconds;
+}
+
+/** The period that `period=FSD` asks for; null where no argument does. Throws EINVAL. */
+function periodOf(args: readonly string[]): number | null {
+  let period: number | null = null;
+  for (const word of args) {
+    if (!word.startsWith("period=")) throw refusal(`${word}: unknown option`);
+    period = tryParseFsd(word.slice("period=".length));
+    if (period === null) throw refusal("period: error parsing FSD: Invalid argument");
+  }
+  return period;
 }
 
 /** Throws EINVAL with a sentence that names the key. */
 export function heartbeatSettings(config: JsonObject, args: readonly string[]): Settings {
   const table = config["heartbeat"] ?? {};
-  if (!isJsonObject(table)) throw new FluxError("EINVAL", "error reading [heartbeat] config table: not a table");
+  if (!isJsonObject(table)) throw refusal("error reading [heartbeat] config table: Expected object");
   const stray = Object.keys(table).find((key) => !KEYS.includes(key));
-  if (stray !== undefined)
-    throw new FluxError("EINVAL", `error reading [heartbeat] config table: unknown key ${stray}`);
+  if (stray !== undefined) throw refusal(`error reading [heartbeat] config table: unknown key ${stray}`);
   const threshold = table["warn_thresh"] ?? WARN_THRESHOLD;
-  if (!Number.isInteger(threshold) || (threshold as number) < 1)
-    throw new FluxError("EINVAL", "heartbeat.warn_thresh must be an integer of at least 1");
-  const timeout = secondsOf(table, "timeout", TIMEOUT_SECONDS);
-  const given = args.map((word) => {
-    if (!word.startsWith("period=")) throw new FluxError("EINVAL", `heartbeat: ${word}: unknown option`);
-    return word.slice("period=".length);
-  });
-  const period = secondsOf(given.length === 0 ? table : { period: given.at(-1)! }, "period", PERIOD_SECONDS);
-  if (period === 0) throw new FluxError("EINVAL", "heartbeat.period must be greater than 0");
-  if (timeout !== 0 && timeout <= period)
-    throw new FluxError("EINVAL", "heartbeat.timeout must be greater than heartbeat.period, or 0 for none");
-  return { period, timeout: timeout === 0 ? Infinity : timeout, warnThreshold: threshold as number };
+  if (!Number.isInteger(threshold))
+    throw refusal("error reading [heartbeat] config table: warn_thresh: Expected integer");
+  if ((threshold as number) < 1) throw refusal("heartbeat.warn_thresh must be positive");
+  const timeout = secondsOf(table, "timeout", TIMEOUT_SECONDS) || Infinity;
+  const period = periodOf(args) ?? secondsOf(table, "period", PERIOD_SECONDS);
+  if (period === 0 || period === Infinity) throw refusal("heartbeat.period must be a positive FSD value");
+  if (timeout < 2 * period) throw refusal("heartbeat.timeout must be >= 2*heartbeat.period, infinity, or 0");
+  return { period, timeout, warnThreshold: threshold as number };
 }
 
 async function start(context: ModuleContext): Promise<RunningModule> {
@@ -66,8 +79,11 @@ async function start(context: ModuleContext): Promise<RunningModule> {
   const listener = rank === 0 ? null : new Listener(context, () => state.settings);
   const beat = (): void => {
     timer = ports.clock.after(state.settings.period * 1000, beat, { background: true });
-    if (listener === null) handle.sendEvent(PULSE_TOPIC);
-    else listener.look();
+    if (listener !== null) return listener.look();
+    handle.publish(PULSE_TOPIC).then(
+      () => state.count++,
+      (error: unknown) => context.log(LogLevel.err, `error publishing ${PULSE_TOPIC}: ${errorText(error)}`),
+    );
   };
   server.add(context.name, {
     "stats-get": {
@@ -75,10 +91,10 @@ async function start(context: ModuleContext): Promise<RunningModule> {
       handler: () => {
         const { period, timeout, warnThreshold } = state.settings;
         return {
-          period,
-          timeout: Number.isFinite(timeout) ? timeout : 0,
-          warn_thresh: warnThreshold,
+          period: realNumber(period),
+          timeout: realNumber(Number.isFinite(timeout) ? timeout : NO_TIMEOUT),
           count: state.count,
+          warn_thresh: warnThreshold,
         };
       },
     },
@@ -87,7 +103,7 @@ async function start(context: ModuleContext): Promise<RunningModule> {
     state.count++;
     listener?.hear();
   };
-  await handle.subscribe(PULSE_TOPIC, hear, { ownerOnly: true });
+  if (listener !== null) await handle.subscribe(PULSE_TOPIC, hear, { ownerOnly: true });
   beat();
   return {
     configure: (config) => {

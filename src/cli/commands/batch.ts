@@ -2,46 +2,44 @@
 import { FluxError } from "../../base/errors.ts";
 import { utf8DecodeStrict } from "../../base/bytes.ts";
 import { parseDirectives } from "../../formats/directives.ts";
-import {
-  defineCommand,
-  CommandExit,
-  type Command,
-  type CommandContext,
-  type ParsedOptions,
-} from "../framework/command.ts";
+import { CommandExit, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import { usageText } from "../framework/help.ts";
 import { optionsFrom, parseLine, UsageError } from "../framework/parse.ts";
 import { jobIdText } from "../jobs/client.ts";
 import { batchJobspec, type BatchScript } from "../submission/instance.ts";
 import { BATCH_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { submitSingle } from "../submission/single.ts";
+import { definePluggableCommand, type SubmissionPlugins } from "../submission/plugins.ts";
 import { submissionSource } from "../submission/source.ts";
 
 const EXIT_USAGE = 2;
 
-export const command: Command = defineCommand({
-  name: "batch",
-  usageProgram: "flux batch",
-  dialect: "argparse",
-  summary: "submit a batch script to Flux",
-  usage: "[OPTIONS...] [SCRIPT] [ARGS...]",
-  description:
-    "Submit a batch SCRIPT and ARGS to be run as the initial program of a Flux instance. If no batch script is provided, one will be read from stdin.",
-  options: BATCH_OPTIONS,
-  operands: [{ name: "SCRIPT", arity: "...", help: "Batch script and arguments to submit" }],
-  stopAtOperand: true,
-  examples: ["flux batch -N4 ./workflow.sh", "flux batch -n1 --wrap flux run hostname"],
-  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
-  epilogue: TOPICS_HINT,
+export const command: Command = definePluggableCommand(
+  {
+    name: "batch",
+    usageProgram: "flux batch",
+    dialect: "argparse",
+    summary: "submit a batch script to Flux",
+    usage: "[OPTIONS...] [SCRIPT] [ARGS...]",
+    description:
+      "Submit a batch SCRIPT and ARGS to be run as the initial program of a Flux instance. If no batch script is provided, one will be read from stdin.",
+    options: BATCH_OPTIONS,
+    operands: [{ name: "SCRIPT", arity: "...", help: "Batch script and arguments to submit" }],
+    stopAtOperand: true,
+    examples: ["flux batch -N4 ./workflow.sh", "flux batch -n1 --wrap flux run hostname"],
+    topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+    epilogue: TOPICS_HINT,
+  },
   run,
-});
+);
 
-async function run(context: CommandContext): Promise<number> {
+async function run(context: CommandContext, plugins: SubmissionPlugins): Promise<number> {
   const source = submissionSource(context);
   const isResumed = context.options.has("resume") && context.operands.length === 0 && !context.options.has("wrap");
   const script = isResumed ? null : await readScript(context, (path) => source.readFile(path).data);
-  const options = script === null ? context.options : withDirectives(context, script);
-  const jobspec = batchJobspec(options, script, source);
+  const given = script === null ? context.options : withDirectives(context, script);
+  const options = await plugins.initialized(given);
+  const jobspec = await plugins.applied(batchJobspec(options, script, source), options);
   const submitted = await submitSingle(context, options, jobspec);
   if (submitted === null) return 0;
   const { id } = submitted;

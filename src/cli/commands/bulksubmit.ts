@@ -1,7 +1,7 @@
 /** `flux bulksubmit`: one command line, many inputs, a job for each. */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
-import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
+import { type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
 import { progressOf, submitAll, waiterOf } from "./submit.ts";
 import { BulkSubmitter } from "../submission/bulk.ts";
@@ -10,26 +10,29 @@ import { describeLine } from "../submission/describe.ts";
 import { jobLog } from "../submission/job-log.ts";
 import { BULKSUBMIT_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
+import { definePluggableCommand, type SubmissionPlugins } from "../submission/plugins.ts";
 import { submissionSource } from "../submission/source.ts";
 
-export const command: Command = defineCommand({
-  name: "bulksubmit",
-  usageProgram: "flux bulksubmit",
-  dialect: "argparse",
-  summary: "submit jobs in bulk to a Flux instance",
-  usage: "[OPTIONS...] COMMAND [ARGS...]",
-  description:
-    "Submit a series of commands given on the command line or on stdin, using an interface similar to GNU " +
-    "parallel or xargs. Allows jobs to be submitted much faster than calling flux submit in a loop. Inputs on " +
-    "the command line are separated from each other and the command with the special delimiter ':::'.",
-  options: BULKSUBMIT_OPTIONS,
-  operands: [{ name: "command", arity: "...", help: "Job command and initial arguments" }],
-  stopAtOperand: true,
-  examples: ["flux bulksubmit --wait ./member {} ::: $(seq 1 100)", "ls *.in | flux bulksubmit ./app {} {.%}.out"],
-  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
-  epilogue: TOPICS_HINT,
+export const command: Command = definePluggableCommand(
+  {
+    name: "bulksubmit",
+    usageProgram: "flux bulksubmit",
+    dialect: "argparse",
+    summary: "submit jobs in bulk to a Flux instance",
+    usage: "[OPTIONS...] COMMAND [ARGS...]",
+    description:
+      "Submit a series of commands given on the command line or on stdin, using an interface similar to GNU " +
+      "parallel or xargs. Allows jobs to be submitted much faster than calling flux submit in a loop. Inputs on " +
+      "the command line are separated from each other and the command with the special delimiter ':::'.",
+    options: BULKSUBMIT_OPTIONS,
+    operands: [{ name: "command", arity: "...", help: "Job command and initial arguments" }],
+    stopAtOperand: true,
+    examples: ["flux bulksubmit --wait ./member {} ::: $(seq 1 100)", "ls *.in | flux bulksubmit ./app {} {.%}.out"],
+    topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+    epilogue: TOPICS_HINT,
+  },
   run,
-});
+);
 
 interface Line {
   readonly options: ParsedOptions;
@@ -42,9 +45,9 @@ interface Lines {
   at(index: number): Line;
 }
 
-async function run(context: CommandContext): Promise<number> {
-  const { options } = context;
-  const lines = await linesOf(context);
+async function run(context: CommandContext, plugins: SubmissionPlugins): Promise<number> {
+  const options = await plugins.initialized(context.options);
+  const lines = await linesOf(context, options);
   if (lines.count === 0) throw new FluxError("EINVAL", "no jobs provided for bulk submission");
   const order = options.has("shuffle") ? shuffled(lines.count) : null;
   if (options.has("dry-run")) {
@@ -60,7 +63,12 @@ async function run(context: CommandContext): Promise<number> {
   const [waiter, progress] = await Promise.all([waiterOf(context, handle), progressOf(context, jobs)]);
   const log = await jobLog(context, progress);
   const bulk = new BulkSubmitter(context, handle, { quiet: options.has("quiet"), waiter, progress });
-  return submitAll(bulk, new SubmissionBuilder(submissionSource(context)), allReplicas(context, lines, order), log);
+  return submitAll(
+    bulk,
+    new SubmissionBuilder(submissionSource(context), plugins),
+    allReplicas(context, lines, order),
+    log,
+  );
 }
 
 function* allReplicas(
@@ -76,8 +84,8 @@ function* allReplicas(
   }
 }
 
-async function linesOf(context: CommandContext): Promise<Lines> {
-  const { options, operands } = context;
+async function linesOf(context: CommandContext, options: ParsedOptions): Promise<Lines> {
+  const { operands } = context;
   const usesInput = !operands.some((word) => word.startsWith(":::")) || operands.includes("-");
   const input = usesInput ? utf8Decode(await context.readInput()) : "";
   const source = submissionSource(context);

@@ -1,31 +1,34 @@
 /** `flux run`: submit a job and stay attached to it. */
-import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { type Command, type CommandContext } from "../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob, type AttachOptions } from "../jobs/attach.ts";
 import { jobIdText } from "../jobs/client.ts";
 import { RUN_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { isRanks, taskJobspec } from "../submission/request.ts";
 import { submitSingle } from "../submission/single.ts";
+import { definePluggableCommand, type SubmissionPlugins } from "../submission/plugins.ts";
 import { submissionSource } from "../submission/source.ts";
 
-export const command: Command = defineCommand({
-  name: "run",
-  usageProgram: "flux run",
-  dialect: "argparse",
-  summary: "run a Flux job interactively",
-  usage: "[OPTIONS...] COMMAND [ARGS...]",
-  description: "run a job interactively",
-  options: RUN_OPTIONS,
-  operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
-  stopAtOperand: true,
-  examples: ["flux run -n4 hostname", "flux run -N2 --label-io ./app", "echo hello | flux run -n2 cat"],
-  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
-  epilogue: TOPICS_HINT,
+export const command: Command = definePluggableCommand(
+  {
+    name: "run",
+    usageProgram: "flux run",
+    dialect: "argparse",
+    summary: "run a Flux job interactively",
+    usage: "[OPTIONS...] COMMAND [ARGS...]",
+    description: "run a job interactively",
+    options: RUN_OPTIONS,
+    operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
+    stopAtOperand: true,
+    examples: ["flux run -n4 hostname", "flux run -N2 --label-io ./app", "echo hello | flux run -n2 cat"],
+    topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+    epilogue: TOPICS_HINT,
+  },
   run,
-});
+);
 
-async function run(context: CommandContext): Promise<number> {
-  const { options, operands } = context;
-  const jobspec = taskJobspec(options, operands, submissionSource(context));
+async function run(context: CommandContext, plugins: SubmissionPlugins): Promise<number> {
+  const options = await plugins.initialized(context.options);
+  const jobspec = await plugins.applied(taskJobspec(options, context.operands, submissionSource(context)), options);
   const submitted = await submitSingle(context, options, jobspec);
   if (submitted === null) return 0;
   const { handle, id } = submitted;

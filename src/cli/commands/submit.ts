@@ -1,42 +1,45 @@
 /** `flux submit`: put jobs into the queue. */
 import { isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { defineCommand, type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
+import { type Command, type CommandContext, type ParsedOptions } from "../framework/command.ts";
 import type { JobProgress } from "../output/progress.ts";
 import { BulkSubmitter, type BulkLog, type BulkWaiter, type JobHandling } from "../submission/bulk.ts";
 import { jobLog } from "../submission/job-log.ts";
 import { SUBMIT_OPTIONS, TOPICS_HINT } from "../submission/options.ts";
 import { replicaCount, replicas, SubmissionBuilder, type Replica } from "../submission/replicate.ts";
+import { definePluggableCommand, type SubmissionPlugins } from "../submission/plugins.ts";
 import { submissionSource } from "../submission/source.ts";
 
-export const command: Command = defineCommand({
-  name: "submit",
-  usageProgram: "flux submit",
-  dialect: "argparse",
-  summary: "submit a job to a Flux instance",
-  usage: "[OPTIONS...] COMMAND [ARGS...]",
-  description: "enqueue a job",
-  options: SUBMIT_OPTIONS,
-  operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
-  stopAtOperand: true,
-  examples: [
-    "flux submit -n4 ./app",
-    "flux submit --cc=1-100 --wait ./member {cc}",
-    "flux submit --dependency=afterok:JOBID ./collect",
-  ],
-  topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
-  epilogue: TOPICS_HINT,
+export const command: Command = definePluggableCommand(
+  {
+    name: "submit",
+    usageProgram: "flux submit",
+    dialect: "argparse",
+    summary: "submit a job to a Flux instance",
+    usage: "[OPTIONS...] COMMAND [ARGS...]",
+    description: "enqueue a job",
+    options: SUBMIT_OPTIONS,
+    operands: [{ name: "command", arity: "...", help: "Job command and arguments" }],
+    stopAtOperand: true,
+    examples: [
+      "flux submit -n4 ./app",
+      "flux submit --cc=1-100 --wait ./member {cc}",
+      "flux submit --dependency=afterok:JOBID ./collect",
+    ],
+    topics: async () => (await import("../submission/topics.ts")).SUBMISSION_TOPICS,
+    epilogue: TOPICS_HINT,
+  },
   run,
-});
+);
 
-async function run(context: CommandContext): Promise<number> {
-  const { options, operands } = context;
-  const builder = new SubmissionBuilder(submissionSource(context));
-  const all = replicas(options, operands);
+async function run(context: CommandContext, plugins: SubmissionPlugins): Promise<number> {
+  const options = await plugins.initialized(context.options);
+  const builder = new SubmissionBuilder(submissionSource(context), plugins);
+  const all = replicas(options, context.operands);
   const first = all.next();
   if (first.done === true) return 0;
   // The first job is built before anything is opened: a mistake on the command line costs nothing.
-  const submission = builder.build(first.value);
+  const submission = await builder.build(first.value);
   if (options.has("dry-run")) {
     const { pythonJson } = await import("../output/python-json.ts");
     context.out(`${pythonJson(submission.jobspec)}\n`);
@@ -62,7 +65,7 @@ export async function submitAll(
 ): Promise<number> {
   try {
     for (const replica of all) {
-      const room = bulk.submit(builder.build(replica), handlingOf(replica, log));
+      const room = bulk.submit(await builder.build(replica), handlingOf(replica, log));
       if (room !== null) await room;
     }
   } catch (error) {

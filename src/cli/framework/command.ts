@@ -142,6 +142,10 @@ export interface Command {
   readonly helpExitCode?: number;
   /** Not in lists of subcommands. */
   readonly hidden?: boolean;
+  /** The command with what users have added to it; asked for before its line is read. Throws FluxError. */
+  extend?(context: CommandContext): Promise<Command>;
+  /** Ends what `extend` has started. Called when the command is over. */
+  dispose?(): Promise<void>;
   /** Carries the command out; resolves with the exit code (nothing = 0). A command with only subcommands has none. */
   run?(context: CommandContext): Promise<number | void> | number | void;
 }

@@ -16,8 +16,24 @@ const EXIT_INTERNAL_ERROR = 70;
 /** Runs the command with the words that follow its name. Resolves with the exit code; all output has been taken. */
 export async function runCommand(command: Command, words: readonly string[]): Promise<number> {
   prepareEnvironment(process.env);
-  const exitCode = await runPath([command], words);
+  const exitCode = await runExtended(command, words);
   await speaker([command]).flush();
+  return exitCode;
+}
+
+async function runExtended(command: Command, words: readonly string[]): Promise<number> {
+  if (command.extend === undefined) return runPath([command], words);
+  const says = speaker([command]);
+  let extended: Command;
+  try {
+    extended = await command.extend(says);
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    says.complain(error.message);
+    return EXIT_FAILURE;
+  }
+  const exitCode = await runPath([extended], words);
+  await extended.dispose?.();
   return exitCode;
 }
 
@@ -66,7 +82,8 @@ async function help(path: CommandPath, topic: string | null): Promise<number> {
   const { helpText, topicText } = await import("./help.ts");
   const says = speaker(path);
   if (topic !== null && text === null && command.topics !== undefined) {
-    says.complain(`--help: no such topic ${topic}: there are ${Object.keys(topics).join(", ")}`);
+    const names = Object.keys(topics).filter((name) => !name.startsWith("--"));
+    says.complain(`--help: no such option ${topic}, and no such topic: there are ${names.join(", ")}`);
     return EXIT_FAILURE;
   }
   // Where getopt commands of Flux tell their options, scripts look for them.

@@ -9,9 +9,10 @@ import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../b
 import { DEFAULT_PERSONALITY } from "../../broker/personality.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
+import type { Answers } from "../framework/python-program.ts";
 import { readCatalog } from "./catalog.ts";
 import { planOf, type Plan, type Wish } from "./plan.ts";
-import { RcProgram, type Answers } from "./rc-program.ts";
+import { RcProgram } from "./rc-program.ts";
 import { unitOf, type Circumstances, type Unit, type UnitTable } from "./units.ts";
 
 /** Services that end with the broker: they are no business of rc files. */
@@ -51,7 +52,7 @@ export class Session {
   /** Reads rc files and lets each say what it wants. Rejects with what a file or its `setup` raised. */
   async read(paths: readonly string[]): Promise<void> {
     const program = (this.#program = new RcProgram(this.#answers()));
-    await program.start(this.#context, this.rank, this.isVerbose);
+    await program.start(this.#context, [String(this.rank), this.isVerbose ? "verbose" : "quiet"]);
     for (const path of paths) {
       this.#tell(`loading ${path}`);
       const absolute = resolve(this.#context.host.cwd, path);

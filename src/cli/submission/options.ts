@@ -133,6 +133,7 @@ const COMMON_OPTIONS: readonly OptionSpec[] = [
   },
   { names: ["dry-run", "dry"], help: "Don't actually submit job, just emit jobspec" },
   { names: ["quiet"], help: "Do not print jobid to stdout on submission" },
+  { names: ["list-plugins"], help: "Print all command-line plugins that are loaded and exit" },
   { names: ["debug"], help: "Set job debug flag", hidden: true },
 ];
 
@@ -157,17 +158,22 @@ const PER_TASK =
 const PER_RESOURCE =
   "Per resource options:\n  The following options allow per-resource specification of tasks, and\n  should not be used with per-task options above\n";
 
-/** Resources as they stand in a jobspec. */
-const SHAPE_OPTIONS: readonly OptionSpec[] = [
+/** The heading of what plugins add. */
+export const PLUGINS = "Options provided by plugins (--help=OPTION for extended plugin documentation)";
+
+/** Resources as they stand in a jobspec: built in, where users look for what plugins add. */
+export const SHAPE_OPTIONS: readonly OptionSpec[] = [
   {
     names: ["resources-shape"],
     argument: "SHAPE",
+    group: PLUGINS,
     help: "Provide an RFC 46 jobspec shape on the command line. Any other resource arguments will be ignored.",
   },
   {
     names: ["resources-json"],
     argument: "FILE",
-    help: "Provide a JSON file specifying the resources section of a jobspec.",
+    group: PLUGINS,
+    help: "Provide a JSON file specifying the `resources` section of a jobspec.",
   },
 ];
 

@@ -7,6 +7,7 @@ import type { ParsedOptions } from "../framework/command.ts";
 import { parseLine } from "../framework/parse.ts";
 import { splitInputs, substituteInputs } from "./bulk-template.ts";
 import { describeLine } from "./describe.ts";
+import { NO_PLUGINS } from "./plugins.ts";
 import { replicaCount, replicas, SubmissionBuilder } from "./replicate.ts";
 
 function replicate(...words: string[]): { cc: string | null; words: readonly string[]; name: string | null }[] {
@@ -34,33 +35,36 @@ describe("replicas", () => {
     assert.throws(() => replicate("--cc=foo", "true"), /IDset\(\): Invalid argument: foo/);
   });
 
-  test("input for some tasks of each is a mistake", () => {
+  test("input for some tasks of each is a mistake", async () => {
     const { options, operands } = parseLine(bulksubmit, ["--input=0-1", "true"]);
     const [replica] = [...replicas(options, operands)];
     const never = (): never => assert.fail();
     const ports = { readFile: never, readText: never, resumeOptions: never, warn: never };
-    const builder = new SubmissionBuilder({ env: {}, cwd: "/", limits: {}, now: 0, ...ports });
-    assert.throws(() => builder.build(replica!), /per-task input not supported for submit$/);
+    const builder = new SubmissionBuilder({ env: {}, cwd: "/", limits: {}, now: 0, ...ports }, NO_PLUGINS);
+    await assert.rejects(() => builder.build(replica!), /per-task input not supported for submit$/);
   });
-  test("jobs that differ in FLUX_JOB_CC only share the rest", () => {
+  test("jobs that differ in FLUX_JOB_CC only share the rest", async () => {
     let reads = 0;
-    const builder = new SubmissionBuilder({
-      env: {},
-      get cwd() {
-        reads++;
-        return "/";
+    const builder = new SubmissionBuilder(
+      {
+        env: {},
+        get cwd() {
+          reads++;
+          return "/";
+        },
+        limits: {},
+        now: 0,
+        readFile: () => assert.fail(),
+        readText: () => assert.fail(),
+        resumeOptions: () => assert.fail(),
+        warn: () => assert.fail(),
       },
-      limits: {},
-      now: 0,
-      readFile: () => assert.fail(),
-      readText: () => assert.fail(),
-      resumeOptions: () => assert.fail(),
-      warn: () => assert.fail(),
-    });
-    const { options, operands } = parseLine(submit, ["--cc=1-3", "true"]);
-    const environments = [...replicas(options, operands)].map(
-      (replica) => builder.build(replica).jobspec.attributes.system?.environment,
+      NO_PLUGINS,
     );
+    const { options, operands } = parseLine(submit, ["--cc=1-3", "true"]);
+    const environments = [];
+    for (const replica of replicas(options, operands))
+      environments.push((await builder.build(replica)).jobspec.attributes.system?.environment);
     assert.deepEqual(environments, [{ FLUX_JOB_CC: "1" }, { FLUX_JOB_CC: "2" }, { FLUX_JOB_CC: "3" }]);
     assert.equal(reads, 1);
   });

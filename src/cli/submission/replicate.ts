@@ -4,6 +4,7 @@ import { Idset } from "../../formats/idset.ts";
 import type { ParsedOptions } from "../framework/command.ts";
 import { optionsFrom } from "../framework/parse.ts";
 import type { Submission } from "../jobs/client.ts";
+import type { SubmissionPlugins } from "./plugins.ts";
 import { isRanks, submissionOf, taskJobspec, withSystem, type SubmissionSource } from "./request.ts";
 
 export interface Replica {
@@ -74,22 +75,25 @@ function substitute(word: string, text: string): string {
 /** Builds the submissions of replicas; what is the same in all of them is built once. */
 export class SubmissionBuilder {
   readonly #source: SubmissionSource;
+  readonly #plugins: SubmissionPlugins;
   #last: { readonly options: ParsedOptions; readonly submission: Submission } | null = null;
 
-  constructor(source: SubmissionSource) {
+  constructor(source: SubmissionSource, plugins: SubmissionPlugins) {
     this.#source = source;
+    this.#plugins = plugins;
   }
 
   /** Throws FluxError EINVAL. */
-  build(replica: Replica): Submission {
+  async build(replica: Replica): Promise<Submission> {
     const { options, command, cc } = replica;
-    if (this.#last?.options !== options) {
+    let last = this.#last;
+    if (last?.options !== options) {
       const input = options.text("input");
       if (input !== null && isRanks(input)) throw new FluxError("EINVAL", "per-task input not supported for submit");
-      const jobspec = taskJobspec(options, command, this.#source);
-      this.#last = { options, submission: submissionOf(options, jobspec) };
+      const jobspec = await this.#plugins.applied(taskJobspec(options, command, this.#source), options);
+      last = this.#last = { options, submission: submissionOf(options, jobspec) };
     }
-    const { submission } = this.#last;
+    const { submission } = last;
     if (cc === null) return submission;
     const environment = { ...submission.jobspec.attributes.system?.environment, FLUX_JOB_CC: cc };
     return { ...submission, jobspec: withSystem(submission.jobspec, { environment }) };

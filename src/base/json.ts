@@ -40,6 +40,16 @@ export function parseJson(text: string): JsonValue {
   }
 }
 
+/** JSON as people write it where a text may stand, too: what is no JSON is the text that it is. */
+export function jsonOrText(text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (error instanceof FluxError) return text;
+    throw error;
+  }
+}
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_ARRAY = 0x5b;

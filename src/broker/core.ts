@@ -261,14 +261,10 @@ export class Core {
         searchPath: () => (this.options.environment["FLUX_MODULE_PATH"] ?? "").split(":"),
         tracing: this.moduleTracing,
         now: () => ports.clock.monotonicMs() / 1000,
-        loaded: (name) => {
-          this.userModules.add(name);
-          log.append("broker", 7, `insmod ${name}`);
-        },
-        removed: (name) => {
-          this.userModules.delete(name);
-          log.append("broker", 7, `rmmod ${name}`);
-        },
+        loading: (name) => log.append("broker", LogLevel.debug, `insmod ${name}`),
+        removing: (name) => log.append("broker", LogLevel.debug, `rmmod ${name}`),
+        loaded: (name) => void this.userModules.add(name),
+        removed: (name) => void this.userModules.delete(name),
       }),
     );
   }
@@ -348,8 +344,8 @@ export class Core {
   }
 
   async loadModule(definition: ModuleDefinition, args: readonly string[] = []): Promise<void> {
-    await this.modules.load(definition, { args });
     this.options.log.append("broker", 7, `insmod ${definition.name}`);
+    await this.modules.load(definition, { args });
   }
 
   async removeModule(name: string): Promise<void> {

@@ -5,7 +5,7 @@
  * twice at once; what it had registered or called is cleaned up by its port.
  */
 import { isBrokenInvariant } from "../base/assert.ts";
-import { FluxError, isFluxError } from "../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock, Ports } from "../base/ports.ts";
 import { Role, type Message } from "../protocol/message.ts";
@@ -117,6 +117,8 @@ export class ModuleHost {
       loaded.status = ModuleStatus.Running;
       return loaded;
     } catch (error) {
+      // Who asked for it is told; others find it in the log.
+      log(name, LogLevel.debug, errorText(error));
       this.#modules.delete(name);
       handle.close();
       throw error;

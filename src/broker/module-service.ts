@@ -17,6 +17,9 @@ export interface ModuleServiceOptions {
   readonly tracing: Tracing;
   /** Seconds, not going back. */
   now(): number;
+  /** A module is about to be loaded; about to be removed. */
+  loading(name: string): void;
+  removing(name: string): void;
   loaded(name: string): void;
   removed(name: string): void;
 }
@@ -43,6 +46,7 @@ export function moduleMethods(options: ModuleServiceOptions): Methods {
       const status = host.find(name)?.status;
       const isForced = request.json["cancel"] === true;
       if (status !== ModuleStatus.Running && !(isForced && status !== undefined)) throw new FluxError("ENOENT");
+      options.removing(name);
       await host.remove(name, isForced);
       options.removed(name);
       return null;
@@ -77,6 +81,7 @@ async function load(options: ModuleServiceOptions, request: IncomingRequest): Pr
   if (host.find(loadedName) !== null) throw new FluxError("EEXIST");
   // It is the first word of topics.
   if (loadedName.includes(".")) throw new FluxError("EINVAL");
+  options.loading(loadedName);
   if (file !== null) await host.loadProcess(loadedName, file, words);
   if (definition !== null) await host.load(definition, { name: loadedName, path, args: words });
   if (host.find(loadedName) !== null) options.loaded(loadedName);

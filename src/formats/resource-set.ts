@@ -165,6 +165,11 @@ export class ResourceSet {
     return new ResourceSet(this.#nodes, { ...this.#extras, properties });
   }
 
+  /** Without any property. */
+  withoutProperties(): ResourceSet {
+    return new ResourceSet(this.#nodes, { ...this.#extras, properties: new Map() });
+  }
+
   /** Without the properties that begin with `+`, which describe this instance and are not for its jobs. */
   withoutLocalProperties(): ResourceSet {
     const properties = new Map([...this.#extras.properties].filter(([name]) => !name.startsWith("+")));

@@ -67,8 +67,10 @@ async function childrenOf(context: CommandContext): Promise<{ cores: Idset; gpus
     return resourcesFromHwloc(await fileText(context, file));
   }
   if (options.has("local")) {
-    const { cores, gpus } = (await context.ports()).host;
-    return { cores: Idset.from(cores), gpus: Idset.from(gpus) };
+    const { namedNode } = await import("../../services/resource/inventory.ts");
+    const ports = await context.ports();
+    const { cores, gpus } = ports.host;
+    return namedNode(ports, false) ?? { cores: Idset.from(cores), gpus: Idset.from(gpus) };
   }
   const gpus = options.text("gpus") ?? "";
   const cores = options.text("cores") || (gpus === "" ? "0" : "");
@@ -174,9 +176,16 @@ const diff = combining(
   },
 );
 
+function ranksOnSameHosts(left: ResourceSet, right: ResourceSet): Idset {
+  return Idset.from([...left.ranks].filter((rank) => left.node(rank)?.host === right.node(rank)?.host));
+}
+
 const intersect = combining("intersect", "Print what all R objects on stdin have in common.", (sets, context) => {
   if (sets.length < 2) context.fail("intersect requires at least 2 resource sets");
-  return sets.reduce((common, set) => common.intersect(set));
+  // What one set says of its nodes need not hold for the other's.
+  return sets
+    .reduce((common, set) => common.intersect(set.keepRanks(ranksOnSameHosts(common, set))))
+    .withoutProperties();
 });
 
 const remap = combining("remap", "Join the R objects on stdin and number ranks and cores from 0.", (sets, context) =>

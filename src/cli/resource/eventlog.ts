@@ -1,5 +1,5 @@
 /** `flux resource eventlog`: the journal of the resource service (RFC 44), as it is and as it goes on. */
-import { isJsonObject, stringifyJson, type JsonObject } from "../../base/json.ts";
+import { isJsonObject, jsonOrText, stringifyJson, type JsonObject } from "../../base/json.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import type { EventlogEntry } from "../../formats/eventlog.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
@@ -61,7 +61,8 @@ export async function eventlog(context: CommandContext): Promise<void> {
     for await (const { events } of handle.stream<JournalAnswer>("resource.journal", {}, settings)) {
       if (events.length === 0 && !options.has("follow") && wanted === null) return;
       for (const event of events) {
-        if (filter.includes(event)) context.out(formatter.format(eventLine(event)));
+        if (!filter.includes(event)) continue;
+        context.out(formatter.format(eventLine(event)));
         if (event.name === wanted && matches.every((match) => match(event.context ?? {}))) return;
       }
     }
@@ -98,16 +99,16 @@ async function startDeadline(context: CommandContext): Promise<{ signal: AbortSi
   return { signal: abort.signal, cancel: () => timer.cancel() };
 }
 
-/** `KEY=VAL` as a test of an event's context. */
+/** `KEY=VAL` as a test of an event's context: VAL is JSON, or where it is none a string. */
 function matcherOf(context: CommandContext, text: string): (values: JsonObject) => boolean {
   const at = text.indexOf("=");
   if (at < 0) return context.fail(`invalid KEY=VAL argument: '${text}' (missing '=')`);
-  const [key, wanted] = [text.slice(0, at), text.slice(at + 1)];
+  const key = text.slice(0, at);
+  const wanted = jsonOrText(text.slice(at + 1));
   return (values) => {
     const value = values[key];
-    if (value === undefined) return false;
-    if (typeof value === "number" && wanted.trim() !== "") return Math.abs(value - Number(wanted)) < TOLERANCE;
-    return typeof value === "string" ? value === wanted : stringifyJson(value) === wanted;
+    if (typeof value === "number" && typeof wanted === "number") return Math.abs(value - wanted) < TOLERANCE;
+    return value !== undefined && stringifyJson(value) === stringifyJson(wanted);
   };
 }
 

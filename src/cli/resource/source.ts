@@ -6,6 +6,7 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
+import { ResourceSet } from "../../formats/resource-set.ts";
 import type { CommandContext, OptionSpec } from "../framework/command.ts";
 import { readConfigs } from "../output/named-formats.ts";
 import { Queues } from "./queues.ts";
@@ -24,6 +25,14 @@ export const CONFIG_FILE: OptionSpec = {
   help: "Read the configuration from a file of JSON",
 };
 
+const NO_STATUS: JsonObject = {
+  R: ResourceSet.EMPTY.toJSON(),
+  drain: {},
+  online: "",
+  offline: "",
+  exclude: "",
+};
+
 export interface ResourceSource {
   readonly view: SchedulerView;
   readonly queues: Queues;
@@ -34,7 +43,7 @@ export async function resourceSource(context: CommandContext): Promise<ResourceS
   const { options, host } = context;
   const given = await givenConfig(context);
   if (options.has("from-stdin"))
-    return { view: parseView(await givenDocument(context)), queues: new Queues(given ?? {}) };
+    return { view: parseView(objectOf(utf8Decode(await context.readInput()))), queues: new Queues(given ?? {}) };
   const handle = await context.open();
   const [view, config] = await Promise.all([
     schedulerView(handle, host.env["FLUX_RESOURCE_LIST_RPC"]),
@@ -47,8 +56,10 @@ export async function resourceSource(context: CommandContext): Promise<ResourceS
 export async function systemSource(context: CommandContext): Promise<{ view: SystemView; queues: Queues }> {
   const given = await givenConfig(context);
   if (context.options.has("from-stdin")) {
-    const view = parseSystemView(await givenDocument(context), new Idset(), new Idset());
-    return { view, queues: new Queues(given ?? {}) };
+    const document = utf8Decode(await context.readInput());
+    // Nothing at all is an instance without resources.
+    const status = document.trim() === "" ? NO_STATUS : objectOf(document);
+    return { view: parseSystemView(status, new Idset(), new Idset()), queues: new Queues(given ?? {}) };
   }
   const handle = await context.open();
   const [view, config] = await Promise.all([systemView(handle), given ?? handle.rpc("config.get")]);
@@ -60,10 +71,6 @@ async function givenConfig(context: CommandContext): Promise<JsonObject | null> 
   const path = context.options.text("config-file");
   if (path === null) return null;
   return objectOf(utf8Decode((await context.ports()).disk.readFile(absolute(context, path))));
-}
-
-async function givenDocument(context: CommandContext): Promise<JsonObject> {
-  return objectOf(utf8Decode(await context.readInput()));
 }
 
 function absolute({ host }: CommandContext, path: string): string {

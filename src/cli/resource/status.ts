@@ -175,7 +175,7 @@ export function parseSystemView(status: JsonObject, allocated: Idset, housekeepi
   }
   add("avail", resources.ranks.subtract(drained).subtract(exclude).subtract(torpid));
   add("exclude", exclude);
-  add("torpid", torpid);
+  add("torpid", torpid.subtract(drained));
   add("allocated", allocated);
   add("housekeeping", housekeeping);
   return new SystemView(resources, groups);

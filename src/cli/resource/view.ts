@@ -58,8 +58,15 @@ export function resourcesIn(view: SchedulerView, state: string): ResourceSet {
 export function ranksOf(targets: string, resources: ResourceSet): Idset {
   const ranks = Idset.tryParse(targets);
   if (ranks !== null) return ranks;
-  const known = Hostlist.parse(targets).intersect(resources.nodelist);
-  return known.isEmpty ? new Idset() : resources.ranksOfHosts(known);
+  const wanted = new Set(Hostlist.parse(targets));
+  return Idset.from(
+    [...resources.nodes()].filter(([rank, node]) => wanted.has(nameOf(rank, node))).map(([rank]) => rank),
+  );
+}
+
+/** The name of a node: of one whose host nobody knows, its rank. */
+function nameOf(rank: number, { host }: { readonly host?: string | null }): string {
+  return host ?? `rank${rank}`;
 }
 
 const LABELS: readonly string[] = ["queue", "properties", "propertiesx"];
@@ -145,7 +152,7 @@ function listRow(resources: ResourceSet, labels: FieldValues): FieldValues {
     ncores: resources.ncores,
     ngpus: resources.ngpus,
     ranks: resources.ranks.toString(),
-    nodelist: resources.nodelist.toString(),
+    nodelist: Hostlist.from([...resources.nodes()].map(([rank, node]) => nameOf(rank, node))).toString(),
     rlist: resources.dump(),
   };
 }

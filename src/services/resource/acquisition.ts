@@ -2,6 +2,7 @@
  * The one stream of `resource.acquire` (RFC 28): the scheduler gets the inventory and who is up, then what changes.
  *
  * Invariants: ranks that are gone for good are told once; the ranks told as up, less those told as down, are the ranks that are up.
+ * Who asks without a stream gets the first response, and keeps others from acquiring until it is gone.
  */
 import { FluxError } from "../../base/errors.ts";
 import { Idset } from "../../formats/idset.ts";
@@ -39,9 +40,10 @@ export class Acquisition {
     if (this.#told === null) {
       // Jobs may hold something on ranks that are gone: a scheduler hears of these first, and then that they are gone.
       this.#request.respond({ resources: this.#state.acquirable.toJSON(), up: up.toString() });
-      if (!lost.isEmpty) this.#request.respond({ down: lost.toString(), shrink: lost.toString() });
+      if (!lost.isEmpty && !this.#request.isFinished)
+        this.#request.respond({ down: lost.toString(), shrink: lost.toString() });
     } else {
-      if (this.#isMuted) return;
+      if (!this.#isListening(this.#request)) return;
       const came = up.subtract(this.#told);
       const went = this.#told.subtract(up);
       const shrink = lost.subtract(this.#toldLost);
@@ -57,7 +59,12 @@ export class Acquisition {
   }
 
   setExpiration(expiration: number): void {
-    if (this.#told !== null && !this.#isMuted) this.#request?.respond({ expiration });
+    const request = this.#request;
+    if (this.#told !== null && request !== null && this.#isListening(request)) request.respond({ expiration });
+  }
+
+  #isListening(request: IncomingRequest): boolean {
+    return !this.#isMuted && !request.isFinished;
   }
 
   /** Says nothing of what changes any more: the instance is shutting down. */
@@ -75,12 +82,11 @@ export class Acquisition {
   cancel(cancel: IncomingRequest): void {
     const request = this.#request;
     if (request === null || request.sender !== cancel.sender || request.matchtag !== cancel.json["matchtag"]) return;
-    this.#request = null;
-    request.respondError(new FluxError("ECANCELED"));
+    this.end(new FluxError("ECANCELED"));
   }
 
   end(error: FluxError): void {
-    this.#request?.respondError(error);
+    if (this.#request?.isFinished === false) this.#request.respondError(error);
     this.#request = null;
   }
 }

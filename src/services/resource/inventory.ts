@@ -10,40 +10,52 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { hostOfHwloc, hwlocXml, resourcesFromHwloc } from "../../formats/hwloc-xml.ts";
 import { Idset } from "../../formats/idset.ts";
 import { fakeResources } from "../../formats/resource-config.ts";
-import { ResourceSet } from "../../formats/resource-set.ts";
+import { ResourceSet, type NodeResources } from "../../formats/resource-set.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
 import type { ResourceSettings } from "./config.ts";
 import { coresOfTask } from "./slurm.ts";
 
-/** The CPUs of this machine's cores: those that the broker may use, or with `[resource] norestrict` all of them. */
-function ownCores({ ports: { host }, config }: ModuleContext): readonly (readonly number[])[] {
-  const all = table(config(), "resource")["norestrict"] === true ? host.allCoreCpus : undefined;
+type Machine = Pick<ModuleContext["ports"], "host" | "disk">;
+
+/** The CPUs of this machine's cores: those that this process may use, or all of them. */
+function coresOf({ host }: Machine, isWhole: boolean): readonly (readonly number[])[] {
+  const all = isWhole ? host.allCoreCpus : undefined;
   return all ?? host.cores.map((core) => host.coreCpus?.[core] ?? [core]);
 }
 
+/** `[resource] norestrict`: what there is counts, not what the broker may use of it. */
+function isUnrestricted(context: ModuleContext): boolean {
+  return table(context.config(), "resource")["norestrict"] === true;
+}
+
 /** A topology that the environment names instead of this machine's; null where it names none. */
-function namedTopology(context: ModuleContext): { readonly xml: string; readonly isRestricted: boolean } | null {
-  const { env } = context.ports.host;
+function namedTopology({ host: { env }, disk }: Machine): { readonly xml: string; readonly isOwn: boolean } | null {
   // The first is read as this machine's own topology; the second, hwloc's variable, as another's unless hwloc is told so.
   const [ours, another] = [env["FLUX_HWLOC_XMLFILE"], env["HWLOC_XMLFILE"]];
   const path = ours ?? another;
   if (path === undefined || path === "") return null;
-  const isOwn = ours !== undefined || env["HWLOC_THISSYSTEM"] === "1";
-  const isWhole = !isOwn || table(context.config(), "resource")["norestrict"] === true;
-  return { xml: read(context.ports.disk, path), isRestricted: !isWhole };
+  return { xml: read(disk, path), isOwn: ours !== undefined || env["HWLOC_THISSYSTEM"] === "1" };
+}
+
+/**
+ * Cores, GPUs and host of the topology that the environment names, null where it names none. Of this machine's own only
+ * what this process may use counts, unless all of it is wanted.
+ */
+export function namedNode(machine: Machine, isWhole: boolean): (NodeResources & { readonly host: string }) | null {
+  const topology = namedTopology(machine);
+  if (topology === null) return null;
+  const allowed = topology.isOwn && !isWhole ? Idset.from(coresOf(machine, isWhole).flat()) : undefined;
+  const host = hostOfHwloc(topology.xml) ?? machine.host.hostname;
+  return { ...resourcesFromHwloc(topology.xml, allowed), host };
 }
 
 /** What one rank has. */
 export function ownResources(context: ModuleContext): ResourceSet {
-  const topology = namedTopology(context);
-  if (topology !== null) {
-    const allowed = topology.isRestricted ? Idset.from(ownCores(context).flat()) : undefined;
-    const host = hostOfHwloc(topology.xml) ?? context.ports.host.hostname;
-    return ResourceSet.fromNodes([[context.rank, { ...resourcesFromHwloc(topology.xml, allowed), host }]]);
-  }
+  const named = namedNode(context.ports, isUnrestricted(context));
+  if (named !== null) return ResourceSet.fromNodes([[context.rank, named]]);
   const { gpus, hostname, env } = context.ports.host;
-  const cores = ownCores(context);
+  const cores = coresOf(context.ports, isUnrestricted(context));
   // Under Slurm a task may see more than it was given. A job of an enclosing instance is bound to what it has.
   const given = context.attribute("jobid") === null ? coresOfTask(env, cores) : null;
   const node = {
@@ -56,8 +68,9 @@ export function ownResources(context: ModuleContext): ResourceSet {
 
 /** The topology of this machine, as hwloc exports it: instances that run here as jobs ask for it. */
 export function ownTopology(context: ModuleContext): Payload {
-  const topology = namedTopology(context);
-  return Payload.text(topology?.xml ?? hwlocXml(context.ports.host.hostname, ownCores(context)));
+  const topology = namedTopology(context.ports);
+  const ownXml = (): string => hwlocXml(context.ports.host.hostname, coresOf(context.ports, isUnrestricted(context)));
+  return Payload.text(topology?.xml ?? ownXml());
 }
 
 /** A table of the configuration; empty where it is not there. */

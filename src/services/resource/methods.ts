@@ -13,7 +13,7 @@ import type { ResourceService } from "./service.ts";
 export function resourceMethods(service: ResourceService): Methods {
   const { state, acquisition, journal, context } = service;
   return {
-    acquire: { streaming: true, handler: (request) => void acquisition.open(request) },
+    acquire: (request) => void acquisition.open(request),
     "acquire-cancel": (request) => void acquisition.cancel(request),
     "acquire-mute": () => {
       acquisition.mute();

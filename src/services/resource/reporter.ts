@@ -51,6 +51,7 @@ function followerMethods(context: ModuleContext): Methods {
   };
   const update = new FluxError("ENOSYS", "resource.expiration-update is only available on rank 0");
   return {
+    get: (request) => context.handle.rpc("resource.get", request.json, { nodeid: 0 }),
     "topo-get": { roles: ANY_USER, handler: (request) => void request.respond(ownTopology(context)) },
     status: onLeader,
     "sched-status": onLeader,

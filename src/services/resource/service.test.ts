@@ -276,3 +276,21 @@ test("other ranks say where to ask", async () => {
   assert.match(String(errors[0]), /this RPC only works on rank 0/);
   assert.match(String(errors[1]), /only available on rank 0/);
 });
+
+test("who acquires without a stream is told once, and not while a scheduler has the resources", async () => {
+  await simulate(2, {}, async (handle) => {
+    await assert.rejects(handle.rpc("resource.acquire"), /resources are already acquired/);
+    await handle.rpc("module.remove", { name: "sched-simple" });
+    assert.equal((await handle.rpc("resource.acquire"))["up"], "0-1");
+    await handle.rpc("resource.drain", { targets: "1" });
+    await assert.rejects(handle.rpc("resource.acquire"), /resources are already acquired/);
+  });
+});
+
+test("a rank that is forced down of an inventory that nobody configured is gone for good", async () => {
+  await simulate(2, {}, async (handle) => {
+    await handle.rpc("resource.monitor-force-down", { ranks: "1" });
+    const { all } = await handle.rpc<{ all: { execution: JsonObject } }>("resource.sched-status");
+    assert.deepEqual(all.execution["nodelist"], ["node0"]);
+  });
+});

@@ -122,12 +122,13 @@ export class ResourceService implements RunningModule {
     // What an earlier allocation had, and who was drained there, says nothing of this one.
     if (this.context.attribute("broker.resume") !== null) await this.#forget();
     await this.#replay();
+    await this.#lookAround();
     this.#post({
       timestamp: this.#now(),
       name: "restart",
       context: {
         ranks: Idset.upTo(this.context.size).toString(),
-        online: "",
+        online: this.state.online.toString(),
         nodelist: Hostlist.from(this.#hosts).toString(),
       },
     });
@@ -162,8 +163,8 @@ export class ResourceService implements RunningModule {
     const events = log === null ? [] : parseEventlog(log);
     const checkpoint = saved === null ? null : parseCheckpoint(saved);
     for (const event of eventsToReplay(checkpoint, events)) this.state.replay(event);
-    // Who reads the journal learns why nodes are drained.
-    for (const event of events) if (event.name === "drain" || event.name === "undrain") this.journal.add(event);
+    // Who reads the journal learns why nodes are drained; what there was then says nothing of what there is.
+    for (const event of events) if (event.name !== "resource-define") this.journal.add(event);
     if (!this.#args.isTruncating) return;
     const kept = eventsToKeep(checkpoint, events, { now: this.#now(), historySec: this.#settings.historySec });
     if (kept.length < events.length) this.#batch.put(KEY_EVENTLOG, kept.map(encodeEvent).join(""));
@@ -180,8 +181,7 @@ export class ResourceService implements RunningModule {
 
   serve(): void {
     this.context.server.add(this.context.name, resourceMethods(this));
-    // While an instance is repaired nothing is to run in it.
-    if ((this.context.attribute("broker.recovery-mode") ?? "0") === "0") {
+    if (!this.#isInRecovery) {
       this.#watchGroup("broker.online", (members) => this.#brokersOnline(members));
       void this.defined().then(() => this.#isStopped || followSlurmJob(this.context));
     }
@@ -274,7 +274,7 @@ export class ResourceService implements RunningModule {
 
   /** Takes ranks offline, whatever the group says. */
   forceDown(ranks: Idset): void {
-    this.#setOnline(this.state.online.subtract(ranks));
+    this.#brokersOnline(this.state.online.subtract(ranks));
   }
 
   /** The end of the instance's allocation moved. */
@@ -315,6 +315,23 @@ export class ResourceService implements RunningModule {
   #setOnline(members: Idset): void {
     for (const event of this.state.planOnline(members, this.#now())) this.#post(event);
     this.#answerOnline();
+  }
+
+  /** Finds out which brokers are there when the service starts. */
+  async #lookAround(): Promise<void> {
+    if (this.#isInRecovery) return;
+    const group = { name: "broker.online" };
+    if (this.#isForced(group.name)) {
+      this.state.online = Idset.upTo(this.context.size);
+      return;
+    }
+    const { members } = await this.context.handle.rpc<{ members: string }>("groups.get", group, { nodeid: 0 });
+    this.#setOnline(Idset.parse(members));
+  }
+
+  /** While an instance is repaired nothing is to run in it. */
+  get #isInRecovery(): boolean {
+    return (this.context.attribute("broker.recovery-mode") ?? "0") !== "0";
   }
 
   #setTorpid(members: Idset): void {

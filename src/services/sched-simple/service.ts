@@ -117,8 +117,9 @@ class Scheduler implements RunningModule {
       await this.#greet();
       this.#serve();
       await this.#context.handle.rpc("job-manager.sched-ready", mode, { nodeid: 0 });
-      const how = `queue-depth=${depthText(mode)} log-level=${logLevelName(logLevel)} policy=${this.#core.policy}`;
-      this.#log(LogLevel.info, `ready: ${how} ${this.#setOf(this.#core.pool.inventory).dump()}`);
+      const how = `queue-depth=${depthText(mode)} log-level=${logLevelName(logLevel)} pool-class=Rv1Pool`;
+      const what = this.#setOf(this.#core.pool.inventory).dump();
+      this.#log(LogLevel.info, `ready: ${how} Rv1 ${what} policy=${this.#core.policy}`);
     } catch (error) {
       if (this.#isStopped) return;
       if (!(error instanceof FluxError)) this.#context.fatal(error);

@@ -6,7 +6,8 @@
  * |------------------------|-----------------------------------------------------------------------------------------|
  * | `queue-depth=N`, `=unlimited` | how many jobs the scheduler is shown at a time                                    |
  * | `mode=limited=N`, `=unlimited` | the same, as it was once called (argument only)                                  |
- * | `policy=easy`, `=fifo` | whether jobs may start before one that waits, where they do not delay it                |
+ * | `policy=easy`, `=fifo` | whether jobs may start before one that waits, where they do not delay it; `sched-simple` |
+ * |                        | that is shown a limited number of jobs only keeps their order unless it is told otherwise |
  * | `log-level=LEVEL`      | the least severity that is logged                                                       |
  * | `pool-class=Rv1Pool`   | the only one there is                                                                   |
  */
@@ -25,18 +26,14 @@ export interface Settings {
   readonly logLevel: LogLevel;
 }
 
-/** The names that the scheduler may be loaded under, and the policy that each stands for. */
-export const POLICIES: Readonly<Record<string, Policy>> = {
-  "sched-simple": "easy",
-  "sched-backfill": "easy",
-  "sched-fifo": "fifo",
-};
+/** The names that stand for a policy. */
+const POLICIES: Readonly<Record<string, Policy>> = { "sched-backfill": "easy", "sched-fifo": "fifo" };
 
 /** Throws FluxError EINVAL with what is wrong. */
 export function readSettings(name: string, config: JsonObject, args: readonly string[]): Settings {
   const table = config[name];
   const configured = isJsonObject(table) ? Object.entries(table) : [];
-  const settings: Draft = { mode: null, policy: POLICIES[name] ?? "easy", logLevel: LogLevel.info };
+  const settings: Draft = { mode: null, policy: POLICIES[name] ?? null, logLevel: LogLevel.info };
   for (const [key, value] of configured) apply(settings, key, text(key, value), `[${name}] ${key}`);
   for (const arg of args) {
     const [key = "", ...rest] = arg.split("=");
@@ -44,9 +41,11 @@ export function readSettings(name: string, config: JsonObject, args: readonly st
     if (key === "mode") settings.mode = parseMode(value, arg);
     else apply(settings, key, value, arg);
   }
-  const { policy, logLevel } = settings;
+  const { mode, logLevel } = settings;
+  // Who sees but the first jobs of a queue cannot tell when the others start.
+  const policy = settings.policy ?? (mode?.mode === "limited" ? "fifo" : "easy");
   const standard: AllocMode = policy === "fifo" ? { mode: "limited", limit: FIFO_DEPTH } : { mode: "unlimited" };
-  return { mode: settings.mode ?? standard, policy, logLevel };
+  return { mode: mode ?? standard, policy, logLevel };
 }
 
 /** A depth as it is logged and given. */
@@ -60,7 +59,7 @@ export function logLevelName(level: LogLevel): string {
 
 interface Draft {
   mode: AllocMode | null;
-  policy: Policy;
+  policy: Policy | null;
   logLevel: LogLevel;
 }
 

@@ -2,7 +2,7 @@
 import { FluxError, isFluxError } from "../../../base/errors.ts";
 import {
   isJsonObject,
-  parseJson,
+  jsonOrText,
   stringifyJson,
   type Integer,
   type JsonObject,
@@ -171,15 +171,6 @@ export async function memo(context: CommandContext): Promise<number> {
 function withMember(object: JsonObject, [key = "", ...rest]: readonly string[], value: JsonValue): JsonObject {
   const inner = object[key];
   return { ...object, [key]: rest.length === 0 ? value : withMember(isJsonObject(inner) ? inner : {}, rest, value) };
-}
-
-function jsonOrText(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    if (isFluxError(error)) return text;
-    throw error;
-  }
 }
 
 export async function timeleft(context: CommandContext): Promise<number> {

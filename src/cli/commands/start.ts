@@ -55,7 +55,6 @@ export const command: Command = defineCommand({
       short: "r",
       argument: "TARGET",
       optionalArgument: true,
-      bareShort: true,
       help: "Start in recovery mode: rank 0 alone, with a statedir, or a dump of content (default: those of the system instance)",
     },
     { names: ["sysconfig"], help: "Load the configuration of the system instance" },

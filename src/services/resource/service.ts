@@ -195,6 +195,8 @@ export class ResourceService implements RunningModule {
     this.acquisition.end(new FluxError("ECANCELED", "the resource module is unloading"));
     this.journal.close(new FluxError("ECANCELED"));
     this.onlineWaiters.failAll(new FluxError("ENOSYS", "the resource module is unloading"));
+    // Alone, a broker that repairs an instance does not know the hosts that are drained.
+    if (this.#isInRecovery) return;
     this.#batch.put(KEY_CHECKPOINT, checkpointText(this.state, this.#now()));
     // Without it the next start reads the whole log.
     await this.#batch.settle(KEY_CHECKPOINT, { orDelayed: true }).catch(() => undefined);

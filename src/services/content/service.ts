@@ -380,6 +380,7 @@ class ContentService implements RunningModule {
   }
 
   #registerBacking(request: IncomingRequest): Answer {
+    if (!this.#isLeader) throw new FluxError("EINVAL", "content backing store can only be registered on rank 0");
     this.#backing.register(requireString(request.json, "name"));
     // What was clean was in another store, or in this one before it was emptied.
     this.#cache.dropClean();

@@ -67,6 +67,7 @@ export class BlobIndex implements PieceSource {
   #pinned = new Set<string>();
   #revived = new Set<string>();
   #dirtyBytes = 0;
+  #noOpStores = 0;
 
   constructor(codec: Codec, algorithm: HashAlgorithm, limits: BlobIndexLimits) {
     this.#codec = codec;
@@ -82,6 +83,10 @@ export class BlobIndex implements PieceSource {
   }
   get dirtyCount(): number {
     return this.#dirty.size + this.#flushing.size;
+  }
+  /** Values and directories that were made though the same were in memory. */
+  get noOpStores(): number {
+    return this.#noOpStores;
   }
   get count(): number {
     return this.dirtyCount + this.#clean.size + this.#history.size;
@@ -219,7 +224,7 @@ export class BlobIndex implements PieceSource {
     const ref = this.#refOfData(text);
     directory.ref = ref;
     directory.textLength = text.length;
-    this.#addDirty(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * memberCount);
+    this.#addMade(ref, directory, NODE_OVERHEAD_BYTES + MEMBER_BYTES * memberCount);
     if (directory.base !== null) this.#supersede(directory.base);
     directory.base = null;
     return ref;
@@ -253,7 +258,7 @@ export class BlobIndex implements PieceSource {
   /** Keeps the bytes of a value; returns their blobref. */
   addBytes(bytes: Uint8Array): string {
     const ref = this.#refOfData(bytes);
-    this.#addDirty(ref, bytes, NODE_OVERHEAD_BYTES + bytes.byteLength);
+    this.#addMade(ref, bytes, NODE_OVERHEAD_BYTES + bytes.byteLength);
     return ref;
   }
 
@@ -279,13 +284,25 @@ export class BlobIndex implements PieceSource {
     return foreign;
   }
 
-  #addDirty(ref: string, node: Node, costBytes: number): void {
-    if (this.#isFollower) return this.#clean.add(ref, node);
-    if (this.#dirty.has(ref)) return void this.#pinned.add(ref);
-    this.#clean.take(ref);
-    this.#history.take(ref);
+  #addMade(ref: string, node: Node, costBytes: number): void {
+    if (this.#addDirty(ref, node, costBytes)) this.#noOpStores += 1;
+  }
+
+  /** Returns whether it was in memory already. */
+  #addDirty(ref: string, node: Node, costBytes: number): boolean {
+    if (this.#isFollower) {
+      this.#clean.add(ref, node);
+      return false;
+    }
+    if (this.#dirty.has(ref)) {
+      this.#pinned.add(ref);
+      return true;
+    }
+    const clean = this.#clean.take(ref);
+    const former = this.#history.take(ref);
     this.#dirty.set(ref, node);
     this.#dirtyBytes += costBytes;
+    return clean !== undefined || former !== undefined || this.#flushing.has(ref);
   }
 
   /** Begins a checkpoint: everything dirty becomes what is being flushed. */

@@ -14,6 +14,7 @@ import { ANY_USER, requireString, type Answer } from "../../sdk/service.ts";
 import { LogLevel, type ModuleContext, type RunningModule } from "../../sdk/module.ts";
 import {
   NAMESPACE_EVENT_PREFIX,
+  PRIMARY_NAMESPACE,
   type CommitAnswer,
   type RootAnswer,
   type SetrootEvent,
@@ -101,10 +102,16 @@ export class FollowerService implements RunningModule {
       dropcache: () => this.#dropCache(),
       "stats-get": {
         roles: ANY_USER,
-        handler: () => serviceStatistics(this.#index, this.#loader, this.#reader, [...this.#roots.values()], () => 0),
+        handler: () => this.#statistics(),
       },
       disconnect: { roles: ANY_USER, handler: (request) => this.#disconnect(request) },
     });
+  }
+
+  /** The primary namespace is always among those that are told, also where nobody has read it yet. */
+  async #statistics(): Promise<Answer> {
+    await this.#rootOf(PRIMARY_NAMESPACE);
+    return serviceStatistics(this.#index, this.#loader, this.#reader, [...this.#roots.values()], () => 0);
   }
 
   /** The leader keeps a version readable that a client here was told the reference of. */
@@ -200,6 +207,11 @@ export class FollowerService implements RunningModule {
     this.#reader.rootChanged(root);
   }
 
+  /** Rejects with ENOTSUP where there is no such namespace. */
+  async #rootOf(namespace: string): Promise<NamespaceRoot> {
+    return this.#roots.get(namespace) ?? this.#fetchRoot(namespace);
+  }
+
   #fetchRoot(namespace: string): Promise<NamespaceRoot> {
     let fetching = this.#fetching.get(namespace);
     if (fetching === undefined) {
@@ -237,15 +249,14 @@ export class FollowerService implements RunningModule {
     return this.#roots.get(namespace) ?? root;
   }
 
-  #pause(request: IncomingRequest): Answer {
-    const namespace = requireString(request.json, "namespace");
-    if (!this.#roots.has(namespace)) throw new FluxError("ENOTSUP");
+  async #pause(request: IncomingRequest): Promise<Answer> {
+    const { name: namespace } = await this.#rootOf(requireString(request.json, "namespace"));
     if (!this.#paused.has(namespace)) this.#paused.set(namespace, null);
     return null;
   }
 
-  #unpause(request: IncomingRequest): Answer {
-    const namespace = requireString(request.json, "namespace");
+  async #unpause(request: IncomingRequest): Promise<Answer> {
+    const { name: namespace } = await this.#rootOf(requireString(request.json, "namespace"));
     const held = this.#paused.get(namespace);
     this.#paused.delete(namespace);
     if (held !== undefined && held !== null) this.#advance(held);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
 import { makeDirref } from "../../formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { startStorage, stopStorage } from "./world.test.ts";
@@ -65,6 +66,23 @@ test("a follower holds versions back while it is told to", async (t) => {
   assert.equal(await follower.version(), 0);
   await follower.handle.rpc("kvs.setroot-unpause", { namespace: "primary" });
   assert.equal(await follower.version(), 1);
+});
+
+test("a follower tells of the primary namespace, and holds it back, before anybody has read it there", async (t) => {
+  const brokers = await startStorage({ size: 2 });
+  t.after(() => stopStorage(brokers));
+  const leader = new Kvs(brokers[0]!.connect());
+  const follower = new Kvs(brokers[1]!.connect());
+  const here = { nodeid: 1 };
+  await follower.handle.rpc("kvs.setroot-pause", { namespace: "primary" }, here);
+  await leader.put("k", 1);
+  await assert.rejects(follower.get("k"), (error) => error instanceof FluxError && error.is("ENOENT"));
+  await follower.handle.rpc("kvs.setroot-unpause", { namespace: "primary" }, here);
+  await follower.waitVersion(1);
+  const { namespace } = await follower.handle.rpc<{ namespace: JsonObject }>("kvs.stats-get", {}, here);
+  assert.deepEqual(Object.keys(namespace), ["primary"]);
+  const none = follower.handle.rpc("kvs.setroot-pause", { namespace: "none" }, here);
+  await assert.rejects(none, (error) => error instanceof FluxError && error.is("ENOTSUP"));
 });
 
 test("a guest's commit through a follower is still the guest's", async (t) => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
 import { type ErrnoName } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { OPERATION_PRUNE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
@@ -196,6 +197,18 @@ test("a removal that prunes takes emptied directories along, but for the top one
   await kvs.put("x.y.z.k", 1);
   await commit(remove("x.y.z.k", 0));
   assert.deepEqual(await directories("x.y.z"), [], "who only removes a key removes nothing else");
+});
+
+test("values that are stored again are counted", async (t) => {
+  const brokers = await startStorage();
+  t.after(() => stopStorage(brokers));
+  const kvs = new Kvs(brokers[0]!.connect());
+  const count = async (): Promise<unknown> =>
+    (await kvs.handle.rpc<{ namespace: { primary: JsonObject } }>("kvs.stats-get")).namespace.primary["#no-op stores"];
+  await kvs.put("a", "x".repeat(500));
+  assert.equal(await count(), 0);
+  await kvs.put("b", "x".repeat(500));
+  assert.equal(await count(), 1);
 });
 
 test("an old root can still be looked at", async (t) => {

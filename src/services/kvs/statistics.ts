@@ -1,5 +1,6 @@
 /** What `kvs.stats-get` answers, in Flux's own shape. */
 import type { JsonObject } from "../../base/json.ts";
+import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
 import { Directory } from "./directory.ts";
@@ -21,7 +22,8 @@ export function serviceStatistics(
   for (const root of roots)
     namespace[root.name] = {
       "#versionwaiters": reader.versionWaiters(root.name),
-      "#no-op stores": 0,
+      // Blobs are kept for all namespaces together: what was made in vain is told of the first one.
+      "#no-op stores": root.name === PRIMARY_NAMESPACE ? index.noOpStores : 0,
       "#transactions": queueLengthOf(root.name),
       "#readytransactions": 0,
       "store revision": root.rootseq,

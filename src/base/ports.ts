@@ -17,6 +17,8 @@ export interface Clock {
   now(): number;
   /** Milliseconds since an arbitrary origin; never goes back. */
   monotonicMs(): number;
+  /** Milliseconds of its life that this process' event loop has been at work, not waiting. */
+  busyMs(): number;
   /** Calls back once after a delay. A pending timer keeps the process alive unless `background` is true. */
   after(delayMs: number, callback: () => void, options?: { background?: boolean }): TimerHandle;
   /** Calls back once this turn's input has been handled: where work of one turn is gathered into one batch. */

@@ -21,6 +21,7 @@ import { Router, type Peer } from "./router.ts";
 import { SimulatedInstance } from "../testkit/instance.ts";
 import { World } from "../testkit/world.ts";
 import { admit, LocalConnector } from "./connector-local.ts";
+import { Pace } from "./pace.ts";
 
 const OPEN = { allowGuestUser: true, allowRootOwner: true };
 const CLOSED = { allowGuestUser: false, allowRootOwner: false };
@@ -139,9 +140,11 @@ function fakeConnector(parent: Peer | null = null): {
     (message) => message.type === MessageType.Request && order.push(String(message.payload?.value["from"])),
     () => {},
   );
+  const clock = { defer, monotonicMs: () => 0, busyMs: () => 0 } as unknown as Clock;
   const connector = new LocalConnector({
     net: { listen } as unknown as Net,
-    clock: { defer } as unknown as Clock,
+    clock,
+    pace: new Pace(clock),
     router,
     ownerUserid: 1,
     access: () => CLOSED,
@@ -195,9 +198,9 @@ test("of who sends bulk one chunk is taken at a time, turn about; who sends litt
   order.length = 0;
   const { connect, turn } = fakeConnector();
   const bulk = ["a", "b", "c", "d"].map((from) => ({ from, client: connect() }));
-  const chunk = (from: string): Uint8Array =>
-    encodeFrame(request("order.take", { from, pad: "x".repeat(60_000) })).slice();
-  for (const { from, client } of bulk) client.send(chunk(from));
+  const chunk = (from: string, part: number): Uint8Array =>
+    encodeFrame(request("order.take", { from, pad: "x".repeat(200_000) })).slice(part * 60_000, (part + 1) * 60_000);
+  for (const { from, client } of bulk) client.send(chunk(from, 0));
   assert.ok(bulk.every(({ client }) => client.isPaused()));
   const small = connect();
   small.send(encodeFrame(request("order.take", { from: "small" })));
@@ -207,7 +210,7 @@ test("of who sends bulk one chunk is taken at a time, turn about; who sends litt
     bulk.map(({ client }) => client.isPaused()),
     [false, false, true, true],
   );
-  for (const { from, client } of bulk.slice(0, 2)) client.send(chunk(from));
+  for (const { from, client } of bulk.slice(0, 2)) client.send(chunk(from, 1));
   await turn();
   assert.deepEqual(
     bulk.map(({ client }) => client.isPaused()),

@@ -20,8 +20,8 @@ import {
   type Message,
   type Transit,
 } from "../protocol/message.ts";
-import { Turns } from "../sdk/turns.ts";
 import { Outbox } from "./outbox.ts";
+import { isSmallTalk, type Pace } from "./pace.ts";
 import type { Credentials, Port } from "./port.ts";
 
 /** A client with this much unread is not read from. */
@@ -30,10 +30,10 @@ const PAUSE_BYTES = 4 * 1024 * 1024;
 const DROP_BYTES = 256 * 1024 * 1024;
 /** A client of whose messages so many bytes have not been passed on is not read from. */
 const TRANSIT_BYTES_MAX = 1024 * 1024;
-/** A chunk of this length says that there is more to read: the rest waits for a turn. */
-const BULK_CHUNK_BYTES = 32 * 1024;
-/** How many of the clients that send much are read from in one turn: one chunk each. */
-const BULK_CLIENTS_PER_TURN = 2;
+/** Messages from this length on are bulk work: they are read and written a part at a time, at its pace. */
+const BULK_BYTES: number = 128 * 1024;
+/** So long after moving much, a client is one that does. */
+const BULK_MS = 200;
 /** Messages of one client that are taken before others have their turn. */
 const TURN_MESSAGES_MAX = 64;
 /** How long clients may take to read the last messages when the broker ends. */
@@ -60,6 +60,7 @@ export interface Access {
 export interface LocalConnectorOptions {
   readonly net: Net;
   readonly clock: Clock;
+  readonly pace: Pace;
   /** Where the messages of clients go. */
   readonly router: { attach(credentials: Credentials): Port };
   readonly ownerUserid: number;
@@ -89,14 +90,14 @@ function withFault(admitted: Credentials | number, fault: "refused" | "guest" | 
 export class LocalConnector {
   readonly #options: LocalConnectorOptions;
   readonly #clients = new Set<Client>();
-  readonly #turns: Turns;
+  readonly #pace: Pace;
   #listener: Listener | null = null;
   #emptied: () => void = () => {};
   #connects = 0;
 
   constructor(options: LocalConnectorOptions) {
     this.#options = options;
-    this.#turns = new Turns(options.clock, BULK_CLIENTS_PER_TURN);
+    this.#pace = options.pace;
   }
 
   async listen(path: string): Promise<void> {
@@ -116,7 +117,7 @@ export class LocalConnector {
       return;
     }
     stream.write(Uint8Array.of(0));
-    this.#clients.add(new Client(this.#options, this.#turns, stream, admitted, (client) => this.#remove(client)));
+    this.#clients.add(new Client(this.#options, this.#pace, stream, admitted, (client) => this.#remove(client)));
   }
 
   #remove(client: Client): void {
@@ -154,7 +155,7 @@ export class LocalConnector {
 
 class Client implements Transit {
   readonly #options: LocalConnectorOptions;
-  readonly #turns: Turns;
+  readonly #pace: Pace;
   readonly #stream: ByteStream;
   readonly #port: Port;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
@@ -170,6 +171,7 @@ class Client implements Transit {
   #awaitsTurn = false;
   /** Bytes of its messages that have not been passed on. */
   #transitBytes = 0;
+  #bulkMs = -Infinity;
   #isStopped = false;
   #open = true;
   #received = 0;
@@ -177,15 +179,15 @@ class Client implements Transit {
 
   constructor(
     options: LocalConnectorOptions,
-    turns: Turns,
+    pace: Pace,
     stream: ByteStream,
     credentials: Credentials,
     gone: (client: Client) => void,
   ) {
     this.#options = options;
-    this.#turns = turns;
+    this.#pace = pace;
     this.#stream = stream;
-    this.#outbox = new Outbox(stream, options.clock);
+    this.#outbox = new Outbox(stream, pace);
     this.#gone = gone;
     this.#port = options.router.attach(credentials);
     this.#port.settlesTransit = true;
@@ -233,10 +235,11 @@ class Client implements Transit {
       this.#options.log(3, `dropped a client (pid ${this.#stream.credentials?.pid ?? "unknown"}): ${error.message}`);
       this.#stream.destroy();
     }
-    if (chunk.byteLength < BULK_CHUNK_BYTES || this.#awaitsTurn) return;
+    if (!this.#reader.isWithin(BULK_BYTES) || this.#awaitsTurn) return;
+    this.#bulkMs = this.#options.clock.monotonicMs();
     this.#awaitsTurn = true;
     this.#pause();
-    this.#turns.wait(() => {
+    this.#pace.wait(() => {
       this.#awaitsTurn = false;
       this.#resume();
     });
@@ -264,11 +267,17 @@ class Client implements Transit {
   #forward(message: Message): void {
     if (!this.#open || message.type === MessageType.Control) return;
     this.#received++;
+    this.#noteTalk(message);
     const isRefused =
       message.type === MessageType.Request && this.#options.isOffline() && !OFFLINE_TOPICS.has(message.topic);
     if (!isRefused) return this.#pass(message);
     const error = new FluxError("EAGAIN", "Upstream Flux broker is offline. Try again later.");
     if (expectsResponse(message)) this.#deliver(errorResponseTo(message, error));
+  }
+
+  /** Small requests of those who do not move much just now. */
+  #noteTalk(message: Message): void {
+    if (isSmallTalk(message) && this.#options.clock.monotonicMs() - this.#bulkMs >= BULK_MS) this.#pace.spoke();
   }
 
   /** Passes a message on; what it takes in memory is counted until it has left. */
@@ -288,6 +297,7 @@ class Client implements Transit {
   #deliver(message: Message): void {
     if (!this.#open) return settleTransit(message);
     this.#sent++;
+    if ((message.payload?.byteLength ?? 0) >= BULK_BYTES) this.#bulkMs = this.#options.clock.monotonicMs();
     this.#outbox.send(message);
     if (this.#outbox.heldBytes > DROP_BYTES) {
       this.#options.log(3, `dropped a client that left ${this.#outbox.heldBytes} bytes unread`);

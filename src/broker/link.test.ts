@@ -6,12 +6,15 @@ import { MessageType, NODEID_ANY, Payload, Role, type Message } from "../protoco
 import { WINDOW_BYTES } from "../protocol/pieces.ts";
 import { control, Control } from "./edge.ts";
 import { Link } from "./link.ts";
+import { Pace } from "./pace.ts";
 
 const deferred: (() => void)[] = [];
 const clock = {
   monotonicMs: () => 0,
+  busyMs: () => 0,
   defer: (callback: () => void) => void deferred.push(callback),
 } as unknown as Clock;
+const pace = new Pace(clock);
 const BLOB_BYTES = 256 * 1024;
 
 /** One end of a wire that carries bytes when the test says so. */
@@ -55,7 +58,7 @@ interface Side {
 
 function side(): Side {
   const end = new End();
-  const made: Side = { end, link: new Link(end, clock), received: [], hasRoom: true };
+  const made: Side = { end, link: new Link(end, clock, pace), received: [], hasRoom: true };
   made.link.start({
     message: (message) => void made.received.push(message),
     hasRoom: () => made.hasRoom,
@@ -140,7 +143,7 @@ test("relief is told when a full link has room again, and when it is lost", () =
   for (const isLost of [false, true]) {
     const near = new End();
     let relieved = 0;
-    const link = new Link(near, clock);
+    const link = new Link(near, clock, pace);
     link.start({ message: () => {}, closed: () => {}, relieved: () => relieved++ });
     for (let count = 0; count < 40; count++) link.send(request("content.store", blob(), "s"));
     assert.equal(relieved, 0);

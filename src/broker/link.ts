@@ -11,6 +11,7 @@ import { decodeChunks, encodeMessage, encodeMessagePieces } from "../protocol/co
 import { MessageType, settleTransit, type Message } from "../protocol/message.ts";
 import { PieceReader, PieceSender, WINDOW_BYTES, type PieceEvents } from "../protocol/pieces.ts";
 import { Control } from "./edge.ts";
+import type { Pace } from "./pace.ts";
 
 /** The largest message between brokers: a guard against nonsense, far beyond what services send. */
 const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
@@ -35,6 +36,7 @@ export interface LinkEvents {
 export class Link {
   readonly #stream: ByteStream;
   readonly #clock: Clock;
+  readonly #pace: Pace;
   readonly #sender = new PieceSender();
   readonly #reader = new PieceReader(LINK_MESSAGE_BYTES_MAX);
   #writable = true;
@@ -44,6 +46,7 @@ export class Link {
   #events: LinkEvents | null = null;
   /** Bytes of large messages that came and are not acknowledged. */
   #owed = 0;
+  #awaitsTurn = false;
   #wasFull = false;
   /** Bytes written since the last turn that was waited for. */
   #turnBytes = 0;
@@ -52,9 +55,10 @@ export class Link {
   receivedMs: number;
   sentMs: number;
 
-  constructor(stream: ByteStream, clock: Clock) {
+  constructor(stream: ByteStream, clock: Clock, pace: Pace) {
     this.#stream = stream;
     this.#clock = clock;
+    this.#pace = pace;
     this.receivedMs = this.sentMs = clock.monotonicMs();
   }
 
@@ -78,10 +82,11 @@ export class Link {
       message: (chunks, byteLength) => {
         if (this.#open) events.message(decodeChunks(chunks, byteLength));
       },
-      acknowledged: (byteLength) => {
-        this.#sender.acknowledged(byteLength);
-        this.#pump();
-      },
+      acknowledged: (byteLength) =>
+        this.#pace.wait(() => {
+          this.#sender.acknowledged(byteLength);
+          this.#pump();
+        }),
     };
     this.#stream.start({
       data: (chunk) => this.#receive(chunk, pieces),
@@ -140,10 +145,15 @@ export class Link {
   }
 
   #acknowledge(): void {
-    if (this.#events?.hasRoom?.() === false) return;
-    this.#sender.acknowledge(this.#owed);
-    this.#owed = 0;
-    this.#pump();
+    if (this.#awaitsTurn) return;
+    this.#awaitsTurn = true;
+    this.#pace.wait(() => {
+      this.#awaitsTurn = false;
+      if (!this.#open || this.#events?.hasRoom?.() === false) return;
+      this.#sender.acknowledge(this.#owed);
+      this.#owed = 0;
+      this.#pump();
+    });
   }
 
   /** Writes what may go now; in one turn a bounded part of it, so that others get theirs. */

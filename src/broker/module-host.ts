@@ -230,6 +230,7 @@ export class ModuleHost {
     return {
       now: () => clock.now(),
       monotonicMs: () => clock.monotonicMs(),
+      busyMs: () => clock.busyMs(),
       after: (delayMs, callback, options) => clock.after(delayMs, contained(callback), options),
       defer: (callback) => clock.defer(contained(callback)),
     };

@@ -31,6 +31,7 @@ import type { RunningModule } from "../sdk/module.ts";
 import { ModuleStatus } from "./module-status.ts";
 import { Outbox } from "./outbox.ts";
 import { remember, settle, type Outstanding } from "./outstanding.ts";
+import { Pace } from "./pace.ts";
 import type { Port } from "./port.ts";
 
 const CHANNEL = "FLUX_MODULE_FD";
@@ -113,7 +114,7 @@ export class ModuleProcess implements RunningModule {
     );
     options.spawned(this.#child.pid);
     this.#channel = new Channel(this.#child, () => this.#outbox.drained());
-    this.#outbox = new Outbox(this.#channel, ports.clock);
+    this.#outbox = new Outbox(this.#channel, new Pace(ports.clock));
     port.settlesTransit = true;
     port.start(
       (message) => this.#deliver(message),

@@ -1,7 +1,7 @@
 /** What is on its way to a client: in order, in pieces as it reads, and told when it is gone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ByteStream, Clock } from "../base/ports.ts";
+import type { ByteStream } from "../base/ports.ts";
 import { FrameReader } from "../protocol/frame-reader.ts";
 import { MessageType, Payload, Role, type Message, type ResponseMessage } from "../protocol/message.ts";
 import { Outbox } from "./outbox.ts";
@@ -9,7 +9,7 @@ import { Outbox } from "./outbox.ts";
 const PIECE_BYTES = 64 * 1024;
 const HIGH_WATER_BYTES = 64 * 1024;
 
-/** A stream whose other side reads when the test says so, and a clock whose turns are the test's. */
+/** A stream whose other side reads when the test says so, and turns that are the test's. */
 class SlowClient {
   readonly messages: Message[] = [];
   readonly outbox: Outbox;
@@ -28,8 +28,8 @@ class SlowClient {
         return this.unreadBytes < HIGH_WATER_BYTES;
       },
     };
-    const clock = { defer: (callback: () => void) => void this.deferred.push(callback) };
-    this.outbox = new Outbox(stream as unknown as ByteStream, clock as unknown as Clock);
+    const pace = { wait: (callback: () => void) => void this.deferred.push(callback) };
+    this.outbox = new Outbox(stream as unknown as ByteStream, pace);
   }
 
   get unreadBytes(): number {
@@ -71,8 +71,11 @@ test("of a huge answer no more is made than the client reads", () => {
   const made = { count: 0 };
   client.outbox.send(response(1, lazy(100, made)));
   assert.ok(made.count <= 2, `${made.count} pieces made, none read`);
-  for (let round = 0; round < 20; round++) client.read();
-  assert.ok(made.count > 2 && made.count < 45, `${made.count} pieces made for 20 reads`);
+  for (let round = 0; round < 20; round++) {
+    client.read();
+    client.turn();
+  }
+  assert.ok(made.count > 2 && made.count < 45, `${made.count} pieces made for 20 turns`);
   while (client.messages.length === 0) {
     client.read();
     client.turn();
@@ -84,9 +87,7 @@ test("a client that reads at once gets a bounded part per turn", () => {
   const made = { count: 0 };
   const deferred: (() => void)[] = [];
   const stream = { buffered: 0, write: () => true } as unknown as ByteStream;
-  const outbox = new Outbox(stream, {
-    defer: (callback: () => void) => void deferred.push(callback),
-  } as unknown as Clock);
+  const outbox = new Outbox(stream, { wait: (callback: () => void) => void deferred.push(callback) });
   outbox.send(response(1, lazy(100, made)));
   const perTurn: number[] = [];
   while (deferred.length > 0) {

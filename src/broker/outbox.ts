@@ -5,9 +5,10 @@
  * that a client that reads fast keeps nobody waiting either.
  */
 import { Fifo } from "../base/fifo.ts";
-import type { ByteStream, Clock } from "../base/ports.ts";
+import type { ByteStream } from "../base/ports.ts";
 import { encodeFrame, encodeFramePieces, type EncodedMessage } from "../protocol/codec.ts";
 import { settleTransit, type Message } from "../protocol/message.ts";
+import type { Pace } from "./pace.ts";
 
 /** What is written to one client in one turn, in bytes. */
 const TURN_BYTES_MAX: number = 128 * 1024;
@@ -24,18 +25,20 @@ interface Waiting {
 
 export class Outbox {
   readonly #stream: OutboxStream;
-  readonly #clock: Clock;
+  readonly #pace: Pick<Pace, "wait">;
   readonly #waiting = new Fifo<Waiting>();
   /** Bytes of what waits that are not written, and how many of them take memory. */
   #waitingBytes = 0;
   #heldBytes = 0;
   #isWritable = true;
   #isDeferred = false;
+  /** Bytes of long frames written since the last turn that was waited for. */
+  #turnBytes = 0;
   #whenIdle: (() => void) | null = null;
 
-  constructor(stream: OutboxStream, clock: Clock) {
+  constructor(stream: OutboxStream, pace: Pick<Pace, "wait">) {
     this.#stream = stream;
-    this.#clock = clock;
+    this.#pace = pace;
   }
 
   /** Bytes that the client has not taken. */
@@ -83,11 +86,10 @@ export class Outbox {
   }
 
   #pump(): void {
-    let turnBytes = 0;
     while (this.#isWritable && !this.#isDeferred && this.#waiting.length > 0) {
-      if (turnBytes >= TURN_BYTES_MAX) return this.#defer();
+      if (this.#turnBytes >= TURN_BYTES_MAX) return this.#defer();
       const chunk = this.#next();
-      turnBytes += chunk.byteLength;
+      this.#turnBytes += chunk.byteLength;
       this.#waitingBytes -= chunk.byteLength;
       this.#isWritable = this.#stream.write(chunk);
     }
@@ -110,8 +112,9 @@ export class Outbox {
 
   #defer(): void {
     this.#isDeferred = true;
-    this.#clock.defer(() => {
+    this.#pace.wait(() => {
       this.#isDeferred = false;
+      this.#turnBytes = 0;
       this.#pump();
     });
   }

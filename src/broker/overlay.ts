@@ -28,6 +28,7 @@ import {
 } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
+import { isSmallTalk, type Pace } from "./pace.ts";
 import type { Peer, Router, Routes } from "./router.ts";
 import { isEnding, stateNumber, type StateName } from "./state-machine.ts";
 import { Pulse, type Pulsed, type PulseLimits } from "./pulse.ts";
@@ -43,6 +44,7 @@ export type { OverlayEvents, PeerCard, Welcome } from "./edge.ts";
 
 export interface OverlayOptions {
   readonly ports: Ports;
+  readonly pace: Pace;
   readonly rank: number;
   readonly tree: Tree;
   readonly uuid: string;
@@ -186,7 +188,7 @@ export class Overlay implements Routes {
   }
 
   #accept(stream: ByteStream): void {
-    const link = new Link(stream, this.#options.ports.clock);
+    const link = new Link(stream, this.#options.ports.clock, this.#options.pace);
     this.#unnamed.add(link);
     let child: ChildLink | null = null;
     const timeout = this.#options.ports.clock.after(HELLO_TIMEOUT_MS, () => child ?? link.destroy(), {
@@ -256,6 +258,7 @@ export class Overlay implements Routes {
 
   #fromChild(child: ChildLink, message: Message): void {
     if (message.type !== MessageType.Control) {
+      if (isSmallTalk(message)) this.#options.pace.spoke();
       if (this.#children.get(child.rank) === child) this.#routerOrThrow().receiveFrom(child.peer, message);
       return;
     }
@@ -313,9 +316,10 @@ export class Overlay implements Routes {
   }
 
   #makeUplink(): Uplink {
-    const { ports, rank, uuid, keys, isPatient, rejoinMs, tree, events } = this.#options;
+    const { ports, pace, rank, uuid, keys, isPatient, rejoinMs, tree, events } = this.#options;
     return new Uplink({
       ports,
+      pace,
       rank,
       uuid,
       keys,

@@ -12,6 +12,7 @@ import type { Address, KeyPair, Ports, TimerHandle } from "../base/ports.ts";
 import { MessageType, type ControlMessage, type Message } from "../protocol/message.ts";
 import { Control, control, edgeKey, identityOf, type PeerCard, type Welcome } from "./edge.ts";
 import { Link } from "./link.ts";
+import type { Pace } from "./pace.ts";
 import type { Peer, Router } from "./router.ts";
 import { STATE_NAMES, type StateName } from "./state-machine.ts";
 
@@ -36,6 +37,7 @@ export interface UplinkEvents {
 
 export interface UplinkOptions {
   readonly ports: Ports;
+  readonly pace: Pace;
   readonly rank: number;
   readonly uuid: string;
   readonly keys: KeyPair;
@@ -120,7 +122,7 @@ export class Uplink {
       key: edgeKey(ports, keys, card!.publicKey),
     };
     const limit = timeoutMs === undefined ? {} : { timeoutMs };
-    return new Link(await ports.net.connect(address, { security, ...limit }), ports.clock);
+    return new Link(await ports.net.connect(address, { security, ...limit }), ports.clock, this.#options.pace);
   }
 
   /** Says hello over a link. Either `welcomed` or `failed` is called, once. */

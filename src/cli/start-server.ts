@@ -4,6 +4,7 @@
  */
 import type { Ports } from "../base/ports.ts";
 import { LocalConnector } from "../broker/connector-local.ts";
+import { Pace } from "../broker/pace.ts";
 import type { Credentials, Port } from "../broker/port.ts";
 import { Router, type RouterOptions } from "../broker/router.ts";
 import { Role } from "../protocol/message.ts";
@@ -100,6 +101,7 @@ export class StartServer {
     this.#connector = new LocalConnector({
       net: ports.net,
       clock: ports.clock,
+      pace: new Pace(ports.clock),
       router,
       ownerUserid: uid,
       access: () => ({ allowGuestUser: false, allowRootOwner: false }),

@@ -85,6 +85,10 @@ class NodeClock implements Clock {
     return monotonicMs();
   }
 
+  busyMs(): number {
+    return performance.eventLoopUtilization().active;
+  }
+
   after(delayMs: number, callback: () => void, options?: { background?: boolean }): TimerHandle {
     assert(!Number.isNaN(delayMs), "a timer's delay is a number");
     return new NodeTimer(delayMs, callback, options?.background === true);

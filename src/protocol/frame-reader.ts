@@ -32,6 +32,11 @@ export class FrameReader {
     return this.#length;
   }
 
+  /** Whether what comes next belongs to a frame of at least so many bytes. */
+  isWithin(bytes: number): boolean {
+    return this.#wanted >= bytes;
+  }
+
   /** Takes a chunk. Throws FluxError EPROTO (garbage) or EMSGSIZE (beyond the limit); the stream is then unusable. */
   feed(chunk: Uint8Array, deliver: (message: Message) => void): void {
     const rest = this.#length === 0 ? chunk : this.#complete(chunk, deliver);

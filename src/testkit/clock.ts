@@ -20,6 +20,11 @@ export class SimulatedClock implements Clock {
     return this.#timeline.nowMs;
   }
 
+  /** What is done takes no time here. */
+  busyMs(): number {
+    return 0;
+  }
+
   after(delayMs: number, callback: () => void, options: { background?: boolean } = {}): TimerHandle {
     const forget = this.#scope.onEnd(() => timer.cancel());
     const timer = this.#timeline.after(

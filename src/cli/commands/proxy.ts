@@ -7,6 +7,7 @@ import type { Ports } from "../../base/ports.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
 import { COMPATIBLE_VERSION } from "../../broker/boot.ts";
 import { LocalConnector } from "../../broker/connector-local.ts";
+import { Pace } from "../../broker/pace.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -55,6 +56,7 @@ async function proxy(context: CommandContext): Promise<number> {
   const connector = new LocalConnector({
     net: ports.net,
     clock: ports.clock,
+    pace: new Pace(ports.clock),
     router: link.router,
     ownerUserid: host.uid,
     access: () => ({ allowGuestUser: false, allowRootOwner: false }),

@@ -28,6 +28,7 @@ export class Bench {
     const clock: Clock = {
       now: () => this.now,
       monotonicMs: () => this.now * 1000,
+      busyMs: () => 0,
       defer: (callback) => callback(),
       after: (delayMs, callback) => {
         const timer = { at: this.now + delayMs / 1000, callback };

@@ -160,6 +160,7 @@ test("what nobody holds any more leaves the checkpoint although nothing else cha
   const clock: Clock = {
     now: () => real.now(),
     monotonicMs: () => real.monotonicMs() + passedMs,
+    busyMs: () => 0,
     defer: (callback) => real.defer(callback),
     after: (delayMs, callback, options) => {
       if (delayMs <= HELD_GRACE_MS / 2) return real.after(delayMs, callback, options);

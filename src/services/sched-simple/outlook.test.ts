@@ -29,7 +29,11 @@ function stoppedClock(): { clock: Clock; timers: (() => void)[]; delaysMs: numbe
     timers.push(callback);
     return { cancel() {} };
   };
-  return { clock: { now: () => 100, monotonicMs: () => 0, after, defer: () => assert.fail() }, timers, delaysMs };
+  return {
+    clock: { now: () => 100, monotonicMs: () => 0, busyMs: () => 0, after, defer: () => assert.fail() },
+    timers,
+    delaysMs,
+  };
 }
 
 test("waiting jobs are told when they start, once, and again when that changes", () => {

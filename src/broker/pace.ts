@@ -1,0 +1,73 @@
+/**
+ * The pace of bulk work in a broker: who moves much does a bounded part, then waits here until others had theirs. While
+ * others ask for small things, bulk work also leaves the broker idle most of the time: a small request finds it so, and
+ * the processors, which the sender of much keeps as busy as the broker itself, too.
+ *
+ * Invariants: nobody waits longer than WAIT_MS_MAX for one part; with nobody else to wait, the pace is that of the machine.
+ */
+import { Fifo } from "../base/fifo.ts";
+import type { Clock } from "../base/ports.ts";
+import { MessageType, type Message } from "../protocol/message.ts";
+
+/** So long after a small request others are taken to be about to ask again. */
+const TALK_MS = 100;
+/** The share of time that the broker is at work while bulk work goes on beside others. */
+const BUSY_SHARE = 0.2;
+/** A payload that is not longer is small, in bytes. */
+const SMALL_BYTES_MAX = 16 * 1024;
+const WAIT_MS_MAX = 25;
+/** Parts in one turn of the loop while nobody else talks. */
+const PARTS_PER_TURN = 2;
+
+/** Whether somebody waits for a small answer. Blobs are asked for by those who move much. */
+export function isSmallTalk({ type, topic, payload }: Message): boolean {
+  return type === MessageType.Request && !topic.startsWith("content.") && (payload?.byteLength ?? 0) <= SMALL_BYTES_MAX;
+}
+
+export class Pace {
+  readonly #clock: Clock;
+  readonly #waiting = new Fifo<() => void>();
+  #isScheduled = false;
+  #talkMs = -Infinity;
+  /** The last part: when it began, and how long the broker had been at work in its life by then. */
+  #beganMs = 0;
+  #beganBusyMs = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Somebody who moves little has asked for something. */
+  spoke(): void {
+    this.#talkMs = this.#clock.monotonicMs();
+  }
+
+  /** Calls back when it is this one's turn, never within the call. */
+  wait(proceed: () => void): void {
+    this.#waiting.push(proceed);
+    if (!this.#isScheduled) this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#isScheduled = true;
+    const delayMs = this.#delayMs();
+    if (delayMs < 1) this.#clock.defer(() => this.#proceed(PARTS_PER_TURN));
+    else this.#clock.after(delayMs, () => this.#proceed(1));
+  }
+
+  #delayMs(): number {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#talkMs > TALK_MS) return 0;
+    const busyMs = this.#clock.busyMs() - this.#beganBusyMs;
+    return Math.min(busyMs / BUSY_SHARE - (nowMs - this.#beganMs), WAIT_MS_MAX);
+  }
+
+  #proceed(parts: number): void {
+    this.#isScheduled = false;
+    this.#beganMs = this.#clock.monotonicMs();
+    this.#beganBusyMs = this.#clock.busyMs();
+    const count = Math.min(parts, this.#waiting.length);
+    for (let part = 0; part < count; part++) this.#waiting.shift()!();
+    if (this.#waiting.length > 0 && !this.#isScheduled) this.#schedule();
+  }
+}

@@ -21,7 +21,6 @@ import { appendLine, type BrokerLog } from "./log.ts";
 import type { ModuleRegistry } from "./module-files.ts";
 import { isRecovering } from "./recovery.ts";
 import { Overlay, type OverlayEvents } from "./overlay.ts";
-import { Pace } from "./pace.ts";
 import { applyTbonConfig, pulseLimits } from "./tbon-config.ts";
 import { makeTree, type Tree } from "./tree.ts";
 
@@ -79,10 +78,8 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const identity = attributes.get("broker.respawn") !== null ? new Identity(ports, rundir, rank) : null;
   const keys = client.plan?.keys ?? identity?.keys ?? ports.codec.generateKeyPair();
   const uuid = ports.random.uuid();
-  const pace = new Pace(ports.clock);
   const overlay = new Overlay({
     ports,
-    pace,
     rank,
     tree,
     uuid,
@@ -103,7 +100,6 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   const { config, reloadConfig, registry, rusage, builtinValues, coreEvents } = options;
   const core = new Core({
     ports,
-    pace,
     attributes,
     registry,
     rusage,

@@ -26,7 +26,6 @@ import { ModuleHost } from "./module-host.ts";
 import type { ModuleRegistry } from "./module-files.ts";
 import { moduleMethods } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
-import type { Pace } from "./pace.ts";
 import { Router } from "./router.ts";
 import { isEnding, isOffline, type StateName } from "./state-machine.ts";
 import { SharedConfig } from "./shared-config.ts";
@@ -48,7 +47,6 @@ export interface CoreEvents {
 
 export interface CoreOptions {
   readonly ports: Ports;
-  readonly pace: Pace;
   readonly attributes: Attributes;
   readonly registry: ModuleRegistry;
   readonly rusage: (() => JsonObject) | undefined;
@@ -159,7 +157,7 @@ export class Core {
     this.connector = new LocalConnector({
       net: ports.net,
       clock: ports.clock,
-      pace: options.pace,
+      pace: overlay.pace,
       router: this.router,
       ownerUserid,
       access: () => accessOf(this.config),

@@ -28,7 +28,7 @@ import {
 } from "./edge.ts";
 import { Health, SUBTREE_STATUSES, type SubtreeStatus } from "./health.ts";
 import { Link } from "./link.ts";
-import { isSmallTalk, type Pace } from "./pace.ts";
+import { isSmallTalk, Pace } from "./pace.ts";
 import type { Peer, Router, Routes } from "./router.ts";
 import { isEnding, stateNumber, type StateName } from "./state-machine.ts";
 import { Pulse, type Pulsed, type PulseLimits } from "./pulse.ts";
@@ -44,7 +44,6 @@ export type { OverlayEvents, PeerCard, Welcome } from "./edge.ts";
 
 export interface OverlayOptions {
   readonly ports: Ports;
-  readonly pace: Pace;
   readonly rank: number;
   readonly tree: Tree;
   readonly uuid: string;
@@ -69,6 +68,8 @@ interface ChildLink extends Hello {
 
 export class Overlay implements Routes {
   readonly health: Health;
+  /** Of all bulk work of this broker. */
+  readonly pace: Pace;
   readonly #options: OverlayOptions;
   readonly #cards = new Map<number, PeerCard>();
   readonly #children = new Map<number, ChildLink>();
@@ -86,6 +87,7 @@ export class Overlay implements Routes {
   constructor(options: OverlayOptions) {
     this.#options = options;
     const { clock } = options.ports;
+    this.pace = new Pace(clock);
     this.#uplink = this.#makeUplink();
     this.#pulse = new Pulse(clock, options.limits, () => this.#neighbours());
     this.health = new Health(options.tree.childrenOf(options.rank), () => clock.monotonicMs() / 1000);
@@ -188,7 +190,7 @@ export class Overlay implements Routes {
   }
 
   #accept(stream: ByteStream): void {
-    const link = new Link(stream, this.#options.ports.clock, this.#options.pace);
+    const link = new Link(stream, this.#options.ports.clock, this.pace);
     this.#unnamed.add(link);
     let child: ChildLink | null = null;
     const timeout = this.#options.ports.clock.after(HELLO_TIMEOUT_MS, () => child ?? link.destroy(), {
@@ -258,7 +260,7 @@ export class Overlay implements Routes {
 
   #fromChild(child: ChildLink, message: Message): void {
     if (message.type !== MessageType.Control) {
-      if (isSmallTalk(message)) this.#options.pace.spoke();
+      if (isSmallTalk(message)) this.pace.spoke();
       if (this.#children.get(child.rank) === child) this.#routerOrThrow().receiveFrom(child.peer, message);
       return;
     }
@@ -316,10 +318,10 @@ export class Overlay implements Routes {
   }
 
   #makeUplink(): Uplink {
-    const { ports, pace, rank, uuid, keys, isPatient, rejoinMs, tree, events } = this.#options;
+    const { ports, rank, uuid, keys, isPatient, rejoinMs, tree, events } = this.#options;
     return new Uplink({
       ports,
-      pace,
+      pace: this.pace,
       rank,
       uuid,
       keys,

@@ -6,6 +6,7 @@ import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import type { Disk } from "../base/ports.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
+import { loadCrontabs } from "./crontabs.ts";
 import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
 import { builtinModule, type ModuleRegistry } from "./module-files.ts";
@@ -124,7 +125,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
   if (hasSiteServices(core)) {
     const exitCode = await startSiteServices(core, (words) => runScript(options, "rc1.0", words));
     if (exitCode !== 0) options.failed(exitCode);
-    if (exitCode !== 0 || !(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
+    if (exitCode !== 0 || !(await addExtras(options))) return "rc1-fail";
     if (core.options.rank === 0) await postStart(core);
     return "rc1-success";
   }
@@ -144,7 +145,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
       isComplete = false;
     }
   }
-  if (!(await runScripts(options, "rc1", extraScripts(core, "rc1")))) return "rc1-fail";
+  if (!(await addExtras(options))) return "rc1-fail";
   logBuiltin(core, "rc1", startedMs, isComplete ? 0 : 1);
   if (core.options.rank === 0 && isComplete) await postStart(core);
   return isComplete ? "rc1-success" : "rc1-fail";
@@ -180,6 +181,14 @@ async function runScripts(options: RunLevelOptions, level: string, paths: readon
     return false;
   }
   return true;
+}
+
+/** What is done once the services run. Resolves with whether nothing went wrong. */
+async function addExtras(options: RunLevelOptions): Promise<boolean> {
+  const exitCode = await loadCrontabs(options.core, (words) => runScript(options, "rc1.0", words));
+  if (exitCode === 0) return runScripts(options, "rc1", extraScripts(options.core, "rc1"));
+  options.failed(exitCode);
+  return false;
 }
 
 /** The programs in DIR/rc1.d (DIR/rc3.d) of each directory of FLUX_RC_EXTRA (flux-broker(1)). */

@@ -1,4 +1,5 @@
 /** `flux startlog`: when the instance was started and ended (flux-startlog(1)). */
+import { errorText } from "../../base/errors.ts";
 import { decodeEventlog, encodeEntry, type EventlogEntry } from "../../formats/eventlog.ts";
 import { formatDuration } from "../../formats/duration.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
@@ -45,7 +46,10 @@ async function run(context: CommandContext): Promise<number> {
       );
       return 0;
     }
-  const periods = periodsOf(decodeEventlog(await kvs.getText(KEY)));
+  const text = await kvs
+    .getText(KEY)
+    .catch((error: unknown) => context.fail(`Error fetching eventlog: ${errorText(error)}`));
+  const periods = periodsOf(decodeEventlog(text));
   if (!options.has("quiet"))
     for (const period of periods)
       context.out(`${options.has("show-version") ? versionOf(period) : ""}${describe(period)}\n`);

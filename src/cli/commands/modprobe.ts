@@ -17,6 +17,7 @@ const showDeps: OptionSpec = {
   names: ["show-deps"],
   help: "Display dictionary of tasks to predecessor list and exit",
 };
+const timing: OptionSpec = { names: ["timing"], help: "Store timing data in KVS in modprobe.stats key" };
 const alternative: OptionSpec = {
   names: ["set-alternative"],
   short: "S",
@@ -60,7 +61,9 @@ async function carryOut(context: CommandContext, session: Session): Promise<numb
     for (const step of plan.steps) context.out(`${session.describe(step)}\n`);
     return 0;
   }
-  return (await session.execute(plan)) ? 0 : 1;
+  const isDone = await session.execute(plan);
+  if (context.options.has("timing")) await session.storeTimings();
+  return isDone ? 0 : 1;
 }
 
 const load: Command = {
@@ -113,7 +116,7 @@ function runLevel(name: "rc1" | "rc3", summary: string): Command {
     name,
     dialect: "argparse",
     summary,
-    options: [showDeps, verbose, dryRun, ...(name === "rc3" ? [keepContent] : [])],
+    options: [...(name === "rc1" ? [timing] : []), showDeps, verbose, dryRun, ...(name === "rc3" ? [keepContent] : [])],
     run: (context) =>
       within(context, async (session) => {
         const directories = modprobePath(context.host.env);

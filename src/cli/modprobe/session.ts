@@ -8,6 +8,7 @@ import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { DEFAULT_PERSONALITY } from "../../broker/personality.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { Kvs } from "../../sdk/kvs.ts";
 import type { CommandContext } from "../framework/command.ts";
 import type { Answers } from "../framework/python-program.ts";
 import { readCatalog } from "./catalog.ts";
@@ -18,6 +19,13 @@ import { unitOf, type Circumstances, type Unit, type UnitTable } from "./units.t
 /** Services that end with the broker: they are no business of rc files. */
 const BUILT_IN: ReadonlySet<string> = new Set(["config", "connector-local", "groups", "rexec", "overlay"]);
 
+/** How long a step took; in seconds, `starttime` since the command began. */
+interface Timing {
+  readonly name: string;
+  readonly starttime: number;
+  readonly duration: number;
+}
+
 export class Session {
   readonly #context: CommandContext;
   readonly #handle: Handle;
@@ -25,6 +33,7 @@ export class Session {
   readonly #config: JsonObject;
   readonly #wanted: string[] = [];
   readonly #tasks: Unit[] = [];
+  readonly #timings: Timing[] = [];
   #removing: readonly string[] | null = null;
   #program: RcProgram | null = null;
   readonly rank: number;
@@ -123,14 +132,21 @@ export class Session {
         missing.add(step.name);
         continue;
       }
+      const starttime = performance.now() / 1000;
       try {
         await this.#do(step);
       } catch (error) {
         missing.add(step.name);
         this.#context.err(`${step.name}: ${errorText(error)}\n`);
       }
+      this.#timings.push({ name: step.name, starttime, duration: performance.now() / 1000 - starttime });
     }
     return missing.size === 0;
+  }
+
+  /** Leaves in the key-value store how long each step took. */
+  async storeTimings(): Promise<void> {
+    if (this.rank === 0) await new Kvs(this.#handle).put("modprobe.stats", this.#timings);
   }
 
   async close(): Promise<void> {

@@ -51,6 +51,10 @@ test("an unknown shape is refused by name", () => {
     () => makeTree("kary:x", 4),
     (error) => isFluxError(error, "EINVAL"),
   );
+  assert.throws(
+    () => makeTree("kary", 4),
+    (error) => isFluxError(error, "EINVAL"),
+  );
 });
 
 test("a subtree is as well as its children", () => {

@@ -3,8 +3,9 @@
  * module. It is run by a process of its own before the shell's plugins are made: what a user writes cannot hold up or break
  * the shells of others. What it wants comes back as data, and is carried out here.
  *
- * Invariant: the file is read once per shell, before the tasks of any node start. flux-core's files are Lua; those are
- * refused with a sentence that says so.
+ * Files in Lua, as flux-core has them (flux-shell-initrc(5)), are run the same way.
+ *
+ * Invariant: the file is read once per shell, before the tasks of any node start.
  */
 import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError, type ErrnoName } from "../base/errors.ts";
@@ -13,25 +14,25 @@ import type { ChildProcess, Exec, Ports } from "../base/ports.ts";
 import { exitCodeOfStatus } from "../base/signals.ts";
 import { formatFluid } from "../formats/fluid.ts";
 import { ShellOptions } from "./options.ts";
-import type { JobPlan } from "./plan.ts";
+import { serviceName, type JobPlan } from "./plan.ts";
 
-/** What files of the module are called. */
-const MODULE_NAME = /\.(?:js|mjs|cjs|ts|mts|cts)$/;
 /** Characters that a file may say on what is to be done, and of complaints that are kept. */
 const REPORT_LENGTH_MAX: number = 4 * 1024 * 1024;
 const COMPLAINT_LENGTH_MAX = 2000;
 
+/** Variables to be set; null (Lua has none: false) removes one. */
+export type Changes = Readonly<Record<string, string | null | false>>;
+
 /** What the file wants. */
 export interface InitrcReport {
   readonly options: JsonObject;
-  /** Null removes a variable. */
-  readonly environment: Readonly<Record<string, string | null>>;
+  readonly environment: Changes;
   /** By task rank. */
-  readonly tasks: Readonly<Record<string, { environment?: Record<string, string | null>; command?: string[] }>>;
-  /** Messages for the job's log. */
-  readonly log: readonly string[];
+  readonly tasks: Readonly<Record<string, { environment?: Changes; command?: string[] }>>;
+  /** Messages for the job's log, with their level. */
+  readonly log: readonly { level: number; message: string; component?: string }[];
   /** The job is not to run, and why. */
-  readonly refusal: string | null;
+  readonly refusal: string | null | false;
 }
 
 export interface InitrcRun {
@@ -40,7 +41,7 @@ export interface InitrcRun {
   cancel(): void;
 }
 
-/** The file that a job names; null where it names none. Throws FluxError ENOENT, EPERM, ENOTSUP with a sentence that names the file. */
+/** The file that a job names; null where it names none. Throws FluxError ENOENT, EPERM with a sentence that names the file. */
 export function initrcPath(plan: JobPlan, { disk, host }: Ports): string | null {
   const given = plan.options.value("userrc") ?? plan.options.value("initrc");
   if (given === undefined) return null;
@@ -48,8 +49,6 @@ export function initrcPath(plan: JobPlan, { disk, host }: Ports): string | null 
   const absolute = path.startsWith("/") ? path : `${plan.cwd}/${path}`;
   const refuse = (name: ErrnoName, why: string): FluxError => new FluxError(name, `loading rc file ${path}: ${why}`);
   if (disk.info(absolute) === null) throw refuse("ENOENT", errnoSentence(2));
-  if (!MODULE_NAME.test(path))
-    throw refuse("ENOTSUP", "a JavaScript or TypeScript module (.js, .mjs, .ts) is wanted; Lua is not supported");
   if (plan.userid !== host.uid) throw refuse("EPERM", "only the owner of the instance can have a file run");
   return absolute;
 }
@@ -66,12 +65,12 @@ export function runInitrc(path: string, plan: JobPlan, { exec, host }: Ports): I
       cwd: plan.cwd,
       output: (stream, text) => (output[stream] = (output[stream]! + text).slice(0, REPORT_LENGTH_MAX)),
       exit: (status) => {
-        if (status === 0) return outcome.resolve(reportOf(output["stdout"]!));
+        if (status === 0) return void Promise.try(reportOf, output["stdout"]!).then(outcome.resolve, outcome.reject);
         const why = output["stderr"]!.trim().slice(0, COMPLAINT_LENGTH_MAX) || `exit code ${exitCodeOfStatus(status)}`;
         outcome.reject(new FluxError("EINVAL", `loading rc file ${path}: ${why}`));
       },
     });
-    child.write("stdin", utf8Encode(stringifyJson(factsOf(plan))));
+    child.write("stdin", utf8Encode(stringifyJson(factsOf(plan, host.uid))));
     child.closeInput("stdin");
   } catch (error) {
     if (!isFluxError(error)) throw error;
@@ -95,7 +94,7 @@ function start(exec: Exec, { argv, env, cwd, output, exit }: Start): ChildProces
   );
 }
 
-function factsOf(plan: JobPlan): JsonObject {
+function factsOf(plan: JobPlan, instanceOwner: number): JsonObject {
   return {
     info: {
       jobId: formatFluid(plan.id),
@@ -112,13 +111,40 @@ function factsOf(plan: JobPlan): JsonObject {
     options: plan.options.all,
     environment: { ...plan.environment },
     tasks: plan.tasks.map(({ rank, localId }) => ({ rank, localId })),
+    service: serviceName(plan),
+    instanceOwner,
+    jobid: plan.id,
+    jobspec: plan.jobspec as object as JsonObject,
+    R: plan.resources.toJSON() as object as JsonObject,
+    ranks: plan.brokerRanks.map((brokerRank, shellRank) => rankFacts(plan, brokerRank, shellRank)),
   };
 }
 
-function reportOf(text: string): InitrcReport {
+function rankFacts(plan: JobPlan, brokerRank: number, shellRank: number): JsonObject {
+  const { host, cores, gpus } = plan.resources.node(brokerRank)!;
+  return {
+    id: shellRank,
+    name: host ?? "",
+    broker_rank: brokerRank,
+    ntasks: plan.taskmap.ntasksOf(shellRank),
+    taskids: plan.taskmap.taskIds(shellRank).toString(),
+    resources: {
+      ncores: cores.count,
+      cores: cores.toString(),
+      gpus: gpus.toString(),
+    },
+  };
+}
+
+/** Throws FluxError EPROTO: the files of users have a part in what is reported. */
+export function reportOf(text: string): InitrcReport {
   const report = parseJson(text);
-  if (!isJsonObject(report)) throw new FluxError("EPROTO", "the rc file's process gave no report");
-  return report as object as InitrcReport;
+  const { options, environment, tasks, log, refusal } = isJsonObject(report) ? report : {};
+  const isWhole = [options, environment, tasks, ...(isJsonObject(tasks) ? Object.values(tasks) : [])].every(
+    isJsonObject,
+  );
+  if (!isWhole || !Array.isArray(log)) throw new FluxError("EPROTO", "the rc file's process gave no report");
+  return { options, environment, tasks, log: log.filter(isJsonObject), refusal } as object as InitrcReport;
 }
 
 /** The plan with what the file wants for all tasks. */
@@ -128,8 +154,8 @@ export function planWith(plan: JobPlan, { options, environment }: InitrcReport):
   return { ...plan, options: new ShellOptions(options), environment: variables };
 }
 
-export function apply(variables: Record<string, string>, changes: Readonly<Record<string, string | null>>): void {
+export function apply(variables: Record<string, string>, changes: Changes): void {
   for (const [name, value] of Object.entries(changes))
-    if (value === null) delete variables[name];
+    if (value === null || value === false) delete variables[name];
     else variables[name] = value;
 }

@@ -7,6 +7,7 @@
 import { utf8Decode } from "../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../base/json.ts";
+import { formatFluid } from "../formats/fluid.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { allocatedCounts, taskCount, tasksPerResource } from "../formats/jobspec-counts.ts";
 import { jobName, type Jobspec } from "../formats/jobspec.ts";
@@ -43,6 +44,11 @@ export interface JobPlan {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The name of the job's own service. */
+export function serviceName({ userid, id }: JobPlan): string {
+  return `${userid}-shell-${formatFluid(id, "f58plain")}`;
 }
 
 export interface PlanOptions {

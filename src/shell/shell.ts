@@ -16,7 +16,7 @@ import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
 import { TaskEnds, TASKS_FAILED } from "../sdk/task-ends.ts";
 import { apply, initrcPath, planWith, runInitrc, type InitrcReport, type InitrcRun } from "./initrc.ts";
-import type { JobPlan, TaskPlan } from "./plan.ts";
+import { serviceName, type JobPlan, type TaskPlan } from "./plan.ts";
 import { initPlugins, makePlugins, type NamedPlugin } from "./plugin-stack.ts";
 import { ShellLogLevel, type HostFacts, type ShellContext, type ShellLogEntry, type TaskLaunch } from "./plugin.ts";
 import { lostDirectoryText, nodeTags, planTexts } from "./plan-text.ts";
@@ -89,7 +89,7 @@ export class Shell implements ShellContext {
 
   /** The job's own service name. */
   get serviceName(): string {
-    return `${this.plan.userid}-shell-${formatFluid(this.plan.id, "f58plain")}`;
+    return serviceName(this.plan);
   }
 
   get tmpdir(): string {
@@ -130,8 +130,8 @@ export class Shell implements ShellContext {
 
   /** Throws FluxError where the file wants no job. */
   #takeInitrc(report: InitrcReport): void {
-    for (const message of report.log) this.log(ShellLogLevel.notice, message, "initrc");
-    if (report.refusal !== null) throw new FluxError("EINVAL", report.refusal);
+    for (const { level, message, component } of report.log) this.log(level, message, component);
+    if (typeof report.refusal === "string") throw new FluxError("EINVAL", report.refusal);
     this.#plan = planWith(this.plan, report);
     this.#wishes = report.tasks;
   }

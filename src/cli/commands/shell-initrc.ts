@@ -1,10 +1,17 @@
 /**
  * `flux shell-initrc FILE`: runs a user's start-up file for job shells and says on standard output, as JSON, what it wants.
- * Started by job shells. The module's default export is called with one object, `RcShell`.
+ * Started by job shells. A module's default export is called with one object, `RcShell`; other files are Lua.
  */
 import { utf8Decode } from "../../base/bytes.ts";
+import { isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { CommandExit, defineCommand, type Command } from "../framework/command.ts";
+
+/** The level of messages that everybody sees. */
+const NOTICE = 5;
+
+/** What files are called that are modules; all others are Lua. */
+const MODULE_NAME = /\.(?:js|mjs|cjs|ts|mts|cts)$/;
 
 type Changes = Record<string, string | null>;
 
@@ -51,6 +58,15 @@ export const command: Command = defineCommand({
     const facts = parseJson(utf8Decode(await context.readInput()));
     if (!isJsonObject(facts)) return context.fail("a JSON object on standard input is wanted");
     try {
+      if (!MODULE_NAME.test(path)) {
+        const [{ runLuaFile }, { builtinValues }] = await Promise.all([
+          import("../lua/initrc.ts"),
+          import("../framework/builtin-values.ts"),
+        ]);
+        const report = runLuaFile(path, luaFacts(facts, builtinValues()["shell_pluginpath"]));
+        context.out(stringifyJson(report));
+        return 0;
+      }
       // A path, not a URL: in a bundle this is a require, which knows no URLs.
       const module = (await import(path)) as { default?: unknown };
       if (typeof module.default !== "function") return context.fail("the module has no function as its default export");
@@ -59,6 +75,7 @@ export const command: Command = defineCommand({
       return 0;
     } catch (error) {
       if (error instanceof CommandExit) throw error;
+      if (isFluxError(error)) return context.fail(error.message);
       // The user's mistake: what, and where in the file.
       const [what = "", where = ""] = (error instanceof Error ? (error.stack ?? error.message) : String(error)).split(
         "\n",
@@ -68,11 +85,24 @@ export const command: Command = defineCommand({
   },
 });
 
+/** The same facts by the names of flux-shell-initrc(5). */
+function luaFacts(facts: JsonObject, searchpath: string | undefined): JsonObject {
+  const { info, options, environment, tasks, service, instanceOwner, jobid, jobspec, R, ranks } = facts;
+  const { rank, size, taskCount } = info as JsonObject;
+  return {
+    info: { jobid, instance_owner: instanceOwner, rank, size, ntasks: taskCount, service, options, jobspec, R },
+    environment,
+    ranks,
+    tasks: (tasks as JsonObject[]).map((task) => ({ rank: task["rank"], localid: task["localId"], state: "Init" })),
+    searchpath,
+  } as object as JsonObject;
+}
+
 async function reportOf(facts: JsonObject, file: (shell: RcShell) => unknown): Promise<object> {
   const environment = { ...(facts["environment"] as Record<string, string>) };
   const changes: Changes = {};
   const options = (facts["options"] ?? {}) as Record<string, JsonValue>;
-  const log: string[] = [];
+  const log: object[] = [];
   const callbacks: ((task: RcTask) => void)[] = [];
   const set = (name: string, value: string | null): void => {
     changes[name] = value;
@@ -88,7 +118,7 @@ async function reportOf(facts: JsonObject, file: (shell: RcShell) => unknown): P
     prependPath: (name, directory) =>
       set(name, environment[name] === undefined ? directory : `${directory}:${environment[name]}`),
     onTask: (callback) => void callbacks.push(callback),
-    log: (message) => void log.push(String(message)),
+    log: (message) => void log.push({ level: NOTICE, message: String(message), component: "initrc" }),
     die: (message) => {
       throw new Refusal(message);
     },

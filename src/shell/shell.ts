@@ -8,7 +8,7 @@
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock, WaitStatus } from "../base/ports.ts";
-import { exitCodeOfStatus, signalOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
+import { exitCodeOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
 import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
 import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
 import type { HostEvent } from "../protocol/shell-host.ts";
@@ -65,6 +65,8 @@ export class Shell implements ShellContext {
   #isTerminating = false;
   /** Not all tasks have been started. */
   #isLaunching = false;
+  /** How the first task ended: it is told once all have been started, since then the others' time begins. */
+  #firstExit: JsonObject | null = null;
   #cwd: string;
   #tmpdir = "";
   /** A signal that came before there were tasks: none is started. */
@@ -322,7 +324,14 @@ export class Shell implements ShellContext {
       if (this.isLeader) this.event("shell.start", { taskmap: this.plan.taskmap.toWrapped(), ...sync });
       for (const { plugin } of this.#plugins) plugin.started?.();
     }
+    this.#tellFirstExit();
     if (this.#tasks.size === 0) this.#finish();
+  }
+
+  #tellFirstExit(): void {
+    if (this.#firstExit === null) return;
+    this.event("shell.task-exit", this.#firstExit);
+    this.#firstExit = null;
   }
 
   /** Returns false where the program could not be started: the job has failed then. */
@@ -384,16 +393,8 @@ export class Shell implements ShellContext {
   #taskExited(task: Task, status: WaitStatus): void {
     if (!this.#tasks.delete(task.plan.rank)) return;
     if (!this.#isGivenUp) this.#exitCode = Math.max(this.#exitCode, exitCodeOfStatus(status));
-    if (this.#ends.count === 0)
-      this.event("shell.task-exit", {
-        localid: task.plan.localId,
-        rank: task.plan.rank,
-        state: "Exited",
-        pid: task.pid,
-        wait_status: status,
-        signaled: signalOfStatus(status),
-        exitcode: exitCodeOfStatus(status),
-      });
+    if (this.#ends.count === 0) this.#firstExit = task.exitContext(status);
+    if (!this.#isLaunching) this.#tellFirstExit();
     this.log(ShellLogLevel.debug, `task ${task.plan.rank} complete status=${exitCodeOfStatus(status)}`);
     this.#ends.add(status, [task.plan.rank]);
     for (const { plugin } of this.#plugins) plugin.exited?.(task.plan, status);

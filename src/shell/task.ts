@@ -1,6 +1,8 @@
 /** One task: its process, from the launch that the plugins have completed to its exit. */
 import { FluxError, errnoSentence, isFluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { ChildProcess, Exec, WaitStatus } from "../base/ports.ts";
+import { exitCodeOfStatus, signalOfStatus } from "../base/signals.ts";
 import type { TaskPlan } from "./plan.ts";
 import type { RunningTask, TaskLaunch } from "./plugin.ts";
 
@@ -54,6 +56,19 @@ export class Task implements RunningTask {
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** What the event of its exit says. */
+  exitContext(status: WaitStatus): JsonObject {
+    return {
+      localid: this.plan.localId,
+      rank: this.plan.rank,
+      state: "Exited",
+      pid: this.pid,
+      wait_status: status,
+      signaled: signalOfStatus(status),
+      exitcode: exitCodeOfStatus(status),
+    };
   }
 
   /** Signals the task and what it has started. */

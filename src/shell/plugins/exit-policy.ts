@@ -1,10 +1,10 @@
 /**
- * What the first task to exit means for the others: after `exit-timeout` they are too late, and with `exit-on-error` its
- * failure is the job's. Where a job has several nodes the execution service sees to its time: it knows of the first task
+ * What the first task to exit means for the others: after `exit-timeout` they are too late, counted from when all have been
+ * started, and with `exit-on-error` its failure is the job's. Where a job has several nodes the execution service sees to its time: it knows of the first task
  * of all.
  */
 import { FluxError } from "../../base/errors.ts";
-import type { TimerHandle } from "../../base/ports.ts";
+import type { TimerHandle, WaitStatus } from "../../base/ports.ts";
 import { endingText } from "../../base/ending.ts";
 import { formatDuration } from "../../formats/duration.ts";
 import type { TaskPlan } from "../plan.ts";
@@ -20,21 +20,25 @@ export const exitPolicyPlugin: PluginFactory = (shell) => {
     `${shell.plan.command[0] ?? ""}: task rank ${task.rank} on host ${shell.plan.host}`;
   const fail = (note: string, status: number): void => shell.die(note, "task-exit", status);
   const isAlone = brokerRanks.length === 1;
-  let isFirst = true;
+  let first: { readonly task: TaskPlan; readonly status: WaitStatus } | null = null;
+  let hasStarted = false;
   let timer: TimerHandle | null = null;
+  const limit = (task: TaskPlan, status: WaitStatus): void => {
+    if (!isAlone || tasks.length === 1 || seconds === Infinity) return;
+    const note = `${about(task)} exited (${endingText(status)}) and exit-timeout=${formatDuration(seconds)} has expired`;
+    timer = shell.clock.after(seconds * 1000, () => fail(note, status));
+  };
   return {
+    started() {
+      hasStarted = true;
+      if (first !== null) limit(first.task, first.status);
+    },
     exited(task, status) {
-      if (!isFirst) return;
-      isFirst = false;
+      if (first !== null) return;
+      first = { task, status };
       if (options.isOn("exit-on-error") && status !== 0 && !shell.isTerminating)
         fail(`${about(task)} failed (${endingText(status)}) and exit-on-error is set`, status);
-      else if (isAlone && tasks.length > 1 && seconds < Infinity)
-        timer = shell.clock.after(seconds * 1000, () =>
-          fail(
-            `${about(task)} exited (${endingText(status)}) and exit-timeout=${formatDuration(seconds)} has expired`,
-            status,
-          ),
-        );
+      else if (hasStarted) limit(task, status);
     },
     finish: () => timer?.cancel(),
     stop: () => timer?.cancel(),

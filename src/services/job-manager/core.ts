@@ -148,6 +148,7 @@ export class JobManager {
     this.#insert(job);
     for (const event of job.events) this.#output.record(job, event, "known");
     this.#contained(job, () => {
+      this.#output.posted(job, "submit");
       takeDependencies();
       this.post(job, "validate");
     });
@@ -273,12 +274,18 @@ export class JobManager {
 
   /** An execution service takes over. */
   executionHello(service: string, sender: string): void {
-    for (const job of this.execution.hello(service, sender)) {
-      if (wantsDebug(job)) this.post(job, "debug.start-lost", { note: "disconnect" });
-      this.#dirty.add(job);
-    }
+    this.executionLost(null);
+    for (const job of this.execution.hello(service, sender)) this.#dirty.add(job);
     for (const job of this.jobs.values()) if ((job.state & STATES_RUNNING) !== 0) this.#dirty.add(job);
     this.settle();
+  }
+
+  /** The execution service is gone (null: whichever it is); false where this is not it. */
+  executionLost(sender: string | null): boolean {
+    if (!this.execution.lost(sender)) return false;
+    for (const job of this.execution.open)
+      if (wantsDebug(job)) this.post(job, "debug.start-lost", { note: "disconnect" });
+    return true;
   }
 
   #insert(job: Job): void {

@@ -39,6 +39,11 @@ export class ExecutionLink {
     return this.#service;
   }
 
+  /** Jobs whose start requests are open. */
+  get open(): ReadonlySet<Job> {
+    return this.#open;
+  }
+
   /** A service takes over. Returns the jobs whose start requests must be made again. */
   hello(service: string, sender: string): Job[] {
     this.#service = service;

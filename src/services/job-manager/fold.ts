@@ -86,7 +86,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 /** A flag of the job manager's own: only the instance owner may update the jobspec from now on. */
 export const IMMUTABLE = "immutable";
 
-/** A flag of a plugin's: the job's resources are not the scheduler's. */
+/** A flag of a plugin's: the job's resources will not be the scheduler's; its `alloc` says so, too. */
 export const ALLOC_BYPASS = "alloc-bypass";
 
 /** Events that this version does not know are kept and change nothing. */
@@ -156,7 +156,6 @@ function applySetFlags(job: Folded, context: JsonObject): void {
   if (bits.includes(undefined)) throw malformed("flags");
   for (const bit of bits) job.flags |= bit!;
   if ((flags as JsonValue[]).includes(IMMUTABLE)) job.immutable = true;
-  if ((flags as JsonValue[]).includes(ALLOC_BYPASS)) job.isUnscheduled = true;
 }
 
 function flagBit(name: string): number | undefined {
@@ -200,6 +199,7 @@ function applyAlloc(job: Folded, context: JsonObject): void {
     throw malformed("annotations");
   // The event holds a copy of everything that was known at that moment.
   if (annotations !== undefined) job.annotations = annotations as JsonObject;
+  job.isUnscheduled = context["bypass"] === true;
   job.hasResources = true;
   job.wasAllocated = true;
   job.state = Run;

@@ -141,6 +141,8 @@ export class Plugins {
   /** An event was posted for a job. */
   follow(job: Job, name: string): void {
     if (this.#loaded.size === BUILTIN.length && !this.has(PERILOG)) return;
+    if (name === "submit" && this.has("alloc-bypass.so") && memberAt(job.jobspec, BYPASS_KEY) !== undefined)
+      this.#surroundings.post(job, "set-flags", { flags: [ALLOC_BYPASS] });
     if (name === "validate" && this.has("submit-hold.so")) this.#hold(job);
     if (name === "priority" && this.has("alloc-bypass.so")) this.#bypass(job);
     if (name === "alloc" && this.has("alloc-check.so")) this.#check(job);
@@ -165,9 +167,8 @@ export class Plugins {
     }
     const dirent = valueObject(utf8Encode(stringifyJson(R)));
     this.#surroundings.addOperation({ key: `${fluidKvsPath(job.id)}.R`, flags: 0, dirent });
-    this.#surroundings.post(job, "set-flags", { flags: [ALLOC_BYPASS] });
     job.R = R;
-    this.#surroundings.post(job, "alloc", { annotations: { sched: { resource_summary: "alloc-bypass" } } });
+    this.#surroundings.post(job, "alloc", { bypass: true });
   }
 
   #check(job: Job): void {

@@ -307,7 +307,7 @@ class JobManagerService implements RunningModule {
       const isUnloaded = isScheduler && isFluxError(error, "ENOSYS");
       if (!isUnloaded) this.#context.log(LogLevel.err, `${response.topic}: ${traceOf(error)}`);
       if (isScheduler) this.#manager.schedulerLost();
-      else if (response.errnum !== 0) this.#manager.execution.lost(null);
+      else if (response.errnum !== 0) this.#manager.executionLost(null);
     }
   }
 
@@ -316,7 +316,7 @@ class JobManagerService implements RunningModule {
       this.#schedulerSender = null;
       this.#manager.schedulerLost();
     }
-    if (this.#manager.execution.lost(request.sender)) this.#context.log(LogLevel.debug, "execution service is gone");
+    if (this.#manager.executionLost(request.sender)) this.#context.log(LogLevel.debug, "execution service is gone");
     this.#journal.disconnect(request);
     this.#manager.waits.disconnect(request);
     this.#quiet.disconnect(request);

@@ -1,4 +1,5 @@
 /** How jobs ended, and what is left of them: status, wait, stats, memo, timeleft, purge. */
+import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../../base/errors.ts";
 import {
   isJsonObject,
@@ -155,7 +156,10 @@ export async function memo(context: CommandContext): Promise<number> {
     const at = pair.indexOf("=");
     if (at < 0) throw new FluxError("EINVAL", `memo: no value for key=${pair}`);
     if (at === 0) throw new FluxError("EINVAL", `failed to set ${pair} in memo object`);
-    values = withMember(values, pair.slice(0, at).split("."), jsonOrText(pair.slice(at + 1)));
+    const text = pair.slice(at + 1);
+    // A value of - is what standard input says.
+    const value = text === "-" ? utf8Decode(await context.readInput()) : text;
+    values = withMember(values, pair.slice(0, at).split("."), jsonOrText(value));
   }
   const handle = await context.open();
   try {

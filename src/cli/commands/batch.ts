@@ -54,7 +54,7 @@ async function readScript(context: CommandContext, readFile: (path: string) => U
   const name = first ?? "batch";
   const text = utf8DecodeStrict(first === undefined ? await context.readInput() : readFile(first));
   const source = first ?? "stdin";
-  if (text === null)
+  if (text === null || text.includes("\0"))
     throw new FluxError("EINVAL", `${source} does not appear to be a script, or failed to encode as utf-8`);
   if (!wrapped && !text.startsWith("#!")) throw new FluxError("EINVAL", `${source} does not appear to start with '#!'`);
   return { name, text: wrapped ? `#!/bin/sh\n${text}` : text, args };

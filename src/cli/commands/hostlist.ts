@@ -1,5 +1,5 @@
 /** `flux hostlist`: gather, combine and print lists of hosts (flux-hostlist(1)). Asks a broker only for sources that need one. */
-import { utf8Decode } from "../../base/bytes.ts";
+import { concatBytes, utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
@@ -20,6 +20,9 @@ hosts        literal list of hosts
 The default when no SOURCES are supplied is 'stdin', unless the -l, --local
 option is used, in which case the default is 'local'.
 `;
+
+/** How long standard input may be silent at first, unless FLUX_HOSTLIST_STDIN_TIMEOUT says otherwise. */
+const INPUT_TIMEOUT_DEFAULT_S = 15;
 
 /** Options of which one line may have one only. */
 const EXCLUSIVE: readonly (readonly [name: string, shown: string][])[] = [
@@ -105,8 +108,8 @@ async function run(context: CommandContext): Promise<number> {
   if (options.has("union")) hosts = hosts.uniq();
   else if (options.has("sort")) hosts = hosts.sort();
   hosts = nth(context, limited(hosts, options.integer("limit") ?? 0));
-  if (options.has("quiet")) return hosts.isEmpty ? 1 : 0;
   const text = resultText(context, hosts);
+  if (options.has("quiet")) return hosts.isEmpty ? 1 : 0;
   if (text !== "") context.out(`${text}\n`);
   return 0;
 }
@@ -201,7 +204,7 @@ async function hostsOf(context: CommandContext, source: string): Promise<Hostlis
       return availableHosts(context);
     case "stdin":
     case "-":
-      return parseHosts(context, utf8Decode(await context.readInput()).trim());
+      return parseHosts(context, utf8Decode(await inputInTime(context)).trim());
     case "local": {
       const job = context.host.env["FLUX_JOB_ID"];
       return job === undefined ? instanceHosts(context) : jobOrHosts(context, job);
@@ -209,6 +212,36 @@ async function hostsOf(context: CommandContext, source: string): Promise<Hostlis
     default:
       return jobOrHosts(context, source);
   }
+}
+
+/** All of standard input; ends the command where nothing comes for long: somebody has forgotten that it is read. */
+async function inputInTime(context: CommandContext): Promise<Uint8Array> {
+  const seconds = inputTimeout(context);
+  const chunks = context.inputChunks()[Symbol.asyncIterator]();
+  const pieces: Uint8Array[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const expiry = new Promise<never>((_, reject) => {
+    const late = (): void =>
+      reject(
+        new FluxError(
+          "ETIMEDOUT",
+          `timeout after ${Number.isInteger(seconds) ? seconds.toFixed(1) : seconds}s waiting for stdin`,
+        ),
+      );
+    if (seconds > 0) timer = setTimeout(late, seconds * 1000);
+  });
+  let next = await Promise.race([chunks.next(), expiry]);
+  clearTimeout(timer);
+  for (; next.done !== true; next = await chunks.next()) pieces.push(next.value);
+  return concatBytes(pieces);
+}
+
+function inputTimeout(context: CommandContext): number {
+  const text = context.host.env["FLUX_HOSTLIST_STDIN_TIMEOUT"] ?? String(INPUT_TIMEOUT_DEFAULT_S);
+  const seconds = text.trim() === "" ? Number.NaN : Number(text);
+  if (Number.isNaN(seconds)) throw new FluxError("EINVAL", `could not convert string to float: '${text}'`);
+  if (seconds < 0) throw new FluxError("EINVAL", "timeout must be non-negative");
+  return seconds;
 }
 
 function parseHosts(context: CommandContext, text: string): Hostlist {

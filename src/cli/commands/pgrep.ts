@@ -31,6 +31,12 @@ const FORMATS: Readonly<Record<string, NamedFormat>> = {
 };
 const FORMAT_SOURCE = { file: "flux-jobs" };
 
+const ALL_STATES_OPTION: OptionSpec = {
+  names: ["all-states"],
+  short: "a",
+  shortOnly: true,
+  help: "Target jobs in all states",
+};
 const ALL_USERS: OptionSpec = { names: ["all-users"], short: "A", shortOnly: true, help: "Target all users" };
 const SELECTION: readonly OptionSpec[] = [
   {
@@ -74,7 +80,7 @@ const pgrep: Command = defineCommand({
   dialect: "argparse",
   summary: "search or cancel matching jobs",
   options: [
-    { names: ["all-states"], short: "a", shortOnly: true, help: "Target jobs in all states" },
+    ALL_STATES_OPTION,
     ALL_USERS,
     ...SELECTION,
     { names: ["no-header"], short: "n", help: "Suppress printing of header line" },
@@ -105,7 +111,12 @@ const pkill: Command = defineCommand({
   name: "pkill",
   dialect: "argparse",
   summary: "cancel matching jobs",
-  options: [ALL_USERS, ...SELECTION, { names: ["wait"], short: "w", help: "Wait for jobs to finish after cancel" }],
+  options: [
+    { ...ALL_STATES_OPTION, hidden: true },
+    ALL_USERS,
+    ...SELECTION,
+    { names: ["wait"], short: "w", help: "Wait for jobs to finish after cancel" },
+  ],
   operands: EXPRESSION,
   async run(context): Promise<number> {
     const { jobs, handle } = await matching(context, []);

@@ -94,8 +94,7 @@ export const command: Command = defineCommand({
     { names: ["ascii"], help: "Use ASCII character tree connectors" },
     {
       names: ["skip-root"],
-      argument: "yes|no",
-      optionalArgument: true,
+      argument: "[yes|no]",
       help: "suppress or include the enclosing instance in output. Default is 'no' unless the -x, --extended or -d, --details options are used.",
     },
   ],
@@ -142,7 +141,7 @@ function styleOf(context: CommandContext): TreeStyle {
   const parent = options.text("parent-label") ?? options.text("label") ?? LABEL;
   const formats = [label, options.has("parent-ids") ? `{id.f58} ${parent}` : parent].map(formatOf);
   const details = detailsOf(context);
-  const skip = options.has("skip-root") ? (options.text("skip-root") ?? "yes") : null;
+  const skip = options.text("skip-root");
   if (skip !== null && skip !== "yes" && skip !== "no")
     throw new FluxError("EINVAL", "--skip-root requires either 'yes' or 'no'");
   if (options.has("ascii") && options.has("compact"))

@@ -4,6 +4,7 @@ import { defineCommand, type Command } from "../framework/command.ts";
 export const command: Command = defineCommand({
   name: "top",
   dialect: "getopt",
+  connectionWords: "error connecting to Flux",
   summary: "display running Flux jobs",
   usage: "[OPTIONS] [TARGET]",
   options: [

@@ -25,11 +25,21 @@ export async function runTop(context: CommandContext): Promise<number> {
   const { stdoutIsTerminal } = context;
   const isColored = wantsColor({ options, host, stdoutIsTerminal, failUsage: (text = "") => context.fail(text) });
   const [target] = context.operands;
-  const handle = await context.open(target === undefined ? undefined : localForm(await resolveTarget(context, target)));
+  const handle = await context.open(target === undefined ? undefined : localForm(await resolved(context, target)));
   const top = new Top(context, isColored);
   const first = await top.open(handle, ROOT);
   first.select(options.text("queue"));
   return top.run(first);
+}
+
+/** Throws FluxError that tells what was to be found, and why it was not. */
+async function resolved(context: CommandContext, target: string): Promise<string> {
+  try {
+    return await resolveTarget(context, target);
+  } catch (error) {
+    if (!isFluxError(error)) throw error;
+    throw new FluxError(error.errnum, `failed to resolve target to a Flux URI: ${error.message}`, { cause: error });
+  }
 }
 
 class Top {

@@ -104,6 +104,25 @@ describe("a watch", () => {
     assert.deepEqual(durations, [0, 9]);
   });
 
+  test("of R ends with ENOENT where there never is one, as of a job that is not there", async () => {
+    const id = await world.submit(jobspecOf(), { urgency: 0 });
+    const watch = (job: Integer): Promise<unknown> =>
+      Array.fromAsync(world.client.stream("job-info.update-watch", { id: job, key: "R", flags: 0 }));
+    const refused = assert.rejects(watch(id), /No such file or directory/);
+    await world.client.rpc("job-manager.raise", { id, type: "cancel", severity: 0 });
+    await refused;
+    await assert.rejects(watch(77), /No such file or directory/);
+  });
+
+  test("is for both keys, a lookup of what updates make for R only", async () => {
+    const id = await world.submit();
+    const request = { id, key: "jobspec", flags: 0 };
+    await assert.rejects(
+      world.client.rpc("job-info.update-lookup", request),
+      /update-lookup unsupported key specified/,
+    );
+  });
+
   test("of R waits for the allocation", async () => {
     const id = await world.submit();
     const stream = world.client.stream<{ R: JsonObject }>("job-info.update-watch", { id, key: "R", flags: 0 });

@@ -73,6 +73,8 @@ export function parseUpdate(request: IncomingRequest, method: "update-watch" | "
   if (method === "update-watch" && !request.isStreaming)
     throw new FluxError("EPROTO", "update-watch request rejected without streaming RPC flag");
   flagsOf(flags, 0, `${method} request rejected with invalid flag`);
-  if (key !== "R" && key !== "jobspec") throw new FluxError("EINVAL", `${method} unsupported key specified`);
+  // update-lookup is older than updates of the jobspec.
+  if (key !== "R" && (key !== "jobspec" || method === "update-lookup"))
+    throw new FluxError("EINVAL", `${method} unsupported key specified`);
   return { id: idOf(id), key };
 }

@@ -6,7 +6,7 @@ import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
-import type { Payload } from "../../protocol/message.ts";
+import { Role, type Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
 import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
 import { guestKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
@@ -124,7 +124,7 @@ class JobInfoService implements RunningModule {
       "update-watch": { roles: ANY_USER, handler: (request) => this.#watchUpdates(request) },
       "update-watch-cancel": { roles: ANY_USER, handler: (request) => void this.#cancel(request) },
       "update-lookup": { roles: ANY_USER, handler: (request) => this.#lookupUpdated(request) },
-      "stats-get": { roles: ANYONE, handler: () => this.#statistics() },
+      "stats-get": { roles: Role.Owner, handler: () => this.#statistics() },
       disconnect: { roles: ANYONE, handler: (request) => void this.#disconnect(request) },
     };
   }
@@ -186,10 +186,7 @@ class JobInfoService implements RunningModule {
     const { id, keys, flags } = parseLookup(request);
     this.#counts.lookups += 1;
     try {
-      const found = await this.#find(request, id).catch((error: unknown) => {
-        if (isFluxError(error, "EPERM")) throw new FluxError("EPERM", "access is restricted to job/instance owner");
-        throw error;
-      });
+      const found = await this.#findForReader(request, id);
       const values = await Promise.all(keys.map((key) => this.#text(id, key, `${key}: key not found`)));
       const answer: Record<string, JsonValue> = { id };
       for (const [index, key] of keys.entries()) answer[key] = present(key, values[index]!, flags, found);
@@ -199,11 +196,19 @@ class JobInfoService implements RunningModule {
     }
   }
 
+  /** Finds a job of which somebody wants to read what is stored. Throws ENOENT, EPERM with a sentence. */
+  #findForReader(request: IncomingRequest, id: Integer): Promise<FoundJob> {
+    return this.#find(request, id).catch((error: unknown) => {
+      if (isFluxError(error, "EPERM")) throw new FluxError("EPERM", "access is restricted to job/instance owner");
+      throw error;
+    });
+  }
+
   async #lookupUpdated(request: IncomingRequest): Promise<object> {
     const { id, key } = parseUpdate(request, "update-lookup");
     this.#counts.update_lookups += 1;
     try {
-      const found = await this.#find(request, id);
+      const found = await this.#findForReader(request, id);
       const value = parseObject(await this.#text(id, key, `${key}: key not found`));
       return { id, [key]: applyUpdates(key, value, eventsOf(found)) };
     } finally {
@@ -293,19 +298,21 @@ class JobInfoService implements RunningModule {
 
   async #watchUpdates(request: IncomingRequest): Promise<undefined> {
     const { id, key } = parseUpdate(request, "update-watch");
-    const found = await this.#find(request, id);
+    const found = await this.#find(request, id).catch((error: unknown) => {
+      throw isFluxError(error, "ENOENT") ? new FluxError("ENOENT") : error;
+    });
     if (request.isAbandoned) return;
     const update = new UpdateWatch(key, () => this.#text(id, key, `${key}: key not found`), request);
     if (found.active === null) {
       await update.take(found.events);
-      request.end();
+      update.end();
       return;
     }
     const follower: Follower = {
       events: (events) => this.#guard(request, update.take(events)),
       ended: () => {
         const finish = update.take([]).then(() => {
-          if (this.#watches.delete(request)) request.end();
+          if (this.#watches.delete(request)) update.end();
         });
         this.#guard(request, finish);
       },

@@ -45,6 +45,12 @@ export class UpdateWatch {
     }
   }
 
+  /** The job is over: nothing more comes, and what has not come by now never will. */
+  end(): void {
+    if (this.#value === null) this.#request.respondError(new FluxError("ENOENT"));
+    else this.#request.end();
+  }
+
   #send(): void {
     if (!this.#request.isFinished) this.#request.respond({ [this.#key]: this.#value });
   }

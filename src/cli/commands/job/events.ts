@@ -1,5 +1,5 @@
 /** What is stored with a job, and waiting for it: eventlogs, single events, keys. */
-import { FluxError, isFluxError } from "../../../base/errors.ts";
+import { errnoSentence, FluxError, isFluxError } from "../../../base/errors.ts";
 import type { Integer } from "../../../base/json.ts";
 import { stringifyJson } from "../../../base/json.ts";
 import { tryParseFsd } from "../../../formats/duration.ts";
@@ -54,8 +54,9 @@ function formatterOf(context: CommandContext): EventlogFormatter {
 }
 
 /** What went wrong with a log, in words. */
-function logError(error: unknown, job: string, path: string): unknown {
+function logError(error: unknown, job: string, path: string, call: string): unknown {
   if (!isFluxError(error)) return error;
+  if (error.is("EPERM")) return new FluxError("EPERM", `${call}: ${errnoSentence(error.errnum)}`, { cause: error });
   if (!error.is("ENOENT")) return error;
   return path === "eventlog"
     ? new FluxError("ENOENT", `job ${job} not found`, { cause: error })
@@ -78,7 +79,12 @@ export async function eventlog(context: CommandContext): Promise<number> {
     else await readEventlog(handle, id, path, (line) => printLog(context, formatter, `${line}\n`));
     return 0;
   } catch (error) {
-    throw logError(error, job, path);
+    throw logError(
+      error,
+      job,
+      path,
+      `flux_job_${context.options.has("follow") ? "event_watch" : "eventlog_lookup"}_get`,
+    );
   }
 }
 
@@ -143,7 +149,7 @@ export async function waitEvent(context: CommandContext): Promise<number> {
     if (!found) throw new FluxError("ENODATA", `event '${name}' never received`);
     return 0;
   } catch (error) {
-    throw logError(error, job, path);
+    throw logError(error, job, path, "flux_job_event_watch_get");
   }
 }
 

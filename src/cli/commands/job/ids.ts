@@ -49,7 +49,7 @@ export async function last(context: CommandContext): Promise<number> {
   if (rest.length > 0) context.failUsage();
   if (!/^(-?\d+|\[.*)$/.test(slice)) context.failUsage();
   const request = slice.startsWith("[") ? slice : `[:${slice}]`;
-  if (!/^\[(-?\d*)(:-?\d*){0,2}\]$/.test(request))
+  if (!/^\[-?\d*(:-?\d*){1,2}\]$/.test(request))
     throw new FluxError("EINVAL", "could not parse python-style slice expression");
   const handle = await context.open();
   const { jobs } = await handle.rpc<{ jobs: readonly Integer[] }>("job-manager.history.get", { slice: request });

@@ -75,12 +75,18 @@ function followToEnd(handle: Handle, text: string, id: Integer): Promise<Followe
         summarize(summary, event.name, event.timestamp, event.context ?? {});
       },
       end(error) {
-        if (error !== null) return reject(error.is("ENOENT") ? new FluxError("ENOENT", `${text}: No such job`) : error);
+        if (error !== null) return reject(statusError(error, text));
         summary["result"] = jobResult(outcome.waitStatus, outcome.exception);
         resolve({ text, outcome, summary });
       },
     });
   });
+}
+
+function statusError(error: FluxError, text: string): FluxError {
+  if (error.is("ENOENT")) return new FluxError("ENOENT", `${text}: No such job`, { cause: error });
+  const sentence = `${text}: flux_job_wait_status_get: ${error.message}`;
+  return new FluxError(error.errnum, sentence, { cause: error });
 }
 
 function summarize(summary: Record<string, JsonValue>, name: string, timestamp: number, context: JsonObject): void {

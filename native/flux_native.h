@@ -21,6 +21,7 @@ napi_value flux_stream_shutdown(napi_env env, napi_callback_info info);
 napi_value flux_stream_close(napi_env env, napi_callback_info info);
 napi_value flux_connect_unix(napi_env env, napi_callback_info info);
 napi_value flux_duplicate(napi_env env, napi_callback_info info);
+napi_value flux_hand_on(napi_env env, napi_callback_info info);
 napi_value flux_on_exit(napi_env env, napi_callback_info info);
 napi_value flux_peer_credentials(napi_env env, napi_callback_info info);
 

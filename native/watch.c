@@ -283,6 +283,18 @@ napi_value flux_connect_unix(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* handOn(fd): a program that takes the place of this one has the descriptor, too */
+napi_value flux_hand_on(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value args[1];
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &count, args, NULL, NULL);
+  napi_get_value_int32(env, args[0], &fd);
+  int flags = fcntl(fd, F_GETFD);
+  if (flags >= 0) fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC);
+  return NULL;
+}
+
 /* duplicate(fd): another descriptor of the same file, not inherited by programs; or the errno negated */
 napi_value flux_duplicate(napi_env env, napi_callback_info info) {
   napi_value args[1], result;
@@ -331,6 +343,7 @@ NAPI_MODULE_INIT() {
       METHOD("streamClose", flux_stream_close),
       METHOD("connectUnix", flux_connect_unix),
       METHOD("duplicate", flux_duplicate),
+      METHOD("handOn", flux_hand_on),
       METHOD("peerCredentials", flux_peer_credentials),
       METHOD("affinity", flux_affinity),
       METHOD("pmiOpen", flux_pmi_open),

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FluxError } from "../base/errors.ts";
 import { Attributes } from "./attributes.ts";
-import { programEnvironment } from "./environment.ts";
+import { instanceEnvironment } from "./environment.ts";
 import { formatForStderr, formatLogRecord, parseLogRecord } from "./log-record.ts";
 
 const refusal = (text: string) => (error: unknown) => error instanceof FluxError && error.message === text;
@@ -52,12 +52,18 @@ test("durations are kept in their canonical form", () => {
 });
 
 test("programs get the way to this instance, not the launcher's variables", () => {
-  const env = programEnvironment(
+  const env = instanceEnvironment(
     { PMI_FD: "5", SLURM_JOB_ID: "7", HOME: "/home/a", FLUX_KVS_NAMESPACE: "job-1", PATH: "/bin" },
     "local:///tmp/flux-x/local-0",
     "/opt/flux/bin/flux",
+    null,
   );
-  assert.deepEqual(env, { HOME: "/home/a", FLUX_URI: "local:///tmp/flux-x/local-0", PATH: "/opt/flux/bin:/bin" });
+  assert.deepEqual(env, {
+    HOME: "/home/a",
+    FLUX_URI: "local:///tmp/flux-x/local-0",
+    PATH: "/opt/flux/bin:/bin",
+    YOGRT_BACKEND: "flux",
+  });
 });
 
 test("log records survive their RFC 5424 line, to the microsecond", () => {

@@ -36,7 +36,11 @@ export function instanceEnvironment(
   fluxPath: string,
   jobid: string | null,
 ): Record<string, string> {
-  const environment = programEnvironment(inherited, localUri, fluxPath);
+  const kept = Object.entries(inherited).filter(
+    ([name]) => !REMOVED_NAMES.has(name) && !REMOVED_PREFIXES.some((prefix) => name.startsWith(prefix)),
+  );
+  const environment = commandEnvironment(Object.fromEntries(kept), fluxPath);
+  environment["FLUX_URI"] = localUri;
   for (const name of JOB_NAMES) delete environment[name];
   if (jobid !== null) environment["FLUX_ENCLOSING_ID"] = jobid;
   // libyogrt, which tells programs how much time is left, would ask Slurm otherwise.
@@ -47,18 +51,12 @@ export function instanceEnvironment(
 /** Lists of directories that are handed on without repetitions. */
 const PATH_LISTS = ["FLUX_RC_EXTRA", "FLUX_SHELL_RC_PATH"];
 
-export function programEnvironment(
+/** The environment of programs that commands start: all that they have themselves. `flux env` in a job keeps its PMI. */
+export function commandEnvironment(
   inherited: Readonly<Record<string, string>>,
-  localUri: string,
   fluxPath: string,
 ): Record<string, string> {
-  const environment: Record<string, string> = {};
-  for (const [name, value] of Object.entries(inherited))
-    if (!REMOVED_NAMES.has(name) && !REMOVED_PREFIXES.some((prefix) => name.startsWith(prefix)))
-      environment[name] = value;
-  environment["FLUX_URI"] = localUri;
-  environment["PATH"] = withDirectoryOf(fluxPath, environment["PATH"] ?? "");
-  return environment;
+  return { ...inherited, PATH: withDirectoryOf(fluxPath, inherited["PATH"] ?? "") };
 }
 
 /** Lists of directories as programs of Flux get them. */

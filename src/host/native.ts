@@ -75,6 +75,8 @@ export interface NativeAddon {
   connectUnix(path: string): number;
   /** Another descriptor of the same file, or the errno, negated. */
   duplicate(fd: number): number;
+  /** A program that takes the place of this one (`execve`) has the descriptor, too. */
+  handOn(fd: number): void;
   peerCredentials(fd: number): { uid: number; pid: number } | null;
   affinity(): number[];
   /** Start and end of the next stretch of a file that holds data, from an offset on; null where only a hole follows. */

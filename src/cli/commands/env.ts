@@ -1,9 +1,9 @@
 /** `flux env`: prints the environment of Flux programs, or runs one in it. */
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
-import { programEnvironment } from "../../broker/environment.ts";
+import { commandEnvironment } from "../../broker/environment.ts";
 import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
 import { pythonPath, SHOWN_VARIABLES } from "../framework/builtin-values.ts";
-import { findInPath } from "../framework/external.ts";
+import { becomeProgram, findInPath } from "../framework/external.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const NAMES = [...SHOWN_VARIABLES, "FLUX_URI", "PYTHONPATH", "PATH"];
@@ -20,9 +20,7 @@ export const command: Command = defineCommand({
   operands: [{ name: "COMMAND", arity: "..." }],
   run: async (context) => {
     const { host } = context;
-    const uri = host.env["FLUX_URI"];
-    const env = programEnvironment(host.env, uri ?? "", host.fluxPath);
-    if (uri === undefined) delete env["FLUX_URI"];
+    const env = commandEnvironment(host.env, host.fluxPath);
     env["PYTHONPATH"] = pythonPath(env);
     if (context.operands.length > 0) return runInEnvironment(context, context.operands, env);
     for (const name of NAMES) if (env[name] !== undefined) context.out(`export ${name}="${env[name]}"\n`);
@@ -37,7 +35,7 @@ export async function runInEnvironment(
   env: Readonly<Record<string, string>>,
 ): Promise<number> {
   const program = findInPath(argv[0]!, env["PATH"]);
-  if (program !== null && typeof process.execve === "function") process.execve(program, [...argv], { ...env });
+  if (program !== null) becomeProgram(program, argv, env);
   const ports = await context.ports();
   return new Promise((resolve) => {
     try {

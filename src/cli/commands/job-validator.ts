@@ -8,7 +8,7 @@
 import { pathToFileURL } from "node:url";
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { programEnvironment } from "../../broker/environment.ts";
+import { commandEnvironment } from "../../broker/environment.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -240,6 +240,6 @@ function runPython(context: CommandContext, kind: keyof typeof PYTHON, names: re
   const given = options.given.filter(({ name, value }) => value !== null && name !== "plugins");
   const args = [`--plugins=${names.join(",")}`, ...given.map(({ name, value }) => `--${name}=${value}`)];
   const python = host.env["FLUX_PYTHON"] ?? "python3";
-  const env = programEnvironment(host.env, host.env["FLUX_URI"] ?? "", host.fluxPath);
+  const env = commandEnvironment(host.env, host.fluxPath);
   return runInEnvironment(context, [python, "-c", PYTHON[kind], ...args], env);
 }

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { programEnvironment } from "../../broker/environment.ts";
+import { commandEnvironment } from "../../broker/environment.ts";
 import { builtinValue, pythonPath } from "../framework/builtin-values.ts";
 import { externalDirectories, findInPath, isProgram } from "../framework/external.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
@@ -27,9 +27,7 @@ export const command: Command = defineCommand({
           .map((name) => `${name}\n`)
           .join(""),
       );
-    const uri = host.env["FLUX_URI"];
-    const env = programEnvironment(host.env, uri ?? "", host.fluxPath);
-    if (uri === undefined) delete env["FLUX_URI"];
+    const env = commandEnvironment(host.env, host.fluxPath);
     env["PYTHONPATH"] = pythonPath(env);
     return runInEnvironment(context, [interpreter, ...operands], env);
   },

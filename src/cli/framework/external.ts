@@ -4,6 +4,7 @@
  */
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
+import { nativeAddon } from "../../host/native.ts";
 import { COMMANDS } from "../registry.ts";
 
 /** Replaces this process by the program, where there is one. `isVerbose`: says what is tried. */
@@ -22,11 +23,20 @@ export async function runExternal(name: string, words: readonly string[], isVerb
 }
 
 async function execute(program: string, argv: readonly string[]): Promise<number> {
-  if (typeof process.execve === "function") process.execve(program, [...argv], process.env as Record<string, string>);
+  becomeProgram(program, argv, process.env);
   const { spawnSync } = await import("node:child_process");
   const { constants: osConstants } = await import("node:os");
   const { status, signal } = spawnSync(program, argv.slice(1), { stdio: "inherit", argv0: argv[0]! });
   return status ?? 128 + (signal === null ? 0 : osConstants.signals[signal]);
+}
+
+/** Replaces this process by a program, which has the PMI channel of a task, too. Returns where Node cannot do that. */
+export function becomeProgram(program: string, argv: readonly string[], env: NodeJS.ProcessEnv): void {
+  if (typeof process.execve !== "function") return;
+  // Node keeps to itself whatever descriptors it was given.
+  const fd = Number(env["PMI_FD"] ?? NaN);
+  if (Number.isInteger(fd)) nativeAddon()?.handOn(fd);
+  process.execve(program, [...argv], { ...env } as Record<string, string>);
 }
 
 /** A program in FLUX_EXEC_PATH_PREPEND that is to be run instead of an installed command. */

@@ -1,10 +1,11 @@
 /** Jobs that other releases, or damage, have left in the KVS: what a restart makes of them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatFluid } from "../../formats/fluid.ts";
+import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
+import { waitForJob } from "../../sdk/jobs.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { MemoryDisk } from "../kvs/world.test.ts";
-import { JobWorld, jobspecOf } from "./job-world.test.ts";
+import { JobWorld, jobspecOf, R } from "./job-world.test.ts";
 
 const DIRECTORY = "job.0000.0001.ce00.0000";
 const ID = 7751073792;
@@ -60,6 +61,30 @@ test("jobs without a jobspec, without a submit event, or with less of a log than
     const entries = Object.entries({ ...record, J: "x" }).map(([key, value]) => [`${DIRECTORY}.${key}`, value]);
     assert.equal(await placeOf(await restartWith(Object.fromEntries(entries))), "aside");
   }
+});
+
+test("a job that ran, but whose allocation a full disk refused just before a crash, does not run twice", async () => {
+  const disk = new MemoryDisk();
+  const before = await JobWorld.start({ disk });
+  const id = await before.submit();
+  await before.commit(`${fluidKvsPath(id)}.R`, JSON.stringify(R));
+  await before.commit(`${fluidKvsPath(id)}.guest.exec.eventlog`, eventlog(["init"], ["starting"]));
+  disk.crash();
+
+  const world = await JobWorld.start({ disk });
+  assert.deepEqual(
+    world.hellos.map((hello) => hello["id"]),
+    [id],
+    "the scheduler hears that its resources are taken",
+  );
+  const run = await world.start();
+  assert.deepEqual([run.request.json["id"], run.request.json["reattach"], run.request.json["R"]], [id, true, R]);
+  run.tell("reattached");
+  run.finish(0);
+  await waitForJob(world.client, id);
+  const names = (await lookupText(world.client, `${fluidKvsPath(id)}.eventlog`)).match(/(?<="name":")[^"]+/g);
+  assert.equal(names?.filter((name) => name === "alloc").length, 1);
+  await world.stop();
 });
 
 test("a directory that is no job's is refused by name: jobs in it would be lost sight of", async () => {

@@ -107,7 +107,11 @@ async function readCurrent(
 
 /** A job as a restart finds it: an active one whole, of an inactive one what has to be known. */
 export type StoredJob =
-  | { readonly kind: "active"; readonly job: Job }
+  | {
+      readonly kind: "active";
+      readonly job: Job;
+      /** It ran, but that it got its resources is not in its log. */ readonly lacksAlloc: boolean;
+    }
   | { readonly kind: "inactive"; readonly id: Integer; readonly timestamp: number; readonly folded: Folded };
 
 /** Reads a job back; whole where it `isResumed` and may start again. Throws FluxError where its record is damaged. */
@@ -131,23 +135,39 @@ export async function readJob(handle: Handle, id: Integer, isResumed: boolean): 
   job.events.push(...events);
   job.sentCount = job.durableCount = events.length;
   job.R = R;
-  job.reattach = job.hasResources && (await mayHaveShells(handle, job));
-  return { kind: "active", job };
+  const isPending = job.state === JobState.Sched;
+  const runs = job.hasResources || isPending ? await executionEvents(handle, id) : [];
+  job.reattach = job.hasResources && mayHaveShells(job, runs);
+  const count = (names: readonly string[], wanted: string): number => names.filter((name) => name === wanted).length;
+  const allocations = count(
+    events.map(({ name }) => name),
+    "alloc",
+  );
+  // A full disk may have refused the commit with the allocation and taken the one of the start, just before a crash.
+  const lacksAlloc = isPending && count(runs, "starting") > allocations;
+  if (lacksAlloc) {
+    job.R = await readObject(handle, id, "R");
+    job.reattach = true;
+  }
+  return { kind: "active", job, lacksAlloc };
 }
 
 /**
  * Whether shells of a job were ever started. The start event comes a moment after them, and a crash may come between: the
  * execution service notes `starting` before, so that nothing runs twice.
  */
-async function mayHaveShells(handle: Handle, { id, started, state }: Job): Promise<boolean> {
-  if (started || state === JobState.Cleanup) return true;
+function mayHaveShells({ started, state }: Job, runs: readonly string[]): boolean {
+  // Each attempt of a job begins with `init`.
+  return started || state === JobState.Cleanup || runs.includes("starting", Math.max(0, runs.lastIndexOf("init")));
+}
+
+/** The names of what the execution service has noted of a job. */
+async function executionEvents(handle: Handle, id: Integer): Promise<string[]> {
   try {
-    const log = parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.guest.exec.eventlog`));
-    // Each attempt of a job begins with `init`.
-    const names = log.map(({ name }) => name);
-    return names.indexOf("starting", names.lastIndexOf("init")) >= 0;
+    const text = await lookupText(handle, `${fluidKvsPath(id)}.guest.exec.eventlog`);
+    return parseEventlog(text).map(({ name }) => name);
   } catch (error) {
-    if (isFluxError(error, "ENOENT")) return false;
+    if (isFluxError(error, "ENOENT")) return [];
     throw error;
   }
 }

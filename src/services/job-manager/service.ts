@@ -25,7 +25,7 @@ import { Journal } from "./journal.ts";
 import { isDamage, putAside } from "./lost-found.ts";
 import type { EndedJob } from "./inactive.ts";
 import { forgetRun, startsAgain } from "./requeue.ts";
-import { findNamed, inactiveEntries, readJob, restartReport, readOutcome } from "./load.ts";
+import { findNamed, inactiveEntries, readJob, restartReport, readOutcome, type StoredJob } from "./load.ts";
 import { outcomeOf } from "./outcome.ts";
 import {
   EVENTLOG_VERSION,
@@ -230,7 +230,10 @@ class JobManagerService implements RunningModule {
       "events-journal-cancel": (request) => void this.#journal.cancel(request),
       "sched-hello": { streaming: true, handler: (request) => this.#schedulerHello(request) },
       "sched-ready": (request) => this.#schedulerReady(request),
-      "exec-hello": (request) => this.#executionHello(request),
+      "exec-hello": (request) => {
+        manager.executionHello(executionHelloRequest(request).service, request.sender);
+        return null;
+      },
       disconnect: { roles: ANYONE, handler: (request) => void this.#disconnect(request) },
     };
   }
@@ -289,11 +292,6 @@ class JobManagerService implements RunningModule {
     return { count: this.#manager.count(JobState.Sched) };
   }
 
-  #executionHello(request: IncomingRequest): null {
-    this.#manager.executionHello(executionHelloRequest(request).service, request.sender);
-    return null;
-  }
-
   /** An answer to a request without a matchtag: of the scheduler or of the execution service. */
   #answered(response: ResponseMessage): void {
     const isScheduler = response.topic.startsWith("sched.");
@@ -337,9 +335,7 @@ class JobManagerService implements RunningModule {
       for (const stored of jobs) {
         if (stored === null) continue;
         if (stored.kind === "active") {
-          const isRequeued = this.#isResumed && startsAgain(stored.job);
-          if (isRequeued) await forgetRun(this.#context.handle, stored.job.id);
-          this.#manager.restore(stored.job, isRequeued);
+          await this.#restoreActive(stored);
           continue;
         }
         const { id, timestamp, folded } = stored;
@@ -362,6 +358,13 @@ class JobManagerService implements RunningModule {
   #knowEnded(id: Integer, userid: number): void {
     this.#manager.history.add(userid, id);
     this.#knowId(id);
+  }
+
+  async #restoreActive({ job, lacksAlloc }: StoredJob & { kind: "active" }): Promise<void> {
+    const isRequeued = this.#isResumed && startsAgain(job);
+    if (isRequeued || (this.#isResumed && lacksAlloc)) await forgetRun(this.#context.handle, job.id);
+    this.#manager.restore(job, isRequeued);
+    if (lacksAlloc && !this.#isResumed) this.#manager.post(job, "alloc");
   }
 
   #idText(id: Integer): string {

@@ -199,3 +199,29 @@ test("a program is not read from while much of its output is on its way to the c
   await fixture.takeAll();
   assert.deepEqual(fixture.flow, ["pause stdout", "resume stdout", "pause stderr"]);
 });
+
+test("a program is not read from while its client, who acknowledges its output, is far behind", async () => {
+  const fixture = new Fixture();
+  const program = fixture.start({});
+  fixture.call("attach", { pid: 1, flags: STDOUT_AND_STDERR }, { streaming: true });
+  const print = async (): Promise<void> => {
+    program.output("stdout", utf8Encode("x".repeat(200_000)));
+    await fixture.takeAll();
+  };
+  // Who says nothing is sent whatever the brokers between take.
+  for (let count = 0; count < 10; count++) await print();
+  assert.deepEqual(fixture.flow, []);
+  fixture.call("taken", { matchtag: 1, bytes: 2_000_000 });
+  for (let count = 0; count < 6; count++) await print();
+  assert.deepEqual(fixture.flow, ["pause stdout"]);
+  fixture.call("taken", { matchtag: 1, bytes: 100_000 });
+  assert.deepEqual(fixture.flow, ["pause stdout"]);
+  fixture.call("taken", { matchtag: 1, bytes: 200_000 });
+  assert.deepEqual(fixture.flow, ["pause stdout", "resume stdout"]);
+  // Who is gone holds nothing back.
+  await print();
+  await print();
+  assert.deepEqual(fixture.flow.slice(2), ["pause stdout"]);
+  fixture.call("disconnect", {});
+  assert.deepEqual(fixture.flow.slice(2), ["pause stdout", "resume stdout"]);
+});

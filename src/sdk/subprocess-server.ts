@@ -32,6 +32,8 @@ const RETAINED_BYTES_MAX = 64 * 1024;
 
 /** Output of a process that is on its way to its client; with more, the process is not read from. */
 const UNTAKEN_BYTES_MAX = 256 * 1024;
+/** The same of output that its client, brokers away, has not acknowledged (`taken`, which is ours alone). */
+const UNACKNOWLEDGED_BYTES_MAX = 1024 * 1024;
 
 interface StreamData {
   readonly stream: string;
@@ -57,6 +59,9 @@ interface Process {
   /** Output on its way to the client, and the streams that are not read from until it has left. */
   untakenBytes: number;
   readonly held: Set<string>;
+  /** Output that was sent and not acknowledged, by a client that does so. */
+  unacknowledgedBytes: number;
+  acknowledges: boolean;
 }
 
 export interface SubprocessSurroundings {
@@ -104,6 +109,7 @@ export class SubprocessServer {
       [`${prefix}exec`]: guarded((request) => this.#exec(request)),
       [`${prefix}attach`]: guarded((request) => this.#attach(request)),
       [`${prefix}write`]: guarded((request) => this.#write(request)),
+      [`${prefix}taken`]: guarded((request) => this.#taken(request)),
       [`${prefix}kill`]: guarded((request) => this.#kill(request)),
       [`${prefix}list`]: guarded(() => ({ rank, procs: procs() })),
       [`${prefix}wait`]: guarded((request) => this.#wait(request)),
@@ -148,6 +154,8 @@ export class SubprocessServer {
       retainedBytes: 0,
       untakenBytes: 0,
       held: new Set(),
+      unacknowledgedBytes: 0,
+      acknowledges: false,
     };
     this.#processes.set(child.pid, process);
     request.respond({ type: "started", pid: child.pid });
@@ -252,11 +260,8 @@ export class SubprocessServer {
   }
 
   #write(request: IncomingRequest): undefined {
-    const { matchtag } = request.json;
     const io = requireObject(request.json, "io");
-    const process = [...this.#processes.values()].find(
-      (each) => each.request !== null && each.request.matchtag === matchtag && each.request.sender === request.sender,
-    );
+    const process = this.#followed(request);
     const child = process?.child;
     const stream = io["stream"];
     if (process === undefined || !child || process.isBackground || typeof stream !== "string") return undefined;
@@ -269,6 +274,24 @@ export class SubprocessServer {
     }
     if (io["eof"] === true) child.closeInput(stream);
     return undefined;
+  }
+
+  /** The client has dealt with so many bytes of output: once it says so, no more than a limit is ahead of it. */
+  #taken(request: IncomingRequest): undefined {
+    const byteLength = requireInteger(request.json, "bytes");
+    const process = this.#followed(request);
+    if (process === undefined) return undefined;
+    process.acknowledges = true;
+    process.unacknowledgedBytes -= byteLength;
+    release(process);
+    return undefined;
+  }
+
+  /** The process whose output goes to the request that a message names. */
+  #followed({ json, sender }: IncomingRequest): Process | undefined {
+    return [...this.#processes.values()].find(
+      ({ request }) => request !== null && request.matchtag === json["matchtag"] && request.sender === sender,
+    );
   }
 
   #kill(request: IncomingRequest): null {
@@ -315,6 +338,9 @@ export class SubprocessServer {
       if (process.waiter?.sender === request.sender) process.waiter = null;
       if (process.request?.sender !== request.sender) continue;
       process.request = null;
+      process.acknowledges = false;
+      process.unacknowledgedBytes = 0;
+      release(process);
       if (!process.isBackground) signal(process, SIGNALS["SIGKILL"]!);
     }
     return undefined;
@@ -337,16 +363,26 @@ export class SubprocessServer {
 /** Reads no more from a stream while much of what was read is on its way. */
 function holdBack(process: Process, stream: string, byteLength: number, taken: Promise<void>): void {
   process.untakenBytes += byteLength;
-  if (process.untakenBytes > UNTAKEN_BYTES_MAX && !process.held.has(stream)) {
+  process.unacknowledgedBytes += byteLength;
+  if (isAhead(process) && !process.held.has(stream)) {
     process.held.add(stream);
     process.child?.pauseOutput(stream);
   }
   void taken.then(() => {
     process.untakenBytes -= byteLength;
-    if (process.untakenBytes > UNTAKEN_BYTES_MAX) return;
-    for (const name of process.held) process.child?.resumeOutput(name);
-    process.held.clear();
+    release(process);
   });
+}
+
+/** Whether enough of what a process printed is on its way. */
+function isAhead({ untakenBytes, unacknowledgedBytes, acknowledges }: Process): boolean {
+  return untakenBytes > UNTAKEN_BYTES_MAX || (acknowledges && unacknowledgedBytes > UNACKNOWLEDGED_BYTES_MAX);
+}
+
+function release(process: Process): void {
+  if (isAhead(process)) return;
+  for (const name of process.held) process.child?.resumeOutput(name);
+  process.held.clear();
 }
 
 /** Returns false where it is gone. */

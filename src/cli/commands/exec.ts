@@ -17,6 +17,8 @@ const FLAG_CREDIT = 8;
 const FLAG_WAITABLE = 16;
 /** Of standard input in one message, where nobody says how much is taken. */
 const INPUT_PIECE_BYTES = 64 * 1024;
+/** Output is acknowledged this many bytes at a time. */
+const ACKNOWLEDGED_BYTES = 256 * 1024;
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_FAILED = 1;
@@ -104,6 +106,8 @@ interface Target {
   pid: number;
   isRunning: boolean;
   credit: number;
+  /** Bytes of output that were written, and of which the server does not know yet. */
+  taken: number;
   readonly out: Record<string, LineLabeler>;
 }
 
@@ -136,7 +140,7 @@ class Execution {
         out["stdout"] = new LineLabeler(label, (text) => context.out(text));
         out["stderr"] = new LineLabeler(label, (text) => context.err(text));
       }
-      return { rank, matchtag: 0, pid: 0, isRunning: true, credit: 0, out };
+      return { rank, matchtag: 0, pid: 0, isRunning: true, credit: 0, taken: 0, out };
     });
   }
 
@@ -247,7 +251,7 @@ class Execution {
       case "started":
       case "attached":
         target.pid = Number(answer["pid"]);
-        return;
+        return this.#acknowledge(target);
       case "add-credit":
         target.credit += Number((answer["channels"] as JsonObject)["stdin"] ?? 0);
         return this.#wakeInput();
@@ -266,6 +270,17 @@ class Execution {
     if (labeler !== undefined) labeler.feed(bytes);
     else if (stream === "stderr") this.#context.err(bytes);
     else this.#context.out(bytes);
+    target.taken += bytes.byteLength;
+    if (target.taken >= ACKNOWLEDGED_BYTES) this.#acknowledge(target);
+  }
+
+  /** Whoever reads our output slowly holds the process back, not the brokers between; flux-core's do not know this. */
+  #acknowledge(target: Target): void {
+    const request = { matchtag: target.matchtag, bytes: target.taken };
+    target.taken = 0;
+    void this.#context
+      .flush()
+      .then(() => this.#handle.send(`${this.#service}.taken`, request, { nodeid: target.rank }));
   }
 
   #finished(target: Target, status: number): void {

@@ -57,6 +57,10 @@ export class JobExecution {
     return this.#exceptionStatus === null ? this.#status : statusOfExit(exitCodeOfStatus(this.#exceptionStatus));
   }
 
+  get criticalRanks(): Idset {
+    return this.#critical ?? Idset.upTo(this.ranks.length);
+  }
+
   setCritical(shellRanks: Idset): void {
     this.#critical = shellRanks;
   }
@@ -81,7 +85,7 @@ export class JobExecution {
   shellLost(rank: number, hostStatus: number | null, areAllStarted: boolean): ShellEnd | null {
     if (!this.#running.delete(rank)) return null;
     const shellRank = this.ranks.indexOf(rank);
-    const isCritical = this.#critical === null || this.#critical.has(shellRank);
+    const isCritical = this.criticalRanks.has(shellRank);
     const isFatal = hostStatus === null ? isCritical : shellRank === 0 || !areAllStarted;
     if (isFatal || hostStatus !== null) this.#status = Math.max(this.#status, hostStatus ?? statusOfExit(1));
     return { isLast: this.#running.size === 0, isFatal };

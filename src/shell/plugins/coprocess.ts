@@ -31,7 +31,7 @@ export const coprocessPlugin: PluginFactory = (shell) => {
   const table = shell.plan.options.value(COMPONENT);
   if (table === undefined) return null;
   if (!isJsonObject(table) || Object.keys(table).length === 0)
-    throw new FluxError("EINVAL", `coprocess option must be a non-empty object`);
+    throw new FluxError("EINVAL", "coprocess option must be a non-empty object");
   const helpers = Object.entries(table).flatMap(([name, value]) => helperOf(shell, name, value) ?? []);
   const seconds = shell.plan.options.trySeconds("coprocess-kill-timeout", KILL_TIMEOUT_SECONDS);
   if (seconds === null) throw new FluxError("EINVAL", "failed to parse coprocess-kill-timeout");
@@ -76,6 +76,7 @@ class CoprocessPlugin implements ShellPlugin {
   }
 
   init(): void {
+    this.#shell.log(ShellLogLevel.debug, `coprocess enabled (${this.#helpers.length} configured)`, COMPONENT);
     for (const helper of this.#helpers) this.#start(helper);
   }
 
@@ -92,8 +93,14 @@ class CoprocessPlugin implements ShellPlugin {
     if (this.#running.size === 0) return this.#files.isSettled ? undefined : this.#files.settle();
     this.#signal(SIGNALS["SIGTERM"]!);
     if (this.#killTimeoutSeconds < Infinity)
-      this.#timer = this.#shell.clock.after(this.#killTimeoutSeconds * 1000, () => this.#signal(SIGNALS["SIGKILL"]!));
+      this.#timer = this.#shell.clock.after(this.#killTimeoutSeconds * 1000, () => this.#giveUp());
     return this.#ended.promise.then(() => this.#files.settle());
+  }
+
+  #giveUp(): void {
+    const text = "coprocess: helper(s) still running, sending SIGKILL";
+    this.#shell.log(ShellLogLevel.warning, text, COMPONENT);
+    this.#signal(SIGNALS["SIGKILL"]!);
   }
 
   stop(): void {
@@ -140,6 +147,7 @@ class CoprocessPlugin implements ShellPlugin {
         },
       );
       this.#running.add(child);
+      this.#shell.log(ShellLogLevel.debug, `${name}: launched`, COMPONENT);
     } catch (error) {
       if (!isFluxError(error)) throw error;
       const why = new FluxError(error.errnum).message;

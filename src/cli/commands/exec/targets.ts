@@ -19,17 +19,17 @@ export interface ExecTargets {
 /** Ends the command where the options name no place to run. */
 export async function execTargets(context: CommandContext, handle: Handle): Promise<ExecTargets> {
   const { options } = context;
-  const service = options.text("service") ?? "rexec";
+  const service = options.text("service");
   const jobId = options.text("jobid");
   if (jobId !== null) {
     const id = tryParseFluid(jobId) ?? context.fail(`error parsing jobid: "${jobId}"`);
     const job = await shellsOf(context, handle, id, jobId);
     const nodes = [...job.ranks];
     // Ranks are places in the list of the job's nodes here.
-    return { ranks: chosen(context, nodes.length).map((place) => nodes[place]!), service: job.service };
+    return { ranks: chosen(context, nodes.length).map((place) => nodes[place]!), service: service ?? job.service };
   }
   const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "size" });
-  return { ranks: chosen(context, Number(value)), service };
+  return { ranks: chosen(context, Number(value)), service: service ?? "rexec" };
 }
 
 /** Ends the command where the job does not run. */

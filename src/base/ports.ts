@@ -404,4 +404,6 @@ export interface Ports {
   readonly exec: Exec;
   readonly trace: Trace;
   readonly host: HostInfo;
+  /** Sends lines of the statsd protocol to a collector; absent where there is none. Throws EINVAL: its address is none. */
+  readonly statsd?: (lines: readonly string[]) => void;
 }

@@ -9,6 +9,7 @@ import type { Core } from "./core.ts";
 import { loadCrontabs } from "./crontabs.ts";
 import { reportFailures } from "./failures.ts";
 import { postFinish, postStart } from "./start-log.ts";
+import { reportMetrics } from "./metrics.ts";
 import { builtinModule, type ModuleRegistry } from "./module-files.ts";
 import type { PersonalityEntry } from "./personality.ts";
 import { isRecovering, recoveryNotice } from "./recovery.ts";
@@ -107,9 +108,10 @@ function isScriptOfNobody(disk: Disk, path: string): boolean {
 
 /** Starts the services of this rank, or runs the user's rc1. While an instance is repaired it goes on with what there is. */
 export async function runRc1(options: RunLevelOptions): Promise<StateEvent> {
-  if (!isRecovering(options.core.options.attributes)) return startServices(options);
-  const event = await startServices({ ...options, failed: () => {} });
-  return event === "rc1-fail" ? "rc1-ignorefail" : event;
+  const isRepaired = isRecovering(options.core.options.attributes);
+  const event = await startServices(isRepaired ? { ...options, failed: () => {} } : options);
+  await reportMetrics(options.core);
+  return isRepaired && event === "rc1-fail" ? "rc1-ignorefail" : event;
 }
 
 async function startServices(options: RunLevelOptions): Promise<StateEvent> {

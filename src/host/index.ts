@@ -8,6 +8,7 @@ import { nodeHostInfo } from "./info.ts";
 import { nodeExec } from "./exec.ts";
 import { nodeNet } from "./net.ts";
 import { nodeRandom } from "./random.ts";
+import { statsdSender } from "./statsd.ts";
 import { nodeTrace } from "./trace.ts";
 
 export { mainProcess, type MainProcess } from "./main-process.ts";
@@ -21,6 +22,7 @@ export interface NodePortsOptions {
 }
 
 export function nodePorts(options: NodePortsOptions = {}): Ports {
+  const { FLUX_FRIPP_STATSD: collector } = process.env;
   return {
     clock: nodeClock(),
     random: nodeRandom(),
@@ -31,5 +33,6 @@ export function nodePorts(options: NodePortsOptions = {}): Ports {
     exec: options.exec ?? nodeExec(),
     trace: nodeTrace({ debug: options.debug ?? process.env["FLUX_DEBUG"] }),
     host: nodeHostInfo(),
+    ...(collector === undefined ? {} : { statsd: statsdSender(collector) }),
   };
 }

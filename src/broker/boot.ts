@@ -208,7 +208,10 @@ function setQuorum(attributes: Attributes, size: number, log: BrokerLog): void {
 function checkCriticalRanks(text: string, size: number): void {
   const ranks = Idset.tryParse(text);
   if (ranks === null || [...ranks].some((rank) => rank >= size))
-    throw new FluxError("EINVAL", `invalid value for broker.critical-ranks='${text}': not a set of ranks below the size ${size}`);
+    throw new FluxError(
+      "EINVAL",
+      `invalid value for broker.critical-ranks='${text}': not a set of ranks below the size ${size}`,
+    );
 }
 
 /** What the enclosing instance, or the launcher, says of this one. */

@@ -253,10 +253,14 @@ async function stopJobs(core: Core, keepsJobs: boolean): Promise<void> {
     ["resource.acquire-mute", {}],
   ];
   if (!keepsJobs)
-    steps.push([
-      "job-manager.raiseall",
-      { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
-    ]);
+    steps.push(
+      // Epilogs of jobs that are canceled now would hold up the end; those under way go on.
+      ["job-manager.jobtap", { remove: "perilog.so" }],
+      [
+        "job-manager.raiseall",
+        { dry_run: false, userid: -1, states: STATE_RUN, severity: 0, type: "cancel", note: "the instance is ending" },
+      ],
+    );
   // Without the key-value store nothing is noted of a job any more, its end neither.
   const canEnd = core.modules.find("kvs") !== null;
   if (!keepsJobs && canEnd) steps.push(["job-manager.idle", {}]);
@@ -266,8 +270,8 @@ async function stopJobs(core: Core, keepsJobs: boolean): Promise<void> {
     try {
       await core.handle.rpc(topic, payload);
     } catch (error) {
-      if (!isFluxError(error, "ENOSYS"))
-        core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
+      const isNotThere = isFluxError(error, "ENOSYS") || isFluxError(error, "ENOENT");
+      if (!isNotThere) core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
     }
   }
 }

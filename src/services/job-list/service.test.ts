@@ -85,7 +85,7 @@ test("two who wait for one job wait for one job", async () => {
 });
 
 test("in private mode guests see their own jobs only, and no counts", async () => {
-  const seen: { guest: Listed["jobs"]; admin: Listed["jobs"]; one: number; counts: number }[] = [];
+  const seen: { guest: Listed["jobs"]; admin: Listed["jobs"]; one: number; counts: number; statistics: number }[] = [];
   const instance = new SimulatedInstance(new World("job-list private"), {
     size: 1,
     workload: async ({ handle }) => {
@@ -105,13 +105,15 @@ test("in private mode guests see their own jobs only, and no counts", async () =
         admin: await list({ ...guest, rolemask: Role.User | Role.Admin }),
         one: await refusal("job-list.list-id", { id, attrs: [] }),
         counts: await refusal("job-list.job-stats", {}),
+        statistics: await refusal("job-list.stats-get", {}),
       });
       return 0;
     },
   });
   assert.equal(await instance.runToEnd(3_600_000), true, instance.stderr.join(""));
-  const [{ guest, admin, one, counts }] = seen as [(typeof seen)[0]];
-  assert.deepEqual([guest.length, admin.length, one, counts], [0, 1, Errno.ENOENT, Errno.EPERM]);
+  const [{ guest, admin, one, counts, statistics }] = seen as [(typeof seen)[0]];
+  assert.deepEqual([guest.length, admin.length, one], [0, 1, Errno.ENOENT]);
+  assert.deepEqual([counts, statistics], [Errno.EPERM, Errno.EPERM]);
 });
 
 /** Runs jobs to their end, then removes the list of jobs. */

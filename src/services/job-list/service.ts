@@ -172,11 +172,14 @@ class JobListService implements RunningModule {
       },
       "stats-get": {
         roles: ANYONE,
-        handler: () => ({
-          jobs: this.#list.sizes(),
-          idsync: { lookups: this.#lookups, waits: this.#waitedFor() },
-          stats_watchers: this.#statisticsStreams.size,
-        }),
+        handler: (request) => {
+          this.#checkCounts(request);
+          return {
+            jobs: this.#list.sizes(),
+            idsync: { lookups: this.#lookups, waits: this.#waitedFor() },
+            stats_watchers: this.#statisticsStreams.size,
+          };
+        },
       },
       "job-state-pause": () => ((this.#held ??= []), null),
       "job-state-unpause": () => (this.#unpause(), null),
@@ -312,6 +315,11 @@ class JobListService implements RunningModule {
     if (!this.#maySee(request, record.userid)) throw new FluxError("ENOENT");
   }
 
+  /** How many jobs there are is told to those only who see them all. */
+  #checkCounts(request: IncomingRequest): void {
+    if (!this.#maySee(request, this.#context.ownerUserid)) throw new FluxError("EPERM");
+  }
+
   async #known(): Promise<void> {
     if (!this.#isKnown) await new Promise<void>((resolve) => void this.#untilKnown.push(resolve));
     if (this.#isStopped) throw new FluxError("ENOSYS", "job-list is unloading");
@@ -319,7 +327,7 @@ class JobListService implements RunningModule {
 
   async #answerStatistics(request: IncomingRequest): Promise<object | undefined> {
     await this.#known();
-    if (!this.#maySee(request, this.#context.ownerUserid)) throw new FluxError("EPERM");
+    this.#checkCounts(request);
     if (!request.isStreaming) return this.#list.statistics.toJSON();
     request.respond(this.#list.statistics.toJSON());
     this.#statisticsStreams.add(request, null);

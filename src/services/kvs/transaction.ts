@@ -168,10 +168,9 @@ export class Draft {
     });
     // All that are missing are asked for at once.
     const bytes = this.#index.values(groups.flat(), new Map());
-    if (counts[0] === found.refs.length) {
-      const data = base64Encode(concatBytes(bytes));
-      if (data.length <= INLINE_ENDED_LENGTH) return this.#setInline(found.directory, found.name, data);
-    }
+    const length = bytes.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (counts[0] === found.refs.length && 4 * length <= 3 * INLINE_ENDED_LENGTH)
+      return this.#setInline(found.directory, found.name, base64Encode(concatBytes(bytes)));
     let next = 0;
     const blobs = groups.map(({ length }) => {
       if (length === 0) return null;

@@ -3,7 +3,7 @@
  *
  * Invariant: a plugin that was made is told to the shell before the next one is, so that whatever fails, it can be stopped.
  */
-import { errorText, FluxError, isFluxError } from "../base/errors.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import { BUILTIN_PLUGINS } from "./builtin.ts";
 import { ShellLogLevel, type ShellContext, type ShellPlugin } from "./plugin.ts";
 
@@ -41,10 +41,10 @@ export function initPlugins(shell: ShellContext, plugins: readonly NamedPlugin[]
 
 function initFailure(shell: ShellContext, name: string, error: unknown): unknown {
   if (!isFluxError(error)) return error;
-  const text = errorText(error);
-  // Some speak in the name of a part of theirs.
-  const isNamed = text.startsWith(`${name}: `) || text.startsWith(`${name}.`);
-  const sentence = isNamed && /^[\w.-]+: /.test(text) ? text : `${name}: ${text}`;
+  // Some speak in the name of a part of theirs, as "output.kvs: ...".
+  const [, speaker = ""] = /^([\w.-]+): /.exec(error.message) ?? [];
+  const isNamed = speaker === name || speaker.startsWith(`${name}.`);
+  const sentence = isNamed ? error.message : `${name}: ${error.message}`;
   shell.log(ShellLogLevel.error, sentence);
   shell.log(ShellLogLevel.error, `plugin '${name}': shell.init failed`);
   return new FluxError(error.errnum, `shell_init: ${sentence}`, { cause: error });

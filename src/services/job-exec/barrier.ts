@@ -1,8 +1,8 @@
 /**
  * The barrier of a job's shells: each enters once, all are let go when the last has come. Barriers follow one another.
  *
- * Invariant: a shell that waits is answered: let go, or refused (ECANCELED; EIO where another has ended). Shells of flux-core mark the request as one
- * without a response, and wait for one all the same.
+ * Invariant: a shell that waits is answered: let go, or refused (ECANCELED; EIO where another has ended). Shells of
+ * flux-core mark the request as one without a response, and wait for one all the same.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";

@@ -3,11 +3,10 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { errnoSentence, errorText, isFluxError } from "../../base/errors.ts";
 import {
-  isJsonObject,
   memberAt,
   parseJsonReals,
-  textOfReal,
   stringifyJson,
+  textOfReal,
   type JsonObject,
   type JsonValue,
 } from "../../base/json.ts";
@@ -195,12 +194,12 @@ async function showStats(context: CommandContext): Promise<void> {
   if (options.has("clear-all")) return handle.sendEvent(`${target}.stats-clear`);
   if (options.has("clear")) return void (await call("stats-clear"));
   const who = options.text("rusage") ?? "self";
-  if (!["self", "children", "thread"].includes(who)) context.fail(`invalid --rusage argument '${who}'`);
+  if (!["self", "children", "thread"].includes(who)) context.fail(`${target}.rusage: ${who} is unsupported`);
   const payload = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
   const answer = parseJsonReals(payload?.text ?? "{}");
   const path = options.text("parse");
   const value = path === null ? answer : memberAt(answer, path.split("."));
-  if (value === undefined) context.fail(`${path}: not found in the stats of ${target}`);
+  if (value === undefined) context.fail(`\`${path}' not found in response`);
   context.out(`${statText(context, value)}\n`);
 }
 
@@ -210,12 +209,14 @@ function statText(context: CommandContext, value: JsonValue): string {
   const scale = Number(options.text("scale") ?? "1");
   if (Number.isNaN(scale)) context.fail(`--scale: '${options.text("scale")}' is not a number`);
   const real = textOfReal(value);
-  if (typeof value === "number" || real !== null) {
-    const scaled = Number(real ?? value) * scale;
-    const isInteger = type === null ? real === null : type === "int";
-    return isInteger ? String(Math.trunc(scaled)) : scaled.toFixed(6);
+  if (typeof value === "number" || real !== null || type !== null) {
+    const number = real ?? (typeof value === "number" ? value : 0);
+    const scaled = Number(number) * scale;
+    // What is counted stays whole.
+    const isWhole = type === "int" || typeof value === "number";
+    return isWhole ? String(Math.trunc(scaled)) : scaled.toFixed(6);
   }
-  return isJsonObject(value) ? pythonJson(value, { indent: 1 }) : stringifyJson(value);
+  return typeof value === "object" ? pythonJson(value, { indent: 1 }) : stringifyJson(value);
 }
 
 const debug: Command = {

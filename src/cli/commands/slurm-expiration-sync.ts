@@ -54,7 +54,9 @@ async function follow(context: CommandContext, job: string, periodSeconds: numbe
   let known = 0;
   // The first time it has to succeed.
   let failures = FAILURES_MAX - 1;
-  for (;;) {
+  let wake = (): void => {};
+  handle.onClose(() => wake());
+  while (!handle.isClosed) {
     try {
       const left = await timeLeft(exec, host.env, job);
       failures = 0;
@@ -67,14 +69,15 @@ async function follow(context: CommandContext, job: string, periodSeconds: numbe
         known = expiration;
       }
     } catch (error) {
-      if (++failures >= FAILURES_MAX || handle.isClosed) context.fail(errorText(error));
+      if (++failures >= FAILURES_MAX) context.fail(errorText(error));
       debug(errorText(error));
     }
-    await new Promise<void>((resolve, reject) => {
-      clock.after(periodSeconds * 1000, resolve);
-      handle.onClose(reject);
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      clock.after(periodSeconds * 1000, resolve, { background: true });
     });
   }
+  return context.fail("lost the connection to Flux");
 }
 
 /** Seconds until the end of a Slurm job; Infinity where it has none. */

@@ -110,7 +110,8 @@ export type StoredJob =
   | {
       readonly kind: "active";
       readonly job: Job;
-      /** It ran, but that it got its resources is not in its log. */ readonly lacksAlloc: boolean;
+      /** It ran, but that it got its resources is not in its log. */
+      readonly lacksAlloc: boolean;
     }
   | { readonly kind: "inactive"; readonly id: Integer; readonly timestamp: number; readonly folded: Folded };
 
@@ -138,13 +139,9 @@ export async function readJob(handle: Handle, id: Integer, isResumed: boolean): 
   const isPending = job.state === JobState.Sched;
   const runs = job.hasResources || isPending ? await executionEvents(handle, id) : [];
   job.reattach = job.hasResources && mayHaveShells(job, runs);
-  const count = (names: readonly string[], wanted: string): number => names.filter((name) => name === wanted).length;
-  const allocations = count(
-    events.map(({ name }) => name),
-    "alloc",
-  );
+  const allocations = events.filter(({ name }) => name === "alloc").length;
   // A full disk may have refused the commit with the allocation and taken the one of the start, just before a crash.
-  const lacksAlloc = isPending && count(runs, "starting") > allocations;
+  const lacksAlloc = isPending && runs.filter((name) => name === "starting").length > allocations;
   if (lacksAlloc) {
     job.R = await readObject(handle, id, "R");
     job.reattach = true;

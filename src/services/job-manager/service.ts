@@ -3,7 +3,7 @@
  * What to do is decided in `core.ts`.
  */
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
-import { type Integer, type JsonObject } from "../../base/json.ts";
+import type { Integer, JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";

@@ -54,15 +54,22 @@ function prepared(files: Map<string, Uint8Array>, writeFile = files.set.bind(fil
 test("a state directory says in which format it is; one of a newer Flux is refused and left alone", () => {
   const files = new Map<string, Uint8Array>();
   prepared(files);
-  assert.equal(utf8Decode(files.get("/state/flux-format")!), "1\n");
+  assert.equal(utf8Decode(files.get("/state/flux-format")!), "2\n");
   prepared(files);
   files.set("/state/flux-format", new Uint8Array(2));
   prepared(files);
-  assert.equal(utf8Decode(files.get("/state/flux-format")!), "1\n", "a loss of power may take the bytes of a file");
-  for (const mark of ["2\n", "next"]) {
+  assert.equal(utf8Decode(files.get("/state/flux-format")!), "2\n", "a loss of power may take the bytes of a file");
+  files.set("/state/flux-format", utf8Encode("1\n"));
+  prepared(files);
+  assert.equal(
+    utf8Decode(files.get("/state/flux-format")!),
+    "2\n",
+    "what this version writes a former one cannot read",
+  );
+  for (const mark of ["3\n", "next"]) {
     files.set("/state/flux-format", utf8Encode(mark));
     assert.throws(() => prepared(files), {
-      message: /^statedir \/state has format '(2|next)' of a newer Flux.*formats up to 1/,
+      message: /^statedir \/state has format '(3|next)' of a newer Flux.*formats up to 2/,
     });
   }
 });

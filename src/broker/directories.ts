@@ -15,7 +15,7 @@ const RUNDIR_BYTES_MAX = 96;
 const STICKY = 0o1000;
 const PRIVATE = 0o700;
 /** The format of what is in a state directory: redo log, content store, pages of jobs. Counted up when a former version could not read it. */
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 const FORMAT_FILE = "flux-format";
 const FORMAT_MODE = 0o600;
 const PERSISTENT_TEMPORARY = "/var/tmp";
@@ -74,9 +74,9 @@ export function prepareStatedir(disk: Disk, attributes: Attributes, host: HostIn
 function checkFormat(disk: Disk, attributes: Attributes, directory: string): void {
   const path = `${directory}/${FORMAT_FILE}`;
   const text = disk.info(path) === null ? "" : utf8Decode(disk.readFile(path)).replace(/[\s\0]/g, "");
-  // Nothing, or a file whose bytes a loss of power has taken.
-  if (text === "") return markFormat(disk, attributes, path);
-  if (/^\d+$/.test(text) && Number(text) <= FORMAT_VERSION) return;
+  if (text === String(FORMAT_VERSION)) return;
+  // Nothing, a file whose bytes a loss of power has taken, or the mark of a former version, which this one can read.
+  if (/^\d*$/.test(text) && Number(text) < FORMAT_VERSION) return markFormat(disk, attributes, path);
   // What cannot be read is nobody's to remove.
   attributes.set("statedir-cleanup", "0");
   throw new FluxError(

@@ -83,6 +83,8 @@ class Scheduler implements RunningModule {
   #inventory = new Map<number, NodeInventory>();
   /** What the instance's resource set says to schedulers: jobs' sets say it to those of their instances. */
   #scheduling: JsonValue | undefined = undefined;
+  /** When the instance got its resources, in seconds since the epoch; 0 = it does not say. */
+  #starttime = 0;
   readonly #outlook: Outlook;
   readonly #statistics: PassStatistics;
   #isPassScheduled = false;
@@ -255,6 +257,7 @@ class Scheduler implements RunningModule {
     for (const [id, shares] of pool.held) this.#restore(id, shares, pool.ends.get(id));
     for (const job of queue.leading(queue.size)) this.#core.add(job);
     this.#core.instanceExpiration = resources.expiration;
+    this.#starttime = resources.starttime;
     this.#scheduling = resources.scheduling;
   }
 
@@ -331,7 +334,7 @@ class Scheduler implements RunningModule {
     const all = this.#setOf(pool.inventory);
     const held = [...pool.held.values()].flat();
     return {
-      all: all.with({ expiration: this.#core.instanceExpiration }).toJSON(),
+      all: all.with({ starttime: this.#starttime, expiration: this.#core.instanceExpiration }).toJSON(),
       down: all.keepRanks(Idset.from(pool.down)).toJSON(),
       allocated: this.#setOf(mergeShares(held)).toJSON(),
     };

@@ -8,6 +8,7 @@ const SMOOTHING = 0.25;
 export class PassStatistics {
   readonly #clock: Clock;
   #passes = 0;
+  #decisions = 0;
   #lastAskedMs: number | null = null;
   #intervalSec = 0;
   #durationSec = 0;
@@ -23,20 +24,21 @@ export class PassStatistics {
     this.#lastAskedMs = nowMs;
   }
 
-  /** Runs a pass. */
-  measure<T>(pass: () => T): T {
+  /** Runs a pass, which returns what it decided, job by job. */
+  measure<T>(pass: () => readonly T[]): readonly T[] {
     const startMs = this.#clock.monotonicMs();
     const result = pass();
     this.#passes++;
+    this.#decisions += result.length;
     this.#durationSec = average(this.#durationSec, (this.#clock.monotonicMs() - startMs) / 1000);
     return result;
   }
 
-  /** Seconds; passes are whole, never delayed or interrupted. */
+  /** Seconds. `sched_yields` counts the jobs that got something: others hear of them one by one; passes are not delayed. */
   toJSON(): JsonObject {
     return {
       sched_passes: this.#passes,
-      sched_yields: 0,
+      sched_yields: this.#decisions,
       sched_delay: 0,
       sched_duration_ewma: this.#durationSec,
       sched_interval_ewma: this.#intervalSec,

@@ -8,9 +8,10 @@ import { doubtAboutStatedir, prepareStatedir } from "./directories.ts";
 
 const MIB = 1024 * 1024;
 
-function doubt(freeBytes: number, isInMemory: boolean): ReturnType<typeof doubtAboutStatedir> {
+function doubt(freeBytes: number, isInMemory: boolean, isNamed = false): ReturnType<typeof doubtAboutStatedir> {
   const attributes = new Attributes();
   attributes.set("statedir", "/tmp/flux-x");
+  attributes.set("statedir-cleanup", isNamed ? "0" : "1");
   return doubtAboutStatedir(
     { freeBytes: () => freeBytes, isInMemory: () => isInMemory } as unknown as Disk,
     attributes,
@@ -21,7 +22,7 @@ test("a state directory on a disk with room is nothing to speak of", () => {
   assert.equal(doubt(1000 * MIB, false), null);
 });
 
-test("one with little room is an error that users see, whatever it lies on; one in memory a warning in the log", () => {
+test("one with little room is an error that users see, whatever it lies on; one in memory a warning in the log, unless it was named", () => {
   for (const isInMemory of [false, true]) {
     const small = doubt(5 * MIB, isInMemory)!;
     assert.equal(small.isSerious, true);
@@ -29,6 +30,7 @@ test("one with little room is an error that users see, whatever it lies on; one 
   }
   const memory = doubt(1000 * MIB, true)!;
   assert.equal(memory.isSerious, false);
+  assert.equal(doubt(1000 * MIB, true, true)!.isSerious, true);
   assert.match(memory.text, /^statedir \/tmp\/flux-x is in memory.*--broker-opts=-Sstatedir=DIR/);
 });
 

@@ -114,9 +114,10 @@ export function doubtAboutStatedir(disk: Disk, attributes: Attributes): Doubt | 
     const left = `${Math.floor(freeBytes / (1024 * 1024))} MiB`;
     return { isSerious: true, text: `statedir ${path} has only ${left} left for jobs and their output: ${remedy}` };
   }
-  if (disk.isInMemory(path))
-    return { isSerious: false, text: `statedir ${path} is in memory, which it takes from jobs: ${remedy}` };
-  return null;
+  if (!disk.isInMemory(path)) return null;
+  // Who named the place believes that what is there stays.
+  const isNamed = attributes.get("statedir-cleanup") === "0";
+  return { isSerious: isNamed, text: `statedir ${path} is in memory, which it takes from jobs: ${remedy}` };
 }
 
 /** Removes what is to be removed. What cannot be is left: returns why, or null. */

@@ -6,7 +6,7 @@
  *
  * `settings.ts` has its arguments and configuration.
  */
-import { errorText, FluxError } from "../../base/errors.ts";
+import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { f58FormOf, fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
@@ -49,8 +49,11 @@ function definition(name: string): ModuleDefinition {
       const settings = readSettings(name, context.config(), context.args);
       const scheduler = new Scheduler(context, name, settings);
       // There is one scheduler at a time: a second one ends here.
-      await context.addService("sched");
-      await context.addService("feasibility");
+      for (const service of ["sched", "feasibility"])
+        await context.addService(service).catch((error: unknown) => {
+          if (!isFluxError(error, "EEXIST")) throw error;
+          throw new FluxError("EEXIST", `File exists: ${error.message}`, { cause: error });
+        });
       // Resources may become known only when other brokers have started, and those wait for this one's modules. Where they
       // are known, who loads a scheduler has one that schedules.
       const isReady = scheduler.begin();

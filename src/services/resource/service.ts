@@ -7,7 +7,7 @@
  * KVS before the one who asked for them is answered.
  *
  * Module arguments: `noverify` (do not compare with the machine), `no-fallback` (an enclosing instance's allocation or
- * nothing), `monitor-force-up` (ranks count as online without a broker), `exclude=TARGETS`, `notruncate` (the eventlog is
+ * nothing), `monitor-force-up` (ranks count as online without a broker), `notruncate` (the eventlog is
  * never cut short).
  */
 import { errorText, FluxError } from "../../base/errors.ts";
@@ -65,20 +65,18 @@ interface Arguments {
   readonly noFallback: boolean;
   readonly isVerifying: boolean;
   readonly isTruncating: boolean;
-  readonly exclude: string | null;
 }
 
 /** Throws FluxError EINVAL. */
 function parseArguments(args: readonly string[]): Arguments {
   const known = new Set(["noverify", "no-fallback", "monitor-force-up", "force-up", "norestrict", "notruncate"]);
-  const unknown = args.find((arg) => !known.has(arg) && !arg.startsWith("exclude="));
+  const unknown = args.find((arg) => !known.has(arg));
   if (unknown !== undefined) throw new FluxError("EINVAL", `unknown option: ${unknown}`);
   return {
     forceUp: args.includes("monitor-force-up") || args.includes("force-up"),
     noFallback: args.includes("no-fallback"),
     isVerifying: !args.includes("noverify"),
     isTruncating: !args.includes("notruncate"),
-    exclude: args.find((arg) => arg.startsWith("exclude="))?.slice("exclude=".length) ?? null,
   };
 }
 
@@ -136,7 +134,10 @@ export class ResourceService implements RunningModule {
     const configured = configuredResources(this.#settings, config, this.context.ports.disk, this.#hosts);
     const preset = configured === null ? await this.#lookup(KEY_R) : null;
     const known = configured === null ? (preset === null ? null : ResourceSet.parseText(preset)) : configured;
-    checkExclude(this.#excluded, known?.ranks ?? this.state.ranks, [...(known?.nodelist ?? []), ...this.#hosts]);
+    checkExclude(this.#settings.exclude, known?.ranks ?? this.state.ranks, [
+      ...(known?.nodelist ?? []),
+      ...this.#hosts,
+    ]);
     if (known === null) return;
     const amended = configured === null ? known : await this.#amend(known);
     await this.define(amended, configured === null ? "kvs" : "configuration");
@@ -346,7 +347,7 @@ export class ResourceService implements RunningModule {
 
   /** Returns the ranks that were drained until now. */
   #exclude(resources: ResourceSet): Idset {
-    const targets = this.#excluded;
+    const targets = this.#settings.exclude;
     if (targets === "") return new Idset();
     const before = this.state.resources;
     const { drained } = this.state;
@@ -357,11 +358,6 @@ export class ResourceService implements RunningModule {
     } finally {
       this.state.resources = before;
     }
-  }
-
-  /** What is to be excluded, as it was given; empty = nobody. */
-  get #excluded(): string {
-    return this.#args.exclude ?? this.#settings.exclude;
   }
 
   /** The enclosing instance's allocation, or what all ranks reported. */

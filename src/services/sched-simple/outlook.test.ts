@@ -70,3 +70,17 @@ test("waiting jobs are told when they start, once, and again when that changes",
   ]);
   assert.ok(delaysMs.at(-1)! >= 500, "not more often than anybody could read");
 });
+
+test("where jobs keep their order nobody is told when", () => {
+  const core = scheduler();
+  core.policy = "fifo";
+  const told: unknown[] = [];
+  const { clock, timers } = stoppedClock();
+  const outlook = new Outlook(clock, (id, sched) => told.push([id, sched]));
+  submit(core, 1, 2, 60);
+  submit(core, 2, 2, 60);
+  core.pass(100);
+  outlook.changed(() => ({ core, explainsAll: false }));
+  timers.shift()!();
+  assert.deepEqual(told, []);
+});

@@ -4,7 +4,7 @@ import { memberAt, parseJson, stringifyJson, type Integer, type JsonValue } from
 import { formatFsd, tryParseFsd } from "../../formats/duration.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { updateJob, watchEventlog } from "../../sdk/jobs.ts";
+import { lookupJob, updateJob, watchEventlog } from "../../sdk/jobs.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText } from "../jobs/client.ts";
 import { Float, plainText } from "../output/field-value.ts";
@@ -96,8 +96,8 @@ async function durationOf(handle: Handle, id: Integer, text: string): Promise<nu
 }
 
 async function currentDuration(handle: Handle, id: Integer): Promise<number> {
-  const { jobspec } = await handle.rpc("job-info.update-lookup", { id, key: "jobspec", flags: 0 });
-  const value = memberAt(jobspec, DURATION.split("."));
+  const { jobspec } = await lookupJob(handle, id, ["jobspec"], { current: true });
+  const value = memberAt(parseJson(jobspec!), DURATION.split("."));
   return typeof value === "number" ? value : 0;
 }
 

@@ -84,6 +84,9 @@ function escapeRegExp(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
+/** The last line of what a command printed that took too long: the session is over. */
+export const TIMED_OUT = "[timed out]";
+
 /** A bash in (or without) an instance, which runs one command after the other. */
 export class Session implements AsyncDisposable {
   readonly directory: string;
@@ -127,7 +130,11 @@ export class Session implements AsyncDisposable {
         return found[1] === "0" ? lines : [...lines, `[exit ${found[1]}]`];
       }
       if (this.#shell.exitCode !== null) return [...this.#output.split("\n"), "[the instance ended]"];
-      if (Date.now() > deadline) return [...this.#output.split("\n"), "[timed out]"];
+      if (Date.now() > deadline) {
+        // What hangs would keep all that follows waiting, and be left behind.
+        this.#shell.kill("SIGTERM");
+        return [...this.#output.split("\n"), TIMED_OUT];
+      }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, deadline - Date.now());
         this.#wake = () => {

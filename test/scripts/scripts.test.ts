@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { formatScript, matches, parseScript, root, Session } from "./runner.ts";
+import { formatScript, matches, parseScript, root, Session, TIMED_OUT } from "./runner.ts";
 
 const folder = join(root, "test", "scripts");
 const only = process.env["SCRIPT"];
@@ -29,6 +29,7 @@ for (const name of names)
         faults.push(
           `$ ${step.command.join("\n> ")}\n--- expected\n${step.expected.join("\n")}\n--- printed\n${actual.join("\n")}`,
         );
+      if (actual.at(-1) === TIMED_OUT) break;
     }
     const code = await session.end();
     if (process.env["UPDATE"] === "1") writeFileSync(path, formatScript(script, results));

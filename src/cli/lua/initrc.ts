@@ -1,6 +1,6 @@
 /**
  * Start-up files of job shells in Lua (flux-shell-initrc(5)), run by the machine's own `lua`: who has such files has it, and
- * its libraries. `initrc.lua` beside this file is what they see; this is its errand boy.
+ * its libraries. `libexec/shell-initrc.lua` is what they see; this is its errand boy.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ const MARK = "\n\u0001report ";
 
 /** What the file wants, with false for null. Throws FluxError with a sentence. */
 export function runLuaFile(path: string, facts: JsonObject): JsonObject {
-  const prelude = join(installRoot(), "src", "cli", "lua", "initrc.lua");
+  const prelude = join(installRoot(), "libexec", "shell-initrc.lua");
   const { status, stdout, stderr, error } = spawnSync("lua", [prelude, path, MARK], {
     input: luaText(facts),
     encoding: "utf8",

@@ -1,6 +1,6 @@
 -- What start-up files of job shells see (flux-shell-initrc(5)), for any Lua from 5.1.
 --
--- Run as `lua initrc.lua FILE MARK`: standard input is a Lua expression with what is known of the job, standard output gets
+-- Run as `lua shell-initrc.lua FILE MARK`: standard input is a Lua expression with what is known of the job, standard output gets
 -- MARK and, as JSON, what the file wants. The file and what it registers run before there are tasks: callbacks for
 -- `shell.init`, `shell.post-init`, and for each task `task.init` and `task.exec`; for later topics there are none.
 

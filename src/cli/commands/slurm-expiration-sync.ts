@@ -21,16 +21,16 @@ export const command: Command = defineCommand({
   dialect: "argparse",
   summary: "keep the end of this instance that of its Slurm job",
   description:
-    "slurm-expiration-sync Poll squeue for remaining time of the enclosing Slurm job and notify the resource module via " +
-    "RPC when the expiration changes, so that flux_job_timeleft(3) reflects the Slurm job's expiration.",
+    "Asks Slurm now and then how much time the enclosing job has left, and tells the resource module when its end " +
+    "has moved: so the jobs of this instance know how long they may run.",
   options: [
     {
       names: ["poll-interval"],
       argument: "SECONDS",
-      help: `squeue polling interval in seconds (default: ${PERIOD_SECONDS})`,
+      help: `ask every SECONDS (default: ${PERIOD_SECONDS})`,
     },
-    { names: ["jobid"], short: "j", argument: "JOBID", help: "Operate on Slurm job JOBID" },
-    { names: ["verbose"], short: "v", help: "Enable debug logging" },
+    { names: ["jobid"], short: "j", argument: "JOBID", help: "the Slurm job to follow" },
+    { names: ["verbose"], short: "v", help: "say what is asked and answered" },
   ],
   run: async (context) => {
     const interval = context.options.text("poll-interval") ?? `${PERIOD_SECONDS}`;

@@ -11,6 +11,7 @@ import { Pace } from "../../broker/pace.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { nearForm } from "../framework/connect.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ProxyRouter } from "../proxy/proxy-router.ts";
 import { connectBySsh, remoteOf } from "../proxy/ssh.ts";
@@ -43,9 +44,10 @@ export const command: Command = defineCommand({
 async function proxy(context: CommandContext): Promise<number> {
   const [target, ...words] = context.operands;
   if (target === undefined) return context.failUsage("URI argument is required");
-  const uri = await resolveTarget(context, target).catch((error: unknown) =>
+  const named = await resolveTarget(context, target).catch((error: unknown) =>
     context.fail(`Unable to resolve ${target} to a URI: ${errorText(error)}`),
   );
+  const uri = await nearForm(named);
   const ports = await context.ports();
   const link = new Uplink(context, ports, uri);
   const handle = await link.connect().catch((error: unknown) => context.fail(`${uri}: ${errorText(error)}`));

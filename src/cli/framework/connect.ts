@@ -25,6 +25,8 @@ export async function connect(uri: string | null): Promise<Handle> {
 async function connectTo(uri: string): Promise<Handle> {
   const scheme = /^([^:]*):\/\/(.*)$/s.exec(uri);
   if (scheme?.[1] === "ssh") {
+    const near = await nearForm(uri);
+    if (near !== uri) return connectTo(near);
     const { connectBySsh } = await import("../proxy/ssh.ts");
     return new Handle(withCredentials(await connectBySsh(uri, dirname(fluxCommandPath()))));
   }
@@ -34,6 +36,17 @@ async function connectTo(uri: string): Promise<Handle> {
   const options = retries === undefined ? {} : { retries: Number(retries) };
   const channel = await connectLocal({ net: nodeNet(), clock: nodeClock() }, uri, options);
   return new Handle(withCredentials(process.env["FLUX_HANDLE_TRACE"] === undefined ? channel : await traced(channel)));
+}
+
+/**
+ * The local form of an ssh URI that names a socket on this very host: few machines let one log in to themselves. Any other
+ * URI as it is, and all where the user has a program of their own for the way (FLUX_SSH).
+ */
+export async function nearForm(uri: string): Promise<string> {
+  const [, host, path] = /^ssh:\/\/([^/@:?]+)(\/[^?]*)$/.exec(uri) ?? [];
+  if (path === undefined || process.env["FLUX_SSH"] !== undefined) return uri;
+  const [{ hostname }, { existsSync }] = await Promise.all([import("node:os"), import("node:fs")]);
+  return host === hostname() && existsSync(path) ? `local://${path}` : uri;
 }
 
 async function traced(channel: MessageChannel): Promise<MessageChannel> {

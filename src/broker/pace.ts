@@ -12,7 +12,7 @@ import { MessageType, type Message } from "../protocol/message.ts";
 /** So long after a small request others are taken to be about to ask again. */
 const TALK_MS = 100;
 /** The share of time that the broker is at work while bulk work goes on beside others. */
-const BUSY_SHARE = 0.2;
+const BUSY_SHARE = 0.15;
 /** A payload that is not longer is small, in bytes. */
 const SMALL_BYTES_MAX = 16 * 1024;
 const WAIT_MS_MAX = 25;

@@ -5,9 +5,9 @@
  *
  * Invariants: nobody waits longer than WAIT_MS_MAX for one part; with nobody else to wait, the pace is that of the machine.
  */
-import { Fifo } from "../base/fifo.ts";
 import type { Clock } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
+import { Turns } from "../sdk/turns.ts";
 
 /** So long after a small request others are taken to be about to ask again. */
 const TALK_MS = 100;
@@ -26,8 +26,7 @@ export function isSmallTalk({ type, topic, payload }: Message): boolean {
 
 export class Pace {
   readonly #clock: Clock;
-  readonly #waiting = new Fifo<() => void>();
-  #isScheduled = false;
+  readonly #turns: Turns;
   #talkMs = -Infinity;
   /** The last part: when it began, and how long the broker had been at work in its life by then. */
   #beganMs = 0;
@@ -35,6 +34,7 @@ export class Pace {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#turns = new Turns(clock, PARTS_PER_TURN, () => this.#delayMs());
   }
 
   /** Somebody who moves little has asked for something. */
@@ -44,15 +44,11 @@ export class Pace {
 
   /** Calls back when it is this one's turn, never within the call. */
   wait(proceed: () => void): void {
-    this.#waiting.push(proceed);
-    if (!this.#isScheduled) this.#schedule();
-  }
-
-  #schedule(): void {
-    this.#isScheduled = true;
-    const delayMs = this.#delayMs();
-    if (delayMs < 1) this.#clock.defer(() => this.#proceed(PARTS_PER_TURN));
-    else this.#clock.after(delayMs, () => this.#proceed(1));
+    this.#turns.wait(() => {
+      this.#beganMs = this.#clock.monotonicMs();
+      this.#beganBusyMs = this.#clock.busyMs();
+      proceed();
+    });
   }
 
   #delayMs(): number {
@@ -60,14 +56,5 @@ export class Pace {
     if (nowMs - this.#talkMs > TALK_MS) return 0;
     const busyMs = this.#clock.busyMs() - this.#beganBusyMs;
     return Math.min(busyMs / BUSY_SHARE - (nowMs - this.#beganMs), WAIT_MS_MAX);
-  }
-
-  #proceed(parts: number): void {
-    this.#isScheduled = false;
-    this.#beganMs = this.#clock.monotonicMs();
-    this.#beganBusyMs = this.#clock.busyMs();
-    const count = Math.min(parts, this.#waiting.length);
-    for (let part = 0; part < count; part++) this.#waiting.shift()!();
-    if (this.#waiting.length > 0 && !this.#isScheduled) this.#schedule();
   }
 }

@@ -1,20 +1,26 @@
 /**
  * Turns for bulk work: whoever has much to do does a bounded part, then waits here until others had theirs. Parts of one
- * turn of the loop are bounded in number; who waited longest is first.
+ * turn of the loop are bounded in number; who waited longest is first. Where parts are to be further apart, they are done
+ * one by one.
  */
 import { Fifo } from "../base/fifo.ts";
 import type { Clock } from "../base/ports.ts";
 
+/** Timers know no shorter times. */
+const TIMER_MS_MIN = 1;
+
 export class Turns {
   readonly #clock: Clock;
   readonly #perTurn: number;
+  readonly #delayMs: () => number;
   readonly #waiting = new Fifo<() => void>();
   #isScheduled = false;
 
-  /** `perTurn`: parts in one turn of the loop. */
-  constructor(clock: Clock, perTurn: number) {
+  /** `perTurn`: parts in one turn of the loop. `delayMs` says how long the next part has to wait beyond that. */
+  constructor(clock: Clock, perTurn: number, delayMs: () => number = () => 0) {
     this.#clock = clock;
     this.#perTurn = perTurn;
+    this.#delayMs = delayMs;
   }
 
   /** Calls back when it is this one's turn, never within the call. */
@@ -31,11 +37,15 @@ export class Turns {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    this.#clock.defer(() => {
-      this.#isScheduled = false;
-      const count = Math.min(this.#perTurn, this.#waiting.length);
-      for (let part = 0; part < count; part++) this.#waiting.shift()!();
-      if (this.#waiting.length > 0) this.#schedule();
-    });
+    const delayMs = this.#delayMs();
+    if (delayMs < TIMER_MS_MIN) this.#clock.defer(() => this.#proceed(this.#perTurn));
+    else this.#clock.after(delayMs, () => this.#proceed(1));
+  }
+
+  #proceed(parts: number): void {
+    this.#isScheduled = false;
+    const count = Math.min(parts, this.#waiting.length);
+    for (let part = 0; part < count; part++) this.#waiting.shift()!();
+    if (this.#waiting.length > 0) this.#schedule();
   }
 }

@@ -1,6 +1,5 @@
-/** A queue of which both ends cost nothing. Pure. */
+/** A queue that is appended to, and whose head is taken, in constant time. Pure. */
 
-/** A queue whose head is taken in constant time. */
 export class Fifo<T> {
   #items: T[] = [];
   #head = 0;

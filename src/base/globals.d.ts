@@ -5,7 +5,6 @@
 
 declare class TextEncoder {
   encode(text: string): Uint8Array<ArrayBuffer>;
-  encodeInto(text: string, target: Uint8Array): { read: number; written: number };
 }
 
 declare class TextDecoder {
@@ -23,15 +22,12 @@ declare const Buffer: {
   ): Uint8Array & {
     toString(encoding: "utf8" | "latin1" | "base64" | "hex", start?: number, end?: number): string;
   };
-  allocUnsafe(length: number): Uint8Array<ArrayBuffer>;
   byteLength(text: string, encoding: "utf8"): number;
 };
 
 interface AbortSignal {
   readonly aborted: boolean;
-  readonly reason: unknown;
   addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
-  removeEventListener(type: "abort", listener: () => void): void;
 }
 declare class AbortController {
   readonly signal: AbortSignal;

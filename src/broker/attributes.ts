@@ -18,7 +18,6 @@ function attributeRule(name: string): AttributeRule | null {
 
 export class Attributes {
   readonly #values = new Map<string, string>();
-  readonly #listeners = new Map<string, ((value: string) => void)[]>();
   /** What the command line has set. */
   readonly #given = new Set<string>();
 
@@ -46,12 +45,6 @@ export class Attributes {
 
   set(name: string, value: string): void {
     this.#values.set(name, value);
-    for (const listener of this.#listeners.get(name) ?? []) listener(value);
-  }
-
-  /** Calls back whenever the value is set. */
-  watch(name: string, listener: (value: string) => void): void {
-    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
   }
 
   /** Sets a value from the command line. Throws FluxError with a text that begins with the name. */

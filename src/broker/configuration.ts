@@ -4,7 +4,7 @@
  */
 import { utf8Decode } from "../base/bytes.ts";
 import { errorText, FluxError } from "../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
+import { isJsonObject, jsonOrText, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Disk } from "../base/ports.ts";
 import { mergeConfig, parseToml } from "../formats/toml.ts";
 
@@ -44,16 +44,6 @@ export function applyConfValue(disk: Disk, config: JsonObject, value: string): J
   if (equals < 0) return mergeConfig([config, loadConfigPath(disk, value)]);
   const path = value.slice(0, equals).split(".");
   if (path.some((key) => key === "")) throw new FluxError("EINVAL", `--conf: '${value}' has an empty key`);
-  const table = path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), valueOf(value.slice(equals + 1)));
+  const table = path.reduceRight<JsonValue>((inner, key) => ({ [key]: inner }), jsonOrText(value.slice(equals + 1)));
   return mergeConfig([config, table as JsonObject]);
-}
-
-/** JSON where it is JSON, else a string. */
-function valueOf(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    if (error instanceof FluxError) return text;
-    throw error;
-  }
 }

@@ -95,7 +95,7 @@ async function listJobs(handle: Handle, constraint: JsonObject, attrs: string[])
 }
 
 /** What a job that was an instance told of its own jobs. */
-export function failuresOf(annotations: JsonValue | undefined): JsonObject | null {
+function failuresOf(annotations: JsonValue | undefined): JsonObject | null {
   const user = isJsonObject(annotations) ? annotations["user"] : null;
   const failures = isJsonObject(user) ? user["failures"] : null;
   return isJsonObject(failures) ? failures : null;

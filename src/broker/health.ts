@@ -44,10 +44,6 @@ export class Health {
   get status(): SubtreeStatus {
     return this.#status;
   }
-  /** Seconds in the present status. */
-  get duration(): number {
-    return this.#now() - this.#since;
-  }
 
   child(rank: number): ChildHealth | null {
     return this.#children.get(rank) ?? null;

@@ -50,10 +50,6 @@ export class BrokerLog {
     this.#take({ timestamp: now(), severity, rank: rank(), appname, procid: String(pid), text });
   }
 
-  get records(): readonly LogRecord[] {
-    return this.#ring;
-  }
-
   #level(name: string): number {
     return Number(this.#surroundings.attributes.get(name) ?? "-1");
   }

@@ -12,7 +12,7 @@ import { GAP_TOPIC, type Handle } from "../sdk/handle.ts";
 import { isFromOwner, type EventMessage } from "../protocol/message.ts";
 import { ANY_USER, type Methods } from "../sdk/service.ts";
 
-export const CONFIG_TOPIC = "config.update";
+const CONFIG_TOPIC = "config.update";
 
 export interface SharedConfigOptions {
   readonly rank: number;

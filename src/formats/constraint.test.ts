@@ -5,7 +5,7 @@ import { isFluxError } from "../base/errors.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import { parseConstraintQuery, parseRequires } from "./constraint-query.ts";
 import { compileConstraint, matchingRanks, validateConstraint } from "./constraint.ts";
-import { formatDependency, isDependency, parseDependency } from "./dependency.ts";
+import { isDependency, parseDependency } from "./dependency.ts";
 import { Hostlist } from "./hostlist.ts";
 import { Idset } from "./idset.ts";
 import { ResourceSet } from "./resource-set.ts";
@@ -213,7 +213,6 @@ test("RFC 26: dependencies as URIs and objects", () => {
   ];
   for (const [uri, object] of table) {
     assert.deepEqual(parseDependency(uri), object);
-    assert.equal(formatDependency(parseDependency(uri)), uri);
     assert.ok(isDependency(object));
   }
   const options: [string, JsonObject][] = [
@@ -233,17 +232,4 @@ test("RFC 26: dependencies as URIs and objects", () => {
     );
   }
   assert.ok(!isDependency({ scheme: "a" }));
-});
-
-test("a dependency is read back from its URI", () => {
-  const text = fc.string({ unit: "grapheme", maxLength: 8 }).filter((item) => !/^[+-]?[\d.]/.test(item));
-  const value = fc.string({ maxLength: 8 }).filter((item) => !item.includes("?"));
-  const option = fc.oneof(text, fc.integer(), fc.array(text, { minLength: 2, maxLength: 3 }));
-  const key = fc.string({ minLength: 1, maxLength: 4 }).filter((name) => name !== "__proto__");
-  fc.assert(
-    fc.property(value, fc.dictionary(key, option), (value, options) => {
-      const dependency = { ...options, scheme: "fluid", value };
-      assert.deepEqual(parseDependency(formatDependency(dependency)), dependency);
-    }),
-  );
 });

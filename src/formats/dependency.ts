@@ -4,7 +4,7 @@
  * Does not know which schemes exist.
  */
 import { FluxError } from "../base/errors.ts";
-import { canonicalInteger, isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
+import { canonicalInteger, isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 
 export interface Dependency extends JsonObject {
   readonly scheme: string;
@@ -38,19 +38,6 @@ export function parseDependency(uri: string): Dependency {
   return { scheme, value, ...options };
 }
 
-/** Writes a dependency as a URI. An option that is neither text nor array is written as JSON. */
-export function formatDependency(dependency: Dependency): string {
-  const { scheme, value, ...options } = dependency;
-  const pairs = Object.entries(options).flatMap(([key, option]) =>
-    (Array.isArray(option) ? (option as readonly JsonValue[]) : [option]).map((item) => {
-      const text = typeof item === "string" ? item : stringifyJson(item);
-      return `${encode(key, /[%?&;=#]/g)}=${encode(text, /[%&;#]/g)}`;
-    }),
-  );
-  const query = pairs.length === 0 ? "" : `?${pairs.join("&")}`;
-  return value === "" && query === "" ? scheme : `${scheme}:${value}${query}`;
-}
-
 /** Whether a value of `attributes.system.dependencies` is a dependency. */
 export function isDependency(value: JsonValue | undefined): value is Dependency {
   return isJsonObject(value) && typeof value["scheme"] === "string" && typeof value["value"] === "string";
@@ -67,8 +54,4 @@ function decode(text: string, uri: string): string {
 function numberOrText(text: string): JsonValue {
   if (/^[+-]?\d{1,18}$/.test(text)) return canonicalInteger(BigInt(text.replace(/^\+/, "")));
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
-}
-
-function encode(text: string, reserved: RegExp): string {
-  return text.replace(reserved, (char) => encodeURIComponent(char));
 }

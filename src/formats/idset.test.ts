@@ -83,14 +83,7 @@ test("a set has what was added and not removed, as a plain Set would", () => {
         assert.equal(set.count, expected.length);
         assert.equal(set.first, expected[0]);
         assert.equal(set.last, expected.at(-1));
-        for (let id = 0; id < 75; id += 7) {
-          assert.equal(set.has(id), model.has(id));
-          assert.equal(
-            set.next(id),
-            expected.find((other) => other > id),
-          );
-          assert.equal(set.at(id), expected[id]);
-        }
+        for (let id = 0; id < 75; id += 7) assert.equal(set.has(id), model.has(id));
         // Ranges never touch: the text is the shortest.
         const ranges = [...set.ranges()];
         for (let index = 1; index < ranges.length; index++) assert.ok(ranges[index]![0] > ranges[index - 1]![1] + 1);
@@ -135,12 +128,10 @@ test("a large set costs its gaps, not its ids", () => {
   assert.equal(String(set), "0-9,1999999991-2000000000");
 });
 
-test("add and remove tell whether something changed", () => {
+test("add tells whether an id is new, and refuses what is no id", () => {
   const set = new Idset();
   assert.equal(set.add(3), true);
   assert.equal(set.add(3), false);
-  assert.equal(set.remove(3), true);
-  assert.equal(set.remove(3), false);
   assert.throws(() => set.add(-1), /-1 is not an id/);
   assert.throws(() => set.add(1.5), /1.5 is not an id/);
   set.addRange(0, 5);

@@ -112,23 +112,6 @@ export class Idset implements Iterable<number> {
     return range < this.#bounds.length && this.#bounds[range]! <= id;
   }
 
-  /** The smallest id greater than `id`; undefined where there is none. */
-  next(id: number): number | undefined {
-    const range = this.#rangeEndingAtOrAfter(id + 1);
-    return range < this.#bounds.length ? Math.max(this.#bounds[range]!, id + 1) : undefined;
-  }
-
-  /** The id at a place in ascending order, from 0; undefined where the place does not exist. */
-  at(index: number): number | undefined {
-    let rest = index;
-    if (rest < 0) return undefined;
-    for (const [first, last] of this.ranges()) {
-      if (rest <= last - first) return first + rest;
-      rest -= last - first + 1;
-    }
-    return undefined;
-  }
-
   /** Adds an id; returns whether it was new. Throws FluxError EINVAL where it is not an integer in 0 … ID_MAX. */
   add(id: number): boolean {
     const before = this.#count;
@@ -159,13 +142,6 @@ export class Idset implements Iterable<number> {
     } else {
       this.#bounds.splice(start, end - start, mergedFirst, mergedLast);
     }
-  }
-
-  /** Removes an id; returns whether it was in the set. */
-  remove(id: number): boolean {
-    const before = this.#count;
-    this.removeRange(id, id);
-    return this.#count < before;
   }
 
   /** Removes all ids from `first` to `last`, both included. */

@@ -4,7 +4,7 @@
  * A jobspec is a value: setting makes a new one that shares what did not change.
  */
 import { FluxError } from "../base/errors.ts";
-import { isJsonObject, memberAt, parseJson, type JsonObject, type JsonValue } from "../base/json.ts";
+import { isJsonObject, jsonOrText, memberAt, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Jobspec } from "./jobspec.ts";
 
 /** The most parts of a dotted name: a hostile name must not nest without bound. */
@@ -71,13 +71,4 @@ function setAt(object: JsonObject, parts: readonly string[], value: JsonValue, f
 function failed(path: string, value: JsonValue): FluxError {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return new FluxError("EINVAL", `failed to set ${path} to ${text}`);
-}
-
-function jsonOrText(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    if (error instanceof FluxError) return text;
-    throw error;
-  }
 }

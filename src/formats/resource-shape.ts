@@ -10,7 +10,7 @@ import { Idset } from "./idset.ts";
 import type { ResourceVertex } from "./jobspec.ts";
 
 /** The label of a slot that has none, as long as there is one slot only. */
-export const SLOT_LABEL_DEFAULT = "task";
+const SLOT_LABEL_DEFAULT = "task";
 /** Levels of resources, or of values. */
 const DEPTH_MAX = 64;
 

@@ -1,5 +1,4 @@
 /** The shell options of a job (flux-shell-options(7)): `attributes.system.shell.options` in the jobspec, by dotted name. */
-import { FluxError } from "../base/errors.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import { tryParseFsd } from "../formats/duration.ts";
 import { getPath } from "../formats/jobspec-attributes.ts";
@@ -30,15 +29,8 @@ export class ShellOptions {
     return value !== undefined && value !== null && value !== 0 && value !== false;
   }
 
-  /** Seconds, from a number or an RFC 23 duration; Infinity for "none". Throws FluxError EINVAL. */
-  seconds(name: string, fallback: number): number {
-    const seconds = this.trySeconds(name, fallback);
-    if (seconds === null) throw new FluxError("EINVAL", `${name}: invalid duration '${String(this.value(name))}'`);
-    return seconds;
-  }
-
-  /** As `seconds`; null where it is no duration. */
-  trySeconds(name: string, fallback: number): number | null {
+  /** Seconds, from a number or an RFC 23 duration; Infinity for "none"; null where it is no duration. */
+  seconds(name: string, fallback: number): number | null {
     const value = this.value(name);
     if (value === undefined) return fallback;
     if (value === "none") return Infinity;
@@ -46,15 +38,8 @@ export class ShellOptions {
     return seconds === null || seconds < 0 ? null : seconds;
   }
 
-  /** Bytes, with an optional suffix k, K, M, G. Throws FluxError EINVAL. */
-  bytes(name: string, fallback: number): number {
-    const bytes = this.tryBytes(name, fallback);
-    if (bytes === null) throw new FluxError("EINVAL", `${name}: invalid size '${String(this.value(name))}'`);
-    return bytes;
-  }
-
-  /** As `bytes`; null where it is no size. */
-  tryBytes(name: string, fallback: number): number | null {
+  /** Bytes, with an optional suffix k, K, M, G; null where it is no size. */
+  bytes(name: string, fallback: number): number | null {
     const value = this.value(name);
     if (value === undefined) return fallback;
     const match = /^(\d+(?:\.\d+)?)([kKMG]?)$/.exec(String(value));

@@ -70,7 +70,6 @@ export class Storage {
   observer: ((operation: Operation) => void) | null = null;
   #durableNames = new Map<string, Inode>();
   #pending: NameChange[] = [];
-  #operations = 0;
 
   constructor(timeline: Timeline, dice: Seeded) {
     this.timeline = timeline;
@@ -78,15 +77,9 @@ export class Storage {
     for (const path of ["/", "/tmp"]) this.addDirectory(path, 0o755);
   }
 
-  /** How many operations there were. */
-  get operations(): number {
-    return this.#operations;
-  }
-
   /** An operation is about to happen. */
   begin(operation: Operation): void {
     this.observer?.(operation);
-    this.#operations += 1;
   }
 
   addDirectory(path: string, mode: number): void {

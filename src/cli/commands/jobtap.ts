@@ -1,6 +1,6 @@
 /** `flux jobtap`: the job manager's plugins (flux-jobtap(1)); `flux post-job-event`: an event in a job's eventlog. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { jsonOrText, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
@@ -111,16 +111,7 @@ function pairsOf(pairs: readonly string[]): JsonObject {
   for (const pair of pairs) {
     const at = pair.indexOf("=");
     if (at < 0) throw new FluxError("EINVAL", `Missing required value for key ${pair}`);
-    result[pair.slice(0, at)] = valueOf(pair.slice(at + 1));
+    result[pair.slice(0, at)] = jsonOrText(pair.slice(at + 1));
   }
   return result;
-}
-
-function valueOf(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch {
-    // Words need no quotes.
-    return text;
-  }
 }

@@ -1,6 +1,6 @@
 /** `flux update`: asks for changes of an active job (flux-update(1)). */
 import { FluxError } from "../../base/errors.ts";
-import { memberAt, parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
+import { jsonOrText, memberAt, parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
 import { formatFsd, tryParseFsd } from "../../formats/duration.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -67,7 +67,7 @@ async function updateOf(handle: Handle, id: Integer, pair: string): Promise<Upda
   const given = pair.slice(at + 1);
   const key = ALIASES.get(name) ?? (TOP_LEVEL.test(name) ? name : `attributes.system.${name}`);
   const isDuration = key === DURATION;
-  const value = isDuration ? await durationOf(handle, id, given) : valueOf(given);
+  const value = isDuration ? await durationOf(handle, id, given) : jsonOrText(given);
   const isFloat = typeof value === "number" && (isDuration || /[.eE]/.test(given));
   return { key, value, text: isFloat ? plainText(new Float(value)) : pythonJson(value) };
 }
@@ -99,16 +99,6 @@ async function currentDuration(handle: Handle, id: Integer): Promise<number> {
   const { jobspec } = await lookupJob(handle, id, ["jobspec"], { current: true });
   const value = memberAt(parseJson(jobspec!), DURATION.split("."));
   return typeof value === "number" ? value : 0;
-}
-
-/** JSON where the text is JSON, else the text. */
-function valueOf(text: string): JsonValue {
-  try {
-    return parseJson(text);
-  } catch {
-    // Words need no quotes.
-    return text;
-  }
 }
 
 async function waitForUpdates(

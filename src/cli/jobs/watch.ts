@@ -107,7 +107,7 @@ export class EventTeller {
   }
 }
 
-export function exceptionText(event: { readonly context?: JsonObject | undefined }): string {
+function exceptionText(event: { readonly context?: JsonObject | undefined }): string {
   const { type, severity, note } = event.context ?? {};
   return `job.exception: type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`.trimEnd() + "\n";
 }

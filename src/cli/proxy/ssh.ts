@@ -26,18 +26,14 @@ export interface SshTarget {
 }
 
 /** Reads `ssh://[USER@]HOST[:PORT]/PATH`. Throws EINVAL. */
-export function parseSshUri(uri: string): SshTarget {
+function parseSshUri(uri: string): SshTarget {
   const match = /^ssh:\/\/([^/:?]+)(?::(\d+))?(\/[^?]*)$/.exec(uri);
   if (match === null) throw new FluxError("EINVAL");
   return { host: match[1]!, port: match[2] ?? null, path: match[3]! };
 }
 
 /** What is run to reach a target. `binaries` is the directory of this `flux`. */
-export function sshCommand(
-  target: SshTarget,
-  env: Readonly<Record<string, string | undefined>>,
-  binaries: string,
-): string[] {
+function sshCommand(target: SshTarget, env: Readonly<Record<string, string | undefined>>, binaries: string): string[] {
   const libraries = env["LD_LIBRARY_PATH"];
   const own = env["FLUX_SSH_RCMD"];
   const settings = own === undefined ? [`PATH=${dirname(target.path)}/bin:${binaries}:${SYSTEM_PATH}`] : [];

@@ -44,6 +44,6 @@ function octal(text: string, argument: string): number {
 }
 
 /** The last part of a path. */
-export function baseName(path: string): string {
+function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }

@@ -61,7 +61,7 @@ function runOrList(run: RunWithPlugins, plugins: SubmissionPlugins, facts: reado
 }
 
 /** Where plugins are looked for, the first first. */
-export function directoriesOf(env: Readonly<Record<string, string | undefined>>): readonly string[] {
+function directoriesOf(env: Readonly<Record<string, string | undefined>>): readonly string[] {
   const split = (list: string | undefined): string[] => (list ?? "").split(":").filter((entry) => entry !== "");
   const { FLUX_CLI_PLUGINPATH: further, FLUX_CLI_PLUGINPATH_OVERRIDE: instead } = env;
   if (instead !== undefined) return split(instead);
@@ -70,7 +70,7 @@ export function directoriesOf(env: Readonly<Record<string, string | undefined>>)
 }
 
 /** The files of these directories; of those that have the same name, the first. */
-export function pluginFiles(directories: readonly string[]): string[] {
+function pluginFiles(directories: readonly string[]): string[] {
   const found = new Map<string, string>();
   for (const directory of directories)
     for (const name of namesIn(directory).toSorted())

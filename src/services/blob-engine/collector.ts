@@ -108,9 +108,6 @@ export class Collector {
     this.#marks = new Marks(file, digestLength);
   }
 
-  get phase(): Phase {
-    return this.#phase;
-  }
   get isRunning(): boolean {
     return this.#phase !== "idle";
   }

@@ -9,6 +9,7 @@ import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../../base/json.ts";
 import type { BlobDatabase, HashAlgorithm, KeepReason } from "../../base/ports.ts";
+import { RunningSummary } from "../../base/running-summary.ts";
 import { formatSize } from "../../formats/size.ts";
 import { encodePayloads } from "../../sdk/blob-batch.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -16,8 +17,9 @@ import { ANY_USER, requireInteger, requireObject, type Answer } from "../../sdk/
 import { Trouble } from "../../sdk/trouble.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import { askForCheckpoint, storedCheckpoint } from "../blob-engine/checkpoint-request.ts";
+import { digestOf } from "../blob-engine/references.ts";
 import { parseSizeLimit } from "../blob-engine/settings.ts";
-import { CallTimes } from "./core.ts";
+import { loadUnsaved } from "../blob-engine/unsaved.ts";
 import {
   BACKING_SERVICE,
   DATABASE_NAME,
@@ -26,8 +28,6 @@ import {
   parseOptions,
   type StoreOptions,
 } from "./protocol.ts";
-import { digestOf } from "../blob-engine/references.ts";
-import { loadUnsaved } from "../blob-engine/unsaved.ts";
 
 class SqliteService implements RunningModule {
   readonly #context: ModuleContext;
@@ -38,8 +38,8 @@ class SqliteService implements RunningModule {
   readonly #trouble: Trouble;
   readonly #refusal: Trouble;
   #isNearLimit = false;
-  #loadTimes = new CallTimes();
-  #storeTimes = new CallTimes();
+  #loadTimes = new RunningSummary();
+  #storeTimes = new RunningSummary();
   #pending: IncomingRequest[] = [];
   /** The database is made when it is first written to: instances that never do start sooner. */
   readonly #isLazy: boolean;
@@ -135,8 +135,8 @@ class SqliteService implements RunningModule {
     this.#context.server.add(this.#context.name, {
       "stats-get": { roles: ANY_USER, handler: () => this.#statistics() },
       "stats-clear": () => {
-        this.#loadTimes = new CallTimes();
-        this.#storeTimes = new CallTimes();
+        this.#loadTimes = new RunningSummary();
+        this.#storeTimes = new RunningSummary();
         return null;
       },
     });
@@ -283,7 +283,7 @@ class SqliteService implements RunningModule {
     );
   }
 
-  async #timed<T>(times: CallTimes, calls: number, result: Promise<T>): Promise<T> {
+  async #timed<T>(times: RunningSummary, calls: number, result: Promise<T>): Promise<T> {
     const { clock } = this.#context.ports;
     const startMs = clock.monotonicMs();
     const value = await result;

@@ -74,9 +74,6 @@ export class InactiveJobs {
   get count(): number {
     return this.#ids.length;
   }
-  get pageCount(): number {
-    return this.#pages.length;
-  }
 
   add(id: Integer, timestamp: number, outcome: Outcome): void {
     this.#ids.push(id);

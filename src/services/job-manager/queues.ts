@@ -75,11 +75,6 @@ export class Queues {
     return this.#queues.get(name)?.requires ?? [];
   }
 
-  /** Throws EINVAL where no such queue is. */
-  check(name: string): void {
-    this.#find(name);
-  }
-
   /** Whether a queue takes jobs. Throws EINVAL where no such queue is. */
   isEnabled(name: string): boolean {
     return this.#find(name).enabled;

@@ -8,6 +8,7 @@ import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
+import { RunningSummary } from "../../base/running-summary.ts";
 import { isBlobref } from "../../formats/blobref.ts";
 import { Payload } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -34,7 +35,7 @@ import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 import { parseSettings, type LeaderOptions, type Settings } from "./settings.ts";
 import { Supplier } from "./supplier.ts";
-import { RunningSummary, serviceStatistics } from "./statistics.ts";
+import { serviceStatistics } from "./statistics.ts";
 import { referencesIn } from "./transaction.ts";
 import type { NamespaceRoot } from "./version.ts";
 

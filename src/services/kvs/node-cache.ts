@@ -32,9 +32,6 @@ export class NodeCache {
   get size(): number {
     return this.#nodes.size;
   }
-  get bytes(): number {
-    return this.#bytes;
-  }
 
   get(ref: string): Node | undefined {
     const node = this.#nodes.get(ref);

@@ -1,5 +1,6 @@
 /** What `kvs.stats-get` answers, in Flux's own shape. */
 import type { JsonObject } from "../../base/json.ts";
+import { RunningSummary } from "../../base/running-summary.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
@@ -52,27 +53,4 @@ function summary(values: readonly number[]): JsonObject {
   const running = new RunningSummary();
   for (const value of values) running.add(value);
   return running.toJson();
-}
-
-/** Count, extremes, mean and deviation of numbers that come one by one. */
-export class RunningSummary {
-  #count = 0;
-  #least = 0;
-  #most = 0;
-  #mean = 0;
-  #squares = 0;
-
-  add(value: number): void {
-    this.#count += 1;
-    this.#least = this.#count === 1 ? value : Math.min(this.#least, value);
-    this.#most = Math.max(this.#most, value);
-    const delta = value - this.#mean;
-    this.#mean += delta / this.#count;
-    this.#squares += delta * (value - this.#mean);
-  }
-
-  toJson(): JsonObject {
-    const stddev = Math.sqrt(this.#squares / Math.max(1, this.#count - 1));
-    return { count: this.#count, min: this.#least, mean: this.#mean, stddev, max: this.#most };
-  }
 }

@@ -132,7 +132,7 @@ test("the first waiting job never starts later than it was once promised, but fo
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       let promise: { id: unknown; time: number } | null = null;
       play("easy", steps, (world, grants) => {
-        const first = world.core.queue.first;
+        const first = world.core.queue.firsts.first;
         if (first?.id !== promise?.id) promise = null;
         if (first === undefined) return;
         if (grants.some(({ job }) => goesBefore(job, first))) promise = null;
@@ -149,7 +149,7 @@ test("no job waits that could run without delaying the first one", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       play("easy", steps, ({ core, now }) => {
-        const { first } = core.queue;
+        const { first } = core.queue.firsts;
         if (first === undefined) return;
         assert.equal(core.pool.find(first.request), null, "the first does not fit");
         const { time } = core.forecast(1, now)[0]!;
@@ -165,7 +165,7 @@ test("in strict order jobs start as they come", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       play("fifo", steps, ({ core }, grants) => {
-        const { first } = core.queue;
+        const { first } = core.queue.firsts;
         for (const { job } of grants) assert.ok(first === undefined || goesBefore(job, first));
       });
     }),

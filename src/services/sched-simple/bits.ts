@@ -34,10 +34,6 @@ export class Bits {
   }
 
   /** One more than the largest id that fits. */
-  get size(): number {
-    return this.#size;
-  }
-
   has(id: number): boolean {
     return id < this.#size && (this.#words[id >>> 5]! & (1 << (id & 31))) !== 0;
   }

@@ -62,7 +62,7 @@ export function slotTotal(request: ResourceRequest, shares: readonly NodeShare[]
 }
 
 /** How many slots so many cores and GPUs make. */
-export function slotsIn(cores: number, gpus: number, request: ResourceRequest): number {
+function slotsIn(cores: number, gpus: number, request: ResourceRequest): number {
   const byCores = request.coresPerSlot > 0 ? Math.floor(cores / request.coresPerSlot) : Infinity;
   const byGpus = request.gpusPerSlot > 0 ? Math.floor(gpus / request.gpusPerSlot) : Infinity;
   return Math.min(byCores, byGpus);

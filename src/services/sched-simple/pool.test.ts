@@ -28,13 +28,20 @@ function poolOf(inventory: NodeInventory[]): ResourcePool {
   return pool;
 }
 
+/** Finds resources and holds them; null where there are none. */
+function allocate(pool: ResourcePool, id: number, wanted: ResourceRequest): readonly NodeShare[] | null {
+  const shares = pool.find(wanted);
+  if (shares !== null) pool.hold(id, shares, 0);
+  return shares;
+}
+
 test("slots go to the nodes with the most room, lowest cores first", () => {
   const pool = poolOf(nodes(3, 4));
-  assert.deepEqual(pool.allocate(1, request({ slots: 3 })), [{ rank: 0, cores: [0, 1, 2], gpus: [] }]);
-  assert.deepEqual(pool.allocate(2, request({ slots: 2, coresPerSlot: 2 })), [
+  assert.deepEqual(allocate(pool, 1, request({ slots: 3 })), [{ rank: 0, cores: [0, 1, 2], gpus: [] }]);
+  assert.deepEqual(allocate(pool, 2, request({ slots: 2, coresPerSlot: 2 })), [
     { rank: 1, cores: [0, 1, 2, 3], gpus: [] },
   ]);
-  assert.deepEqual(pool.allocate(3, request({ slots: 5 })), [
+  assert.deepEqual(allocate(pool, 3, request({ slots: 5 })), [
     { rank: 2, cores: [0, 1, 2, 3], gpus: [] },
     { rank: 0, cores: [3], gpus: [] },
   ]);
@@ -43,7 +50,7 @@ test("slots go to the nodes with the most room, lowest cores first", () => {
 test("jobs spread over nodes: among equal ones the one with more free GPUs, then the lowest rank", () => {
   const inventory = nodes(2, 2).concat({ rank: 2, hostname: "node2", cores: [0, 1], gpus: [0], properties: [] });
   const pool = poolOf(inventory);
-  const ranks = [1, 2, 3, 4, 5, 6].map((id) => pool.allocate(id, request({}))![0]!.rank);
+  const ranks = [1, 2, 3, 4, 5, 6].map((id) => allocate(pool, id, request({}))![0]!.rank);
   assert.deepEqual(ranks, [2, 0, 1, 2, 0, 1]);
 });
 
@@ -66,52 +73,52 @@ test("what could never be had is told as the scheduler of flux-core tells it", (
 
 test("a request for nodes takes its slots on each of so many nodes", () => {
   const pool = poolOf(nodes(3, 4, 1));
-  assert.deepEqual(pool.allocate(1, request({ nodes: 2, slots: 1, coresPerSlot: 3, gpusPerSlot: 1 })), [
+  assert.deepEqual(allocate(pool, 1, request({ nodes: 2, slots: 1, coresPerSlot: 3, gpusPerSlot: 1 })), [
     { rank: 0, cores: [0, 1, 2], gpus: [0] },
     { rank: 1, cores: [0, 1, 2], gpus: [0] },
   ]);
-  assert.equal(pool.allocate(2, request({ nodes: 2, coresPerSlot: 3 })), null);
+  assert.equal(allocate(pool, 2, request({ nodes: 2, coresPerSlot: 3 })), null);
 });
 
 test("an exclusive node is taken whole, and only if nobody is on it", () => {
   const pool = poolOf(nodes(2, 4));
-  pool.allocate(1, request({}));
-  assert.deepEqual(pool.allocate(2, request({ nodes: 1, exclusive: true })), [
+  allocate(pool, 1, request({}));
+  assert.deepEqual(allocate(pool, 2, request({ nodes: 1, exclusive: true })), [
     { rank: 1, cores: [0, 1, 2, 3], gpus: [] },
   ]);
-  assert.equal(pool.allocate(3, request({ nodes: 1, exclusive: true })), null);
+  assert.equal(allocate(pool, 3, request({ nodes: 1, exclusive: true })), null);
 });
 
 test("a node that is down gets no job, is counted as satisfiable, and keeps what runs there", () => {
   const pool = poolOf(nodes(2, 2));
-  pool.allocate(1, request({}));
+  allocate(pool, 1, request({}));
   pool.setUp([0, 1], false);
   assert.deepEqual(pool.down, [0, 1]);
-  assert.equal(pool.allocate(2, request({})), null);
+  assert.equal(allocate(pool, 2, request({})), null);
   assert.equal(pool.shortage(request({ slots: 4 })), null);
   assert.notEqual(pool.shortage(request({ slots: 5 })), null);
   pool.free(1, null);
   pool.setUp([0], true);
-  assert.deepEqual(pool.allocate(3, request({ slots: 2 })), [{ rank: 0, cores: [0, 1], gpus: [] }]);
+  assert.deepEqual(allocate(pool, 3, request({ slots: 2 })), [{ rank: 0, cores: [0, 1], gpus: [] }]);
 });
 
 test("a constraint chooses among nodes", () => {
   const pool = poolOf(nodes(4, 1));
   const constraint = { key: "even", matches: (node: NodeInventory) => node.properties.includes("even") };
   assert.deepEqual(
-    pool.allocate(1, request({ nodes: 2, constraint }))?.map((share) => share.rank),
+    allocate(pool, 1, request({ nodes: 2, constraint }))?.map((share) => share.rank),
     [0, 2],
   );
-  assert.equal(pool.allocate(2, request({ constraint })), null);
+  assert.equal(allocate(pool, 2, request({ constraint })), null);
   assert.match(pool.shortage(request({ nodes: 3, constraint }))!, /^need 3 node.*only 2 eligible$/);
 });
 
 test("ranks of one job may be freed one by one", () => {
   const pool = poolOf(nodes(2, 1));
-  pool.allocate(1, request({ nodes: 2 }));
+  allocate(pool, 1, request({ nodes: 2 }));
   pool.free(1, [0]);
   assert.deepEqual(pool.held.get(1), [{ rank: 1, cores: [0], gpus: [] }]);
-  assert.deepEqual(pool.allocate(2, request({})), [{ rank: 0, cores: [0], gpus: [] }]);
+  assert.deepEqual(allocate(pool, 2, request({})), [{ rank: 0, cores: [0], gpus: [] }]);
   pool.free(1, null);
   assert.equal(pool.held.has(1), false);
 });
@@ -181,7 +188,7 @@ test("it gives what a naive allocator gives, never one core twice, and gets ever
           pool.free(job, null);
         } else {
           const wanted = request(each);
-          const shares = pool.allocate(id, wanted);
+          const shares = allocate(pool, id, wanted);
           assert.deepEqual(shares, naive.allocate(wanted));
           if (shares !== null) running.push(id);
         }
@@ -192,7 +199,7 @@ test("it gives what a naive allocator gives, never one core twice, and gets ever
       });
       for (const job of running) pool.free(job, null);
       pool.setUp([0, 1, 2, 3, 4], true);
-      assert.notEqual(pool.allocate(-1, request({ slots: 20 })), null);
+      assert.notEqual(allocate(pool, -1, request({ slots: 20 })), null);
     }),
   );
 });
@@ -206,7 +213,7 @@ test("what a job held before a restart, and is there no more, is left out", () =
   assert.equal(pool.restore(1, held), false);
   assert.equal(pool.restore(2, [{ rank: 0, cores: [0, 1], gpus: [] }]), false, "one core of them is another job's");
   assert.equal(pool.restore(3, [{ rank: 1, cores: [0, 1], gpus: [] }]), true);
-  assert.equal(pool.allocate(4, request({})), null);
+  assert.equal(allocate(pool, 4, request({})), null);
   for (const id of [1, 2, 3]) pool.free(id, null);
-  assert.equal(pool.allocate(5, request({ nodes: 2, coresPerSlot: 2 }))?.length, 2);
+  assert.equal(allocate(pool, 5, request({ nodes: 2, coresPerSlot: 2 }))?.length, 2);
 });

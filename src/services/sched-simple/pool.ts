@@ -88,13 +88,6 @@ export class ResourcePool {
     this.ends.set(id, end);
   }
 
-  /** Finds and holds, or returns null. */
-  allocate(id: Integer, request: ResourceRequest, end = 0): readonly NodeShare[] | null {
-    const shares = this.find(request);
-    if (shares !== null) this.hold(id, shares, end);
-    return shares;
-  }
-
   /**
    * Marks what a job holds already, as told by a job manager that knows it from before. What the inventory has no more,
    * and what another job holds, is left out. Returns whether all was there.

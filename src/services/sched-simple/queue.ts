@@ -23,10 +23,6 @@ export class PendingQueue {
     return this.#jobs.size;
   }
 
-  get first(): PendingJob | undefined {
-    return this.#firsts.first;
-  }
-
   /** The first job of each shape. */
   get firsts(): JobOrder {
     return this.#firsts;

@@ -33,7 +33,7 @@ export const coprocessPlugin: PluginFactory = (shell) => {
   if (!isJsonObject(table) || Object.keys(table).length === 0)
     throw new FluxError("EINVAL", "coprocess option must be a non-empty object");
   const helpers = Object.entries(table).flatMap(([name, value]) => helperOf(shell, name, value) ?? []);
-  const seconds = shell.plan.options.trySeconds("coprocess-kill-timeout", KILL_TIMEOUT_SECONDS);
+  const seconds = shell.plan.options.seconds("coprocess-kill-timeout", KILL_TIMEOUT_SECONDS);
   if (seconds === null) throw new FluxError("EINVAL", "failed to parse coprocess-kill-timeout");
   return new CoprocessPlugin(shell, helpers, seconds);
 };

@@ -8,7 +8,7 @@ test("exit-timeout begins when all tasks have been started, though the first may
   const timers: { ms: number; callback: () => void; isCanceled: boolean }[] = [];
   const ends: string[] = [];
   const tasks = [{ rank: 0 }, { rank: 1 }];
-  const options = { trySeconds: () => 5, isOn: () => false };
+  const options = { seconds: () => 5, isOn: () => false };
   const shell = {
     plan: { options, tasks, brokerRanks: [0], command: ["quick"], host: "node0" },
     clock: {

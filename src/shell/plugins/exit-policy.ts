@@ -14,7 +14,7 @@ const EXIT_TIMEOUT_SECONDS = 30;
 
 export const exitPolicyPlugin: PluginFactory = (shell) => {
   const { options, tasks, brokerRanks } = shell.plan;
-  const seconds = options.trySeconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
+  const seconds = options.seconds("exit-timeout", EXIT_TIMEOUT_SECONDS);
   if (seconds === null) throw new FluxError("EINVAL", "exit-timeout is not a valid Flux Standard Duration");
   const about = (task: TaskPlan): string =>
     `${shell.plan.command[0] ?? ""}: task rank ${task.rank} on host ${shell.plan.host}`;

@@ -204,7 +204,7 @@ function inputPath(options: ShellOptions): string | null {
 
 /** Throws FluxError EINVAL. */
 function inputLimit(options: ShellOptions): number {
-  const limit = options.tryBytes("input.limit", LIMIT_BYTES);
+  const limit = options.bytes("input.limit", LIMIT_BYTES);
   if (limit === null || limit <= 0 || limit > LIMIT_BYTES_MAX)
     throw new FluxError("EINVAL", `Invalid KVS input.limit=${String(options.value("input.limit"))}`);
   return limit;
@@ -212,7 +212,7 @@ function inputLimit(options: ShellOptions): number {
 
 /** Seconds. Throws FluxError EINVAL. */
 function batchTimeout(options: ShellOptions): number {
-  const seconds = options.trySeconds("input.batch-timeout", BATCH_TIMEOUT_SECONDS);
+  const seconds = options.seconds("input.batch-timeout", BATCH_TIMEOUT_SECONDS);
   if (seconds === null || seconds === Infinity) throw new FluxError("EINVAL", "invalid input.batch-timeout option");
   return seconds;
 }

@@ -317,7 +317,7 @@ class OutputPlugin implements ShellPlugin {
 
 /** Throws FluxError EINVAL. */
 function outputLimit({ plan }: ShellContext): number {
-  const limit = plan.options.tryBytes("output.limit", LIMIT_BYTES);
+  const limit = plan.options.bytes("output.limit", LIMIT_BYTES);
   if (limit === null || limit <= 0 || limit > LIMIT_BYTES)
     throw new FluxError("EINVAL", `Invalid KVS output.limit=${String(plan.options.value("output.limit"))}`);
   return limit;
@@ -325,7 +325,7 @@ function outputLimit({ plan }: ShellContext): number {
 
 /** Output goes as soon as it is there, unless the job wants it gathered. Throws FluxError EINVAL. */
 function batchDelayMs(shell: ShellContext): number {
-  const seconds = shell.plan.options.trySeconds("output.batch-timeout", 0);
+  const seconds = shell.plan.options.seconds("output.batch-timeout", 0);
   if (seconds === null || seconds === Infinity)
     throw new FluxError("EINVAL", "output.kvs: invalid output.batch-timeout option");
   shell.log(ShellLogLevel.debug, `batch timeout = ${seconds.toFixed(3)}s`, "output.kvs");

@@ -18,7 +18,7 @@ const SHUTDOWN_TIMEOUT_SECONDS = 60;
 
 export const rexecPlugin: PluginFactory = (shell) => {
   const { options } = shell.plan;
-  const seconds = options.trySeconds("rexec-shutdown-timeout", SHUTDOWN_TIMEOUT_SECONDS);
+  const seconds = options.seconds("rexec-shutdown-timeout", SHUTDOWN_TIMEOUT_SECONDS);
   // A number says no unit.
   if (seconds === null || typeof options.value("rexec-shutdown-timeout") === "number")
     throw new FluxError("EINVAL", "failed to parse rexec-shutdown-timeout");

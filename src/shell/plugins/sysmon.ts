@@ -29,7 +29,7 @@ export const sysmonPlugin: PluginFactory = (shell) => {
   const options = shell.plan.options.value(COMPONENT);
   const unknown = isJsonObject(options) ? Object.keys(options).filter((name) => name !== "period") : [];
   if (unknown.length > 0) throw new FluxError("EINVAL", `option parse error: ${unpackedText(unknown)}`);
-  const seconds = shell.plan.options.trySeconds(`${COMPONENT}.period`, PERIOD_SECONDS);
+  const seconds = shell.plan.options.seconds(`${COMPONENT}.period`, PERIOD_SECONDS);
   if (seconds === null || seconds === 0 || seconds === Infinity)
     throw new FluxError("EINVAL", `sysmon.period is not a valid FSD`);
   const { disk } = shell.host.ports;

@@ -19,7 +19,7 @@ export const warningSignalPlugin: PluginFactory = (shell) => {
   const signum = number ?? SIGNALS["SIGUSR1"]!;
   if (typeof signum !== "number" || !Number.isInteger(signum) || signum < 1 || signum > SIGNAL_MAX)
     throw fault(`signum=${String(number)} is no signal number`);
-  const timeleft = isJsonObject(choice) ? options.trySeconds("signal.timeleft", TIMELEFT_SECONDS) : TIMELEFT_SECONDS;
+  const timeleft = isJsonObject(choice) ? options.seconds("signal.timeleft", TIMELEFT_SECONDS) : TIMELEFT_SECONDS;
   if (timeleft === null)
     throw new FluxError("EINVAL", `signal.timeleft=${String(options.value("signal.timeleft"))} is invalid`);
   const send = (): void => {

@@ -7,6 +7,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
+import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -77,14 +78,31 @@ function packagesAreCurrent() {
   });
 }
 
+const OWN_NPM_CACHE = join(dist, "npm-cache");
+
+/** The user's cache of packages; one of our own for those who have no home that they can write to. */
+function usableNpmCache() {
+  const cache = process.env.npm_config_cache ?? join(homedir(), ".npm");
+  try {
+    fs.mkdirSync(cache, { recursive: true });
+    fs.accessSync(cache, fs.constants.W_OK);
+    return cache;
+  } catch (error) {
+    if (error.code === undefined) throw error;
+    return OWN_NPM_CACHE;
+  }
+}
+
 /**
  * Installs what the lock file names, with its checks of integrity. Not by `npm ci`: that refuses a lock file that leaves
  * out packages for platforms a registry does not serve.
  */
 function installPackages() {
   say("installing packages (npm install)");
-  const settings = ["--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
+  const cache = usableNpmCache();
+  const settings = ["--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--cache", cache];
   run("installing the packages", "npm", ["install", ...settings]);
+  if (cache === OWN_NPM_CACHE) fs.rmSync(cache, { recursive: true });
   if (!packagesAreCurrent()) throw new SetupError("npm installed other packages than package-lock.json names");
 }
 

@@ -1,7 +1,7 @@
 /** Where the code of a module is, and what runs it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { FluxError } from "../base/errors.ts";
+import { FluxError } from "../base/errors.ts";
 import type { Disk, FileInfo } from "../base/ports.ts";
 import { findModuleFile, loaderCommand, moduleNameOf, type ModuleRegistry } from "./module-files.ts";
 
@@ -49,6 +49,21 @@ test("a name is that of a part of the broker, or of a file in the search path", 
   assert.equal(find("kvs", disk), null);
   assert.deepEqual(find("mine", disk), { path: "/mods/mine.so.0.1", loader: "module-exec" });
   for (const name of ["notes", "other"]) assert.throws(() => find(name, disk), { message: /not found in search path/ });
+});
+
+test("directories that may not be looked into have nothing for us", () => {
+  const disk = diskWith("/mods/mine.ts", "/bin/flux-module-node-exec");
+  const closed: Disk = {
+    ...disk,
+    info: (path) => {
+      if (path.startsWith("/root/")) throw new FluxError("EACCES");
+      return disk.info(path);
+    },
+  };
+  assert.equal(find("mine", closed, null, ["/root/mods", "/mods"])?.path, "/mods/mine.ts");
+  const command = loaderCommand("module-node-exec", "/opt/flux", closed, { PATH: "/root/bin:/bin" });
+  assert.deepEqual(command, ["/bin/flux-module-node-exec"]);
+  assert.throws(() => find("/root/mine.ts", closed), { message: "Permission denied" });
 });
 
 test("a path that leads to a file means that file; one that leads nowhere may name a part of the broker", () => {

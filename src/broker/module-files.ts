@@ -2,8 +2,8 @@
  * Where the code of a module is (flux-module(1)): a part of this program, by its name, or a file, by its path or in
  * FLUX_MODULE_PATH. What runs a file is told by its suffix.
  */
-import { FluxError } from "../base/errors.ts";
-import type { Disk } from "../base/ports.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
+import type { Disk, FileInfo } from "../base/ports.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { ModuleFile } from "./module-host.ts";
 
@@ -48,7 +48,7 @@ export function findModuleFile(
   const isPath = path.includes("/");
   const isBuiltin = Object.hasOwn(registry, moduleNameOf(path));
   if (!isPath && isBuiltin) return null;
-  const found = isPath ? (isFile(disk, path) ? path : null) : searchIn(disk, searchPath, path);
+  const found = isPath ? (disk.info(path)?.kind === "file" ? path : null) : searchIn(disk, searchPath, path);
   // The path of a module in another installation of Flux names what is here.
   if (found === null && isBuiltin) return null;
   if (found === null)
@@ -75,23 +75,29 @@ export function loaderCommand(
   for (const directory of directories) {
     if (directory === "") continue;
     const program = `${directory}/flux-${loader}`;
-    if (isFile(disk, program)) return [program];
-    if (isFile(disk, `${program}.py`)) return [env["FLUX_PYTHON"] ?? "python3", `${program}.py`];
+    if (kindOf(disk, program) === "file") return [program];
+    if (kindOf(disk, `${program}.py`) === "file") return [env["FLUX_PYTHON"] ?? "python3", `${program}.py`];
   }
   return [fluxPath, loader];
 }
 
-function isFile(disk: Disk, path: string): boolean {
-  return disk.info(path)?.kind === "file";
+/** A directory of a search path that we may not look into has nothing for us. */
+function kindOf(disk: Disk, path: string): FileInfo["kind"] | null {
+  try {
+    return disk.info(path)?.kind ?? null;
+  } catch (error) {
+    if (isFluxError(error, "EACCES")) return null;
+    throw error;
+  }
 }
 
 function searchIn(disk: Disk, directories: readonly string[], name: string): string | null {
   for (const directory of directories) {
-    if (directory === "" || disk.info(directory)?.kind !== "directory") continue;
+    if (directory === "" || kindOf(disk, directory) !== "directory") continue;
     const file = disk
       .list(directory)
       .find((each) => moduleNameOf(each) === name && LOADERS.some(([, suffixes]) => suffixes.test(each)));
-    if (file !== undefined && isFile(disk, `${directory}/${file}`)) return `${directory}/${file}`;
+    if (file !== undefined && disk.info(`${directory}/${file}`)?.kind === "file") return `${directory}/${file}`;
   }
   return null;
 }

@@ -11,12 +11,6 @@ import type { ChildProcess, Exec } from "../base/ports.ts";
 /** A command that cannot be started ends as in a shell. */
 export const CODE_NOT_FOUND = 127;
 const CODE_NOT_EXECUTABLE = 126;
-/**
- * A path, also with the ƒ of a job id, that says the same to any shell. Some shells stay between us and the program, and
- * signals for the program would end them first.
- */
-const PLAIN_PATH = /^[\p{L}\p{N}_.,:@%+-]*\/[\p{L}\p{N}_.,:@%+/-]*$/u;
-
 export interface ProgramOptions {
   /** One word is a command line for the shell; several are a program and its arguments; none is an interactive shell. */
   readonly words: readonly string[];
@@ -43,7 +37,10 @@ export interface Program {
   kill(signum: number): void;
 }
 
-/** `isProgram` tells of a path whether it is a file that may be executed: then no shell need read it. */
+/**
+ * `isProgram` tells of a path whether it is a file that may be executed: then no shell reads it, to which a blank in it would
+ * mean something else. Besides, some shells stay between us and the program, and signals for the program would end them first.
+ */
 function argvOf(
   words: readonly string[],
   env: Readonly<Record<string, string>>,
@@ -51,7 +48,7 @@ function argvOf(
 ): readonly string[] {
   const shell = env["SHELL"] ?? "/bin/sh";
   if (words.length === 0) return [shell];
-  if (words.length === 1 && PLAIN_PATH.test(words[0]!) && isProgram(words[0]!)) return words;
+  if (words.length === 1 && words[0]!.includes("/") && isProgram(words[0]!)) return words;
   return words.length === 1 ? [shell, "-c", words[0]!] : words;
 }
 

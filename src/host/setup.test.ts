@@ -178,6 +178,22 @@ test("flux finds its checkout from anywhere, through links to it or to a folder 
   }
 });
 
+test("packages are installed without a home that can be written to", async () => {
+  const lock = { packages: { "": {}, "node_modules/no-such-package": { version: "1.0.0" } } };
+  fs.writeFileSync(at("package-lock.json"), JSON.stringify(lock));
+  const programs = at("programs");
+  fs.mkdirSync(programs);
+  fs.writeFileSync(join(programs, "npm"), "#!/bin/sh\necho $@ >&2; exit 1\n", { mode: 0o755 });
+  fs.writeFileSync(at("file"), "");
+  for (const [home, cache] of [
+    [at("file/home"), at("dist/npm-cache")],
+    [at("home"), at("home/.npm")],
+  ] as const) {
+    const { said } = await setup({ HOME: home, PATH: `${programs}:/bin:/usr/bin` });
+    assert.ok(said.includes(`--cache ${cache}`), said);
+  }
+});
+
 test("another version of a package than the lock file names is not taken for up to date", async () => {
   const lock = { packages: { "": {}, "node_modules/no-such-package": { version: "1.0.0" } } };
   fs.writeFileSync(at("package-lock.json"), JSON.stringify(lock));

@@ -85,12 +85,11 @@ function splitPath(list: string | undefined): string[] {
 }
 
 export function isProgram(path: string): boolean {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
-    // The file is there, but may not be run: the search goes on.
+    // It is not there, or may not be run or even be looked at: the search goes on.
     return false;
   }
 }

@@ -3,7 +3,7 @@
  *
  * | topic                    | role  | request                              | response                              |
  * |--------------------------|-------|--------------------------------------|---------------------------------------|
- * | job-exec.start           | owner | {id, userid, jobspec, R, reattach}   | {id, type, data}, many; the last is a final release |
+ * | job-exec.start           | owner | {id, userid, jobspec, R, reattach, inHand?} | {id, type, data}, many; the last is a final release |
  * | job-exec.expiration      | owner | {id, expiration}                     | empty; ENOENT                         |
  * | job-exec.critical-ranks  | user  | {id, ranks}                          | empty; ENOENT, EPERM                  |
  * | job-exec.shell-barrier   | user  | {id}                                 | empty when all shells are there; ECANCELED |
@@ -45,4 +45,6 @@ export interface ExecRequest {
   readonly jobspec: JsonObject;
   readonly R: JsonObject;
   readonly reattach: boolean;
+  /** Somebody has changed the job's urgency, as who lets go of one that was held: its signed request is read again. */
+  readonly wasInHand: boolean;
 }

@@ -27,6 +27,7 @@ import { describeLoss, killedBy } from "./loss.ts";
 import type { ExceptionData, ExecRequest, StartResponse } from "./protocol.ts";
 import { startDelay } from "./settings.ts";
 import { checkService, HostedShells, ProgramShells, type Shells } from "./shells.ts";
+import { checkSignedRequest } from "./signed-request.ts";
 import { Termination } from "./termination.ts";
 import { mockFailureOf, testRunOf, type TestRun } from "./test-run.ts";
 import type { ExecWorld } from "./world.ts";
@@ -292,9 +293,13 @@ export class JobRunner {
     this.#isProceeding = true;
     if (this.#exec.reattach) return this.#started();
     this.#log.add("starting");
-    this.#log.settle().then(
+    const { handle } = this.#world.context;
+    // A job shell that is a program reads its request itself.
+    const isChecked = this.isHosted && this.#exec.wasInHand;
+    const signed = isChecked ? checkSignedRequest(handle, this.job.id, this.job.userid) : null;
+    Promise.all([this.#log.settle(), signed]).then(
       () => this.#launch(),
-      (error: unknown) => this.fail("exec", `cannot note that the job starts: ${errorText(error)}`),
+      (error: unknown) => this.fail("exec", `the job cannot start: ${errorText(error)}`, statusOfExit(1)),
     );
   }
 

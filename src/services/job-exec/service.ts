@@ -213,6 +213,7 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
       jobspec: requireObject(request.json, "jobspec"),
       R: requireObject(request.json, "R"),
       reattach: request.json["reattach"] === true,
+      wasInHand: request.json["inHand"] === true,
     };
     this.#manager = request.sender;
     const known = this.#runners.get(exec.id);

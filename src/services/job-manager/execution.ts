@@ -74,6 +74,7 @@ export class ExecutionLink {
       jobspec: job.jobspec,
       reattach: job.reattach,
       R: job.R,
+      ...(job.events.some(({ name }) => name === "urgency") && { inHand: true }),
     });
   }
 

@@ -24,4 +24,10 @@ export class Fifo<T> {
     }
     return item;
   }
+
+  /** Up to so many of the items at the head. */
+  *leading(count: number): Generator<T> {
+    const end = Math.min(this.#items.length, this.#head + count);
+    for (let at = this.#head; at < end; at++) yield this.#items[at]!;
+  }
 }

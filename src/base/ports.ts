@@ -52,7 +52,10 @@ export interface KeyPair {
   readonly privateKey: Uint8Array;
 }
 
-/** Where a stream socket is: `unix` has a path (at most 107 bytes), `tcp` a host and a port (0 = any free one). */
+/** The longest path of a unix socket: sockaddr_un holds 108 bytes with the terminating zero. */
+export const UNIX_PATH_BYTES_MAX = 107;
+
+/** Where a stream socket is: `unix` has a path, `tcp` a host and a port (0 = any free one). */
 export type Address =
   | { readonly kind: "unix"; readonly path: string }
   | { readonly kind: "tcp"; readonly host: string; readonly port: number };

@@ -89,6 +89,10 @@ export function signalSentence(signum: number): string {
   return SENTENCES[signum] ?? `Unknown signal ${signum}`;
 }
 
+/** Exit codes by which shells tell of a program that is not there, or cannot be run. */
+export const EXIT_NOT_FOUND = 127;
+export const EXIT_NOT_EXECUTABLE = 126;
+
 /** The wait status of a process that exited with a code. */
 export function statusOfExit(code: number): number {
   return (code & 0xff) << 8;
@@ -108,4 +112,10 @@ export function signalOfStatus(status: number): number {
 export function exitCodeOfStatus(status: number): number {
   const signum = signalOfStatus(status);
   return signum === 0 ? (status >> 8) & 0xff : 128 + signum;
+}
+
+/** How a process ended, in words: `Exit 3`, `Terminated`. */
+export function endingText(status: number): string {
+  const signum = signalOfStatus(status);
+  return signum === 0 ? `Exit ${exitCodeOfStatus(status)}` : signalSentence(signum);
 }

@@ -5,7 +5,7 @@
 import { utf8Length } from "../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Address, Disk, KeyPair, Ports } from "../base/ports.ts";
+import { UNIX_PATH_BYTES_MAX, type Address, type Disk, type KeyPair, type Ports } from "../base/ports.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Idset } from "../formats/idset.ts";
 import { Taskmap } from "../formats/taskmap.ts";
@@ -27,8 +27,6 @@ import { makeTree, type Tree } from "./tree.ts";
 /** The release of the reference whose protocol this broker speaks: what clients see as attribute `version`. */
 export const COMPATIBLE_VERSION = "0.88.0";
 
-/** What fits in a socket's address. */
-const SOCKET_PATH_BYTES_MAX = 107;
 const OWNER_ALL = 0o700;
 
 export interface BootOptions {
@@ -151,10 +149,10 @@ function localSocket(disk: Disk, attributes: Attributes, rundir: string, rank: n
   if (!given.startsWith("local://"))
     throw new FluxError("EINVAL", `local-uri '${given}' is malformed: it must begin with local://`);
   const path = given.slice("local://".length);
-  if (utf8Length(path) > SOCKET_PATH_BYTES_MAX)
+  if (utf8Length(path) > UNIX_PATH_BYTES_MAX)
     throw new FluxError(
       "ENAMETOOLONG",
-      `local-uri: buffer overflow: the path exceeds max ${SOCKET_PATH_BYTES_MAX} bytes of a socket's name`,
+      `local-uri: buffer overflow: the path exceeds max ${UNIX_PATH_BYTES_MAX} bytes of a socket's name`,
     );
   const directory = path.slice(0, path.lastIndexOf("/")) || "/";
   const info = disk.info(directory);

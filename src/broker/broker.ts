@@ -7,7 +7,7 @@
  */
 import { utf8Encode } from "../base/bytes.ts";
 import { errorText, FluxError } from "../base/errors.ts";
-import { signalName, SIGNALS } from "../base/signals.ts";
+import { exitCodeOfStatus, signalName, SIGNALS } from "../base/signals.ts";
 import { formatDuration } from "../formats/duration.ts";
 import { LogLevel } from "../sdk/module.ts";
 import { Attributes } from "./attributes.ts";
@@ -36,8 +36,7 @@ const ORPHAN_PATIENCE_MS = 5000;
 const SIGNAL_PATIENCE_MS = 20_000;
 /** The longest that jobs may take to end after a signal. */
 const SIGNAL_CLEANUP_SECONDS = 60;
-/** What a shell says of a program that SIGKILL ended. */
-const KILLED_EXIT_CODE: number = 128 + 9;
+const KILLED_EXIT_CODE: number = exitCodeOfStatus(SIGNALS["SIGKILL"]!);
 
 export type { BrokerOptions } from "./options.ts";
 

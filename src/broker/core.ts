@@ -26,6 +26,7 @@ import { ModuleHost } from "./module-host.ts";
 import type { ModuleRegistry } from "./module-files.ts";
 import { moduleMethods } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
+import { BUILTIN_SERVICES } from "./personality.ts";
 import { Router } from "./router.ts";
 import { isEnding, isOffline, type StateName } from "./state-machine.ts";
 import { SharedConfig } from "./shared-config.ts";
@@ -67,8 +68,6 @@ export interface CoreOptions {
   readonly events: CoreEvents;
 }
 
-/** The modules that are part of every broker, in the order of loading. */
-const BUILTIN_ORDER = ["config", "connector-local", "groups", "rexec", "overlay"] as const;
 const OWN_SERVICES = ["broker", "attr", "event", "module", "log", "runat", "shutdown", "state-machine", "service"];
 
 /** Bits of `connector-local.debug` and `overlay.debug`: faults that tests ask for. */
@@ -284,7 +283,7 @@ export class Core {
   /** Loads the builtin modules, and opens the socket for clients. */
   async loadBuiltins(socketPath: string): Promise<void> {
     const { log } = this.options;
-    const parts: Readonly<Record<(typeof BUILTIN_ORDER)[number], ModuleDefinition>> = {
+    const parts: Readonly<Record<(typeof BUILTIN_SERVICES)[number], ModuleDefinition>> = {
       config: this.#configModule(),
       "connector-local": {
         name: "connector-local",
@@ -320,7 +319,7 @@ export class Core {
         },
       },
     };
-    for (const name of BUILTIN_ORDER) await this.loadModule(parts[name]);
+    for (const name of BUILTIN_SERVICES) await this.loadModule(parts[name]);
   }
 
   #configModule(): ModuleDefinition {
@@ -357,14 +356,14 @@ export class Core {
 
   /** Loaded modules that are not part of the broker itself, in the order of loading. */
   get serviceModules(): string[] {
-    const own: readonly string[] = BUILTIN_ORDER;
+    const own: readonly string[] = BUILTIN_SERVICES;
     return [...this.modules.modules].map((module) => module.name).filter((name) => !own.includes(name));
   }
 
   /** Resolves with whether all of them have ended. */
   async unloadBuiltins(): Promise<boolean> {
     let haveAllEnded = true;
-    for (const name of BUILTIN_ORDER.toReversed())
+    for (const name of BUILTIN_SERVICES.toReversed())
       if (this.modules.find(name) !== null && !(await this.#unload(name))) haveAllEnded = false;
     this.states.close();
     this.moduleTracing.close();

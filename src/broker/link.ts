@@ -10,6 +10,7 @@ import type { ByteStream, Clock } from "../base/ports.ts";
 import { decodeChunks, encodeMessage, encodeMessagePieces } from "../protocol/codec.ts";
 import { MessageType, settleTransit, type Message } from "../protocol/message.ts";
 import { PieceReader, PieceSender, WINDOW_BYTES, type PieceEvents } from "../protocol/pieces.ts";
+import { TURN_BYTES_MAX } from "../sdk/turns.ts";
 import { Control } from "./edge.ts";
 import type { Pace } from "./pace.ts";
 
@@ -18,8 +19,6 @@ const LINK_MESSAGE_BYTES_MAX: number = 2 ** 31 - 1;
 
 /** A link with more than this waiting takes no more large messages from elsewhere, in bytes. */
 const QUEUE_BYTES_MAX: number = 2 * 1024 * 1024;
-/** What is written in one turn, in bytes. */
-const TURN_BYTES_MAX: number = 128 * 1024;
 /** Large messages are acknowledged this many bytes at a time. */
 const ACKNOWLEDGED_BYTES: number = WINDOW_BYTES / 4;
 

@@ -8,10 +8,8 @@ import { Fifo } from "../base/fifo.ts";
 import type { ByteStream } from "../base/ports.ts";
 import { encodeFrame, encodeFramePieces, type EncodedMessage } from "../protocol/codec.ts";
 import { settleTransit, type Message } from "../protocol/message.ts";
+import { TURN_BYTES_MAX } from "../sdk/turns.ts";
 import type { Pace } from "./pace.ts";
-
-/** What is written to one client in one turn, in bytes. */
-const TURN_BYTES_MAX: number = 128 * 1024;
 
 /** What frames are written to. */
 export type OutboxStream = Pick<ByteStream, "write" | "buffered">;

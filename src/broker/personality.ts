@@ -10,6 +10,9 @@ export interface PersonalityEntry {
   readonly args?: readonly string[];
 }
 
+/** The services that are part of every broker, in the order of loading. */
+export const BUILTIN_SERVICES = ["config", "connector-local", "groups", "rexec", "overlay"] as const;
+
 /** A service comes after those it calls when it starts. */
 export const DEFAULT_PERSONALITY: readonly PersonalityEntry[] = [
   { name: "heartbeat", where: "all" },

@@ -5,12 +5,15 @@
  * It knows how a command becomes a process and how its end reads in the log, not when to run what.
  */
 import { errorText, FluxError } from "../base/errors.ts";
-import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
+import {
+  EXIT_NOT_EXECUTABLE,
+  EXIT_NOT_FOUND,
+  exitCodeOfStatus,
+  signalOfStatus,
+  signalSentence,
+} from "../base/signals.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
 
-/** A command that cannot be started ends as in a shell. */
-export const CODE_NOT_FOUND = 127;
-const CODE_NOT_EXECUTABLE = 126;
 export interface ProgramOptions {
   /** One word is a command line for the shell; several are a program and its arguments; none is an interactive shell. */
   readonly words: readonly string[];
@@ -85,7 +88,7 @@ export function startProgram(exec: Exec, options: ProgramOptions): Program {
         },
       );
     } catch (error) {
-      const exitCode = error instanceof FluxError && error.is("ENOENT") ? CODE_NOT_FOUND : CODE_NOT_EXECUTABLE;
+      const exitCode = error instanceof FluxError && error.is("ENOENT") ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
       resolve({ exitCode, text: `error launching process: ${errorText(error)} (rc=${exitCode})` });
     }
   });

@@ -4,6 +4,7 @@
  */
 import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import type { Disk } from "../base/ports.ts";
+import { EXIT_NOT_FOUND } from "../base/signals.ts";
 import type { ModuleDefinition } from "../sdk/module.ts";
 import type { Core } from "./core.ts";
 import { loadCrontabs } from "./crontabs.ts";
@@ -15,7 +16,7 @@ import type { PersonalityEntry } from "./personality.ts";
 import { isRecovering, recoveryNotice } from "./recovery.ts";
 import { isResumed, noteProgram, recallProgram, RESUMED_VARIABLE, runsAgain } from "./resume.ts";
 import { comesAfterDump, comesAfterRestore, dumpSnapshot, restoreSnapshot, STORES } from "./snapshots.ts";
-import { CODE_NOT_FOUND, startProgram, type Program } from "./programs.ts";
+import { startProgram, type Program } from "./programs.ts";
 import { hasSiteServices, startSiteServices, stopSiteServices } from "./site-services.ts";
 import type { StateEvent } from "./state-machine.ts";
 
@@ -120,7 +121,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
   if (path === "") return "rc1-none";
   if (path !== null) return (await runScripts(options, "rc1", [path])) ? "rc1-success" : "rc1-fail";
   if (!hasShell(core)) {
-    options.failed(CODE_NOT_FOUND);
+    options.failed(EXIT_NOT_FOUND);
     core.options.log.append("broker", LOG_ERR, `rc1.0: the shell ${core.options.environment["SHELL"]} does not exist`);
     return "rc1-fail";
   }

@@ -90,3 +90,42 @@ function limitValue(name: string, text: string): Integer {
   const value = BigInt(text);
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }
+
+/** The rows of /proc/PID/limits, by the names of RLIMITS. */
+const PROC_ROWS: Readonly<Record<string, string>> = {
+  "Max cpu time": "cpu",
+  "Max file size": "fsize",
+  "Max data size": "data",
+  "Max stack size": "stack",
+  "Max core file size": "core",
+  "Max resident set": "rss",
+  "Max processes": "nproc",
+  "Max open files": "nofile",
+  "Max locked memory": "memlock",
+  "Max address space": "as",
+  "Max pending signals": "sigpending",
+  "Max msgqueue size": "msgqueue",
+  "Max nice priority": "nice",
+  "Max realtime priority": "rtprio",
+  "Max realtime timeout": "rttime",
+};
+
+export interface ProcLimit {
+  readonly soft: number;
+  readonly hard: number;
+}
+
+/** The limits of a process by name, from the text of its /proc/PID/limits (proc(5)); Infinity where there is none. */
+export function parseProcLimits(text: string): Record<string, ProcLimit> {
+  const limits: Record<string, ProcLimit> = {};
+  for (const line of text.split("\n")) {
+    const [, row = "", soft = "", hard = ""] = /^(.*?)\s{2,}(\S+)\s+(\S+)/.exec(line) ?? [];
+    const name = PROC_ROWS[row];
+    if (name !== undefined) limits[name] = { soft: procNumber(soft), hard: procNumber(hard) };
+  }
+  return limits;
+}
+
+function procNumber(text: string): number {
+  return text === "unlimited" ? Infinity : Number(text);
+}

@@ -5,18 +5,15 @@
  */
 import { readFileSync } from "node:fs";
 import { FluxError } from "../base/errors.ts";
-import type { Address } from "../base/ports.ts";
-
-/** sockaddr_un holds 108 bytes with the terminating zero. */
-const MAX_UNIX_PATH_BYTES = 107;
+import { UNIX_PATH_BYTES_MAX, type Address } from "../base/ports.ts";
 
 /** Refuses a path that the operating system would refuse, or silently cut. */
 export function checkUnixPath(path: string): void {
   const length = Buffer.byteLength(path);
-  if (length <= MAX_UNIX_PATH_BYTES) return;
+  if (length <= UNIX_PATH_BYTES_MAX) return;
   throw new FluxError(
     "ENAMETOOLONG",
-    `socket path ${path} is too long: ${length} bytes, the limit is ${MAX_UNIX_PATH_BYTES}; ` +
+    `socket path ${path} is too long: ${length} bytes, the limit is ${UNIX_PATH_BYTES_MAX}; ` +
       `choose a shorter directory (set TMPDIR or rundir)`,
   );
 }

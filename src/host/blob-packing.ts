@@ -23,11 +23,11 @@ import { DICTIONARY_TEXT } from "./blob-dictionary.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
 /** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes … */
-const MIN_COMPRESSED_BYTES = 2048;
+const COMPRESSED_BYTES_MIN = 2048;
 /** … but for what the dictionary fits, and each job has. */
-const MIN_ALIKE_BYTES = 256;
+const ALIKE_BYTES_MIN = 256;
 /** Longer blobs are better off without the dictionary. */
-const MAX_DICTIONARY_BYTES: number = 64 * 1024;
+const DICTIONARY_BYTES_MAX: number = 64 * 1024;
 const ZSTD_MAGIC: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
 const TAG_BYTES = 4;
 const PLAIN_TEXT = 1;
@@ -36,11 +36,11 @@ const DIRECTORY = 3;
 const FULL_DIRECTORY = 4;
 const LENGTHS_BYTES = 4;
 /** Directories from this length on are worth their tag. */
-const MIN_DIRECTORY_BYTES = 80;
+const DIRECTORY_BYTES_MIN = 80;
 /** Longer ones consist of references, which are compressed as well as they are. */
-const MAX_DIRECTORY_BYTES = 8192;
+const DIRECTORY_BYTES_MAX = 8192;
 /** Directories in short form from this length on have values in them. */
-const MIN_FULL_BYTES = 512;
+const FULL_BYTES_MIN = 512;
 const TEXT_STARTS: readonly Buffer[] = ['{"timestamp":', '{"resources":'].map((start) => Buffer.from(start));
 /** How the header of an envelope begins: the word `version`, and a zero, in base64. */
 const ENVELOPE_START: Buffer = Buffer.from("dmVyc2lvbg");
@@ -61,20 +61,20 @@ function readyDictionary(): Buffer | null {
 /** A blob as it is stored: compressed where that makes it shorter. */
 export function packed(data: Uint8Array): Uint8Array {
   const { byteLength } = data;
-  if (byteLength >= MIN_DIRECTORY_BYTES && byteLength <= MAX_DIRECTORY_BYTES) {
+  if (byteLength >= DIRECTORY_BYTES_MIN && byteLength <= DIRECTORY_BYTES_MAX) {
     const directory = packDirectory(data);
     if (directory !== null) return packedDirectory(directory, data);
   }
-  if (byteLength < MIN_ALIKE_BYTES) return data;
-  const object = byteLength <= MAX_DICTIONARY_BYTES ? packedAlike(data) : null;
+  if (byteLength < ALIKE_BYTES_MIN) return data;
+  const object = byteLength <= DICTIONARY_BYTES_MAX ? packedAlike(data) : null;
   if (object !== null) return object;
-  if (byteLength < MIN_COMPRESSED_BYTES) return data;
+  if (byteLength < COMPRESSED_BYTES_MIN) return data;
   const compressed = zstdCompress(data);
   return compressed.byteLength < byteLength ? compressed : data;
 }
 
 function packedDirectory(directory: Uint8Array, data: Uint8Array): Uint8Array {
-  const words = directory.byteLength < MIN_FULL_BYTES ? null : readyDictionary();
+  const words = directory.byteLength < FULL_BYTES_MIN ? null : readyDictionary();
   return words === null
     ? tagged(DIRECTORY, directory, data)
     : tagged(FULL_DIRECTORY, zstdCompress(directory, words), data);

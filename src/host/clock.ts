@@ -8,7 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
 
 /** Node keeps a delay in 31 bits; longer ones are waited for in legs. */
-const MAX_LEG_MS = 0x7fff_ffff;
+const LEG_MS_MAX = 0x7fff_ffff;
 
 /** Steps back of the wall clock below this are hidden. */
 const STEP_BACK_MS = 1000;
@@ -34,7 +34,7 @@ class NodeTimer implements TimerHandle {
   }
 
   #arm(remainingMs: number): void {
-    const legMs = Math.min(remainingMs, MAX_LEG_MS);
+    const legMs = Math.min(remainingMs, LEG_MS_MAX);
     this.#timeout = setTimeout(() => {
       this.#timeout = null;
       if (remainingMs > legMs) this.#arm(remainingMs - legMs);

@@ -15,7 +15,7 @@ const PUBLIC_PREFIX: Buffer = Buffer.from("302a300506032b656e032100", "hex");
 /** Favours speed: blobs are compressed on the path of a checkpoint. */
 const COMPRESSION_LEVEL = 1;
 /** Decompression stops here: a small input must not fill the memory. */
-const MAX_DECOMPRESSED_BYTES: number = 1024 * 1024 * 1024;
+const DECOMPRESSED_BYTES_MAX: number = 1024 * 1024 * 1024;
 
 let loaded: typeof NodeCrypto | undefined;
 
@@ -48,7 +48,7 @@ export function zstdCompress(data: Uint8Array, dictionary?: Buffer): Uint8Array 
 /** Decompresses zstd. Throws EPROTO where the data is damaged or larger than the limit. */
 export function zstdDecompress(
   data: Uint8Array,
-  maxBytes: number = MAX_DECOMPRESSED_BYTES,
+  maxBytes: number = DECOMPRESSED_BYTES_MAX,
   dictionary?: Buffer,
 ): Uint8Array {
   const zlib = process.getBuiltinModule("node:zlib");

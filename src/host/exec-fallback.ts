@@ -12,6 +12,7 @@ import type { Duplex, Readable, Writable } from "node:stream";
 import { FluxError } from "../base/errors.ts";
 import { FIRST_CHANNEL, type ChildProcess, type Exec, type ProcessEvents, type SpawnOptions } from "../base/ports.ts";
 import { signalNumber, statusOfExit, statusOfSignal } from "../base/signals.ts";
+import { parseProcLimits } from "../formats/rlimit.ts";
 import { errnoOf, hasCode } from "./errors.ts";
 import {
   SIGKILL,
@@ -62,25 +63,17 @@ function helper(name: string, duty: string): string {
   throw new FluxError("ENOSYS", `${duty} needs the command '${name}', or the native addon (npm run setup)`);
 }
 
-/** The hard limits of this process, by the number of the resource; the order in /proc is that of the numbers. */
-function hardLimits(): number[] {
-  const lines = readFileSync("/proc/self/limits", "utf8").trim().split("\n").slice(1);
-  return lines.map((line) => {
-    const hard = /\s(\d+|unlimited)\s+(\d+|unlimited)(?:\s|$)/.exec(line)?.[2];
-    return hard === undefined || hard === "unlimited" ? Infinity : Number(hard);
-  });
-}
-
 /** Puts the helpers that the options ask for before a command. */
 function withHelpers(command: readonly string[], options: SpawnOptions): string[] {
   let result = [...command];
   const limits = limitNumbers(options.rlimits);
   if (limits.length > 0) {
-    const hard = hardLimits();
+    const own = parseProcLimits(readFileSync("/proc/self/limits", "utf8"));
     const names = Object.keys(options.rlimits ?? {});
-    const settings = limits.map(([number, value], index) => {
-      const soft = Math.min(value < 0 ? Infinity : value, hard[number] ?? Infinity);
-      return `--${names[index]!.toLowerCase()}=${soft === Infinity ? "unlimited" : soft}:`;
+    const settings = limits.map(([, value], index) => {
+      const name = names[index]!.toLowerCase();
+      const soft = Math.min(value < 0 ? Infinity : value, own[name]?.hard ?? Infinity);
+      return `--${name}=${soft === Infinity ? "unlimited" : soft}:`;
     });
     result = [helper("prlimit", "a resource limit"), ...settings, ...result];
   }

@@ -20,7 +20,7 @@ import {
 } from "./exec-common.ts";
 import {
   Heard,
-  MAX_SPAWN_DESCRIPTORS,
+  SPAWN_DESCRIPTORS_MAX,
   SPAWN_RESULT_LENGTH,
   SPAWN_STAGES,
   SpawnDescriptor,
@@ -306,7 +306,7 @@ function descriptorsOf(options: SpawnOptions, input: number | null): number[] {
         })
       : [pty, pty, pty];
   const descriptors = [...standard, ...(options.channels ?? []).map(() => socket)];
-  if (descriptors.length > MAX_SPAWN_DESCRIPTORS) throw new FluxError("EMFILE", "too many channels for one process");
+  if (descriptors.length > SPAWN_DESCRIPTORS_MAX) throw new FluxError("EMFILE", "too many channels for one process");
   return descriptors;
 }
 

@@ -24,9 +24,9 @@ export const SPAWN_STAGES = [
   "exec",
 ] as const;
 
-export const MAX_SPAWN_DESCRIPTORS = 32;
+export const SPAWN_DESCRIPTORS_MAX = 32;
 /** Length of the result of a spawn: pid, stage, pidfd, our ends of the descriptors. */
-export const SPAWN_RESULT_LENGTH: number = 3 + MAX_SPAWN_DESCRIPTORS;
+export const SPAWN_RESULT_LENGTH: number = 3 + SPAWN_DESCRIPTORS_MAX;
 
 /** What the callback of a stream hears. */
 export const Heard = { data: 0, end: 1, room: 2 } as const;

@@ -8,14 +8,14 @@
 import { base64Decode } from "../base/bytes.ts";
 import type { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../base/json.ts";
-import { signalOfStatus, signalSentence, statusOfExit } from "../base/signals.ts";
+import { EXIT_NOT_FOUND, signalOfStatus, signalSentence, statusOfExit } from "../base/signals.ts";
 import { Idset } from "../formats/idset.ts";
 import type { Handle } from "./handle.ts";
 
 const FLAG_STDOUT = 1;
 const FLAG_STDERR = 2;
 /** What a shell says of a command that is not there. */
-const STATUS_NOT_STARTED = statusOfExit(127);
+const STATUS_NOT_STARTED = statusOfExit(EXIT_NOT_FOUND);
 
 export interface BulkCommandOptions {
   readonly handle: Handle;

@@ -48,6 +48,9 @@ export const OPERATION_PRUNE = 0x10000;
  */
 export const OPERATION_LAST = 0x20000;
 
+/** A value whose base64 text has more characters than this is a blob of its own. */
+export const INLINE_VALUE_LENGTH = 72;
+
 /** A tree object in its JSON form. */
 export type TreeObject = Treeobj;
 

@@ -6,6 +6,8 @@
 import { Fifo } from "../base/fifo.ts";
 import type { Clock } from "../base/ports.ts";
 
+/** Bulk work that one party does in one turn of the loop, in bytes: about a millisecond. */
+export const TURN_BYTES_MAX: number = 128 * 1024;
 /** Timers know no shorter times. */
 const TIMER_MS_MIN = 1;
 

@@ -1,22 +1,21 @@
 /** Work of which some is under way at once: enough to keep a connection busy, and never more. */
+import { handledLater } from "../base/promises.ts";
 
-/** The results of an action on items, in their order; up to `width` of them are awaited at a time. */
+/**
+ * The results of an action on items, in their order; up to `width` of them are awaited at a time. An error is thrown when
+ * its turn has come; what was begun by then is left to itself.
+ */
 export async function* inOrder<T, R>(
-  items: readonly T[],
+  items: Iterable<T>,
   width: number,
   action: (item: T) => Promise<R>,
 ): AsyncGenerator<R> {
   const ahead: Promise<R>[] = [];
-  let next = 0;
-  while (next < items.length || ahead.length > 0) {
-    while (next < items.length && ahead.length < width) {
-      const result = action(items[next++]!);
-      // Whoever takes it hears of its failure; until then nobody does.
-      result.catch(() => {});
-      ahead.push(result);
-    }
-    yield await ahead.shift()!;
+  for (const item of items) {
+    ahead.push(handledLater(action(item)));
+    if (ahead.length >= width) yield await ahead.shift()!;
   }
+  for (const result of ahead) yield await result;
 }
 
 /** Actions that need not end in their order. The first failure is told by the next call. */

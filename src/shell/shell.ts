@@ -8,7 +8,7 @@
 import { errnoSentence, FluxError, isFluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock, WaitStatus } from "../base/ports.ts";
-import { exitCodeOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
+import { EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, exitCodeOfStatus, SIGNALS, statusOfExit } from "../base/signals.ts";
 import { fluidKvsPath, formatFluid } from "../formats/fluid.ts";
 import { jobTagLookup, renderMustache } from "../formats/mustache.ts";
 import type { HostEvent } from "../protocol/shell-host.ts";
@@ -22,9 +22,6 @@ import { ShellLogLevel, type HostFacts, type ShellContext, type ShellLogEntry, t
 import { lostDirectoryText, nodeTags, planTexts } from "./plan-text.ts";
 import { Task } from "./task.ts";
 
-/** Exit codes of a task that could not be started, as shells have them. */
-const EXIT_NOT_FOUND = 127;
-const EXIT_NOT_EXECUTABLE = 126;
 const FALLBACK_DIRECTORY = "/tmp";
 const VERBOSITY_MAX = 2;
 /** Tasks that are started in one turn, and the time that it may take, in milliseconds. */

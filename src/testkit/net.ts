@@ -6,15 +6,16 @@
  * Single messages are never lost, doubled or reordered: TCP does not do that.
  */
 import { FluxError } from "../base/errors.ts";
-import type {
-  Address,
-  ByteStream,
-  ConnectSecurity,
-  Listener,
-  ListenSecurity,
-  Net,
-  PeerCredentials,
-  StreamEvents,
+import {
+  UNIX_PATH_BYTES_MAX,
+  type Address,
+  type ByteStream,
+  type ConnectSecurity,
+  type Listener,
+  type ListenSecurity,
+  type Net,
+  type PeerCredentials,
+  type StreamEvents,
 } from "../base/ports.ts";
 import { bytesEqual } from "../base/bytes.ts";
 import type { Scope } from "./scope.ts";
@@ -23,7 +24,6 @@ import type { Timeline } from "./timeline.ts";
 
 const HIGH_WATER_BYTES = 256 * 1024;
 const TICK_MS = 1e-5;
-const UNIX_PATH_MAX_BYTES = 107;
 
 /** Who opens a stream: its process, and the machine it runs on. */
 export interface NetParty {
@@ -353,6 +353,6 @@ export class SimulatedNet implements Net {
 }
 
 function checkPath(address: Address): void {
-  if (address.kind === "unix" && address.path.length > UNIX_PATH_MAX_BYTES)
+  if (address.kind === "unix" && address.path.length > UNIX_PATH_BYTES_MAX)
     throw new FluxError("ENAMETOOLONG", `${address.path}: too long for a socket`);
 }

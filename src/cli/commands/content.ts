@@ -2,11 +2,11 @@
 import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type JsonObject } from "../../base/json.ts";
+import { handledLater } from "../../base/promises.ts";
 import { blobrefDigest, isBlobref, type Blobref } from "../../formats/blobref.ts";
 import { formatSize } from "../../formats/size.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
-import { begun } from "../snapshots/window.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { orFail, orFailAt, sentenceFirst } from "../framework/or-fail.ts";
 
@@ -61,7 +61,7 @@ async function store(context: CommandContext): Promise<void> {
   await orFailAt(context, "error storing blob", async () => {
     const pending: Promise<Blobref>[] = [];
     for await (const piece of piecesOf(context.inputChunks(), chunkBytes === 0 ? Infinity : chunkBytes)) {
-      pending.push(begun(blobs.store(piece)));
+      pending.push(handledLater(blobs.store(piece)));
       if (pending.length >= WINDOW) context.out(`${await pending.shift()!}\n`);
     }
     for (const ref of pending) context.out(`${await ref}\n`);

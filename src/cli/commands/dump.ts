@@ -5,6 +5,7 @@ import type { Blobref } from "../../formats/blobref.ts";
 import { encodeTarHeader, plainMember, tarEnd, tarPaddingBytes, type TarMember } from "../../formats/tar.ts";
 import { valBytes, type Treeobj, type Valref } from "../../formats/treeobj.ts";
 import { Kvs } from "../../sdk/kvs.ts";
+import { inOrder } from "../../sdk/window.ts";
 import { ArchiveOutput } from "../snapshots/archive-output.ts";
 import { BlobStore } from "../snapshots/blobs.ts";
 import { keyRecords } from "../snapshots/key-record.ts";
@@ -12,7 +13,6 @@ import { latestOption, linkDump, nextDump } from "../snapshots/latest.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { Progress, progressOptions } from "../snapshots/progress.ts";
 import { faultText, walkTree, type TreeEvent, type TreePath } from "../snapshots/walk.ts";
-import { inOrder } from "../snapshots/window.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const DEFAULT_REQUESTS = 2;

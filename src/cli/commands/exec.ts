@@ -2,7 +2,14 @@
 import { base64Decode, utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
-import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
+import {
+  EXIT_NOT_EXECUTABLE,
+  EXIT_NOT_FOUND,
+  exitCodeOfStatus,
+  signalOfStatus,
+  SIGNALS,
+  signalSentence,
+} from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 import { encodeStreamData } from "../../formats/stream-data.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -19,8 +26,6 @@ const FLAG_WAITABLE = 16;
 const INPUT_PIECE_BYTES = 64 * 1024;
 /** Output is acknowledged this many bytes at a time. */
 const ACKNOWLEDGED_BYTES = 256 * 1024;
-const EXIT_NOT_FOUND = 127;
-const EXIT_NOT_EXECUTABLE = 126;
 const EXIT_FAILED = 1;
 const EXIT_NO_HOST = 68;
 /** A further Ctrl-C within this time after the second ends the command itself. */

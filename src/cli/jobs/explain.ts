@@ -1,7 +1,13 @@
 /**
  * Why a job waits, or how it ended, in plain words: what `flux job explain` prints. Pure: facts in, lines out.
  */
-import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
+import {
+  EXIT_NOT_EXECUTABLE,
+  EXIT_NOT_FOUND,
+  exitCodeOfStatus,
+  signalOfStatus,
+  signalSentence,
+} from "../../base/signals.ts";
 import { isJsonObject, stringifyJson, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import type { JobspecCounts } from "../../formats/jobspec-counts.ts";
@@ -51,8 +57,6 @@ export interface Counts {
   readonly ncores: number;
 }
 
-const EXIT_NOT_EXECUTABLE = 126;
-const EXIT_NOT_FOUND = 127;
 const SIGNAL_BASE = 128;
 const SIGKILL = 9;
 /** Tasks that are named one by one. */

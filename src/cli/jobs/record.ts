@@ -4,7 +4,13 @@
  *
  * Pure: the time now and names of users come as arguments.
  */
-import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../../base/signals.ts";
+import {
+  EXIT_NOT_EXECUTABLE,
+  EXIT_NOT_FOUND,
+  exitCodeOfStatus,
+  signalOfStatus,
+  signalSentence,
+} from "../../base/signals.ts";
 import { isJsonObject, memberAt, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import { formatFluid, FLUID_FORMS, type FluidForm } from "../../formats/fluid.ts";
@@ -28,8 +34,6 @@ interface FieldSpec {
 }
 
 const CANCELED_BEFORE_START = -128;
-const EXIT_NOT_EXECUTABLE = 126;
-const EXIT_NOT_FOUND = 127;
 const SIGNAL_BASE = 128;
 
 /** As wide as an emoji. */

@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { DEFAULT_PERSONALITY } from "../../broker/personality.ts";
+import { BUILTIN_SERVICES, DEFAULT_PERSONALITY } from "../../broker/personality.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import type { CommandContext } from "../framework/command.ts";
@@ -17,7 +17,7 @@ import { RcProgram } from "./rc-program.ts";
 import { unitOf, type Circumstances, type Unit, type UnitTable } from "./units.ts";
 
 /** Services that end with the broker: they are no business of rc files. */
-const BUILT_IN: ReadonlySet<string> = new Set(["config", "connector-local", "groups", "rexec", "overlay"]);
+const BUILT_IN: ReadonlySet<string> = new Set(BUILTIN_SERVICES);
 
 /** How long a step took; in seconds, `starttime` since the command began. */
 interface Timing {

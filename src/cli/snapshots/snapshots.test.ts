@@ -9,6 +9,7 @@ import type { Blobref } from "../../formats/blobref.ts";
 import { makeDir, makeDirref, makeSymlink, makeVal, makeValref, type Treeobj } from "../../formats/treeobj.ts";
 import { wideDirectoryText, pieceText } from "../../formats/wide-directory.ts";
 import type { Handle } from "../../sdk/handle.ts";
+import { inOrder } from "../../sdk/window.ts";
 import { BlobSink } from "./blob-sink.ts";
 import { BlobStore } from "./blobs.ts";
 import { keyRecords, recordedKey } from "./key-record.ts";
@@ -17,7 +18,6 @@ import { Directory } from "./directories.ts";
 import { isInline, TreeBuilder } from "./tree-builder.ts";
 import { TreeEditor } from "./tree-editor.ts";
 import { walkTree } from "./walk.ts";
-import { inOrder } from "./window.ts";
 
 const bytes = utf8Encode;
 

@@ -3,14 +3,12 @@ import { base64Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { Blobref } from "../../formats/blobref.ts";
 import type { Treeobj } from "../../formats/treeobj.ts";
+import { INLINE_VALUE_LENGTH } from "../../sdk/kvs-protocol.ts";
 import { Directory, saveDirectory } from "./directories.ts";
-
-/** Values whose base64 text is longer are blobs of their own, in characters, as in the key-value store. */
-const INLINE_CHARACTERS_MAX = 72;
 
 /** Whether a value of this length stands in its directory. */
 export function isInline(byteLength: number): boolean {
-  return Math.ceil(byteLength / 3) * 4 <= INLINE_CHARACTERS_MAX;
+  return Math.ceil(byteLength / 3) * 4 <= INLINE_VALUE_LENGTH;
 }
 
 export class TreeBuilder {

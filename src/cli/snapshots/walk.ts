@@ -6,6 +6,8 @@
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
+import { Fifo } from "../../base/fifo.ts";
+import { handledLater } from "../../base/promises.ts";
 import type { Blobref } from "../../formats/blobref.ts";
 import {
   makeDirref,
@@ -16,7 +18,6 @@ import {
   type Valref,
 } from "../../formats/treeobj.ts";
 import { compareNames } from "../../formats/wide-directory.ts";
-import { begun } from "./window.ts";
 
 /** Names from the root on; none for the root itself. */
 export type TreePath = readonly string[];
@@ -67,10 +68,10 @@ export async function* walkTree<Fetched>(
   rootref: Blobref,
   options: WalkOptions<Fetched>,
 ): AsyncGenerator<TreeEvent<Fetched>> {
-  const queue = new Queue<Pending<Fetched>>();
+  const queue = new Fifo<Pending<Fetched>>();
   queue.push({ path: [], object: makeDirref(rootref), directory: null, value: null });
-  for (let pending = queue.first; pending !== null; pending = queue.first) {
-    for (const each of queue.head(options.window)) begin(each, options);
+  for (let pending = queue.first; pending !== undefined; pending = queue.first) {
+    for (const each of queue.leading(options.window)) begin(each, options);
     queue.shift();
     const { path, object, directory, value } = pending;
     if (object.type === "valref") yield { kind: "value", path, object, fetched: await value! };
@@ -80,15 +81,15 @@ export async function* walkTree<Fetched>(
 
 function begin<Fetched>(pending: Pending<Fetched>, { load, fetchValue }: WalkOptions<Fetched>): void {
   const { object } = pending;
-  if (object.type === "dirref") pending.directory ??= begun(load(object.data[0]!));
-  else pending.value ??= begun(fetchValue(object));
+  if (object.type === "dirref") pending.directory ??= handledLater(load(object.data[0]!));
+  else pending.value ??= handledLater(fetchValue(object));
 }
 
 async function* walkDirectory<Fetched>(
   path: TreePath,
   object: Dirref,
   directory: Promise<Uint8Array>,
-  queue: Queue<Pending<Fetched>>,
+  queue: Fifo<Pending<Fetched>>,
   options: WalkOptions<Fetched>,
 ): AsyncGenerator<TreeEvent<Fetched>> {
   const read = await readDirectory(directory);
@@ -99,7 +100,7 @@ async function* walkDirectory<Fetched>(
 function* walkEntries<Fetched>(
   path: TreePath,
   entries: DirEntries,
-  queue: Queue<Pending<Fetched>>,
+  queue: Fifo<Pending<Fetched>>,
   options: WalkOptions<Fetched>,
 ): Generator<TreeEvent<Fetched>> {
   for (const name of Object.keys(entries).sort(compareNames)) {
@@ -110,33 +111,6 @@ function* walkEntries<Fetched>(
     if (object.type === "dir") yield* walkEntries(under, object.data, queue, options);
     else if ((object.type === "dirref" && !isSkipped) || object.type === "valref")
       queue.push({ path: under, object, directory: null, value: null });
-  }
-}
-
-/** First in, first out. What has left is let go, in steps that cost nothing to speak of. */
-class Queue<Item> {
-  #items: (Item | null)[] = [];
-  #next = 0;
-
-  get first(): Item | null {
-    return this.#items[this.#next] ?? null;
-  }
-
-  push(item: Item): void {
-    this.#items.push(item);
-  }
-
-  shift(): void {
-    this.#items[this.#next++] = null;
-    if (this.#next < 1024 || this.#next * 2 < this.#items.length) return;
-    this.#items = this.#items.slice(this.#next);
-    this.#next = 0;
-  }
-
-  /** So many of the first. */
-  *head(count: number): Generator<Item> {
-    const end = Math.min(this.#items.length, this.#next + count);
-    for (let index = this.#next; index < end; index++) yield this.#items[index]!;
   }
 }
 

@@ -2,9 +2,9 @@
 import { readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { FluxError } from "../../base/errors.ts";
+import { parseProcLimits, RLIM_INFINITY } from "../../formats/rlimit.ts";
 import { systemError } from "../../host/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
-import { parseProcLimits } from "./limits.ts";
 import type { SubmissionSource } from "./request.ts";
 import { resumeOptions } from "./resume.ts";
 
@@ -43,8 +43,10 @@ function currentLimits(openFiles: string | undefined): Record<string, number> {
     // Not Linux: jobs then have the limits of the broker.
     return {};
   }
-  const limits = parseProcLimits(text);
-  if (openFiles !== undefined) limits["nofile"] = openFiles === "unlimited" ? -1 : Number(openFiles);
+  const limits: Record<string, number> = {};
+  for (const [name, { soft }] of Object.entries(parseProcLimits(text)))
+    limits[name] = soft === Infinity ? RLIM_INFINITY : soft;
+  if (openFiles !== undefined) limits["nofile"] = openFiles === "unlimited" ? RLIM_INFINITY : Number(openFiles);
   return limits;
 }
 

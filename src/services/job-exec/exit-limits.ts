@@ -3,7 +3,7 @@
  * that was killed (flux-shell(1)), and `shell-exit-timeout` after its first shell. A job on one node is not looked at here
  * for its tasks: its shell sees to that.
  */
-import { endingText } from "../../base/ending.ts";
+import { endingText } from "../../base/signals.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import type { TimerHandle, WaitStatus } from "../../base/ports.ts";
 import { formatDuration, tryParseFsd } from "../../formats/duration.ts";

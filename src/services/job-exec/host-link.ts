@@ -7,7 +7,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
-import type { WaitStatus } from "../../base/ports.ts";
+import type { WaitStatus, Clock } from "../../base/ports.ts";
 import type { Payload } from "../../protocol/message.ts";
 import {
   SHELL_AGENT_SERVICE,
@@ -16,7 +16,6 @@ import {
   type HostResponse,
   type ShellStart,
 } from "../../protocol/shell-host.ts";
-import type { Clock } from "../../base/ports.ts";
 import type { Handle } from "../../sdk/handle.ts";
 
 export interface HostLinkListener {

@@ -2,10 +2,9 @@
  * A shell that is gone before its time, in words: for the job's eventlog, where that ends the job, and for the log in its
  * output. Its process was killed, its node cannot be reached, or its host says what was wrong. Pure.
  */
-import { endingText } from "../../base/ending.ts";
+import { endingText, signalOfStatus } from "../../base/signals.ts";
 import type { FluxError } from "../../base/errors.ts";
 import type { WaitStatus } from "../../base/ports.ts";
-import { signalOfStatus } from "../../base/signals.ts";
 import type { ExceptionData } from "./protocol.ts";
 
 export interface LostShell {

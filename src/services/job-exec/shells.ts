@@ -9,7 +9,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
-import { statusOfExit } from "../../base/signals.ts";
+import { EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, statusOfExit } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
 import type { ShellStart } from "../../protocol/shell-host.ts";
 import { BulkCommand } from "../../sdk/bulk-command.ts";
@@ -17,8 +17,8 @@ import type { JobMethod } from "./host-link.ts";
 import type { ExecWorld } from "./world.ts";
 
 /** What a shell says of a program that is not there, or cannot be run. */
-const STATUS_NOT_FOUND = statusOfExit(127);
-const STATUS_NOT_EXECUTABLE = statusOfExit(126);
+const STATUS_NOT_FOUND = statusOfExit(EXIT_NOT_FOUND);
+const STATUS_NOT_EXECUTABLE = statusOfExit(EXIT_NOT_EXECUTABLE);
 /** Subprocess services that are part of flux-core; who names another has made a mistake. */
 const SERVICES: readonly string[] = ["rexec", "sdexec"];
 

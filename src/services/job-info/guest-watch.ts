@@ -5,8 +5,7 @@
  * Invariant: no more of the log is in memory than the listener has not taken yet, and a little ahead.
  */
 import { base64Decode } from "../../base/bytes.ts";
-import type { FluxError } from "../../base/errors.ts";
-import { isFluxError } from "../../base/errors.ts";
+import { type FluxError, isFluxError } from "../../base/errors.ts";
 import type { Payload } from "../../protocol/message.ts";
 import type { Handle, OpenStream } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";

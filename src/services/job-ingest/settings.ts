@@ -193,7 +193,7 @@ interface ModuleArguments {
 }
 
 /** An argument of the module that says how high ids' generators go (`generatorOf`). */
-const MAX_GENERATOR = "max-fluid-generator-id=";
+const GENERATOR_ARGUMENT = "max-fluid-generator-id=";
 const GENERATOR_MAX = 2 ** 14 - 1;
 
 function moduleArguments(args: readonly string[]): ModuleArguments {
@@ -212,7 +212,7 @@ function moduleArguments(args: readonly string[]): ModuleArguments {
     else if (disabled !== undefined) stages[disabled]!.isDisabled = true;
     else if (count !== undefined) batchCount = Number(count);
     else if (size !== undefined) bufferSizeBytes = bufferSizeOf(size);
-    else if (!arg.startsWith(MAX_GENERATOR)) throw new FluxError("EINVAL", `Invalid option: ${arg}`);
+    else if (!arg.startsWith(GENERATOR_ARGUMENT)) throw new FluxError("EINVAL", `Invalid option: ${arg}`);
   }
   return { validator: stages["validator"]!, frobnicator: stages["frobnicator"]!, batchCount, bufferSizeBytes };
 }
@@ -221,7 +221,7 @@ function moduleArguments(args: readonly string[]): ModuleArguments {
  * The number of this rank in ids; null where `max-fluid-generator-id` leaves making ids to lower ranks. Throws EINVAL.
  */
 export function generatorOf(rank: number, args: readonly string[]): number | null {
-  const text = args.find((arg) => arg.startsWith(MAX_GENERATOR))?.slice(MAX_GENERATOR.length);
+  const text = args.find((arg) => arg.startsWith(GENERATOR_ARGUMENT))?.slice(GENERATOR_ARGUMENT.length);
   const max = text === undefined ? GENERATOR_MAX : Number(text);
   if (!Number.isInteger(max) || max < 0 || max > GENERATOR_MAX)
     throw new FluxError("EINVAL", `max-fluid-generator-id must be between 0 and ${GENERATOR_MAX}`);

@@ -7,9 +7,9 @@
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import { handledLater } from "../../base/promises.ts";
 import { blobrefDigest } from "../../formats/blobref.ts";
-import { isFromOwner } from "../../protocol/message.ts";
-import { Payload } from "../../protocol/message.ts";
+import { isFromOwner, Payload } from "../../protocol/message.ts";
 import { lookupAnswer, valOfPieces } from "../../sdk/huge-value.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { GAP_TOPIC } from "../../sdk/handle.ts";
@@ -299,7 +299,7 @@ class WatchService implements RunningModule {
   async #send(watcher: Watcher, pieces: readonly Piece[]): Promise<void> {
     const ahead: Promise<Fetched>[] = [];
     for (let next = 0; (next < pieces.length || ahead.length > 0) && !watcher.isOver;) {
-      while (next < pieces.length && ahead.length < BLOB_WINDOW) ahead.push(heard(this.#fetch(pieces[next++]!)));
+      while (next < pieces.length && ahead.length < BLOB_WINDOW) ahead.push(handledLater(this.#fetch(pieces[next++]!)));
       const { value, blob } = await ahead.shift()!;
       if (watcher.isOver) return;
       if (blob !== null) watcher.state.sent(blob);
@@ -379,12 +379,6 @@ class WatchService implements RunningModule {
     }
     return { watchers: count, "namespace-count": Object.keys(namespaces).length, namespaces };
   }
-}
-
-/** A promise whose failure is the business of who takes it later. */
-function heard<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
 }
 
 function attentionOf(watch: WatchRequest, state: WatchState, followed: boolean): Attention {

@@ -4,6 +4,7 @@
  */
 import { base64Decode, EMPTY_BYTES, latin1Decode } from "../../base/bytes.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { handledLater } from "../../base/promises.ts";
 import type { Treeobj } from "../../formats/treeobj.ts";
 import type { PieceSource } from "../../protocol/message.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -138,7 +139,7 @@ class LongValues implements LongStringSink {
     this.#ready = [];
     for (const { store, piece, isLast } of ready) {
       if (!isLast) await store.add(piece);
-      else this.#objects.push(awaited(store.finish(piece)));
+      else this.#objects.push(handledLater(store.finish(piece)));
     }
     // Not too many short ones at once either.
     await this.#objects.at(-SHORT_WINDOW);
@@ -152,12 +153,6 @@ class LongValues implements LongStringSink {
 
 /** Values of one commit that are on their way at once. */
 const SHORT_WINDOW = 4;
-
-/** A promise whose failure is heard by who waits for all. */
-function awaited<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
-}
 
 /** The last bytes of two arrays. */
 function lastOf(first: Uint8Array, second: Uint8Array, count: number): Uint8Array {

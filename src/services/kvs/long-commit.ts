@@ -9,8 +9,7 @@
  * 2. No checkpoint begins meanwhile, which would not know what only the draft refers to.
  * 3. It happens whole or not at all. Of one sender, what waits is not passed by what came after it.
  */
-import type { Operation } from "../../sdk/kvs-protocol.ts";
-import { OPERATION_PRUNE, splitKey } from "../../sdk/kvs-protocol.ts";
+import { type Operation, OPERATION_PRUNE, splitKey } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { Directory } from "./directory.ts";
 import { isBehindLink } from "./lookup.ts";

@@ -28,15 +28,15 @@ import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { checkTreeobj, isTreeobj, type Val } from "../../formats/treeobj.ts";
 import { Role } from "../../protocol/message.ts";
-import { INLINE_VALUE_LENGTH } from "./tree.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
 import {
   guestKey,
-  OPERATION_APPEND,
-  PRIMARY_NAMESPACE,
+  INLINE_VALUE_LENGTH,
   type LookupRequest,
   type Operation,
+  OPERATION_APPEND,
+  PRIMARY_NAMESPACE,
   type TreeObject,
 } from "../../sdk/kvs-protocol.ts";
 

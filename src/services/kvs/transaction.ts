@@ -11,11 +11,12 @@
 import { base64ByteLength, base64Decode, base64Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import {
-  splitKey,
+  INLINE_VALUE_LENGTH,
+  type Operation,
   OPERATION_APPEND,
   OPERATION_LAST,
   OPERATION_PRUNE,
-  type Operation,
+  splitKey,
   type TreeObject,
 } from "../../sdk/kvs-protocol.ts";
 import type { Val, Valref } from "../../formats/treeobj.ts";
@@ -23,7 +24,7 @@ import { MissingBlob, type BlobIndex } from "./blob-index.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { RefList, type KeyMerge } from "./ref-list.ts";
 import { KEY_PARTS_MAX, SYMLINK_DEPTH_MAX } from "./protocol.ts";
-import { entryOf, INLINE_ENDED_LENGTH, INLINE_VALUE_LENGTH } from "./tree.ts";
+import { entryOf, INLINE_ENDED_LENGTH } from "./tree.ts";
 
 interface Change {
   readonly directory: Directory;

@@ -19,12 +19,9 @@ import {
   quoteName,
   wideDirectoryText,
 } from "../../formats/wide-directory.ts";
-import type { TreeObject } from "../../sdk/kvs-protocol.ts";
+import { INLINE_VALUE_LENGTH, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { RefList } from "./ref-list.ts";
 import { Directory, RUN_MEMBERS, type Entry, type StoredEntry } from "./directory.ts";
-
-/** A value whose base64 text is longer than this many characters is a blob of its own. */
-export const INLINE_VALUE_LENGTH = 72;
 
 /** The same where nothing more is going to be written: what a short job leaves behind is a few blobs instead of a dozen. */
 export const INLINE_ENDED_LENGTH = 2048;

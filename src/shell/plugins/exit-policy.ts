@@ -5,7 +5,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle, WaitStatus } from "../../base/ports.ts";
-import { endingText } from "../../base/ending.ts";
+import { endingText } from "../../base/signals.ts";
 import { formatDuration } from "../../formats/duration.ts";
 import type { TaskPlan } from "../plan.ts";
 import type { PluginFactory } from "../plugin.ts";

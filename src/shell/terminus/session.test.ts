@@ -11,8 +11,8 @@ import {
   Role,
   type RequestMessage,
   type ResponseMessage,
+  settleTransit,
 } from "../../protocol/message.ts";
-import { settleTransit } from "../../protocol/message.ts";
 import { IncomingRequest } from "../../sdk/request.ts";
 import { TerminalSession } from "./session.ts";
 

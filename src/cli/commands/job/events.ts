@@ -1,7 +1,6 @@
 /** What is stored with a job, and waiting for it: eventlogs, single events, keys. */
 import { errnoSentence, FluxError, isFluxError } from "../../../base/errors.ts";
-import type { Integer } from "../../../base/json.ts";
-import { stringifyJson } from "../../../base/json.ts";
+import { type Integer, stringifyJson } from "../../../base/json.ts";
 import { tryParseFsd } from "../../../formats/duration.ts";
 import { lookupJob } from "../../../sdk/jobs.ts";
 import { unwrapJobspec } from "../../../sdk/job-envelope.ts";

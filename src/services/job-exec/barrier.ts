@@ -4,7 +4,7 @@
  * Invariant: a shell that waits is answered: let go, or refused (ECANCELED; EIO where another has ended). Shells of
  * flux-core mark the request as one without a response, and wait for one all the same.
  */
-import { FluxError } from "../../base/errors.ts";
+import { FluxError, type ErrnoName } from "../../base/errors.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { Idset } from "../../formats/idset.ts";
 import { errorResponseTo, responseTo } from "../../protocol/message.ts";
@@ -47,19 +47,19 @@ export class Barrier {
   }
 
   cancel(why: string): void {
-    this.#refuseAll(new FluxError("ECANCELED", why));
+    this.#refuseAll("ECANCELED", why);
   }
 
   /** One of the shells has ended. */
   shellEnded(): void {
     this.#isBroken = true;
-    this.#refuseAll(new FluxError("EIO", SHELL_ENDED));
+    this.#refuseAll("EIO", SHELL_ENDED);
   }
 
-  #refuseAll(error: FluxError): void {
+  #refuseAll(errno: ErrnoName, why: string): void {
     this.#timer?.cancel();
     this.#timer = null;
-    for (const { request } of this.#waiting.splice(0)) this.#answer(request, error);
+    for (const { request } of this.#waiting.splice(0)) this.#answer(request, new FluxError(errno, why));
   }
 
   #expire(): void {

@@ -64,6 +64,8 @@ test("what is no tree object is refused with EPROTO", () => {
     [null, /not an object/],
     [{}, /version undefined/],
     [tree("val", "", 2), /version 2/],
+    [{ ...tree("val", ""), more: 1 }, /other members/],
+    [tree("dir", { a: { ...tree("val", ""), more: 1 } }), /other members/],
     [tree("hdir", {}), /type "hdir" is unknown/],
     [{ ver: 1, type: "val" }, /base64/],
     [tree("val", "x"), /base64/],
@@ -82,6 +84,10 @@ test("what is no tree object is refused with EPROTO", () => {
       () => checkTreeobj(value),
       (error) => isFluxError(error, "EPROTO") && reason.test((error as Error).message),
       JSON.stringify(value),
+    );
+    assert.throws(
+      () => checkTreeobj(value, "EINVAL"),
+      (error) => isFluxError(error, "EINVAL"),
     );
     assert.equal(isTreeobj(value), false);
   }

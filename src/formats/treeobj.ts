@@ -6,7 +6,7 @@
  * entries are checked once, where they arrive.
  */
 import { base64Decode, base64Encode } from "../base/bytes.ts";
-import { FluxError } from "../base/errors.ts";
+import { FluxError, type ErrnoName } from "../base/errors.ts";
 import { isJsonObject, parseJson, type JsonValue } from "../base/json.ts";
 import { isBlobref, type Blobref } from "./blobref.ts";
 
@@ -23,8 +23,13 @@ export type Dirref = Tree<"dirref", readonly Blobref[]>;
 export type Symlink = Tree<"symlink", { readonly target: string; readonly namespace?: string }>;
 export type Treeobj = Val | Valref | Dir | Dirref | Symlink;
 
+/** A tree object has these and no others: `ver`, `type`, `data`. */
+export const TREEOBJ_MEMBERS = 3;
+
 /** Directories may hold directories themselves, but not without bound. */
 const DIR_DEPTH_MAX = 128;
+
+const NOT_BASE64 = "the data of a val must be base64";
 
 export function makeVal(bytes: Uint8Array): Val {
   return { ver: 1, type: "val", data: bytes.byteLength === 0 ? "" : base64Encode(bytes) };
@@ -50,7 +55,7 @@ export function makeSymlink(target: string, namespace?: string): Symlink {
 /** The bytes of a value. Throws FluxError EPROTO where the data is not base64. */
 export function valBytes(object: Val): Uint8Array {
   const bytes = base64Decode(object.data);
-  if (bytes === null) throw invalid("the data of a val must be base64");
+  if (bytes === null) throw new FluxError("EPROTO", `invalid tree object: ${NOT_BASE64}`);
   return bytes;
 }
 
@@ -59,61 +64,60 @@ export function parseTreeobj(text: string): Treeobj {
   return checkTreeobj(parseJson(text));
 }
 
-/** Checks a tree object, all that is in it included, and returns it. Throws FluxError EPROTO with what is wrong. */
-export function checkTreeobj(value: JsonValue | undefined): Treeobj {
-  check(value, 0);
+/** Checks a tree object, all that is in it included, and returns it. Throws FluxError with what is wrong. */
+export function checkTreeobj(value: JsonValue | undefined, errno: ErrnoName = "EPROTO"): Treeobj {
+  const wrong = whatIsWrong(value, 0);
+  if (wrong !== null) throw new FluxError(errno, `invalid tree object: ${wrong}`);
   return value as unknown as Treeobj;
 }
 
 export function isTreeobj(value: JsonValue | undefined): value is Treeobj {
-  try {
-    check(value, 0);
-    return true;
-  } catch (error) {
-    if (error instanceof FluxError) return false;
-    throw error;
-  }
+  return whatIsWrong(value, 0) === null;
 }
 
-function check(value: JsonValue | undefined, depth: number): void {
-  if (depth > DIR_DEPTH_MAX) throw invalid("directories are nested too deep");
-  if (!isJsonObject(value)) throw invalid("not an object");
+/** Null where nothing is. */
+function whatIsWrong(value: JsonValue | undefined, depth: number): string | null {
+  if (depth > DIR_DEPTH_MAX) return "directories are nested too deep";
+  if (!isJsonObject(value)) return "not an object";
   const { ver, type, data } = value as Record<string, JsonValue | undefined>;
-  if (ver !== 1) throw invalid(`version ${String(ver)} is not supported`);
+  if (ver !== 1) return `version ${String(ver)} is not supported`;
+  if (Object.keys(value).length > TREEOBJ_MEMBERS) return "there are other members than ver, type and data";
   switch (type) {
     case "val":
-      if (typeof data !== "string" || base64Decode(data) === null) throw invalid("the data of a val must be base64");
-      return;
+      return typeof data === "string" && base64Decode(data) !== null ? null : NOT_BASE64;
     case "valref":
-      return checkBlobrefs(data, type);
+      return wrongBlobrefs(data, type);
     case "dirref":
-      checkBlobrefs(data, type);
-      if ((data as readonly string[]).length !== 1) throw invalid("a dirref has one blobref");
-      return;
+      return (
+        wrongBlobrefs(data, type) ?? ((data as readonly string[]).length === 1 ? null : "a dirref has one blobref")
+      );
     case "dir":
-      if (!isJsonObject(data)) throw invalid("the data of a dir must be an object");
-      for (const name of Object.keys(data)) check(data[name], depth + 1);
-      return;
+      return wrongEntries(data, depth);
     case "symlink":
-      return checkSymlink(data);
+      return wrongSymlink(data);
     default:
-      throw invalid(`type ${JSON.stringify(type)} is unknown`);
+      return `type ${JSON.stringify(type)} is unknown`;
   }
 }
 
-function checkBlobrefs(data: JsonValue | undefined, type: string): void {
-  if (!Array.isArray(data) || data.length === 0 || !data.every(isBlobref)) {
-    throw invalid(`the data of a ${type} must be a non-empty array of blobrefs`);
-  }
+function wrongBlobrefs(data: JsonValue | undefined, type: string): string | null {
+  if (Array.isArray(data) && data.length > 0 && data.every(isBlobref)) return null;
+  return `the data of a ${type} must be a non-empty array of blobrefs`;
 }
 
-function checkSymlink(data: JsonValue | undefined): void {
-  if (!isJsonObject(data) || typeof data["target"] !== "string") throw invalid("a symlink must have a target");
-  if (data["namespace"] !== undefined && typeof data["namespace"] !== "string") {
-    throw invalid("the namespace of a symlink must be a string");
+function wrongEntries(data: JsonValue | undefined, depth: number): string | null {
+  if (!isJsonObject(data)) return "the data of a dir must be an object";
+  for (const name of Object.keys(data)) {
+    const wrong = whatIsWrong(data[name], depth + 1);
+    if (wrong !== null) return wrong;
   }
+  return null;
 }
 
-function invalid(reason: string): FluxError {
-  return new FluxError("EPROTO", `invalid tree object: ${reason}`);
+function wrongSymlink(data: JsonValue | undefined): string | null {
+  if (!isJsonObject(data) || typeof data["target"] !== "string") return "a symlink must have a target";
+  const { namespace } = data;
+  return namespace === undefined || typeof namespace === "string"
+    ? null
+    : "the namespace of a symlink must be a string";
 }

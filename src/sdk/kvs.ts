@@ -207,9 +207,10 @@ export class Kvs {
     return object.data;
   }
 
-  /** A lookup with flags (`LookupFlag`). Throws ENOENT and what the flags add. */
+  /** A lookup with flags (`LookupFlag`). Throws EINVAL for an empty key, ENOENT, and what the flags add. */
   async lookup(key: string, flags: number, options: LookupOptions = {}): Promise<Treeobj> {
     const { namespace } = this;
+    if (key === "") throw new FluxError("EINVAL");
     const place = options.at === undefined ? {} : { rootdir: options.at };
     const isWatch = (flags & (LookupFlag.WaitCreate | LookupFlag.Watch)) !== 0;
     const topic = isWatch ? "kvs-watch.lookup" : "kvs.lookup";
@@ -223,6 +224,7 @@ export class Kvs {
 
   /** The values of a key from now on, as tree objects; null is the sentinel. Leaving the loop ends the watch. */
   async *watchObjects(key: string, flags: number, signal?: AbortSignal): AsyncGenerator<Treeobj | null> {
+    if (key === "") throw new FluxError("EINVAL");
     const payload = { key, flags, namespace: this.namespace };
     const options = { cancelTopic: "kvs-watch.cancel", ...(signal === undefined ? {} : { signal }) };
     for await (const answer of this.handle.stream<LookupAnswer>("kvs-watch.lookup", payload, options))

@@ -4,9 +4,10 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type JsonObject } from "../../base/json.ts";
 import { handledLater } from "../../base/promises.ts";
 import { blobrefDigest, isBlobref, type Blobref } from "../../formats/blobref.ts";
+import { checkCheckpoint } from "../../formats/checkpoint.ts";
 import { formatSize } from "../../formats/size.ts";
 import type { Handle } from "../../sdk/handle.ts";
-import { BlobStore } from "../snapshots/blobs.ts";
+import { BlobStore, timeText } from "../snapshots/blobs.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { orFail, orFailAt, sentenceFirst } from "../framework/or-fail.ts";
 
@@ -108,30 +109,23 @@ function simple(name: string, usage: string, description: string): Command {
   });
 }
 
-interface Checkpoint extends JsonObject {
-  readonly version: number;
-  readonly rootref: string;
-  readonly sequence?: number;
-  readonly timestamp?: number;
-}
-
-async function checkpoints(handle: Handle): Promise<Checkpoint[]> {
-  return (await handle.rpc<{ value: Checkpoint[] }>("content.checkpoint-get", {}, { nodeid: 0 })).value;
-}
-
 async function listCheckpoints(context: CommandContext): Promise<void> {
   const { options } = context;
   if (context.operands.length > 0) context.failUsage();
   const handle = await context.open();
-  const found = await orFailAt(context, "error fetching checkpoints", () => checkpoints(handle));
+  const found = await orFailAt(context, "error fetching checkpoints", () => new BlobStore(handle, false).checkpoints());
   if (options.has("json")) {
     for (const each of found) context.out(`${stringifyJson(each)}\n`);
     return;
   }
   if (!options.has("no-header")) context.out(checkpointRow("Index", "Sequence", "Time", "Rootref"));
-  for (const [index, { sequence, timestamp, rootref }] of found.entries()) {
-    const time = timestamp === undefined ? "" : `${new Date(timestamp * 1000).toISOString().slice(0, 19)}Z`;
-    context.out(checkpointRow(String(index), String(sequence ?? 0), time, rootref));
+  for (const [index, each] of found.entries()) {
+    const {
+      sequence = 0,
+      timestamp,
+      rootref,
+    } = await orFailAt(context, "error parsing checkpoint", () => checkCheckpoint(each));
+    context.out(checkpointRow(String(index), String(sequence), `${timeText(timestamp)}Z`, rootref));
   }
 }
 
@@ -156,7 +150,7 @@ async function updateCheckpoint(context: CommandContext): Promise<void> {
 
 async function lastSequence(handle: Handle): Promise<number> {
   try {
-    return (await checkpoints(handle))[0]?.sequence ?? 0;
+    return (await new BlobStore(handle, false).lastCheckpoint()).sequence ?? 0;
   } catch (error) {
     if (isFluxError(error, "ENOENT")) return 0;
     throw error;

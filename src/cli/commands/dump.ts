@@ -96,7 +96,7 @@ async function rootOf(
   const isCheckpoint = context.options.has("checkpoint");
   try {
     if (!isCheckpoint) return { rootref: (await new Kvs(store.handle).getRoot()).rootref, mtime: Math.floor(now) };
-    const [{ rootref, timestamp }] = await store.checkpoints();
+    const { rootref, timestamp } = await store.lastCheckpoint();
     return { rootref, mtime: Math.floor(timestamp ?? now) };
   } catch (error) {
     if (!isFluxError(error)) throw error;

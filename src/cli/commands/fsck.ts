@@ -5,9 +5,10 @@
 import { isFluxError } from "../../base/errors.ts";
 import { isJsonObject } from "../../base/json.ts";
 import { isBlobref, type Blobref } from "../../formats/blobref.ts";
+import type { Checkpoint } from "../../formats/checkpoint.ts";
 import type { Valref } from "../../formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
-import { BlobStore, isKvsLoaded, timeText, type Checkpoint } from "../snapshots/blobs.ts";
+import { BlobStore, isKvsLoaded, timeText } from "../snapshots/blobs.ts";
 import { Repair } from "../snapshots/repair.ts";
 import { faultText, walkTree, type TreePath } from "../snapshots/walk.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
@@ -49,7 +50,7 @@ async function run(context: CommandContext): Promise<number> {
 
 async function lastCheckpoint(context: CommandContext, store: BlobStore): Promise<Checkpoint> {
   try {
-    return (await store.checkpoints().catch((error: unknown) => firstCheckpoint(store, error)))[0];
+    return await store.lastCheckpoint().catch((error: unknown) => firstCheckpoint(store, error));
   } catch (error) {
     if (isFluxError(error)) context.fail(`error fetching checkpoints: ${error.message}`);
     throw error;
@@ -57,7 +58,7 @@ async function lastCheckpoint(context: CommandContext, store: BlobStore): Promis
 }
 
 /** Before the first checkpoint of an instance, the key-value store is asked for one. */
-async function firstCheckpoint(store: BlobStore, error: unknown): Promise<[Checkpoint, ...Checkpoint[]]> {
+async function firstCheckpoint(store: BlobStore, error: unknown): Promise<Checkpoint> {
   if (!isFluxError(error, "ENOENT")) throw error;
   try {
     await new Kvs(store.handle).commit(new KvsTransaction(), { sync: true });
@@ -65,7 +66,7 @@ async function firstCheckpoint(store: BlobStore, error: unknown): Promise<[Check
     if (isFluxError(reason, "ENOSYS")) throw error;
     throw reason;
   }
-  return store.checkpoints();
+  return store.lastCheckpoint();
 }
 
 async function openRepair(context: CommandContext, store: BlobStore, rootref: Blobref): Promise<Repair> {

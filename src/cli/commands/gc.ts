@@ -2,9 +2,10 @@
 import { isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonValue } from "../../base/json.ts";
 import { isBlobref, type Blobref } from "../../formats/blobref.ts";
+import { checkCheckpoint, type Checkpoint } from "../../formats/checkpoint.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
-import { BlobStore, type Checkpoint } from "../snapshots/blobs.ts";
+import { BlobStore } from "../snapshots/blobs.ts";
 import { maxRequests, maxRequestsOption } from "../snapshots/options.ts";
 import { faultText, walkTree } from "../snapshots/walk.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
@@ -74,7 +75,7 @@ async function roots(context: CommandContext, store: BlobStore): Promise<Blobref
 async function checkpointRoots(store: BlobStore): Promise<Checkpoint[]> {
   const backing = new BlobStore(store.handle, true);
   try {
-    return await backing.checkpoints();
+    return (await backing.checkpoints()).map(checkCheckpoint);
   } catch (error) {
     if (isFluxError(error, "ENOENT")) return [];
     throw error;

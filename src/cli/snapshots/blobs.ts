@@ -4,18 +4,10 @@
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
-import type { JsonObject } from "../../base/json.ts";
+import type { JsonValue } from "../../base/json.ts";
 import { blobrefDigest, blobrefFromDigest, type Blobref, type HashName } from "../../formats/blobref.ts";
+import { checkCheckpoint, checkpointList, type Checkpoint } from "../../formats/checkpoint.ts";
 import type { Handle } from "../../sdk/handle.ts";
-
-/** A version of the primary namespace that the content store keeps, as content services know it. */
-export interface Checkpoint extends JsonObject {
-  readonly version: number;
-  readonly rootref: Blobref;
-  readonly sequence?: number;
-  /** Seconds since the Unix epoch. */
-  readonly timestamp?: number;
-}
 
 const LEADER = { nodeid: 0 };
 
@@ -91,12 +83,15 @@ export class BlobStore {
     }
   }
 
-  /** Newest first. Throws ENOENT where there is none, ENOSYS without a backing store. */
-  async checkpoints(): Promise<[Checkpoint, ...Checkpoint[]]> {
-    const { topic } = this.#service;
-    const { value } = await this.handle.rpc<{ value?: unknown }>(`${topic}.checkpoint-get`, {}, LEADER);
-    if (!Array.isArray(value) || value.length === 0) throw new FluxError("EPROTO");
-    return value as [Checkpoint, ...Checkpoint[]];
+  /** As they are kept, newest first. Throws ENOENT where there is none, ENOSYS without a backing store. */
+  async checkpoints(): Promise<[JsonValue, ...JsonValue[]]> {
+    const answer = await this.handle.rpc(`${this.#service.topic}.checkpoint-get`, {}, LEADER);
+    return checkpointList(answer["value"]);
+  }
+
+  /** The newest one. Throws EINVAL and EPROTO, too, where it cannot be read. */
+  async lastCheckpoint(): Promise<Checkpoint> {
+    return checkCheckpoint((await this.checkpoints())[0]);
   }
 
   /**
@@ -105,7 +100,7 @@ export class BlobStore {
    * Else versions begin anew. `timestamp`: seconds since the Unix epoch.
    */
   async putCheckpoint(rootref: Blobref, timestamp: number, options: { continues?: boolean } = {}): Promise<void> {
-    const last = options.continues === true ? (await this.checkpoints())[0] : null;
+    const last = options.continues === true ? await this.lastCheckpoint() : null;
     const sequence = last === null ? 0 : (last.sequence ?? 0) + 1;
     const log = last?.["log"] === undefined ? {} : { log: last["log"] };
     const value = { version: 1, rootref, sequence, timestamp, ...log };

@@ -22,7 +22,7 @@ export interface WatchRequest {
   readonly namespace: string;
   /** The namespace that was asked for: that of a job's guest is a directory of the primary one. */
   readonly asked: string;
-  /** In normal form. */
+  /** In normal form, or empty: that is never there. */
   readonly key: string;
   readonly flags: number;
 }
@@ -40,8 +40,7 @@ export function parseWatch(request: IncomingRequest): WatchRequest {
   if (has(WATCH_KINDS) && !has(LookupFlag.Watch)) throw new FluxError("EPROTO", "a kind of watch without a watch");
   if (has(LookupFlag.InitialSentinel) && !has(LookupFlag.WatchAppend))
     throw new FluxError("EPROTO", "an initial sentinel without a watch for appends");
-  if (key === "") throw new FluxError("EINVAL");
   const moved = guestKey(namespace, key);
   if (moved !== null) return { namespace: PRIMARY_NAMESPACE, asked: namespace, key: moved, flags };
-  return { namespace, asked: namespace, key: normalizeKey(key), flags };
+  return { namespace, asked: namespace, key: key === "" ? key : normalizeKey(key), flags };
 }

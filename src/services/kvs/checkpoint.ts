@@ -9,6 +9,7 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { isBlobref } from "../../formats/blobref.ts";
+import { checkCheckpoint, checkpointList, type Checkpoint } from "../../formats/checkpoint.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { ModuleContext } from "../../sdk/module.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -17,7 +18,6 @@ import { bytesOf } from "./blob-index.ts";
 import type { LeaderSnapshot, SavedState } from "./core.ts";
 import type { Node } from "./node-cache.ts";
 import { STORE_BATCH_BYTES, STORE_BATCH_COUNT, STORE_TURN_BYTES } from "./protocol.ts";
-import type { NamespaceRoot } from "./version.ts";
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
 export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<SavedState | null> {
@@ -28,11 +28,8 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
     if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
     throw error;
   }
-  const value: JsonValue | undefined = Array.isArray(answer["value"]) ? answer["value"][0] : answer["value"];
-  const { primary, number, directory, held } = parseCheckpoint(value, ownerUserid);
-  const timestamp = isJsonObject(value) && typeof value["timestamp"] === "number" ? value["timestamp"] : null;
-  const isForeign = !isJsonObject(value) || !isJsonObject(value["log"]);
-  return { number, isForeign, primary, directory, held, timestamp };
+  const [newest] = checkpointList(answer["value"]);
+  return savedState(newest, ownerUserid);
 }
 
 /** What begins with a root that somebody names: no redo log follows it. */
@@ -52,27 +49,25 @@ export function checkHash(context: ModuleContext, rootref: string): void {
     );
 }
 
-/** Reads a checkpoint object. Throws EINVAL where it is none. */
-function parseCheckpoint(
-  value: JsonValue | undefined,
-  ownerUserid: number,
-): LeaderSnapshot & { readonly held: readonly string[] } {
-  const bad = new FluxError("EINVAL", "the checkpoint in the content store cannot be read");
-  if (!isJsonObject(value) || !isBlobref(value["rootref"])) throw bad;
-  const { rootref, sequence } = value;
-  const primary: NamespaceRoot = {
-    name: PRIMARY_NAMESPACE,
-    owner: ownerUserid,
-    flags: 0,
-    rootref,
-    rootseq: typeof sequence === "number" ? sequence : 0,
-    created: 0,
-  };
-  const log = value["log"];
-  if (!isJsonObject(log)) return { number: 0, primary, directory: null, held: [] };
+/** Throws EINVAL or EPROTO where it is no checkpoint that can be gone on from: to begin with nothing would lose what it holds. */
+function savedState(value: JsonValue, ownerUserid: number): SavedState {
+  const { rootref, sequence = 0, timestamp = null, log } = readable(value);
+  const primary = { name: PRIMARY_NAMESPACE, owner: ownerUserid, flags: 0, rootref, rootseq: sequence, created: 0 };
+  if (!isJsonObject(log)) return { number: 0, isForeign: true, primary, directory: null, held: [], timestamp };
   const { number, namespaces, held } = log;
-  if (typeof number !== "number" || !(namespaces === null || isBlobref(namespaces))) throw bad;
-  return { number, primary, directory: namespaces, held: Array.isArray(held) ? held.filter(isBlobref) : [] };
+  if (typeof number !== "number" || !(namespaces === null || isBlobref(namespaces)))
+    throw new FluxError("EPROTO", "the checkpoint in the content store does not tell what follows it in the redo log");
+  const heldRefs = Array.isArray(held) ? held.filter(isBlobref) : [];
+  return { number, isForeign: false, primary, directory: namespaces, held: heldRefs, timestamp };
+}
+
+function readable(value: JsonValue): Checkpoint {
+  try {
+    return checkCheckpoint(value);
+  } catch (error) {
+    if (!(error instanceof FluxError)) throw error;
+    throw new FluxError("EINVAL", `the KVS cannot begin with what the content store has: ${error.message}`);
+  }
 }
 
 function checkpointObject(

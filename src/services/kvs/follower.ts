@@ -111,7 +111,13 @@ export class FollowerService implements RunningModule {
   /** The primary namespace is always among those that are told, also where nobody has read it yet. */
   async #statistics(): Promise<Answer> {
     await this.#rootOf(PRIMARY_NAMESPACE);
-    return serviceStatistics(this.#index, this.#loader, this.#reader, [...this.#roots.values()], () => 0);
+    return serviceStatistics({
+      index: this.#index,
+      loader: this.#loader,
+      reader: this.#reader,
+      roots: [...this.#roots.values()],
+      isLogged: false,
+    });
   }
 
   /** The leader keeps a version readable that a client here was told the reference of. */

@@ -95,6 +95,41 @@ test("lookups fail as the flags ask for something else than there is", async (t)
   await assert.rejects(kvs.handle.rpc("kvs.lookup", {}), fails("EPROTO"));
 });
 
+test("an empty key names nothing, and a link to it leads nowhere; clients refuse it", async (t) => {
+  const kvs = await oneBroker(t);
+  await kvs.commit(new KvsTransaction().putText("k", "1").symlink("nowhere", ""));
+  await assert.rejects(kvs.getText(""), fails("EINVAL"));
+  const lookup = { key: "", flags: 0, namespace: "primary" };
+  await assert.rejects(kvs.handle.rpc("kvs.lookup", lookup), fails("ENOENT"));
+  assert.equal((await kvs.handle.rpc("kvs.lookup-plus", lookup))["errno"], 2);
+  for (const key of ["nowhere", "nowhere.k"]) await assert.rejects(kvs.getText(key), fails("ENOENT"));
+  assert.deepEqual(await kvs.readLink("nowhere"), { target: "" });
+});
+
+test("tree objects in a commit have the members of RFC 11 and no others", async (t) => {
+  const kvs = await oneBroker(t);
+  for (const data of ["NDI=", "A".repeat(4000)]) {
+    const ops = [{ key: "k", flags: 0, dirent: { ...makeVal(bytes("")), data, more: 1 } }];
+    await assert.rejects(kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops }), fails("EINVAL"));
+  }
+  await assert.rejects(kvs.getText("k"), fails("ENOENT"));
+});
+
+test("the KVS is not loaded where there is no content service", async () => {
+  const [broker] = makeBrokers({});
+  await assert.rejects(broker!.load(kvsModule), fails("ENOENT"));
+});
+
+test("what a log has is not dirty", async (t) => {
+  const brokers = await startStorage({ disk: new MemoryDisk() });
+  t.after(() => stopStorage(brokers));
+  const kvs = new Kvs(brokers[0]!.connect());
+  await kvs.put("a.b", 1);
+  const { cache } = await kvs.handle.rpc<{ cache: JsonObject }>("kvs.stats-get", {});
+  assert.equal(cache["#obj dirty"], 0);
+  assert.notEqual(cache["#obj logged"], 0);
+});
+
 test("a transaction that cannot be done leaves nothing behind, and the others of its turn happen", async (t) => {
   const kvs = await oneBroker(t);
   await kvs.commit(new KvsTransaction().mkdir("dir").symlink("away", "k", "other").symlink("link", "dir"));

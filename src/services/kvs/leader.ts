@@ -5,7 +5,7 @@
  * When the log cannot be written, nothing of the turn happened.
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
-import { FluxError, errorText, isFluxError } from "../../base/errors.ts";
+import { FluxError, errorText } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { RunningSummary } from "../../base/running-summary.ts";
@@ -177,29 +177,26 @@ export class LeaderService implements RunningModule {
       forget: (request) => this.#forget(request),
       hold: (request) => this.#hold(request),
       dropcache: () => this.#dropCache(),
-      "stats-get": {
-        roles: ANY_USER,
-        handler: () =>
-          serviceStatistics(
-            this.#index,
-            this.#loader,
-            this.#reader,
-            this.#leader.roots,
-            (name) => this.#leader.queueLengthOf(name),
-            this.#operationCounts,
-          ),
-      },
+      "stats-get": { roles: ANY_USER, handler: () => this.#statistics() },
       disconnect: { roles: ANY_USER, handler: (request) => this.#disconnect(request) },
+    });
+  }
+
+  #statistics(): JsonObject {
+    return serviceStatistics({
+      index: this.#index,
+      loader: this.#loader,
+      reader: this.#reader,
+      roots: this.#leader.roots,
+      queueLengthOf: (name) => this.#leader.queueLengthOf(name),
+      operationCounts: this.#operationCounts,
+      isLogged: this.#log !== null,
     });
   }
 
   /** Blobs that no checkpoint holds yet can be read by all: the content service asks here for what it lacks. */
   async #offerBlobs(): Promise<void> {
-    try {
-      await this.#context.handle.rpc("content.register-volatile", { name: this.#context.name });
-    } catch (error) {
-      if (!isFluxError(error, "ENOSYS")) throw error;
-    }
+    await this.#context.handle.rpc("content.register-volatile", { name: this.#context.name });
   }
 
   #loadBlob(request: IncomingRequest): Answer {

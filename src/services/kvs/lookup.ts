@@ -32,7 +32,7 @@ export interface LookupContext {
 }
 
 /**
- * Looks a key up from a root, which may have no hash yet. Returns null where there is none.
+ * Looks a key up from a root, which may have no hash yet. Returns null where there is none; an empty key names nothing.
  * Throws ENOTDIR, EISDIR, EINVAL, ELOOP by what the flags ask for, ENOTSUP and EPERM for namespaces.
  */
 export function lookupKey(
@@ -43,7 +43,7 @@ export function lookupKey(
 ): TreeObject | null {
   const asItIs = (flags & (LookupFlag.ReadLink | LookupFlag.TreeObject)) !== 0 && (flags & LookupFlag.FollowLast) === 0;
   if ((flags & LookupFlag.ReadDir) !== 0 && (flags & LookupFlag.ReadLink) !== 0) throw new FluxError("EINVAL");
-  const entry = findEntry(context, root, splitKey(key), !asItIs);
+  const entry = key === "" ? null : findEntry(context, root, splitKey(key), !asItIs);
   if (entry === null) return null;
   const { index } = context;
   if ((flags & LookupFlag.TreeObject) !== 0) return treeObjectOf(storedEntry(entry, (each) => index.freeze(each)));
@@ -88,6 +88,7 @@ function findEntry(
     if (entry.kind !== "symlink" || (position === names.length - 1 && !followLast)) continue;
     if (++links > SYMLINK_DEPTH_MAX) throw new FluxError("ELOOP");
     context.onLink?.();
+    if (entry.target === "") return null;
     if (entry.namespace !== null) root = context.rootOf(entry.namespace);
     names = [...splitKey(entry.target), ...names.slice(position + 1)];
     entry = rootEntry(root);

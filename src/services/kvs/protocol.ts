@@ -26,7 +26,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { checkTreeobj, isTreeobj, type Val } from "../../formats/treeobj.ts";
+import { checkTreeobj, isTreeobj, TREEOBJ_MEMBERS, type Val } from "../../formats/treeobj.ts";
 import { Role } from "../../protocol/message.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { requireInteger, requireString } from "../../sdk/service.ts";
@@ -140,7 +140,7 @@ export function parseOperation(value: JsonValue): Operation {
   const { dirent } = value;
   if (dirent === undefined) throw new FluxError("EPROTO", "an operation has no 'dirent'");
   if (dirent === null) return { key, flags, dirent };
-  return { key, flags, dirent: isLongValue(dirent) ? dirent : checkTreeobj(dirent) };
+  return { key, flags, dirent: isLongValue(dirent) ? dirent : checkTreeobj(dirent, "EINVAL") };
 }
 
 /** A value that becomes a blob is decoded when it is applied; then it is seen whether it is base64. */
@@ -150,7 +150,8 @@ function isLongValue(value: JsonValue): value is Val {
     value["ver"] === 1 &&
     value["type"] === "val" &&
     typeof value["data"] === "string" &&
-    value["data"].length > INLINE_VALUE_LENGTH
+    value["data"].length > INLINE_VALUE_LENGTH &&
+    Object.keys(value).length === TREEOBJ_MEMBERS
   );
 }
 
@@ -176,7 +177,6 @@ export function parseLookup(json: JsonObject): LookupRequest & { readonly rootre
   const key = requireString(json, "key");
   const flags = requireInteger(json, "flags");
   const namespace = json["namespace"] === undefined ? undefined : requireString(json, "namespace");
-  if (key === "") throw new FluxError("EINVAL");
   if (json["rootdir"] === undefined) {
     if (namespace === undefined) throw new FluxError("EPROTO", "missing 'namespace'");
     const moved = guestKey(namespace, key);

@@ -7,9 +7,10 @@ import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../..
 import { utf8Encode } from "../../base/bytes.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { isFluxError } from "../../base/errors.ts";
-import { MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+import { fails, MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
 import { readLog } from "./redo-log.ts";
 import { LOOSE_REFS_MAX } from "./ref-list.ts";
+import { kvsModule } from "./service.ts";
 
 /** A crash: the brokers are never spoken to again; what is on the disk is all there is. */
 async function restart(disk: MemoryDisk): Promise<{ brokers: Broker[]; kvs: Kvs }> {
@@ -223,6 +224,23 @@ test("a checkpoint that somebody else made begins anew: the log before it is dro
   const third = await restart(disk);
   assert.equal(await third.kvs.get("new"), 2);
   await stopStorage(third.brokers);
+});
+
+test("a checkpoint that cannot be read is told, not taken for none: its tree would be lost", async () => {
+  const disk = new MemoryDisk();
+  const { brokers, kvs } = await restart(disk);
+  const { rootref } = await kvs.put("kept", 1);
+  const content = brokers[0]!.connect();
+  await brokers[0]!.modules.remove("kvs");
+  const checkpoint = { version: 1, rootref, sequence: 1, timestamp: 1.5 };
+  for (const wrong of [{ version: 2 }, { version: "1" }, { rootref: "sha1-aaa" }, { sequence: "1" }]) {
+    await content.rpc("content.checkpoint-put", { value: { ...checkpoint, ...wrong } });
+    await assert.rejects(brokers[0]!.load(kvsModule), fails("EINVAL"), JSON.stringify(wrong));
+  }
+  await content.rpc("content.checkpoint-put", { value: { version: 0, rootref } });
+  await brokers[0]!.load(kvsModule);
+  assert.equal(await kvs.get("kept"), 1);
+  await stopStorage(brokers);
 });
 
 test("rewriting one key many times leaves a few versions on the disk, not all", async () => {

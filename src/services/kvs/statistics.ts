@@ -10,14 +10,21 @@ import type { NamespaceRoot } from "./version.ts";
 
 const KIBIBYTE = 1024;
 
-export function serviceStatistics(
-  index: BlobIndex,
-  loader: BlobLoader,
-  reader: Reader,
-  roots: readonly NamespaceRoot[],
-  queueLengthOf: (namespace: string) => number,
-  operationCounts: RunningSummary = new RunningSummary(),
-): JsonObject {
+export interface Counted {
+  readonly index: BlobIndex;
+  readonly loader: BlobLoader;
+  readonly reader: Reader;
+  readonly roots: readonly NamespaceRoot[];
+  /** Only the leader has such: commits of a namespace that wait, and operations of all there were. */
+  readonly queueLengthOf?: (namespace: string) => number;
+  readonly operationCounts?: RunningSummary;
+  /** Whether a log has what no checkpoint has yet: it is as safe as what is stored. */
+  readonly isLogged: boolean;
+}
+
+export function serviceStatistics(counted: Counted): JsonObject {
+  const { index, loader, reader, roots, isLogged } = counted;
+  const { queueLengthOf = () => 0, operationCounts = new RunningSummary() } = counted;
   const sizes = Array.from(index.nodes(), (node) => (node instanceof Directory ? node.textLength : node.byteLength));
   const namespace: Record<string, JsonObject> = {};
   for (const root of roots)
@@ -33,7 +40,8 @@ export function serviceStatistics(
     cache: {
       "obj size total (MiB)": sum(sizes) / KIBIBYTE / KIBIBYTE,
       "obj size (KiB)": summary(sizes.map((size) => size / KIBIBYTE)),
-      "#obj dirty": index.dirtyCount,
+      "#obj dirty": isLogged ? 0 : index.dirtyCount,
+      "#obj logged": isLogged ? index.dirtyCount : 0,
       "#obj incomplete": loader.incomplete,
       "#faults": loader.faults,
     },

@@ -2,9 +2,8 @@
 import { latin1Decode, latin1Encode, utf8DecodeStrict, utf8Encode } from "../../../base/bytes.ts";
 import { makeDirref, type Treeobj } from "../../../formats/treeobj.ts";
 import { valueBytes, type Kvs } from "../../../sdk/kvs.ts";
-import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
-import { openKvs, orFail, rootOf, textOf, widthOf } from "./support.ts";
+import { openKvs, orFail, rootOf, textOf, widthOf, withoutEndDots } from "./support.ts";
 
 const DOTS = "...";
 
@@ -19,11 +18,11 @@ interface Listing {
 
 export async function dir(context: CommandContext): Promise<void> {
   if (context.operands.length > 1) context.fail("dir: specify zero or one directory");
-  const key = normalizeKey(context.operands[0] ?? ".");
+  const [given = "."] = context.operands;
   const kvs = await openKvs(context);
-  const at = await orFail(context, key, async () => rootOf(context) ?? makeDirref((await kvs.getRoot()).rootref));
+  const at = await orFail(context, given, async () => rootOf(context) ?? makeDirref((await kvs.getRoot()).rootref));
   const listing: Listing = { context, kvs, at, width: widthOf(context) };
-  await list(listing, key, await entriesOf(listing, key));
+  await list(listing, withoutEndDots(given), await entriesOf(listing, given));
 }
 
 type Entries = { readonly [name: string]: Treeobj };

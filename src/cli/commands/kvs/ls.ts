@@ -2,10 +2,9 @@
 import { isFluxError, FluxError, type ErrnoName } from "../../../base/errors.ts";
 import type { Treeobj } from "../../../formats/treeobj.ts";
 import type { Kvs } from "../../../sdk/kvs.ts";
-import { normalizeKey } from "../../../sdk/kvs-protocol.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { sentenceFirst } from "../../framework/or-fail.ts";
-import { openKvs, widthOf } from "./support.ts";
+import { openKvs, widthOf, withoutEndDots } from "./support.ts";
 
 /** Columns between the longest name and the next. */
 const GAP_COLUMNS = 4;
@@ -38,12 +37,13 @@ export async function ls(context: CommandContext): Promise<number> {
   const tell = (key: string, error: unknown): string => {
     if (!isFluxError(error)) throw error;
     exitCode = 1;
-    return `${normalizeKey(key)}: ${sentenceFirst(error)}`;
+    return `${withoutEndDots(key)}: ${sentenceFirst(error)}`;
   };
   for (const key of keys) {
     try {
+      if (key === "") context.fail("flux_kvs_lookup: Invalid argument");
       const found = await find(context, kvs, key);
-      if (found === null) directories.push(normalizeKey(key));
+      if (found === null) directories.push(withoutEndDots(key));
       else singles.push(found);
     } catch (error) {
       context.err(`${tell(key, error)}\n`);
@@ -64,7 +64,7 @@ function byName({ name: left }: Named, { name: right }: Named): number {
 /** What a key is; null where it is a directory whose content is to be listed. Throws ENOENT, ENOTDIR. */
 async function find(context: CommandContext, kvs: Kvs, key: string): Promise<Named | null> {
   const { options } = context;
-  const name = normalizeKey(key);
+  const name = withoutEndDots(key);
   const object = await kvs.getTreeObject(key);
   const isDirectory = object.type === "dirref" || object.type === "dir";
   if (key !== name && key.endsWith(".") && !isDirectory) throw new FluxError("ENOTDIR");

@@ -32,6 +32,11 @@ function remedyOf(context: CommandContext, error: FluxError): string {
   return `: namespace '${name}' does not exist, see 'flux kvs namespace list'`;
 }
 
+/** A key as it is shown: as it was given, without the dots that say that it is a directory. */
+export function withoutEndDots(key: string): string {
+  return key.replace(/\.+$/, "") || ".";
+}
+
 /** The reference of `--at`, or undefined. Throws EINVAL where it is no directory reference. */
 export function rootOf(context: CommandContext): Treeobj | undefined {
   const text = context.options.text("at");

@@ -1,5 +1,5 @@
 /** `flux broker`: one broker of an instance; what `flux start` and parallel launchers start. */
-import { runBrokerProcess } from "../broker-process.ts";
+import { runBrokerProcess } from "../start/broker-process.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 /** Reads `ATTR=VAL` words. */

@@ -15,7 +15,7 @@ import { nearForm } from "../framework/connect.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { ProxyRouter } from "../proxy/proxy-router.ts";
 import { connectBySsh, remoteOf } from "../proxy/ssh.ts";
-import { resolveTarget } from "../target.ts";
+import { resolveTarget } from "../uri/resolve.ts";
 
 const RECONNECT_MS = 2000;
 const SHOW_CURSOR = "\u001b[?25h";

@@ -60,7 +60,7 @@ export const command: Command = defineCommand({
     try {
       if (!MODULE_NAME.test(path)) {
         const [{ runLuaFile }, { builtinValues }] = await Promise.all([
-          import("../lua/initrc.ts"),
+          import("../framework/lua-file.ts"),
           import("../framework/builtin-values.ts"),
         ]);
         const report = runLuaFile(path, luaFacts(facts, builtinValues()["shell_pluginpath"]));

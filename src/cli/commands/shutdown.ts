@@ -5,7 +5,7 @@ import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { formatForStderr, parseLogRecord } from "../../broker/log-record.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";
-import { localForm, resolveTarget } from "../target.ts";
+import { localForm, resolveTarget } from "../uri/resolve.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const LEVEL_WARNING = 4;

@@ -118,7 +118,7 @@ async function start(context: CommandContext): Promise<number> {
     if (!options.has("respawn")) return startOne(context, words, operands);
     if (context.host.env["PMI_RANK"] !== undefined)
       context.fail("--respawn: the brokers are the launcher's to start again; use it with --test-size or alone");
-    const { startMany } = await import("../test-instance.ts");
+    const { startMany } = await import("../start/test-instance.ts");
     return startMany(context, 1, words, operands);
   }
   if (size < 1) context.fail("--test-size argument must be > 0");
@@ -127,7 +127,7 @@ async function start(context: CommandContext): Promise<number> {
   const clique = options.text("test-pmi-clique");
   if (clique !== null && !CLIQUES.includes(clique)) checkTaskmap(context, clique);
   checkHosts(context, size);
-  const { startMany } = await import("../test-instance.ts");
+  const { startMany } = await import("../start/test-instance.ts");
   return startMany(context, size, words, operands);
 }
 
@@ -237,6 +237,6 @@ async function startOne(
   if (verbosity(context) > 0) context.err(`flux-start: ${argv.join(" ")}\n`);
   if (options.has("noexec")) return 0;
   if (wrap.length === 0 && broker.length > 1) return runCommand(brokerCommand, [...words, "--", ...program]);
-  const { runWrapped } = await import("../test-instance.ts");
+  const { runWrapped } = await import("../start/test-instance.ts");
   return runWrapped(context, argv);
 }

@@ -1,7 +1,7 @@
 /** `flux uri`: the URI of an instance (flux-uri(1)). */
 import { errorText } from "../../base/errors.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
-import { RESOLVERS, resolveTarget } from "../target.ts";
+import { RESOLVERS, resolveTarget } from "../uri/resolve.ts";
 
 export const command: Command = defineCommand({
   name: "uri",

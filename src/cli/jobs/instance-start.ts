@@ -6,7 +6,7 @@ import { errorText, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
-import { localForm } from "../target.ts";
+import { localForm } from "../uri/resolve.ts";
 import { ATTACH_DEFAULTS, attachJob } from "./attach.ts";
 import { jobIdText, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";

@@ -2,7 +2,7 @@
 import { isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { connect } from "../framework/connect.ts";
-import { localForm } from "../target.ts";
+import { localForm } from "../uri/resolve.ts";
 import type { JobRecord } from "./record.ts";
 
 /** Connects to the instance that a job is; null where it is none, or does not answer (any more). */

@@ -5,7 +5,7 @@ import { cancelJob } from "../../sdk/jobs.ts";
 import { systemError } from "../../host/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { openInstance } from "../jobs/recursion.ts";
-import { localForm, resolveTarget } from "../target.ts";
+import { localForm, resolveTarget } from "../uri/resolve.ts";
 import { wantsColor } from "../output/job-colors.ts";
 import { Screen, type Key } from "./screen.ts";
 import { InstanceSource } from "./source.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
-import { luaText, runLuaFile } from "./initrc.ts";
+import { luaText, runLuaFile } from "./lua-file.ts";
 
 const skip: string | false = spawnSync("lua", ["-v"]).error === undefined ? false : "lua is not installed";
 

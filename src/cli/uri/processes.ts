@@ -3,8 +3,8 @@
  * of its parent instance: then its children are asked.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { FluxError } from "../base/errors.ts";
-import { systemError } from "../host/errors.ts";
+import { FluxError } from "../../base/errors.ts";
+import { systemError } from "../../host/errors.ts";
 
 /** A broker's children may be brokers' parents again (`flux start`): so deep. */
 const GENERATIONS_MAX = 4;

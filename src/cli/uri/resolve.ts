@@ -3,14 +3,14 @@
  * a process (`pid:N`), or a job of another workload manager (`slurm:ID`, `lsf:ID`). `?local` and `?remote` choose the form
  * of the result.
  */
-import { FluxError, isFluxError } from "../base/errors.ts";
-import { isJsonObject, type Integer, type JsonObject } from "../base/json.ts";
-import { tryParseFluid } from "../formats/fluid.ts";
-import { STATES_RUNNING } from "../formats/job-states.ts";
-import type { Handle } from "../sdk/handle.ts";
-import { watchEventlog } from "./jobs/client.ts";
-import { throughProxy } from "./framework/connect.ts";
-import type { CommandContext } from "./framework/command.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
+import { tryParseFluid } from "../../formats/fluid.ts";
+import { STATES_RUNNING } from "../../formats/job-states.ts";
+import type { Handle } from "../../sdk/handle.ts";
+import { watchEventlog } from "../jobs/client.ts";
+import { throughProxy } from "../framework/connect.ts";
+import type { CommandContext } from "../framework/command.ts";
 
 /** The ways to name an instance, as the help lists them. */
 export const RESOLVERS: Readonly<Record<string, string>> = {
@@ -52,9 +52,9 @@ async function nativeUri(context: CommandContext, target: string, isPatient: boo
   const colon = /^[A-Za-z][A-Za-z0-9+.-]*:/.exec(target)?.[0].length ?? 0;
   const scheme = colon === 0 ? "jobid" : target.slice(0, colon - 1);
   const rest = target.slice(colon);
-  if (scheme === "pid") return (await import("./target-process.ts")).uriOfProcess(rest);
-  if (scheme === "slurm") return (await import("./target-batch.ts")).slurmUri(rest);
-  if (scheme === "lsf") return (await import("./target-batch.ts")).lsfUri(rest);
+  if (scheme === "pid") return (await import("./processes.ts")).uriOfProcess(rest);
+  if (scheme === "slurm") return (await import("./workload-managers.ts")).slurmUri(rest);
+  if (scheme === "lsf") return (await import("./workload-managers.ts")).lsfUri(rest);
   if (scheme !== "jobid")
     throw new FluxError(
       "EINVAL",

@@ -2,15 +2,15 @@
  * What `flux start --test-size=N` offers to programs that test it (`FLUX_START_URI`): the brokers' processes, by RPC over
  * the same protocol as a broker's own socket.
  */
-import type { Ports } from "../base/ports.ts";
-import { LocalConnector } from "../broker/connector-local.ts";
-import { Pace } from "../broker/pace.ts";
-import type { Credentials, Port } from "../broker/port.ts";
-import { Router, type RouterOptions } from "../broker/router.ts";
-import { Role } from "../protocol/message.ts";
-import { Handle } from "../sdk/handle.ts";
-import { RequestSet } from "../sdk/request-set.ts";
-import { requireInteger, Server } from "../sdk/service.ts";
+import type { Ports } from "../../base/ports.ts";
+import { LocalConnector } from "../../broker/connector-local.ts";
+import { Pace } from "../../broker/pace.ts";
+import type { Credentials, Port } from "../../broker/port.ts";
+import { Router, type RouterOptions } from "../../broker/router.ts";
+import { Role } from "../../protocol/message.ts";
+import { Handle } from "../../sdk/handle.ts";
+import { RequestSet } from "../../sdk/request-set.ts";
+import { requireInteger, Server } from "../../sdk/service.ts";
 
 export interface StartControl {
   /** Process ids by rank, -1 where none runs. */

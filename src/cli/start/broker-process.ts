@@ -2,17 +2,17 @@
  * A broker as a process: finds how to boot in the environment, gives the broker its ports, and carries signals and the
  * exit code between it and the operating system.
  */
-import { FluxError } from "../base/errors.ts";
-import type { JsonObject } from "../base/json.ts";
-import { utf8Encode } from "../base/bytes.ts";
-import type { ByteStream, Exec, Ports } from "../base/ports.ts";
-import { SIGNALS } from "../base/signals.ts";
-import { Broker } from "../broker/broker.ts";
-import type { BootClient } from "../broker/bootstrap.ts";
-import { formatForStderr } from "../broker/log-record.ts";
-import { BUILTIN_MODULES } from "../broker/personality.ts";
-import { resourceUsage } from "../host/resource-usage.ts";
-import { returnMemoryInQuiet } from "../host/memory.ts";
+import { FluxError } from "../../base/errors.ts";
+import type { JsonObject } from "../../base/json.ts";
+import { utf8Encode } from "../../base/bytes.ts";
+import type { ByteStream, Exec, Ports } from "../../base/ports.ts";
+import { SIGNALS } from "../../base/signals.ts";
+import { Broker } from "../../broker/broker.ts";
+import type { BootClient } from "../../broker/bootstrap.ts";
+import { formatForStderr } from "../../broker/log-record.ts";
+import { BUILTIN_MODULES } from "../../broker/personality.ts";
+import { resourceUsage } from "../../host/resource-usage.ts";
+import { returnMemoryInQuiet } from "../../host/memory.ts";
 import { chooseBoot } from "./choose-boot.ts";
 import {
   keepDirectory,
@@ -22,8 +22,8 @@ import {
   unlinkCommand,
   unmarkDirectory,
 } from "./directory-marks.ts";
-import { builtinValues } from "./framework/builtin-values.ts";
-import type { CommandContext } from "./framework/command.ts";
+import { builtinValues } from "../framework/builtin-values.ts";
+import type { CommandContext } from "../framework/command.ts";
 
 const LOG_CRIT = 2;
 const HANDLED_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2"];
@@ -68,7 +68,7 @@ export async function runBrokerProcess(context: CommandContext, line: BrokerComm
     if (error instanceof FluxError) return complain(`bootstrap: ${error.message}`);
     throw error;
   }
-  const reload = path === null ? null : await import("../broker/configuration.ts");
+  const reload = path === null ? null : await import("../../broker/configuration.ts");
   const broker = new Broker({
     ports,
     boot,
@@ -128,7 +128,7 @@ export function sweepDirectories(ports: Ports): void {
 }
 
 async function readConfig(ports: Ports, path: string | null, conf: readonly string[]): Promise<JsonObject> {
-  const { applyConfValue, loadConfigPath } = await import("../broker/configuration.ts");
+  const { applyConfValue, loadConfigPath } = await import("../../broker/configuration.ts");
   const config = path === null ? {} : loadConfigPath(ports.disk, path);
   return conf.reduce((merged, value) => applyConfValue(ports.disk, merged, value), config);
 }

@@ -4,19 +4,19 @@
  *
  * Invariants: when this process ends, no broker is left; the directory that it made is gone.
  */
-import { FluxError, isFluxError } from "../base/errors.ts";
-import type { ChildProcess, Ports } from "../base/ports.ts";
-import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../base/signals.ts";
-import { parseFsd } from "../formats/duration.ts";
-import { Hostlist } from "../formats/hostlist.ts";
-import { Taskmap } from "../formats/taskmap.ts";
-import { LineReader, PmiServer, type PmiConnection } from "../protocol/pmi-server.ts";
-import { RESPAWNED } from "../broker/resume.ts";
+import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { ChildProcess, Ports } from "../../base/ports.ts";
+import { exitCodeOfStatus, signalOfStatus, signalSentence, SIGNALS } from "../../base/signals.ts";
+import { parseFsd } from "../../formats/duration.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { Taskmap } from "../../formats/taskmap.ts";
+import { LineReader, PmiServer, type PmiConnection } from "../../protocol/pmi-server.ts";
+import { RESPAWNED } from "../../broker/resume.ts";
 import { LIFELINE_VARIABLE, sweepDirectories } from "./broker-process.ts";
 import { markDirectory } from "./directory-marks.ts";
-import type { CommandContext } from "./framework/command.ts";
+import type { CommandContext } from "../framework/command.ts";
 import { StartServer } from "./start-server.ts";
-import { brokerCommandOf, verbosity } from "./commands/start.ts";
+import { brokerCommandOf, verbosity } from "../commands/start.ts";
 
 const EXIT_TIMEOUT_SECONDS = 20;
 const SIGNALLED_EXIT_SECONDS = 2;

@@ -3,10 +3,10 @@
  * job's first node, processes of the job are looked at until one knows the URI of its instance.
  */
 import { spawnSync } from "node:child_process";
-import { FluxError } from "../base/errors.ts";
-import { Hostlist } from "../formats/hostlist.ts";
-import { fluxCommandPath } from "../host/paths.ts";
-import { processesWith, uriOfProcess } from "./target-process.ts";
+import { FluxError } from "../../base/errors.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { fluxCommandPath } from "../../host/paths.ts";
+import { processesWith, uriOfProcess } from "./processes.ts";
 
 /** Set where this runs on a job's node already: from there the way leads no further. */
 const ON_NODE = "FLUX_URI_RESOLVE_ON_NODE";

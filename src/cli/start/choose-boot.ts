@@ -2,12 +2,12 @@
  * How a broker process learns its place: by the first of the methods that is usable here. Who cannot learn it, and is one of
  * several that a launcher started, does not start.
  */
-import { FluxError } from "../base/errors.ts";
-import { isJsonObject, type JsonObject } from "../base/json.ts";
-import type { Ports } from "../base/ports.ts";
-import { singleBoot, type BootClient } from "../broker/bootstrap.ts";
-import { tryParseFsd } from "../formats/duration.ts";
-import type { CommandContext } from "./framework/command.ts";
+import { FluxError } from "../../base/errors.ts";
+import { isJsonObject, type JsonObject } from "../../base/json.ts";
+import type { Ports } from "../../base/ports.ts";
+import { singleBoot, type BootClient } from "../../broker/bootstrap.ts";
+import { tryParseFsd } from "../../formats/duration.ts";
+import type { CommandContext } from "../framework/command.ts";
 
 const METHODS_DEFAULT = "config simple slurm single";
 /** The longest that a launcher, or other brokers, are waited for. */
@@ -54,7 +54,7 @@ const wantsTrace = (env: Readonly<Record<string, string>>): boolean =>
 
 /** N copies that know nothing of each other would run the initial program N times. */
 async function refuseCopies(env: Readonly<Record<string, string>>): Promise<void> {
-  const { describeSingletons, launcherOf } = await import("../broker/launchers.ts");
+  const { describeSingletons, launcherOf } = await import("../../broker/launchers.ts");
   const launcher = launcherOf(env);
   if (launcher === null) return;
   throw new FluxError("EINVAL", `this broker is number ${launcher.rank}, ${describeSingletons(launcher)}`);
@@ -75,15 +75,15 @@ async function bootBy(method: string, surroundings: BootSurroundings): Promise<B
   switch (method) {
     case "config": {
       if (!isJsonObject(config["bootstrap"])) return null;
-      const { configBoot } = await import("../broker/boot-config.ts");
+      const { configBoot } = await import("../../broker/boot-config.ts");
       const hostname = attributes["hostname"] ?? ports.host.hostname;
       return configBoot(ports, config["bootstrap"], hostname);
     }
     case "simple": {
-      const { pmiBoot, pmiEnvironment } = await import("../broker/boot-pmi.ts");
+      const { pmiBoot, pmiEnvironment } = await import("../../broker/boot-pmi.ts");
       const place = pmiEnvironment(env);
       if (place === null) return null;
-      const { boundedBoot } = await import("../broker/boot-bounded.ts");
+      const { boundedBoot } = await import("../../broker/boot-bounded.ts");
       const trace = wantsTrace(env)
         ? (text: string): void => context.err(`bootstrap: ${place.rank}: ${text}\n`)
         : undefined;
@@ -92,10 +92,10 @@ async function bootBy(method: string, surroundings: BootSurroundings): Promise<B
     }
     case "slurm": {
       if (env["SLURM_STEP_ID"] === undefined) return null;
-      const { slurmAdvice, slurmBoot, slurmTask } = await import("../broker/boot-slurm.ts");
+      const { slurmAdvice, slurmBoot, slurmTask } = await import("../../broker/boot-slurm.ts");
       const task = slurmTask(env);
       if (task === null || task.size === 1) return null;
-      const { boundedBoot } = await import("../broker/boot-bounded.ts");
+      const { boundedBoot } = await import("../../broker/boot-bounded.ts");
       return boundedBoot(slurmBoot(ports, task), ports.clock, timeoutOf(env), slurmAdvice(ports, task));
     }
     case "single":

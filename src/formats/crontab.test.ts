@@ -49,6 +49,7 @@ test("the next moment is later than the given one, and the first that matches", 
       at(2026, 11, 31, 23, 59, 59),
     ],
     [{ mday: "30", month: "feb" }, at(2026, 0, 1), null],
+    [{ year: "199", mday: "1", month: "0", hour: "0", minute: "0", second: "0" }, at(2026, 0, 1), at(2099, 0, 1)],
     [{ year: "126", month: "0", mday: "1" }, at(2026, 5, 1), null],
   ];
   for (const [fields, after, expected] of cases) assert.equal(nextMoment(calendarOf(fields), after), expected);

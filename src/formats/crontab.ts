@@ -33,9 +33,6 @@ const NAMES: Readonly<Partial<Record<CalendarField, readonly string[]>>> = {
   weekday: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
 };
 
-/** A day that comes is at most this many years away: 29 February on a given weekday, over a century without a leap day. */
-const HORIZON_YEARS = 40;
-
 /** Reads a field: `*`, `N`, `N-M`, `*` or a range with a step (`*` `/5`), or a comma separated list of those. Throws EINVAL. */
 export function parseCalendarField(field: CalendarField, text: string): Idset {
   const values = new Idset();
@@ -78,12 +75,12 @@ export function calendarOf(fields: Readonly<Partial<Record<CalendarField, string
 }
 
 /**
- * The first moment after a time that the calendar names, in seconds since the epoch; null where there is none within
- * decades (30 February).
+ * The first moment after a time that the calendar names, in seconds since the epoch; null where there is none
+ * (30 February).
  */
 export function nextMoment(calendar: Calendar, afterSeconds: number): number | null {
   const date = new Date((Math.floor(afterSeconds) + 1) * 1000);
-  const lastYear = date.getFullYear() + HORIZON_YEARS;
+  const lastYear = 1900 + BOUNDS.year[1];
   while (date.getFullYear() <= lastYear) {
     if (!calendar.year.has(date.getFullYear() - 1900)) date.setFullYear(date.getFullYear() + 1, 0, 1);
     else if (!calendar.month.has(date.getMonth())) date.setMonth(date.getMonth() + 1, 1);

@@ -371,6 +371,6 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "read, generate and process resource sets",
   description: "Read, generate, and process RFC 20 Resource Set objects.",
-  usage: "COMMAND [OPTIONS]",
+  listsUsages: true,
   subcommands: [encode, append, diff, intersect, remap, rerank, decode, verify, setProperty, parseConfig],
 });

@@ -287,10 +287,6 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "Flux KVS file archive utility",
   description: "Flux KVS file archive utility",
-  usage:
-    "create [-n NAME] [-C DIR] [--preserve] PATH ...\n" +
-    "   or: flux archive remove [-n NAME] [-f]\n" +
-    "   or: flux archive extract [-n NAME] [--overwrite] [-C DIR] [PATTERN]\n" +
-    "   or: flux archive list [-n NAME] [PATTERN]",
+  listsUsages: true,
   subcommands: [create, remove, extract, list],
 });

@@ -289,6 +289,6 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "Manage configuration",
   description: "Manage configuration",
-  usage: "COMMAND [OPTIONS]",
+  listsUsages: true,
   subcommands: [load, reload, get, set, unset, builtin],
 });

@@ -30,11 +30,12 @@ const count: OptionSpec = { names: ["count"], short: "c", argument: "N", integer
 
 function duration(context: CommandContext, text: string, what: string): number {
   try {
-    return parseFsd(text);
+    const seconds = parseFsd(text);
+    if (seconds < Infinity) return seconds;
   } catch (error) {
-    if (error instanceof FluxError) return context.fail(`Invalid ${what} '${text}'`);
-    throw error;
+    if (!(error instanceof FluxError)) throw error;
   }
+  return context.fail(`Invalid ${what} '${text}'`);
 }
 
 function durationOption(context: CommandContext, name: string): number | null {
@@ -361,7 +362,6 @@ export const command: Command = defineCommand({
   name: "cron",
   dialect: "getopt",
   summary: "Schedule and manage cron-like jobs in a flux session",
-  usage: "[OPTIONS] COMMAND [OPTIONS...]",
   subcommands: [
     interval,
     event,

@@ -96,6 +96,6 @@ export const command: Command = defineCommand({
   dialect: "getopt",
   summary: "send and receive Flux events",
   usageProgram: "flux-event",
-  usage: ["pub [OPTIONS] topic [payload]", "sub [OPTIONS] [topic...]"].join("\n   or: flux-event "),
+  listsUsages: true,
   subcommands: [pub, sub],
 });

@@ -328,13 +328,6 @@ export const command: Command = defineCommand({
   summary: "Manage overlay network",
   description: "Manage overlay network",
   usageProgram: "flux overlay",
-  usage: [
-    "trace [OPTIONS] [topic-glob]",
-    "errors [OPTIONS]",
-    "status [OPTIONS]",
-    "lookup [OPTIONS] TARGET",
-    "parentof [OPTIONS] RANK",
-    "disconnect [OPTIONS] TARGET",
-  ].join("\n   or: flux overlay "),
+  listsUsages: true,
   subcommands: [trace, errors, status, lookup, parentof, disconnect],
 });

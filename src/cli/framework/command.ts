@@ -122,6 +122,8 @@ export interface Command {
   readonly summary: string;
   /** What follows "Usage: NAME " where it is not made from options and operands. */
   readonly usage?: string;
+  /** The usage is that of each subcommand, instead of a list of them with their summaries. */
+  readonly listsUsages?: boolean;
   /** A paragraph or more under the usage. */
   readonly description?: string;
   readonly options?: readonly OptionSpec[];

@@ -25,15 +25,13 @@ export function usageText(path: CommandPath): string {
 
 function getoptHelp(path: CommandPath): string {
   const command = path.at(-1)!;
-  const usage =
-    command.usage ?? (command.subcommands === undefined ? defaultGetoptUsage(command) : "[OPTIONS] COMMAND ARGS");
-  let text = `Usage: ${usageNameOf(path)} ${usage}`.trimEnd() + "\n";
+  let text = `Usage: ${getoptUsages(path).join("\n   or: ")}\n`;
   const description =
     command.description ?? (path.length > 1 || command.subcommands === undefined ? command.summary : "");
   if (description !== "") text += `${description}\n`;
   for (const option of visible(command)) text += entry(optionLabel(option), option.help, GETOPT_COLUMN, GETOPT_WIDTH);
   // A usage of the command's own tells its subcommands already.
-  if (command.subcommands !== undefined && command.usage === undefined) {
+  if (command.subcommands !== undefined && command.usage === undefined && command.listsUsages !== true) {
     text += `\nCommon commands from ${usageNameOf(path)}:\n`;
     for (const each of command.subcommands)
       if (each.hidden !== true) text += `   ${each.name.padEnd(SUBCOMMAND_COLUMN - 1)} ${each.summary}\n`;
@@ -42,7 +40,17 @@ function getoptHelp(path: CommandPath): string {
   return text;
 }
 
-function defaultGetoptUsage(command: Command): string {
+function getoptUsages(path: CommandPath): string[] {
+  const command = path.at(-1)!;
+  const name = usageNameOf(path);
+  if (command.listsUsages === true)
+    return command.subcommands!.map((each) => `${name} ${each.name} ${getoptUsage(each)}`.trimEnd());
+  return [`${name} ${getoptUsage(command)}`.trimEnd()];
+}
+
+function getoptUsage(command: Command): string {
+  if (command.usage !== undefined) return command.usage;
+  if (command.subcommands !== undefined) return "[OPTIONS] COMMAND ARGS";
   const operands = (command.operands ?? []).map((operand) => operandLabel(operand.name, operand.arity));
   return ["[OPTIONS]", ...operands].join(" ");
 }

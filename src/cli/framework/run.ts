@@ -97,7 +97,7 @@ async function refuseSubcommand(path: CommandPath, word: string | undefined): Pr
   if (command.dialect === "getopt") {
     const { usageText } = await import("./help.ts");
     const says = speaker(path);
-    if (command.usage !== undefined)
+    if (command.usage !== undefined || command.listsUsages === true)
       says.err(`${usageNameOf(path)}: ${word === undefined ? "missing subcommand" : `Unknown subcommand: ${word}`}\n`);
     says.err(usageText(path));
     return EXIT_FAILURE;

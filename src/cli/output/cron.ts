@@ -12,6 +12,9 @@ export interface CronEntry extends JsonObject {
   readonly tasks: JsonObject[];
 }
 
+/** What a shell ends with that does not find the command. */
+const SHELL_FOUND_NOTHING = 127;
+
 export const CRON_LIST_HEADER: string = row("ID", "CMD/NAME", "STATE", "#RUNS", "LASTRUN", "STATUS");
 
 function row(id: string, name: string, state: string, runs: string, lastRun: string, status: string): string {
@@ -34,7 +37,8 @@ export function cronListRow(entry: CronEntry, now: number): string {
 function statusText(task: JsonObject | undefined): string {
   if (task === undefined) return "None";
   if (task["state"] === "Exited") return "Success";
-  return task["state"] === "Failed" ? `Failed:rc=${String(task["code"])}` : String(task["state"]);
+  if (task["state"] !== "Failed") return String(task["state"]);
+  return task["code"] === SHELL_FOUND_NOTHING ? "Exec-Error" : `Failed:rc=${String(task["code"])}`;
 }
 
 const UNITS: readonly (readonly [string, number])[] = [

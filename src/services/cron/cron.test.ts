@@ -67,6 +67,24 @@ const refused =
   (error: unknown): boolean =>
     error instanceof FluxError && error.name !== "" && error.is(errno as "EINVAL");
 
+test("an event is one whose whole topic matches, as a shell pattern where it has such characters", () =>
+  play("topics", async ({ create, sleep, handle, runs }) => {
+    const topics: [string, string][] = [
+      ["tick", "go"],
+      ["tock", "go.*"],
+      ["calm", ""],
+    ];
+    for (const [command, topic] of topics) await create({ type: "event", command, args: { topic } });
+    for (const topic of ["go", "go.on", "gone", "stop"]) {
+      handle.sendEvent(topic);
+      await sleep(1);
+    }
+    const times = (command: string): number => runs.filter((run) => run.command === command).length;
+    assert.deepEqual([times("tick"), times("tock")], [1, 1]);
+    // Heartbeats are events, too.
+    assert.ok(times("calm") >= 4);
+  }));
+
 test("an interval runs its command first after `after`, then from beat to beat, `repeat` times", () =>
   play("interval", async ({ create, entry, sleep, runs }) => {
     const { id } = await create({ type: "interval", command: "tick", repeat: 3, args: { interval: 10, after: 4 } });
@@ -161,6 +179,8 @@ test("a task is ended at its time limit; one of a rank that does not exist fails
     await sleep(20);
     const [late] = (await entry(slow.id)).tasks;
     assert.deepEqual([late!["state"], late!["rank"], late!["timedout"]], ["Timeout", 1, true]);
+    const { stats } = await entry(slow.id);
+    assert.deepEqual([stats["success"], stats["failure"]], [0, 1]);
     const [failed] = (await entry(lost.id)).tasks;
     assert.deepEqual([failed!["state"], failed!["rexec_errno"]], ["Rexec Failure", 113]);
   }));

@@ -134,7 +134,10 @@ export class Entry {
       this.#statistics.failure += 1;
       this.#statistics.failcount += 1;
       const { stopOnFailure } = this.request;
-      if (stopOnFailure > 0 && this.#statistics.failcount >= stopOnFailure && !this.#isStopped) this.stop();
+      if (stopOnFailure > 0 && this.#statistics.failcount >= stopOnFailure && !this.#isStopped) {
+        this.#surroundings.log(LogLevel.err, `${this.label}: exceeded failure limit of ${stopOnFailure}. stopping`);
+        this.stop();
+      }
     }
     if (this.#isDeleted) this.#surroundings.finished(this);
   }

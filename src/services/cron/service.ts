@@ -37,7 +37,7 @@ class CronService implements RunningModule {
     for (const word of args) {
       const [key, value = ""] = word.split(/=(.*)/s, 2);
       if (key === "sync") topic = value;
-      else if (key === "sync_epsilon") this.#syncEpsilonSeconds = parseFsd(value);
+      else if (key === "sync_epsilon") this.#setEpsilon(value);
       else throw new FluxError("EINVAL", `${name}: unknown option '${word}'`);
     }
     if (topic !== null) await this.#synchronize(topic);
@@ -58,6 +58,16 @@ class CronService implements RunningModule {
       sync: (request) => this.#configureSync(requirePayload(request)),
     });
     return this;
+  }
+
+  /** One that cannot be read is passed over: tasks are no less due. */
+  #setEpsilon(text: string): void {
+    try {
+      this.#syncEpsilonSeconds = parseFsd(text);
+    } catch (error) {
+      if (!(error instanceof FluxError)) throw error;
+      this.#context.log(LogLevel.err, `option sync_epsilon=${text} ignored: ${error.message}`);
+    }
   }
 
   stop(): void {

@@ -170,8 +170,10 @@ export class Task {
       this.state = "Rexec Failure";
       const program = command.split(/\s/, 1)[0];
       this.#surroundings.log(LogLevel.err, `${this.#label}: failure running ${program}: ${error.message}`);
-    } else if (this.#status === 0) this.state = "Exited";
-    else {
+    } else if (this.#status === 0) {
+      // It may have done well in spite of the signal, but not in time.
+      this.state = this.#hasTimedOut ? "Timeout" : "Exited";
+    } else {
       this.state = this.#hasTimedOut ? "Timeout" : "Failed";
       const signum = signalOfStatus(this.#status);
       const how = signum === 0 ? `Exit ${exitCodeOfStatus(this.#status)}` : signalSentence(signum);

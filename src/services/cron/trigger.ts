@@ -5,6 +5,7 @@
 import type { JsonObject } from "../../base/json.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { CALENDAR_FIELDS, nextMoment } from "../../formats/crontab.ts";
+import { globExpression } from "../../formats/glob.ts";
 import type { Handle, Subscription } from "../../sdk/handle.ts";
 import type { TriggerRequest } from "./protocol.ts";
 
@@ -140,7 +141,12 @@ class EventTrigger implements Trigger {
 
   async arm(): Promise<void> {
     this.#counter = 0;
-    this.#subscription = await this.#surroundings.handle.subscribe(this.#request.topic, () => this.#happened());
+    const { topic } = this.#request;
+    const matches = globExpression(topic === "" ? "*" : topic);
+    // Subscriptions are by prefix: that of a pattern ends where its first special character is.
+    this.#subscription = await this.#surroundings.handle.subscribe(topic.split(/[*?[]/, 1)[0]!, (event) => {
+      if (matches.test(event.topic)) this.#happened();
+    });
   }
 
   #happened(): void {

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
 import { FluxError } from "../base/errors.ts";
-import { EventOrder, parsePosition, type InstanceEvent } from "./events.ts";
+import type { Clock } from "../base/ports.ts";
+import { EventOrder, instanceEvents, parsePosition, type InstanceEvent } from "./events.ts";
+import type { Handle } from "./handle.ts";
 
 type Told = Omit<InstanceEvent, "position">;
 
@@ -103,5 +105,74 @@ test("a position that is none is refused with what to do", () => {
     kind: "job",
     id: 35165044736,
     number: 0,
+  });
+});
+
+describe("a stream whose sources go away", () => {
+  type Listener = { item(payload: { value: object }): void; end(error: FluxError | null): void };
+  const clock = {
+    now: () => 0,
+    monotonicMs: () => Infinity,
+    after: (_delayMs: number, wake: () => void) => {
+      const timer = setImmediate(wake);
+      return { cancel: () => clearImmediate(timer) };
+    },
+  };
+
+  /** A broker whose journal of jobs has a backlog, and says what else the test wants. */
+  function broker(backlog: readonly Told[], live: (say: (event: Told) => void, listener: Listener) => void): Handle {
+    const open = (_topic: string, request: { full: boolean }, listener: Listener): object => {
+      const say = ({ id, timestamp, name }: Told): void =>
+        listener.item({ value: { id, events: [{ timestamp, name }] } });
+      if (request.full) for (const event of backlog) say(event);
+      listener.item({ value: { id: -1, events: [] } });
+      setImmediate(() => live(say, listener));
+      return { cancel: () => undefined };
+    };
+    return { open } as unknown as Handle;
+  }
+
+  const [first, second, third] = [jobEvent(1, 1, "submit"), jobEvent(2, 1, "clean"), jobEvent(3, 2, "submit")];
+
+  async function namesOf(handle: Handle, reconnect: () => Promise<Handle>, count: number): Promise<string[]> {
+    const stop = new AbortController();
+    const names: string[] = [];
+    const stream = { clock: clock as unknown as Clock, kinds: ["job"] as const, signal: stop.signal, reconnect };
+    for await (const { id, name } of instanceEvents(handle, stream))
+      if (names.push(`${id} ${name}`) === count) stop.abort();
+    return names;
+  }
+
+  test("goes on through a new connection with what happened meanwhile, and tells nothing again", async () => {
+    const restarted = broker([first, second], (say) => say(third));
+    const lost = broker([], (say, listener) => {
+      say(first);
+      setTimeout(() => listener.end(new FluxError("ECONNRESET")));
+    });
+    assert.deepEqual(await namesOf(lost, () => Promise.resolve(restarted), 3), ["1 submit", "1 clean", "2 submit"]);
+  });
+
+  test("goes on when a service is loaded anew", async () => {
+    let isReloaded = false;
+    const reloaded = broker([first, second], (say, listener) => {
+      if (isReloaded) return say(third);
+      isReloaded = true;
+      say(first);
+      listener.end(null);
+    });
+    const never = (): Promise<Handle> => Promise.reject(new FluxError("ECONNREFUSED"));
+    assert.deepEqual(await namesOf(reloaded, never, 3), ["1 submit", "1 clean", "2 submit"]);
+  });
+
+  test("ends where there is no way back, or no service to begin with", async () => {
+    const lost = broker([], (_say, listener) => listener.end(new FluxError("ECONNRESET")));
+    const never = (): Promise<Handle> => Promise.reject(new FluxError("ECONNREFUSED"));
+    await assert.rejects(namesOf(lost, never, 1), (error) => error instanceof FluxError && error.is("ECONNREFUSED"));
+    const refuse = (_topic: string, _request: object, listener: Listener): object => {
+      listener.end(new FluxError("ENOSYS"));
+      return { cancel: () => undefined };
+    };
+    const bare = { open: refuse } as unknown as Handle;
+    await assert.rejects(namesOf(bare, never, 1), (error) => error instanceof FluxError && error.is("ENOSYS"));
   });
 });

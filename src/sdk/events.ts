@@ -7,8 +7,11 @@
  *
  * What arrives is held back for a moment, so that the sources, which are asked separately, agree on the order. Only the
  * instance owner may ask for all of this.
+ *
+ * A source that goes away (its service is loaded anew, or the broker is started again) does not end the stream: all sources
+ * are asked again, from the position that has been told last.
  */
-import { FluxError, isFluxError } from "../base/errors.ts";
+import { FluxError, isFluxError, type ErrnoName } from "../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Clock } from "../base/ports.ts";
 import { formatFluid, parseFluid } from "../formats/fluid.ts";
@@ -29,6 +32,10 @@ export const QUEUE_LOG_KEY = "checkpoint.queue-eventlog";
 const SETTLE_MS = 100;
 /** Told by the journal of jobs, and in no eventlog: they are not told again. */
 const VOLATILE = "annotations";
+/** How long to wait before lost sources are asked again. */
+const REOPEN_MS = 250;
+/** How a source ends that may come back: unloaded, not loaded yet, its rank or its broker away. */
+const AWAY: readonly ErrnoName[] = ["ENODATA", "ENOSYS", "ECANCELED", "EHOSTUNREACH", "ECONNRESET"];
 
 export interface InstanceEvent {
   /** Goes on from here: `from` of a later stream. */
@@ -55,6 +62,10 @@ export interface EventOptions {
   /** Ends with what has happened so far. */
   readonly follow?: boolean;
   readonly signal?: AbortSignal;
+  /** Makes a connection anew where the broker was lost; rejects where that is in vain. Without it, the stream ends then. */
+  readonly reconnect?: () => Promise<Handle>;
+  /** Hears that a source is away, and is waited for. */
+  readonly waiting?: (error: FluxError) => void;
 }
 
 /** What orders events. */
@@ -94,9 +105,16 @@ export function parsePosition(text: string): Place {
   };
 }
 
+interface Held {
+  readonly event: Told;
+  readonly arrivedMs: number;
+  /** Null for what is in no eventlog. */
+  readonly place: Place | null;
+}
+
 /** Puts events of several sources in order, numbers them, and leaves out those at or before a position. */
 export class EventOrder {
-  #held: { readonly event: Told; readonly arrivedMs: number; readonly place: Place | null }[] = [];
+  #held: Held[] = [];
   /** The events of one time, kind and job are numbered as they come. */
   readonly #numbers = new Map<string, { timestamp: number; count: number }>();
   #last: Place | null;
@@ -107,6 +125,7 @@ export class EventOrder {
 
   add(event: Told, arrivedMs: number): void {
     if (event.name === VOLATILE && event.kind === "job") {
+      if (this.#last !== null && arrivedMs === BACKLOG) return;
       this.#held.push({ event, arrivedMs, place: null });
       return;
     }
@@ -126,6 +145,18 @@ export class EventOrder {
     const due = this.#held.filter(({ arrivedMs }) => arrivedMs <= untilMs);
     if (due.length === 0) return [];
     this.#held = this.#held.filter(({ arrivedMs }) => arrivedMs > untilMs);
+    return this.#tell(due);
+  }
+
+  /** What came late, and would not be told again from the last position, as what else is held back. */
+  takeLate(): InstanceEvent[] {
+    const last = this.#last;
+    return last === null
+      ? []
+      : this.#tell(this.#held.filter(({ place }) => place !== null && comparePlaces(place, last) < 0));
+  }
+
+  #tell(due: Held[]): InstanceEvent[] {
     due.sort((left, right) => order(left, right));
     return due.map(({ event, place }) => {
       if (place !== null && (this.#last === null || comparePlaces(place, this.#last) > 0)) this.#last = place;
@@ -137,24 +168,42 @@ export class EventOrder {
 /** When that arrived which had happened before the stream began. */
 const BACKLOG = 0;
 
-function order(
-  left: { readonly event: Told; readonly place: Place | null },
-  right: { readonly event: Told; readonly place: Place | null },
-): number {
+function order(left: Held, right: Held): number {
   if (left.place !== null && right.place !== null) return comparePlaces(left.place, right.place);
   return left.event.timestamp - right.event.timestamp;
 }
 
 /**
  * The events of an instance. Ends when it has told what has happened (`follow: false`), when the signal aborts, or by
- * rejecting with the error of the first source that fails.
+ * rejecting with the error of the first source that fails for good, as one that was not there to begin with.
  */
 export async function* instanceEvents(handle: Handle, options: EventOptions): AsyncGenerator<InstanceEvent> {
-  const stream = new EventStream(handle, options);
-  try {
-    yield* stream.events();
-  } finally {
-    stream.close();
+  const { clock, follow = true, signal, reconnect, waiting } = options;
+  let connection = handle;
+  let from = options.from ?? null;
+  let mayWait = false;
+  for (;;) {
+    const stream = new EventStream(connection, options, from);
+    let lost: FluxError;
+    try {
+      for await (const event of stream.events()) {
+        if (event.position !== "start") from = event.position;
+        yield event;
+      }
+      return;
+    } catch (error) {
+      mayWait ||= stream.isOpen;
+      if (!isFluxError(error) || !follow || !mayWait || !AWAY.some((name) => error.is(name))) throw error;
+      lost = error;
+    } finally {
+      stream.close();
+    }
+    if (stream.isOpen) waiting?.(lost);
+    from ??= stream.beginning;
+    if (signal?.aborted === true) return;
+    if (!lost.is("ECONNRESET")) await new Promise<void>((resolve) => clock.after(REOPEN_MS, resolve));
+    else if (reconnect === undefined) throw lost;
+    else connection = await reconnect();
   }
 }
 
@@ -164,15 +213,23 @@ class EventStream {
   readonly #order: EventOrder;
   readonly #isFromPast: boolean;
   readonly #streams: OpenStream[] = [];
+  /** The position at which it began, of one that tells only what happens from then on. */
+  readonly beginning: string;
+  #isOpen = false;
   #wake: (() => void) | null = null;
   #error: FluxError | null = null;
 
-  constructor(handle: Handle, options: EventOptions) {
+  constructor(handle: Handle, options: EventOptions, from: string | null) {
     this.#handle = handle;
     this.#options = options;
-    this.#isFromPast = options.from !== undefined;
-    const isPosition = options.from !== undefined && options.from !== "start";
-    this.#order = new EventOrder(isPosition ? parsePosition(options.from) : null);
+    this.#isFromPast = from !== null;
+    this.beginning = from ?? positionText({ timestamp: options.clock.now(), kind: "job", id: 0, number: 0 });
+    this.#order = new EventOrder(from === null || from === "start" ? null : parsePosition(from));
+  }
+
+  /** All sources have told what had happened before. */
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   async *events(): AsyncGenerator<InstanceEvent> {
@@ -184,13 +241,14 @@ class EventStream {
     };
     signal?.addEventListener("abort", () => this.#wake?.());
     await Promise.all(kinds.map((kind) => sources[kind]()));
+    this.#isOpen = true;
     yield* this.#order.take(BACKLOG);
     if (!follow) return;
     for (;;) {
       if (signal?.aborted === true) return;
       yield* this.#order.take(clock.monotonicMs() - SETTLE_MS);
       if (this.#error !== null) {
-        yield* this.#order.take(Infinity);
+        yield* this.#order.takeLate();
         throw this.#error;
       }
       await new Promise<void>((resolve) => {
@@ -212,8 +270,8 @@ class EventStream {
     this.#order.add(event, isPast ? BACKLOG : this.#options.clock.monotonicMs());
   }
 
-  #fail(error: FluxError | null): void {
-    this.#error ??= error ?? new FluxError("ENODATA", "a source of events has ended");
+  #fail(error: FluxError): void {
+    this.#error ??= error;
     this.#wake?.();
   }
 
@@ -230,8 +288,9 @@ class EventStream {
           if (item(payload?.value ?? {})) resolve();
         },
         end: (error: FluxError | null) => {
-          reject(error ?? new FluxError("ENODATA", `${topic} has ended`));
-          this.#fail(error);
+          const lost = new FluxError(error?.errnum ?? "ENODATA", `${topic}: ${error?.message ?? "the stream has ended"}`);
+          reject(lost);
+          this.#fail(lost);
         },
       };
       this.#streams.push(this.#handle.open(topic, request, listener, options));

@@ -1,12 +1,17 @@
 /** `flux events`: everything that happens to jobs, queues and resources, a JSON object on each line. */
 import { FluxError, isFluxError } from "../../base/errors.ts";
+import type { Clock } from "../../base/ports.ts";
 import { stringifyJson, type Integer } from "../../base/json.ts";
 import { EVENT_KINDS, instanceEvents, type EventKind, type InstanceEvent } from "../../sdk/events.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { jobInfo } from "../../sdk/jobs.ts";
+import { connect } from "../framework/connect.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText, parseJobId } from "../jobs/client.ts";
 import { parseDateTime } from "../submission/dates.ts";
+
+/** How long a broker may take to be started again. */
+const RECONNECT_MS = 60_000;
 
 export const command: Command = defineCommand({
   name: "events",
@@ -15,7 +20,8 @@ export const command: Command = defineCommand({
   description: [
     "Prints an event per line as JSON: 'position', 'timestamp', 'type' (job, queue or resource), 'name', 'context'; of",
     "jobs 'id' and 'jobid'. Who has got an event goes on after it with --from=POSITION, also after a restart of the",
-    "instance: nothing is told twice, nothing is left out.",
+    "instance: nothing is told twice, nothing is left out. A service that is loaded anew, or a broker that is started",
+    "again in its place, is waited for.",
   ].join(" "),
   options: [
     {
@@ -55,7 +61,15 @@ async function run(context: CommandContext): Promise<number> {
   let position = options.text("from");
   try {
     const follow = !options.has("no-follow");
-    const stream = { clock, kinds, follow, signal: stop.signal, ...(from !== null && { from }) };
+    const stream = {
+      clock,
+      kinds,
+      follow,
+      signal: stop.signal,
+      ...(from !== null && { from }),
+      reconnect: () => reconnect(context, clock),
+      waiting: ({ message }: FluxError) => context.err(`flux-events: ${message}: waiting for it to come back\n`),
+    };
     for await (const event of instanceEvents(handle, stream)) {
       position = event.position;
       if (since !== null && event.timestamp < since) continue;
@@ -72,6 +86,18 @@ async function run(context: CommandContext): Promise<number> {
     throw new FluxError(error.errnum, `${error.message}${goOn}`, { cause: error });
   } finally {
     for (const signal of signals) signal.cancel();
+  }
+}
+
+/** The connection to a broker that is started again in its place: until then nobody listens at its socket. */
+async function reconnect({ host }: CommandContext, clock: Clock): Promise<Handle> {
+  const untilMs = clock.monotonicMs() + RECONNECT_MS;
+  for (;;) {
+    try {
+      return await connect(host.env["FLUX_URI"] ?? null);
+    } catch (error) {
+      if (!isFluxError(error, "ECONNREFUSED") || clock.monotonicMs() > untilMs) throw error;
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { formatForStderr, parseLogRecord } from "../../broker/log-record.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";
-import { localForm, resolveTarget } from "../uri/resolve.ts";
+import { resolveTarget } from "../uri/resolve.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 const LEVEL_WARNING = 4;
@@ -49,10 +49,8 @@ export const command: Command = defineCommand({
     const uri =
       target === undefined
         ? undefined
-        : localForm(
-            await resolveTarget(context, target).catch((error: unknown) =>
-              context.fail(`failed to resolve target ${target} to a Flux URI (${errorText(error)})`),
-            ),
+        : await resolveTarget(context, target).catch((error: unknown) =>
+            context.fail(`failed to resolve target ${target} to a Flux URI (${errorText(error)})`),
           );
     const handle = await context.open(uri);
     try {

@@ -6,7 +6,6 @@ import { errorText, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext } from "../framework/command.ts";
-import { localForm } from "../uri/resolve.ts";
 import { ATTACH_DEFAULTS, attachJob } from "./attach.ts";
 import { jobIdText, watchEventlog } from "./client.ts";
 import { JobOutcome } from "./outcome.ts";
@@ -95,7 +94,7 @@ function untilAnnounced(
 /** False where the instance is ending already, or cannot be asked. */
 async function takesJobs(context: CommandContext, uri: string): Promise<boolean> {
   try {
-    const child = await context.open(localForm(uri));
+    const child = await context.open(uri);
     await child.rpc("state-machine.wait");
     return true;
   } catch (error) {

@@ -2,14 +2,13 @@
 import { isFluxError } from "../../base/errors.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { connect } from "../framework/connect.ts";
-import { localForm } from "../uri/resolve.ts";
 import type { JobRecord } from "./record.ts";
 
 /** Connects to the instance that a job is; null where it is none, or does not answer (any more). */
 export async function openInstance(job: JobRecord): Promise<Handle | null> {
   if (job.isInactive || job.uri === null) return null;
   try {
-    return await connect(localForm(job.uri));
+    return await connect(job.uri);
   } catch (error) {
     if (!isFluxError(error)) throw error;
     return null;

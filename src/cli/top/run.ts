@@ -5,7 +5,7 @@ import { cancelJob } from "../../sdk/jobs.ts";
 import { systemError } from "../../host/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { openInstance } from "../jobs/recursion.ts";
-import { localForm, resolveTarget } from "../uri/resolve.ts";
+import { resolveTarget } from "../uri/resolve.ts";
 import { wantsColor } from "../output/job-colors.ts";
 import { Screen, type Key } from "./screen.ts";
 import { InstanceSource } from "./source.ts";
@@ -25,7 +25,7 @@ export async function runTop(context: CommandContext): Promise<number> {
   const { stdoutIsTerminal } = context;
   const isColored = wantsColor({ options, host, stdoutIsTerminal, failUsage: (text = "") => context.fail(text) });
   const [target] = context.operands;
-  const handle = await context.open(target === undefined ? undefined : localForm(await resolved(context, target)));
+  const handle = await context.open(target === undefined ? undefined : await resolved(context, target));
   const top = new Top(context, isColored);
   const first = await top.open(handle, ROOT);
   first.select(options.text("queue"));

@@ -37,7 +37,7 @@ export async function resolveTarget(context: CommandContext, word: string, isPat
 }
 
 /** The URI by which a broker on this machine is reached. */
-export function localForm(uri: string): string {
+function localForm(uri: string): string {
   return uri.replace(/^ssh:\/\/[^/]*/, "local://");
 }
 
@@ -64,7 +64,7 @@ async function nativeUri(context: CommandContext, target: string, isPatient: boo
   // The socket that this command came by may be that of a proxy.
   let uri = await attribute(handle, "local-uri");
   // Connected to only where something is asked: what the path ends at may end, too, as soon as it is found.
-  const here = async (): Promise<Handle> => (handle ??= await context.open(localForm(uri)));
+  const here = async (): Promise<Handle> => (handle ??= await context.open(uri));
   const enter = (next: string): void => {
     uri = next;
     handle = null;

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { command as cancel } from "../commands/cancel.ts";
 import { command as job } from "../commands/job.ts";
 import { command as jobs } from "../commands/jobs.ts";
+import { command as kvs } from "../commands/kvs.ts";
 import { command as submit } from "../commands/submit.ts";
 import type { Command } from "../framework/command.ts";
 import { completeCommand } from "./candidates.ts";
@@ -32,11 +33,27 @@ describe("what may come next follows from the command's description", () => {
   });
   test("job ids, queues and programs, where they belong", () => {
     assert.equal(source(cancel, ""), "jobs");
-    assert.equal(source(job, "attach", ""), "jobs");
+    assert.equal(source(job, "kill", ""), "jobs");
+    assert.equal(source(job, "attach", ""), "known-jobs");
     assert.equal(source(submit, "--queue="), "queues");
     assert.equal(source(submit, "-q", ""), "queues");
     assert.equal(source(submit, "-n4", "hostn"), "commands");
   });
+  test("what an instance, the shell or a command itself knows", () => {
+    assert.equal(source(kvs, "get", "a."), "keys");
+    assert.equal(source(kvs, "get", "--namespace="), "namespaces");
+    assert.equal(source(kvs, "get", "--count="), "none");
+    assert.equal(source(submit, "--cwd="), "directories");
+    assert.equal(source(submit, "--env", ""), "environment");
+    assert.equal(source(jobs, "--format="), "formats");
+    assert.equal(source(jobs, "--user="), "users");
+  });
+  test("the last of several, separated by commas", () => {
+    assert.deepEqual(words(jobs, "--filter=failed,ca"), ["--filter=failed,canceled"]);
+    assert.equal(completeCommand(jobs, ["--queue=batch,de"]).prefix, "--queue=batch,");
+  });
+  test("words that the name of an argument consists of", () =>
+    assert.deepEqual(words(job, "id", "--to=d"), ["--to=dec", "--to=dothex"]));
   test("what follows a program is the program's", () => {
     assert.deepEqual(words(submit, "-n4", "app", "--q"), []);
     assert.equal(source(submit, "-n4", "app", "in"), "files");

@@ -6,14 +6,12 @@
  */
 import type { Command, OperandSpec, OptionSpec } from "../framework/command.ts";
 import { optionsOf } from "../framework/parse.ts";
+import { meaningOfArgument, meaningOfOperand, type Source } from "./vocabulary.ts";
 
 export interface Candidate {
   readonly word: string;
   readonly description: string;
 }
-
-/** What completes a word besides candidates: the shell's own knowledge, or that of an instance. */
-export type Source = "files" | "commands" | "jobs" | "queues" | "modules" | "attributes" | "none";
 
 export interface Completion {
   readonly candidates: readonly Candidate[];
@@ -22,49 +20,12 @@ export interface Completion {
   readonly prefix: string;
 }
 
-/** The kinds of arguments by their names in help. What is not listed is a file or free text: the shell offers files. */
-const SOURCES: readonly (readonly [RegExp, Source])[] = [
-  [/^JOBID/i, "jobs"],
-  [/^(QUEUE|queue)/, "queues"],
-  [/^MODULE$/, "modules"],
-  [/^(N|MIN\|FSD|FSD|IDSET|SECONDS?|WHEN|NOTE|MESSAGE|FORMAT|KEY|KEY,\.\.\.)$/, "none"],
-];
-/** Arguments that are one of some words, or several of them. */
-const WORDS: readonly (readonly [RegExp, readonly string[]])[] = [
-  [
-    /^STATE\|RESULT$/,
-    "pending running inactive depend priority sched run cleanup completed failed canceled timeout".split(" "),
-  ],
-  [/^STATES$/, "pending running active depend priority sched run".split(" ")],
-];
-/** Events of a job (RFC 21) that people wait for. */
-const EVENTS = "submit validate depend priority alloc start finish release free clean exception memo".split(" ");
-/** Options whose arguments are some words, or begin with one of them, in whatever command. */
-const WORDS_OF_OPTIONS: Readonly<Record<string, readonly string[]>> = {
-  urgency: ["hold", "default", "expedite"],
-  flags: ["debug", "waitable", "novalidate"],
-  "wait-event": [...EVENTS, "exec.shell.init", "exec.shell.start"],
-  color: ["always", "never", "auto"],
-  taskmap: ["block", "cyclic", "cyclic:", "manual:"],
-  dependency: [
-    "afterany:",
-    "afterok:",
-    "afternotok:",
-    "afterexcept:",
-    "afterstart:",
-    "any:",
-    "singleton",
-    "begin-time:",
-  ],
-  "time-format": ["raw", "iso", "offset", "human"],
-};
-/** Operands that are one of some words. */
-const WORDS_OF_OPERANDS: Readonly<Record<string, readonly string[]>> = { event: EVENTS };
 const NOTHING: Completion = { candidates: [], source: "none", prefix: "" };
 
 /** Completes the last of the words that follow a command's name. */
 export function completeCommand(command: Command, words: readonly string[]): Completion {
   let path: Command = command;
+  let name = command.name;
   let options = optionsOf(path);
   let operands = 0;
   let isOver = false;
@@ -76,12 +37,13 @@ export function completeCommand(command: Command, words: readonly string[]): Com
     else if (!isOver && word.startsWith("-") && word !== "-") {
       const option = awaitsArgument(options, word);
       if (option === null) continue;
-      if (at === before.length - 1) return completeArgument(option, current, "");
+      if (at === before.length - 1) return completeArgument(name, option, current, "");
       at += 1;
     } else {
       const sub = operands === 0 ? path.subcommands?.find(({ name }) => name === word) : undefined;
       if (sub !== undefined) {
         path = sub;
+        name += ` ${sub.name}`;
         options = optionsOf(path);
         continue;
       }
@@ -89,8 +51,8 @@ export function completeCommand(command: Command, words: readonly string[]): Com
       if (path.stopAtOperand === true) isOver = true;
     }
   }
-  if (!isOver && current.startsWith("-") && path.unparsed !== true) return completeOption(options, current);
-  return completeOperand(path, operands, current);
+  if (!isOver && current.startsWith("-") && path.unparsed !== true) return completeOption(name, options, current);
+  return completeOperand(name, path, operands, current);
 }
 
 /** The option of a word whose argument is the next word; null where it has none, or has it already. */
@@ -107,12 +69,12 @@ function awaitsArgument(options: readonly OptionSpec[], word: string): OptionSpe
   return null;
 }
 
-function completeOption(options: readonly OptionSpec[], current: string): Completion {
+function completeOption(place: string, options: readonly OptionSpec[], current: string): Completion {
   const equals = current.indexOf("=");
   if (current.startsWith("--") && equals > 0) {
     const option = options.find(({ names }) => names.includes(current.slice(2, equals)));
     if (option?.argument === undefined) return NOTHING;
-    return completeArgument(option, current.slice(equals + 1), current.slice(0, equals + 1));
+    return completeArgument(place, option, current.slice(equals + 1), current.slice(0, equals + 1));
   }
   const candidates = options
     .filter((option) => option.hidden !== true)
@@ -125,21 +87,20 @@ function completeOption(options: readonly OptionSpec[], current: string): Comple
   return { candidates: starting(candidates, current), source: "none", prefix: "" };
 }
 
-function completeArgument(option: OptionSpec, current: string, prefix: string): Completion {
-  const words =
-    option.choices ??
-    WORDS.find(([name]) => name.test(option.argument ?? ""))?.[1] ??
-    (Object.hasOwn(WORDS_OF_OPTIONS, option.names[0]!) ? WORDS_OF_OPTIONS[option.names[0]!] : undefined);
-  if (words !== undefined) {
-    const candidates = words.map((word) => ({ word: prefix + word, description: "" }));
-    return { candidates: starting(candidates, prefix + current), source: "none", prefix };
-  }
-  // A queue is called NAME where the option tells already.
-  const kind = option.names[0] === "queue" ? "queues" : sourceOf(option.argument ?? "");
-  return { candidates: [], source: kind, prefix };
+function completeArgument(place: string, option: OptionSpec, current: string, prefix: string): Completion {
+  const { argument = "", choices } = option;
+  const name = option.shortOnly === true ? `-${option.short}` : `--${option.names[0]}`;
+  // Of a list its last item.
+  const before = /,\.\.\.$|^STATE|^IDS$/.test(argument) ? current.slice(0, current.lastIndexOf(",") + 1) : "";
+  return completeBy(
+    choices ?? meaningOfArgument(`${place} ${name} ${argument}`),
+    current,
+    prefix + before,
+    before.length,
+  );
 }
 
-function completeOperand(command: Command, index: number, current: string): Completion {
+function completeOperand(place: string, command: Command, index: number, current: string): Completion {
   if (command.subcommands !== undefined && index === 0) {
     const candidates = command.subcommands
       .filter(({ hidden }) => hidden !== true)
@@ -148,41 +109,25 @@ function completeOperand(command: Command, index: number, current: string): Comp
   }
   const operands = command.operands ?? [];
   const spec: OperandSpec | undefined = operands[index] ?? lastRepeating(operands);
-  if (spec?.choices !== undefined) {
-    const candidates = spec.choices.map((word) => ({ word, description: "" }));
-    return { candidates: starting(candidates, current), source: "none", prefix: "" };
-  }
-  if (spec === undefined) return completeByUsage(command, index, current);
-  const startsProgram = spec.arity === "..." && spec.name !== "SCRIPT" && command.stopAtOperand === true && index === 0;
-  return { candidates: [], source: startsProgram ? "commands" : sourceOfOperand(command, spec), prefix: "" };
+  // What follows the name of a program are mostly files.
+  if (command.stopAtOperand === true && index > 0 && spec?.arity === "...") return { ...NOTHING, source: "files" };
+  return completeBy(
+    spec?.choices ?? meaningOfOperand(`${place} ${index} ${spec?.name ?? command.usage ?? ""}`),
+    current,
+    "",
+  );
+}
+
+/** `prefix` stands before what is completed; all but its last `shared` characters are not part of `current`. */
+function completeBy(meaning: Source | readonly string[], current: string, prefix: string, shared = 0): Completion {
+  if (typeof meaning === "string") return { candidates: [], source: meaning, prefix };
+  const candidates = meaning.map((word) => ({ word: prefix + word, description: "" }));
+  return { candidates: starting(candidates, prefix + current.slice(shared)), source: "none", prefix };
 }
 
 function lastRepeating(operands: readonly OperandSpec[]): OperandSpec | undefined {
   const last = operands.at(-1);
   return last !== undefined && /^(\*|\+|\.\.\.)$/.test(last.arity) ? last : undefined;
-}
-
-/** Where an operand's name says little, that of its command says more. */
-function sourceOfOperand(command: Command, { name }: OperandSpec): Source {
-  if (name === "name") return command.name.endsWith("attr") ? "attributes" : "modules";
-  if (name === "TARGET") return ["uri", "proxy", "top", "shutdown"].includes(command.name) ? "jobs" : "none";
-  return sourceOf(name);
-}
-
-/** An operand of a command that describes them in its usage only. */
-function completeByUsage(command: Command, index: number, current: string): Completion {
-  const name = command.usage?.split(/\s+/).filter((word) => /^[a-z]+$/i.test(word) && word !== "OPTIONS")[index] ?? "";
-  if (!Object.hasOwn(WORDS_OF_OPERANDS, name)) return { candidates: [], source: sourceOfUsage(command), prefix: "" };
-  const candidates = WORDS_OF_OPERANDS[name]!.map((word) => ({ word, description: "" }));
-  return { candidates: starting(candidates, current), source: "none", prefix: "" };
-}
-
-function sourceOfUsage({ usage = "" }: Command): Source {
-  return /\b(id|ids|jobid|JOBID)\b/.test(usage) ? "jobs" : "files";
-}
-
-function sourceOf(name: string): Source {
-  return SOURCES.find(([expression]) => expression.test(name))?.[1] ?? "files";
 }
 
 export function starting(candidates: readonly Candidate[], current: string): Candidate[] {

@@ -2,7 +2,7 @@
  * What a shell reads to complete command lines of `flux`: a few lines that ask `flux completion candidates`, so that they
  * are right for whatever version of flux is called, and know jobs and queues. Pure.
  *
- * An answer has a line of its source (files, commands, none), then `WORD<tab>DESCRIPTION` lines.
+ * An answer has a line of its source (what the shell knows: files, commands, users), then `WORD<tab>DESCRIPTION` lines.
  */
 
 const BASH = `# Completion of flux for bash: put   eval "$(flux completion bash)"   in ~/.bashrc
@@ -23,10 +23,18 @@ _flux() {
     COMPREPLY+=("\${each#"$before"}")
   done
   case $source in
-    commands) mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur") ;;
-    files) mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;
+    commands)
+      mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur")
+      compopt -o filenames ;;
+    files | directories)
+      each=-f
+      [[ $source == files ]] || each=-d
+      mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen $each -- "$cur")
+      compopt -o filenames ;;
+    users) mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -u -- "$cur") ;;
+    environment) mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -e -- "$cur") ;;
   esac
-  [[ \${#COMPREPLY[@]} == 1 && \${COMPREPLY[0]} == *= ]] && compopt -o nospace
+  [[ \${#COMPREPLY[@]} == 1 && \${COMPREPLY[0]} == *[=.:] ]] && compopt -o nospace
   return 0
 }
 complete -F _flux flux
@@ -42,13 +50,20 @@ _flux() {
   for each in "\${(@)lines[2,-1]}"; do
     [[ -n $each ]] || continue
     name=\${each%%$'\\t'*}
-    if [[ $name == *= ]]; then waiting+=("$name"); else names+=("$name"); texts+=("$name  -- \${each#*$'\\t'}"); fi
+    if [[ $name == *[=.:] ]]; then waiting+=("$name"); else names+=("$name"); each=\${each#*$'\\t'}; texts+=("$name\${each:+  -- $each}"); fi
   done
   (( \${#names} )) && compadd -l -d texts -a names
   (( \${#waiting} )) && compadd -S '' -a waiting
   case $source in
     commands) _command_names -e; _files ;;
-    files) [[ $PREFIX == --*=* ]] && compset -P '*='; _files ;;
+    files | directories | users | environment)
+      [[ $PREFIX == --*=* ]] && compset -P '*='
+      case $source in
+        files) _files ;;
+        directories) _files -/ ;;
+        users) _users ;;
+        environment) _parameters -g '*export*' ;;
+      esac ;;
   esac
   return 0
 }

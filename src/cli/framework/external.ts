@@ -2,7 +2,7 @@
  * Commands that are programs of their own: `flux-NAME` in a directory of FLUX_EXEC_PATH or PATH, or any program where
  * the name has a slash. And what is said when there is none.
  */
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { nativeAddon } from "../../host/native.ts";
 import { COMMANDS } from "../registry.ts";
@@ -47,6 +47,20 @@ export function findReplacement(name: string, isVerbose: boolean): string | null
 /** Where sub-commands that are programs are looked for before PATH. */
 export function externalDirectories(): string[] {
   return splitPath(process.env["FLUX_EXEC_PATH"]);
+}
+
+/** The names of all programs of one's own in these directories. */
+export function externalNames(): string[] {
+  const files = externalDirectories().flatMap((directory) => {
+    try {
+      return readdirSync(directory).filter((file) => isProgram(join(directory, file)));
+    } catch (error) {
+      // A path may name directories that are not there.
+      if (error instanceof Error && "code" in error) return [];
+      throw error;
+    }
+  });
+  return [...new Set(files.flatMap((file) => /^flux-(.+?)(?:\.py)?$/.exec(file)?.[1] ?? []))];
 }
 
 /** The program `flux-NAME`, or null. */

@@ -9,7 +9,7 @@ import { resolveTarget } from "../uri/resolve.ts";
 import { wantsColor } from "../output/job-colors.ts";
 import { Screen, type Key } from "./screen.ts";
 import { InstanceSource } from "./source.ts";
-import { dump, render, type Display, type ShownJob } from "./view.ts";
+import { SUMMARY_ROWS, dump, render, type Display, type ShownJob } from "./view.ts";
 
 /** How long a heart is shown. */
 const HEART_MS = 500;
@@ -164,6 +164,12 @@ class Top {
     if (key === "interrupt") return this.#finish?.(0);
     if (key === "down" || letter === "j") return this.#move(1);
     if (key === "up" || letter === "k") return this.#move(-1);
+    if (key === "page-down" || key === "page-up") {
+      const page = Math.max(1, (this.#screen?.size.rows ?? 0) - SUMMARY_ROWS - 1);
+      return this.#move(key === "page-down" ? page : -page);
+    }
+    if (key === "home") return this.#move(-Infinity);
+    if (key === "end") return this.#move(Infinity);
     if (key === "left" || letter === "h") return this.#rotate(-1);
     if (key === "right" || letter === "l") return this.#rotate(1);
     if (key === "enter") return void this.#openSelected();
@@ -211,7 +217,10 @@ class Top {
     const source = this.#current;
     const job = source?.view?.jobs[this.#display.cursor];
     if (source === undefined || job === undefined) return;
-    this.#confirm = () => cancelJob(source.handle, job.id);
+    this.#confirm = async () => {
+      await cancelJob(source.handle, job.id);
+      this.#set({ message: `${job.idText}: canceled` });
+    };
     this.#set({ message: `cancel ${job.idText} ${job.name}? (y/n)` });
   }
 

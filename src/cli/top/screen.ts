@@ -7,7 +7,19 @@
 import type { CommandContext } from "../framework/command.ts";
 import type { Line, Size, Style } from "./view.ts";
 
-export type Key = "up" | "down" | "left" | "right" | "enter" | "redraw" | "interrupt" | { readonly letter: string };
+export type Key =
+  | "up"
+  | "down"
+  | "left"
+  | "right"
+  | "page-up"
+  | "page-down"
+  | "home"
+  | "end"
+  | "enter"
+  | "redraw"
+  | "interrupt"
+  | { readonly letter: string };
 
 const CODES: Readonly<Record<Style, string>> = {
   bold: "1",
@@ -34,6 +46,14 @@ const SEQUENCES: Readonly<Record<string, Key>> = {
   "\u001bOC": "right",
   "\u001b[D": "left",
   "\u001bOD": "left",
+  "\u001b[5~": "page-up",
+  "\u001b[6~": "page-down",
+  "\u001b[H": "home",
+  "\u001b[1~": "home",
+  "\u001bOH": "home",
+  "\u001b[F": "end",
+  "\u001b[4~": "end",
+  "\u001bOF": "end",
   "\r": "enter",
   "\n": "enter",
   "\u000c": "redraw",

@@ -113,5 +113,6 @@ describe("what flux top shows", () => {
 test("keys: letters, arrows in both modes, enter; what is not known is left out", () => {
   assert.deepEqual(parseKeys("jq"), [{ letter: "j" }, { letter: "q" }]);
   assert.deepEqual(parseKeys("\u001b[A\u001bOB\r\u000c\u0003"), ["up", "down", "enter", "redraw", "interrupt"]);
+  assert.deepEqual(parseKeys("\u001b[5~\u001b[6~\u001b[1~\u001bOF"), ["page-up", "page-down", "home", "end"]);
   assert.deepEqual(parseKeys("\u001b[15~\u0001d"), [{ letter: "d" }]);
 });

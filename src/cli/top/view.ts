@@ -80,7 +80,7 @@ const WIDTH_MIN = 80;
 const BAR_FROM = 11;
 const BESIDE_BAR = 42;
 const PART_WIDTH = 16;
-const SUMMARY_ROWS = 7;
+export const SUMMARY_ROWS = 7;
 const KEYS = "j/k select  enter open  c cancel  h/l queue  d details  q quit";
 
 export function render(view: InstanceView, display: Display, size: Size, now: number): Line[] {

@@ -1,8 +1,8 @@
 /**
- * A map from which the entry that was set first can be taken at a constant cost. With a plain Map and a new iterator each
- * time that costs as much as there are entries: the places of those that went before are passed one by one.
+ * A map whose oldest entry can be taken in constant time. With a plain Map and a new iterator each time, the cost grows
+ * with the number of entries taken before: the iterator passes their empty places one by one.
  *
- * Invariant: the standing iterator is behind every place that is empty for good, and before every entry.
+ * Invariant: the kept iterator has passed every place that stays empty, and no entry.
  */
 import { assert } from "./assert.ts";
 
@@ -21,7 +21,7 @@ export class AgedMap<K, V> {
     return this.#entries.get(key);
   }
 
-  /** Sets an entry, which is the newest then. */
+  /** Sets an entry and makes it the newest. */
   set(key: K, value: V): void {
     this.#entries.delete(key);
     this.#entries.set(key, value);

@@ -23,7 +23,7 @@ export function canonicalInteger(value: bigint): Integer {
   return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 }
 
-/** Arrays and objects within each other, at most: code that follows a value into its depth has a stack of limited size. */
+/** How deep arrays and objects may be nested: code that walks a value recursively has a limited stack. */
 const JSON_DEPTH_MAX = 1024;
 
 /**
@@ -40,7 +40,7 @@ export function parseJson(text: string): JsonValue {
   }
 }
 
-/** JSON as people write it where a text may stand, too: what is no JSON is the text that it is. */
+/** Reads a word that may be JSON: its value where it is, else the text itself. */
 export function jsonOrText(text: string): JsonValue {
   try {
     return parseJson(text);
@@ -57,7 +57,7 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Counts brackets outside of strings, for text that is long enough to have so many. */
+/** Counts brackets outside of strings; text too short to be nested that deep is not looked at. */
 function isTooDeep(text: string): boolean {
   if (text.length < 2 * JSON_DEPTH_MAX) return false;
   let depth = 0;

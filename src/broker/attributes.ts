@@ -30,7 +30,7 @@ export class Attributes {
     return this.#values.get(name) ?? null;
   }
 
-  /** The value; throws where the broker should have set it by now. */
+  /** The value of an attribute that the broker has set by now: a missing one is a broken invariant. */
   require(name: string): string {
     const value = this.get(name);
     if (value === null) throw new FluxError("ENOENT", `attribute ${name} is not set`);

@@ -1,6 +1,6 @@
 /**
- * A bound on the time that a boot may take: a launcher that dies, or a process that never comes, is not waited for without
- * end.
+ * A bound on the time that a boot may take: it does not wait for ever for a launcher that has died, or for a process that
+ * never comes.
  */
 import { FluxError } from "../base/errors.ts";
 import type { Clock } from "../base/ports.ts";

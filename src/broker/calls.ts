@@ -12,8 +12,8 @@ import {
 } from "../protocol/message.ts";
 
 /**
- * Services that are remembered of one party; beyond, the one called first is not told of its end. Who talks to the shells
- * of ever new jobs does not grow for ever.
+ * The most services that are remembered of one party; beyond, the one called first is not told of its end. A client that
+ * talks to the shells of ever new jobs must not make this grow for ever.
  */
 export const CALLED_MAX = 1024;
 

@@ -2,10 +2,10 @@
  * The local connector: clients of this broker on the unix socket RUNDIR/local-RANK. One byte of handshake (0 = welcome,
  * an errno otherwise), then RFC 3 frames in both directions; roles as RFC 12 has them.
  *
- * Invariants: what one client sends, garbage included, concerns its own connection only. A client that does not read is
- * not read from either, and is dropped when too much is held for it; nor is one read from whose messages cannot be passed
- * on. Who sends much has a bounded number of messages and bytes taken per turn, and the next turn is that of others. Its
- * services, subscriptions and streams end with it.
+ * Invariants: what one client sends, garbage included, concerns its own connection only. A client is not read from while it
+ * does not read, or while its messages cannot be passed on; it is dropped when too much is held for it. Of a client that
+ * sends much, a bounded number of messages and bytes is taken per turn, and others have the next turn. A client's services,
+ * subscriptions and streams end with it.
  */
 import { Errno, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock, Listener, Net, PeerCredentials } from "../base/ports.ts";
@@ -28,11 +28,11 @@ import type { Credentials, Port } from "./port.ts";
 const PAUSE_BYTES = 4 * 1024 * 1024;
 /** A client for which this much is held in memory is dropped. */
 const DROP_BYTES = 256 * 1024 * 1024;
-/** A client of whose messages so many bytes have not been passed on is not read from. */
+/** A client is not read from while more bytes of its messages than this have not been passed on. */
 const TRANSIT_BYTES_MAX = 1024 * 1024;
 /** Messages from this length on are bulk work: they are read and written a part at a time, at its pace. */
 const BULK_BYTES: number = 128 * 1024;
-/** So long after moving much, a client is one that does. */
+/** For so long after it has moved much, a client counts as one that does. */
 const BULK_MS = 200;
 /** Messages of one client that are taken before others have their turn. */
 const TURN_MESSAGES_MAX = 64;

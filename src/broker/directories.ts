@@ -40,7 +40,7 @@ function prepare(disk: Disk, attributes: Attributes, name: "rundir" | "statedir"
   return path;
 }
 
-/** Makes one directory: a path of which more is missing is more likely a slip. */
+/** Makes one directory, not those above it: if these are missing, the path is more likely a mistake. */
 function make(disk: Disk, name: string, path: string): void {
   try {
     disk.makeDirectory(path, { mode: PRIVATE });

@@ -20,7 +20,7 @@ export const Control = {
   Resync: 7,
 } as const;
 
-/** Why a child left that somebody sent away. */
+/** The reason for which a child left, if somebody sent it away. */
 export const DISCONNECTED = "disconnected by request";
 /** What is remembered of a child that left: its status, and the error that `flux overlay errors` tells. */
 export function statusLeft(reason: string | null): ["offline" | "lost", string] {

@@ -1,9 +1,9 @@
 /**
- * What a broker does when neighbours in the tree come and go: whose memberships in groups end, what those above are told
- * again, what the log says.
+ * What a broker does when neighbours in the tree come and go: whose memberships in groups end, what the brokers above are
+ * told again, what the log says.
  *
- * Invariants: a lost broker is in no group any more at once. Those below it have a time to rejoin elsewhere, and lose
- * nothing when they do; who rejoins says anew which groups its subtree is in, and that alone counts.
+ * Invariants: a lost broker leaves all groups at once. The brokers below it have a time to rejoin elsewhere, and lose nothing
+ * when they do; one that rejoins sends the groups of its subtree anew, which replace what was known.
  */
 import { stringifyJson } from "../base/json.ts";
 import type { Ports } from "../base/ports.ts";

@@ -1,9 +1,9 @@
 /**
  * A link to a neighbour: messages over a secured byte stream, in pieces.
  *
- * Invariants: `closed` is called exactly once, and nothing is delivered after it. Large messages that came are
- * acknowledged only while what they would be passed on to has room: so every queue on the way is bounded, and small
- * messages go by all of them. It knows no ranks and no topics.
+ * Invariants: `closed` is called exactly once, and nothing is delivered after it. Large messages are acknowledged only while
+ * the links to which they would be passed on have room: so every queue on the way is bounded, and small messages overtake
+ * them all. It knows no ranks and no topics.
  */
 import { errorText, FluxError } from "../base/errors.ts";
 import type { ByteStream, Clock } from "../base/ports.ts";

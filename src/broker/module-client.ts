@@ -2,8 +2,8 @@
  * The other end of `module-process.ts`: runs a service that is written against `sdk/module.ts` in a process of its own, over
  * the channel that the broker gave this process.
  *
- * Invariants: nothing is delivered to the service before it has been welcomed; the broker hears that it runs once its start
- * has ended, and that it ended once, last.
+ * Invariants: nothing is delivered to the service before it has been welcomed; the broker is told that it runs when its start
+ * has succeeded, and that it has ended once, as the last thing.
  */
 import { errorText, FluxError, isFluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../base/json.ts";

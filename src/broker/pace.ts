@@ -1,15 +1,16 @@
 /**
- * The pace of bulk work in a broker: who moves much does a bounded part, then waits here until others had theirs. While
- * others ask for small things, bulk work also leaves the broker idle most of the time: a small request finds it so, and
- * the processors, which the sender of much keeps as busy as the broker itself, too.
+ * The pace of bulk work in a broker: a party that moves much does a bounded part, then waits here until the others have had
+ * their turn. While others send small requests, bulk work also leaves the broker idle most of the time, so that a small
+ * request finds it idle; and a processor, too, since the sender of much keeps those as busy as the broker does.
  *
- * Invariants: nobody waits longer than WAIT_MS_MAX for one part; with nobody else to wait, the pace is that of the machine.
+ * Invariants: nobody waits longer than WAIT_MS_MAX for one part; where nobody sends small requests, the pace is that of the
+ * machine.
  */
 import type { Clock } from "../base/ports.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
 import { Turns } from "../sdk/turns.ts";
 
-/** So long after a small request others are taken to be about to ask again. */
+/** For so long after a small request, another one is expected. */
 const TALK_MS = 100;
 /** The share of time that the broker is at work while bulk work goes on beside others. */
 const BUSY_SHARE = 0.15;

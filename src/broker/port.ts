@@ -41,7 +41,7 @@ export class Port implements MessageChannel {
   readonly rx: MessageCounts = noMessages();
   receive: ((message: Message) => unknown) | null = null;
   closed: ((error: Error | null) => void) | null = null;
-  /** Whether who receives here says itself when a message has left; otherwise it has when it is received. */
+  /** Whether the receiver says itself when a message has left; otherwise it has left when it is received. */
   settlesTransit = false;
   /** Somebody looks on. */
   tap: Tap | null = null;

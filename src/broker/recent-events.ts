@@ -1,5 +1,5 @@
 /**
- * The latest events that passed a broker, for a neighbour whose link broke and who rejoins: it need not miss any.
+ * The latest events that passed a broker, so that a neighbour whose link broke need not miss any when it rejoins.
  *
  * Invariant: bounded in number and in bytes; what is kept is without gaps.
  */

@@ -33,7 +33,7 @@ export function runsAgain(attributes: Attributes): boolean {
   return isResumed(attributes) || attributes.get("broker.respawn") === RESPAWNED;
 }
 
-/** Whether what the instance knows is there when it has ended. */
+/** Whether the instance's state is kept when it has ended. */
 export function outlivesInstance(attributes: Attributes): boolean {
   return (attributes.get("content.dump") ?? "") !== "" || attributes.get("statedir-cleanup") === "0";
 }

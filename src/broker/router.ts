@@ -39,7 +39,7 @@ const NO_ROUTE: readonly string[] = [];
 
 /** Requests that wait for a new parent; beyond, they are refused. */
 const HELD_MAX = 10_000;
-/** Messages delivered in one go before input from outside gets its turn. */
+/** Messages that are delivered before input from outside gets its turn. */
 const PUMP_BATCH_MAX = 1000;
 
 /** A link to a neighbour in the tree. */
@@ -108,8 +108,8 @@ export class Router {
   }
 
   /**
-   * Events were missed, those that come begin anew behind a number: after what came before this call. Calls `begun` then;
-   * whoever hears all events (the prefix "") learns it by one that has no number.
+   * Events were missed, and those to come are numbered from here on. Takes effect behind the messages that came before this
+   * call, and then calls `begun`; a listener to all events (the prefix "") learns of it by an event without a number.
    */
   restartEvents(sequence: number, begun: () => void): void {
     const { userid, rolemask } = this.#ownCredentials();

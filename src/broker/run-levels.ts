@@ -154,7 +154,7 @@ async function startServices(options: RunLevelOptions): Promise<StateEvent> {
   return isComplete ? "rc1-success" : "rc1-fail";
 }
 
-/** Whatever users have the instance run needs their shell: without one it need not begin. */
+/** Everything that users have the instance run needs their shell: without it there is no point in starting. */
 function hasShell(core: Core): boolean {
   const shell = core.options.environment["SHELL"];
   if (shell === undefined || !shell.startsWith("/")) return true;

@@ -2,8 +2,8 @@
  * One configuration in all brokers of an instance: it changes on the leader only, which publishes it; followers take what is
  * published, and ask where they may have missed it.
  *
- * Invariants: a follower's services see configurations in the leader's order. What a service of a follower refuses is
- * told of in the log, and that broker goes on with the one it had.
+ * Invariants: a follower's services see configurations in the leader's order. If a service of a follower refuses one, the
+ * log says so, and that broker goes on with the one it had.
  */
 import { errorText, FluxError } from "../base/errors.ts";
 import { isJsonObject, stringifyJson, type JsonObject } from "../base/json.ts";

@@ -70,7 +70,7 @@ export class Tracing {
     return undefined;
   }
 
-  /** Shows a message to whom it may concern: of a module by its name, of a neighbour by its rank. */
+  /** Shows a message to those who look on: at a module by its name, at a neighbour by its rank. */
   show(
     prefix: "tx" | "rx",
     message: Message,

@@ -2,9 +2,9 @@
  * The link of a broker to the one above it. At the start that is its parent in the planned tree; when the link breaks, the
  * broker rejoins: at the same one, or where that is dead or cut off under the next ancestor that it reaches.
  *
- * Invariants: a peer takes part in routing from its welcome until its link is gone; there is one at most. Only ancestors of
- * the planned tree are asked, so a rank is always found below those who are above it in the plan, and the links never
- * form a cycle. `lost` is told once, and nothing after it: where the one above said goodbye, has sent this broker away, or
+ * Invariants: a peer takes part in routing from its welcome until its link is gone; there is one at most. Only ancestors in
+ * the planned tree are asked, so a rank is always below the ranks that are above it in the plan, and the links never form a
+ * cycle. `lost` is called once, and nothing after it: when the one above has said goodbye or sent this broker away, or when
  * nobody above was reached in time.
  */
 import { errorText, isFluxError } from "../base/errors.ts";

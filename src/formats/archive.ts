@@ -27,7 +27,7 @@ interface Common {
   readonly ctime?: number | undefined;
 }
 
-/** An entry, checked and with its content told apart. */
+/** An entry, checked, by the kind of its content. */
 export type ArchiveEntry =
   | (Common & { readonly kind: "directory" })
   | (Common & { readonly kind: "symlink"; readonly target: string })
@@ -36,7 +36,7 @@ export type ArchiveEntry =
   | (Common & { readonly kind: "empty"; readonly size: number })
   | (Common & { readonly kind: "blobs"; readonly size: number; readonly regions: readonly BlobRegion[] });
 
-/** Encodes the content of a regular file: as text where it is some, else in base64. */
+/** Encodes the content of a regular file: as UTF-8 text where it is valid, else in base64. */
 export function encodeFile(bytes: Uint8Array, options: { permissions?: number; mtime?: number } = {}): JsonObject {
   const { permissions = 0o600, mtime } = options;
   const common = { mode: FileType.REGULAR | permissions, ...(mtime !== undefined && { mtime }) };

@@ -88,14 +88,14 @@ function compileProperties(names: readonly string[]): ConstraintMatcher {
     wanted.every((name) => target.hasProperty(name)) && !unwanted.some((name) => target.hasProperty(name));
 }
 
-/** Hosts that are counted out; a short text may stand for millions. */
-const HOSTS_NAMED_MAX = 4096;
+/** The most hosts that are put in a set; a short text may stand for millions, which are then searched in their lists. */
+const HOSTS_IN_SET_MAX = 4096;
 
 function compileHosts(texts: readonly string[]): ConstraintMatcher {
   if (texts.length === 0) return matchAll;
   const lists = texts.map((item) => parsed(() => Hostlist.parse(item)));
   const count = lists.reduce((sum, list) => sum + list.count, 0);
-  if (count > HOSTS_NAMED_MAX) return ({ host }) => host !== undefined && lists.some((list) => list.has(host));
+  if (count > HOSTS_IN_SET_MAX) return ({ host }) => host !== undefined && lists.some((list) => list.has(host));
   const hosts = new Set(lists.flatMap((list) => [...list]));
   return (target) => target.host !== undefined && hosts.has(target.host);
 }

@@ -7,7 +7,7 @@
  * Invariants: ids of one generator strictly increase, whatever the clock does; `parseFluid(formatFluid(id, form))` is
  * `id` for every form.
  *
- * Does not know: the clock (its reading is an argument) and the word list of the mnemonic form (it is an argument too).
+ * Does not know the clock: its reading is an argument.
  */
 import { FluxError } from "../base/errors.ts";
 import { canonicalInteger, type Integer } from "../base/json.ts";

@@ -4,7 +4,7 @@
  * Every jobspec is checked against RFC 14; version 1, the default, also against the narrower RFC 25, in which resources
  * are `[node >] slot > core [, gpu]`. Errors name the place in the jobspec.
  *
- * Does not know: which resources exist (`resources.ts` of the scheduler does), dependency schemes and shell options.
+ * Does not know: which resources exist (the scheduler does), dependency schemes and shell options.
  */
 import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";

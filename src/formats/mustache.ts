@@ -27,7 +27,7 @@ export function mustacheTags(template: string): string[] {
   return [...template.matchAll(TAG)].map((match) => match[1]!.trim());
 }
 
-/** Whether a file name differs from task to task, or from node to node. */
+/** For what a file name is the same: a task only, a node, or the whole job. */
 export function templateScope(template: string): "task" | "node" | "job" {
   const tags = mustacheTags(template);
   if (tags.some((tag) => tag === "taskid" || tag.startsWith("task."))) return "task";

@@ -1,7 +1,7 @@
 /**
- * The text of a directory (RFC 11) as it is kept on disk: what refers to blobs is a byte that says how, and the digest itself
- * instead of its hexadecimal digits and the words around them; a longer value stands there without its base64. Of references a
- * third of the text is left, and of values what a compressor can read.
+ * The text of a directory (RFC 11) as it is kept on disk: a reference to a blob is one byte that says of which kind, and the
+ * raw digest, instead of hexadecimal digits and the words around them; a longer value is kept without its base64. References
+ * shrink to a third, and values become readable for a compressor.
  *
  *     01  {"data":["sha1-DIGITS"],"type":"valref","ver":1}
  *     02  {"data":["sha1-DIGITS"],"type":"dirref","ver":1}
@@ -47,7 +47,7 @@ const SHA256_BYTES = 32;
 /** The short form of what may be the text of a directory; null where it is none. */
 export function packDirectory(text: Uint8Array): Uint8Array | null {
   if (!matches(text, START, 0) || !matches(text, END, text.byteLength - END.byteLength)) return null;
-  // Codes must be told from what was there.
+  // A control character in the text itself could be taken for a code.
   if (text.some((byte) => byte < CONTROL_END)) return null;
   const source = latin1Decode(text);
   const parts: Uint8Array[] = [];

@@ -6,10 +6,11 @@
 import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
 import type { JsonObject } from "../base/json.ts";
 
-/** In a piece of so many bytes control characters are counted, in every so many of them. */
+/** From this length on, a piece is sampled for control characters. */
 const LONG_BYTES = 1024;
+/** One byte in so many is looked at. */
 const SAMPLE_STEP = 16;
-/** With more of them than one in so many, each of which JSON writes in six characters, base64 is shorter by far. */
+/** If more than one byte in so many is a control character, which JSON writes in six characters, base64 is far shorter. */
 const CONTROL_SHARE = 4;
 
 export interface StreamData {

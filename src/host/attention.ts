@@ -1,11 +1,11 @@
 /**
- * Attention: while two processes talk by turns, quickly, over one stream, the event loop looks for the next message for a
- * moment before it sleeps. To wake a sleeping process takes an idle machine longer than a broker takes to answer, and a
- * client that sends one request after the other would wait for that every time, on both sides.
+ * Attention: while two processes exchange messages in quick turns over one stream, the event loop polls for the next message
+ * for a moment before it sleeps. On an idle machine, waking a sleeping process takes longer than a broker takes to answer, and
+ * a client that sends one request after the other would wait for that every time, on both sides.
  *
  * Invariants: the loop stays awake only after a row of quick turns on one stream, with nothing else between them, and never
- * longer than AWAKE_MS after the last; a wait in vain ends the row. So who sends now and then, or has many to talk to,
- * costs nothing, and the worst sender AWAKE_MS of each ROW_TURNS * QUICK_MS.
+ * longer than AWAKE_MS after the last; waiting in vain ends the row. So a peer that sends now and then, or one of many, costs
+ * nothing, and the worst sender costs AWAKE_MS of each ROW_TURNS * QUICK_MS.
  */
 import { monotonicMs } from "./clock.ts";
 

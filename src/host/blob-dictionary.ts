@@ -2,7 +2,7 @@
  * What the texts that a job leaves behind have in common: its request (RFC 14), its eventlog (RFC 18, 21), the log of its
  * execution, the beginning of its output (RFC 24). `blob-packing.ts` compresses with it. What is most frequent comes last.
  *
- * It must never change: what was compressed with it could not be read any more.
+ * It must never change: blobs that were compressed with it could not be read any more.
  */
 const LINES: readonly string[] = [
   '{"resources":[{"type":"node","count":1,"exclusive":true,"with":[{"type":"slot","count":1,"with":[{"type":"core",' +

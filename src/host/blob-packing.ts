@@ -22,9 +22,9 @@ import { packDirectory, unpackDirectory } from "../formats/packed-directory.ts";
 import { DICTIONARY_TEXT } from "./blob-dictionary.ts";
 import { zstdCompress, zstdDecompress } from "./codec.ts";
 
-/** Shorter blobs hardly shrink, and a call of the compressor costs more than their bytes … */
+/** Shorter blobs hardly shrink, and a call of the compressor costs more than the bytes that it saves … */
 const COMPRESSED_BYTES_MIN = 2048;
-/** … but for what the dictionary fits, and each job has. */
+/** … unless the dictionary fits: what every job leaves behind is compressed from this length on. */
 const ALIKE_BYTES_MIN = 256;
 /** Longer blobs are better off without the dictionary. */
 const DICTIONARY_BYTES_MAX: number = 64 * 1024;

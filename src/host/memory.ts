@@ -1,11 +1,11 @@
 /**
- * Memory that is given back. V8 leaves the garbage of a start-up, or of a thousand jobs, where it is until much more has come
- * together, and the C library keeps hundreds of megabytes that it has freed when gigabytes have passed; a broker may then
+ * Gives memory back to the system in quiet times. V8 leaves the garbage of a start-up, or of a thousand jobs, until much more
+ * has gathered, and after gigabytes have passed the C library keeps hundreds of megabytes that were freed; a broker may then
  * do nothing for days.
  *
- * Invariants: it is done in quiet only, and where there is something to be had, since it takes milliseconds. It keeps no
- * process alive. The flag that makes collection callable is set for that moment only: under
- * another set of flags V8 takes no compiled code of bundles.
+ * Invariants: it is done in quiet times only, and only if it is worth while, since it takes milliseconds. It keeps no process
+ * alive. The flag that makes collection callable is set for that moment only: under another set of flags V8 refuses the
+ * compiled code of bundles.
  */
 import { nativeAddon } from "./native.ts";
 

@@ -6,8 +6,8 @@ import type { Message } from "../protocol/message.ts";
 
 export interface MessageChannel {
   /**
-   * Begins delivery. `closed` is called once when the other side is gone (not after `close`). A message for which `receive`
-   * gives a promise has not been taken until that resolves: who sends no faster than it is taken (`Transit`) waits so long.
+   * Begins delivery. `closed` is called once when the other side is gone (not after `close`). If `receive` returns a
+   * promise, the message counts as taken when that resolves: a sender that goes by that (`Transit`) waits until then.
    */
   start(receive: (message: Message) => unknown, closed: (error: Error | null) => void): void;
   send(message: Message): void;

@@ -1,4 +1,4 @@
-/** Sending a huge JSON object back with some members more: its text goes as it came, nobody takes the time to read it. */
+/** Sends a huge JSON object back with some members added: its text goes back as it came, unparsed. */
 import { latin1Encode } from "../base/bytes.ts";
 import { stringifyJson, type JsonObject } from "../base/json.ts";
 import type { PieceSource } from "../protocol/message.ts";

@@ -288,7 +288,10 @@ class EventStream {
           if (item(payload?.value ?? {})) resolve();
         },
         end: (error: FluxError | null) => {
-          const lost = new FluxError(error?.errnum ?? "ENODATA", `${topic}: ${error?.message ?? "the stream has ended"}`);
+          const lost = new FluxError(
+            error?.errnum ?? "ENODATA",
+            `${topic}: ${error?.message ?? "the stream has ended"}`,
+          );
           reject(lost);
           this.#fail(lost);
         },

@@ -3,7 +3,7 @@
  * has started in turn, in whatever process groups. Programs of Flux are known by their environment: the URI of their
  * broker, and a job id where they belong to a job.
  *
- * Invariants: the guard is a process that waits; it costs nothing until the end. Where it is dismissed it kills nothing.
+ * Invariants: the guard is a process that only waits, so it costs nothing until the end. Once dismissed it kills nothing.
  */
 import { isFluxError } from "../base/errors.ts";
 import { SIGNALS } from "../base/signals.ts";
@@ -40,14 +40,14 @@ export class Guard {
     this.#of = of;
   }
 
-  /** Has the guard there from now on. Does without where the machine has no shell. */
+  /** Starts the guard. On a machine without a shell there is none. */
   post(uri: string, path: string): void {
     if (this.#process !== null) return;
     try {
       this.#process = this.#exec.spawn(
         {
           argv: ["/bin/sh", "-c", SCRIPT, "flux-guard", uri, this.#of],
-          // Not that of those whom it kills.
+          // Its own environment must not match what it kills.
           env: { PATH: path },
           cwd: "/",
           stdin: "pipe",
@@ -62,7 +62,7 @@ export class Guard {
     }
   }
 
-  /** All is well: nothing is to be killed. */
+  /** The guarded process ends in order: nothing is to be killed. */
   dismiss(): void {
     this.#process?.kill(SIGNALS["SIGKILL"]!);
     this.#process = null;

@@ -1,6 +1,6 @@
 /**
- * The environment of a job is the largest part of its jobspec, and only those who start its tasks need it: it is kept
- * once, in the signed request J, and the stored jobspec goes without.
+ * The environment of a job is the largest part of its jobspec, and needed only to start its tasks: it is kept once, in the
+ * signed request J, and the stored jobspec goes without.
  */
 import type { JsonObject } from "../base/json.ts";
 import type { Jobspec } from "../formats/jobspec.ts";

@@ -1,10 +1,10 @@
 /**
- * Gathers the KVS writes of many parties of one process into few commits: all of one turn, and what was told it may wait
- * for company.
+ * Gathers the KVS writes of many parties of one process into few commits: all writes of one turn, and those that may wait
+ * for others to share a commit with.
  *
- * Invariants: commits are sent in order, and the KVS carries out the commits of one sender in the order it gets them, so
- * appends to a key keep their order; text appended to a key within a batch is one operation; a settled write is in the
- * KVS; what the KVS cannot take now, as its disk is full, is sent again, by one commit at a time, until it has it.
+ * Invariants: commits are sent in order, and the KVS carries out the commits of one sender in that order, so appends to a
+ * key keep their order; text appended to a key within a batch is one operation; a settled write is in the KVS; writes that
+ * the KVS refuses for now, because its disk is full, are sent again, one commit at a time, until it has taken them.
  */
 import { base64Encode, utf8Encode } from "../base/bytes.ts";
 import { type ErrnoName, FluxError } from "../base/errors.ts";
@@ -15,11 +15,11 @@ import { OPERATION_APPEND, OPERATION_LAST, PRIMARY_NAMESPACE } from "./kvs-proto
 /** Characters of one commit; what is more goes with the next. */
 const COMMIT_LENGTH_MAX = 1024 * 1024;
 /**
- * Characters on their way at most for which nobody's later commit comes first. A commit that the KVS would call huge
- * (256 KiB, as JSON) waits until the content store has its values, and commits of others pass it there.
+ * Up to so many characters on their way, no later commit of another sender is carried out first. A commit that the KVS
+ * takes for huge (256 KiB, as JSON) waits until the content store has its values, and commits of others pass it there.
  */
 const ORDERED_LENGTH_MAX = 48 * 1024;
-/** Commits sent and not answered; beyond, writes gather unless they are flushed. */
+/** With so many commits sent and not answered, further writes gather, unless they are flushed. */
 const COMMITS_IN_FLIGHT_MAX = 8;
 /** What was refused is sent again after this time. */
 const RETRY_DELAY_MS = 1000;

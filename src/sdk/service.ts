@@ -3,8 +3,8 @@
  * every service has (ping, stats-get, debug, rusage …).
  *
  * A handler answers by returning: an object or bytes (the payload), null (an empty answer), or undefined when it answers
- * later itself through the request. What it throws becomes the error response, whatever it is; but a broken invariant is
- * passed on: with a state that must not be, nobody goes on.
+ * later itself through the request. What it throws becomes the error response, whatever it is, except for a broken
+ * invariant, which is passed on to end the broker.
  */
 import { isBrokenInvariant } from "../base/assert.ts";
 import { errorText, FluxError } from "../base/errors.ts";

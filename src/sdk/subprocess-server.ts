@@ -4,8 +4,8 @@
  *
  * Invariants: a foreground process belongs to the request that started it: when its client goes away it is killed
  * (SIGKILL). Every process is followed until its end and its last output. Input has credit: what a client may send ahead
- * is bounded. Output is read no faster than it leaves for the client. Of what a process in the background prints the latest
- * is kept, and only where somebody may wait for it.
+ * is bounded. Output is read no faster than it leaves for the client. The latest output of a background process is kept, if
+ * it was started to be waited for.
  */
 import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, Errno, FluxError, isFluxError } from "../base/errors.ts";

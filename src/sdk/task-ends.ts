@@ -1,7 +1,7 @@
 /**
- * How the tasks of a job that failed ended, those with the same end together: shells tell it of their tasks when all have
- * ended, and the execution service tells it of the whole job (event `shell.tasks-failed` of the exec.eventlog), so that
- * who asks why a job failed hears of each task. The event is added by this implementation; jobs of one task have none.
+ * How the failed tasks of a job ended, grouped by wait status. Shells report it of their tasks when all of them have ended,
+ * and the execution service of the whole job (event `shell.tasks-failed` of the exec.eventlog), so that `flux job explain`
+ * can name each task. The event is an addition of this implementation; jobs of one task have none.
  */
 import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import { Idset } from "../formats/idset.ts";

@@ -1,5 +1,5 @@
 /**
- * A trouble that lasts, told once: when it begins, again each minute while it stays, and when it is over. What is tried
+ * A trouble that lasts is logged when it begins, once a minute while it lasts, and when it is over: what is tried again
  * every second must not fill the log every second.
  */
 import type { Clock } from "../base/ports.ts";

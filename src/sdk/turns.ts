@@ -1,14 +1,14 @@
 /**
- * Turns for bulk work: whoever has much to do does a bounded part, then waits here until others had theirs. Parts of one
- * turn of the loop are bounded in number; who waited longest is first. Where parts are to be further apart, they are done
- * one by one.
+ * Turns for bulk work: a party with much to do does a bounded part of it, then waits here until the others have had their
+ * turn. The number of parts per turn of the loop is bounded; the party that has waited longest goes first. Where a delay
+ * between parts is asked for, they are done one by one.
  */
 import { Fifo } from "../base/fifo.ts";
 import type { Clock } from "../base/ports.ts";
 
 /** Bulk work that one party does in one turn of the loop, in bytes: about a millisecond. */
 export const TURN_BYTES_MAX: number = 128 * 1024;
-/** Timers know no shorter times. */
+/** The shortest delay that timers know. */
 const TIMER_MS_MIN = 1;
 
 export class Turns {

@@ -18,7 +18,7 @@ export async function* inOrder<T, R>(
   for (const result of ahead) yield await result;
 }
 
-/** Actions that need not end in their order. The first failure is told by the next call. */
+/** Actions that may end in any order. The next call rejects with the first failure. */
 export class Window {
   readonly #width: number;
   readonly #underWay = new Set<Promise<void>>();

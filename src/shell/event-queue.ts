@@ -1,8 +1,8 @@
 /**
- * What a shell host has to tell the execution service: it is told in order, and kept until the service has said that it
- * arrived, so that nothing is missed where the way between them breaks.
+ * What a shell host has to tell the execution service: events are sent in order, and kept until the service has confirmed
+ * them, so that none is missed when the connection between them breaks.
  *
- * Invariant: bounded; of what was told long ago and never confirmed the oldest goes first.
+ * Invariant: bounded; of events that were sent long ago and never confirmed the oldest are dropped first.
  */
 import type { Integer } from "../base/json.ts";
 import type { HostEvent } from "../protocol/shell-host.ts";

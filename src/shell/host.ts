@@ -3,9 +3,9 @@
  * the broker, and the services `shell-host` and `<uid>-shell-<id>` (one per job) are its.
  *
  * Invariants: what happens in a turn goes to the execution service in one message and to the KVS in one commit, the
- * commit first; a job is reported as over when all it has written is in the KVS, or ahead of the report on the way to the
- * same broker, or in the report: a little text that waits to be written goes with it, and the execution service writes
- * it together with its own. When the broker is gone, no task is left.
+ * commit first. A job is reported as over when all it has written is in the KVS, or on the way to the same broker ahead of
+ * the report, or in the report itself: a little text that still waits to be written goes with it, and the execution service
+ * writes it together with its own. When the broker is gone, no task is left.
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
 import type { Integer, JsonObject } from "../base/json.ts";
@@ -307,7 +307,7 @@ class ShellHost {
     if (hasOwnName) this.#facts.handle.send("service.remove", { service: serviceName });
   }
 
-  /** What a shell has written that is not on its way yet; what is long goes by itself. */
+  /** What a shell has written and is not on its way yet, to go with the report; longer text goes in a commit. */
   #takeAppends({ guestKey }: Shell): { appends?: Record<string, string> } {
     const { batch } = this.#facts;
     const appends: Record<string, string> = {};

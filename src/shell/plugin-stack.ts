@@ -1,7 +1,7 @@
 /**
  * Makes and prepares the plugins of one shell. Where one fails the job cannot start: the log says which, and why.
  *
- * Invariant: a plugin that was made is told to the shell before the next one is, so that whatever fails, it can be stopped.
+ * Invariant: the shell is given each plugin before the next one is made, so that whatever fails, it can stop those it has.
  */
 import { FluxError, isFluxError } from "../base/errors.ts";
 import { BUILTIN_PLUGINS } from "./builtin.ts";

@@ -5,10 +5,10 @@
  * Invariants: at most one shell host runs under an agent; a request is answered `ready` once and stays open until the
  * host has ended. The host is started with the address of this broker, and ends when the broker does.
  *
- * | topic             | role  | request    | response                                              |
- * |-------------------|-------|------------|-------------------------------------------------------|
- * | shell-agent.run   | owner | streaming  | {ready: true}; ends with ECONNRESET when the host has |
- * | shell-agent.ready | owner | {pid}      | empty; from the shell host                            |
+ * | topic             | role  | request    | response                                                            |
+ * |-------------------|-------|------------|---------------------------------------------------------------------|
+ * | shell-agent.run   | owner | streaming  | {ready: true}; when the host has ended {ended: status}, ECONNRESET  |
+ * | shell-agent.ready | owner | {pid}      | empty; from the shell host                                          |
  */
 import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";

@@ -1,7 +1,7 @@
 /**
- * What the first task to exit means for the others: after `exit-timeout` they are too late, counted from when all have been
- * started, and with `exit-on-error` its failure is the job's. Where a job has several nodes the execution service sees to its time: it knows of the first task
- * of all.
+ * What the first task to exit means for the others: `exit-timeout` later the job is ended, counted from when all have been
+ * started, and with `exit-on-error` its failure is the job's. If a job has several nodes, the execution service looks after
+ * the timeout: it knows which task of all was the first.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { TimerHandle, WaitStatus } from "../../base/ports.ts";

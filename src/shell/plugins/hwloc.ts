@@ -23,7 +23,7 @@ export const hwlocPlugin: PluginFactory = (shell) => {
     },
     prepare(_task, { env }) {
       env["HWLOC_XMLFILE"] = path;
-      // It would choose another source.
+      // With this variable hwloc would choose another source.
       delete env["HWLOC_COMPONENTS"];
     },
   };

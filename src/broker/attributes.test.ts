@@ -61,6 +61,7 @@ test("programs get the way to this instance, not the launcher's variables", () =
   assert.deepEqual(env, {
     HOME: "/home/a",
     FLUX_URI: "local:///tmp/flux-x/local-0",
+    FLUX_GUARDED_BY: "local:///tmp/flux-x/local-0",
     PATH: "/opt/flux/bin:/bin",
     YOGRT_BACKEND: "flux",
   });

@@ -2,6 +2,7 @@
  * The environment of the programs that a broker starts (flux-environment(7)): that of the broker, without what belongs to
  * the launcher of this instance, with the way to this instance. Pure.
  */
+import { GUARDED_VARIABLE } from "../sdk/guard.ts";
 
 const REMOVED_PREFIXES = ["PMI_", "PMIX_", "SLURM_", "PALS_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "JSM_NAMESPACE_"];
 const REMOVED_NAMES: ReadonlySet<string> = new Set([
@@ -41,6 +42,7 @@ export function instanceEnvironment(
   );
   const environment = commandEnvironment(Object.fromEntries(kept), fluxPath);
   environment["FLUX_URI"] = localUri;
+  environment[GUARDED_VARIABLE] = localUri;
   for (const name of JOB_NAMES) delete environment[name];
   if (jobid !== null) environment["FLUX_ENCLOSING_ID"] = jobid;
   // libyogrt, which tells programs how much time is left, would ask Slurm otherwise.

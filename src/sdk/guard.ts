@@ -1,13 +1,17 @@
 /**
  * A guard outside a process: when the process dies, however it dies, the guard kills what it has started and what that
- * has started in turn, in whatever process groups. Programs of Flux are known by their environment: the URI of their
- * broker, and a job id where they belong to a job.
+ * has started in turn, in whatever process groups. They are known by their environment: the URI of their broker, and a job
+ * id where they belong to a job, or else the same URI as that of the broker which started them.
  *
  * Invariants: the guard is a process that only waits, so it costs nothing until the end. Once dismissed it kills nothing.
+ * Who has come from elsewhere and only talks to the broker (an editor in a terminal with FLUX_URI set) is left alone.
  */
 import { isFluxError } from "../base/errors.ts";
 import { SIGNALS } from "../base/signals.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
+
+/** In the environment of what a broker starts, with the broker's own URI. */
+export const GUARDED_VARIABLE = "FLUX_GUARDED_BY";
 
 /**
  * Arguments: the URI, `jobs` or `programs`. Its standard input ends when the process that it guards has died. A process may
@@ -19,7 +23,9 @@ round=0
 while [ $round -lt 20 ]; do
   found=
   for file in $(grep -lszxF -- "FLUX_URI=$1" /proc/[0-9]*/environ); do
-    if grep -qsz '^FLUX_JOB_ID=' "$file"; then of=jobs; else of=programs; fi
+    of=
+    if grep -qsz '^FLUX_JOB_ID=' "$file"; then of=jobs
+    elif grep -qszxF -- "${GUARDED_VARIABLE}=$1" "$file"; then of=programs; fi
     [ $of = "$2" ] || continue
     pid=\${file#/proc/}
     kill -s KILL "\${pid%/environ}" 2>/dev/null && found=1
@@ -34,7 +40,7 @@ export class Guard {
   readonly #of: "jobs" | "programs";
   #process: ChildProcess | null = null;
 
-  /** `programs`: what has a broker's URI and no job id; `jobs`: what has both. */
+  /** `programs`: what a broker started, and belongs to no job; `jobs`: what belongs to a job. */
   constructor(exec: Exec, of: "jobs" | "programs") {
     this.#exec = exec;
     this.#of = of;

@@ -13,6 +13,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { ChildProcess, Exec } from "../base/ports.ts";
 import { SIGNALS } from "../base/signals.ts";
 import { decodeStreamData, encodeStreamData } from "../formats/stream-data.ts";
+import { GUARDED_VARIABLE } from "./guard.ts";
 import type { IncomingRequest } from "./request.ts";
 import { ANYONE, requireInteger, requireObject, type Method, type Methods } from "./service.ts";
 import {
@@ -180,7 +181,8 @@ export class SubprocessServer {
     this.#surroundings.starting?.();
     // The program talks to the broker that runs it, not to the one its request came from.
     const own = command.env ?? this.#surroundings.environment();
-    const env = { ...own, ...command.addedEnv, FLUX_URI: this.#surroundings.localUri() };
+    const uri = this.#surroundings.localUri();
+    const env = { ...own, ...command.addedEnv, FLUX_URI: uri, [GUARDED_VARIABLE]: uri };
     try {
       if (argv[0] === "") throw new FluxError("ENOENT");
       return this.#surroundings.exec.spawn(

@@ -1,9 +1,11 @@
 /** Instances of real processes: what is left behind, what survives, who is refused. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { Run, flux, startInstance } from "./processes.ts";
 
@@ -91,14 +93,19 @@ test("kill -9 of a shell host fails its jobs, leaves none of their processes, an
   assert.equal(command("run", "true").code, 0);
 });
 
-test("kill -9 of a broker ends what flux exec started there", async () => {
+test("kill -9 of a broker ends what flux exec started there, and nothing that came from elsewhere", async () => {
   const { run, flux: command } = await startInstance("-s2");
   await using _ = run;
   const pid = Number(command("exec", "-r", "1", flux, "getattr", "broker.pid").stdout);
   command("exec", "--bg", "-r", "1", "bash", "-c", "sleep 1003 & setsid sleep 1004 & $0 kvs put ready=1; wait", flux);
   assert.equal(command("kvs", "get", "--waitcreate", "ready").stdout, "1\n");
+  // As an editor in a terminal of its own, where somebody has set FLUX_URI.
+  const uri = command("exec", "-r", "1", flux, "getattr", "local-uri").stdout.trim();
+  const outsider = spawn("cat", { env: { PATH: process.env["PATH"], FLUX_URI: uri } });
   process.kill(pid, "SIGKILL");
   await run.gone(GONE_MS, /^sleep 100/);
+  outsider.stdin.end("still here");
+  assert.equal(await text(outsider.stdout), "still here");
 });
 
 test("kill -9 of a leaf broker costs only the jobs on it", async () => {

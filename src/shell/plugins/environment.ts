@@ -1,12 +1,13 @@
 /** The environment that Flux adds to that of the jobspec (flux-environment(7)). */
 import { formatFluid } from "../../formats/fluid.ts";
 import { isFluxError } from "../../base/errors.ts";
+import { GUARDED_VARIABLE } from "../../sdk/guard.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext } from "../plugin.ts";
 
 const FALLBACK_TMPDIR = "/tmp";
 
 /** What belongs to the place of submission, not to the job. */
-const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE"];
+const REMOVED: readonly string[] = ["FLUX_PROXY_REMOTE", GUARDED_VARIABLE];
 
 export const environmentPlugin: PluginFactory = (shell) => {
   const common = jobEnvironment(shell);

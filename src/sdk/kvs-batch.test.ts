@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { base64Decode, utf8Decode } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
+import type { JsonObject } from "../base/json.ts";
 import { MessageType, responseTo, type Message, type RequestMessage } from "../protocol/message.ts";
 import { SimulatedClock } from "../testkit/clock.ts";
 import { Scope } from "../testkit/scope.ts";
@@ -13,6 +14,7 @@ import { KvsBatch } from "./kvs-batch.ts";
 interface Commit {
   readonly ops: Record<string, string>;
   readonly appends: readonly string[];
+  readonly once: JsonObject;
   answer(errnum?: number): void;
 }
 
@@ -32,6 +34,7 @@ function batch() {
   const kvs = new KvsBatch({
     handle,
     clock,
+    sender: "test",
     failed: (error) => failures.push(error),
     delayed: (error) => delays.push(error),
   });
@@ -42,6 +45,7 @@ function commitOf(message: RequestMessage, respond: (message: Message) => void):
   assert.equal(message.type, MessageType.Request);
   const ops = message.payload!.value["ops"] as unknown as { key: string; flags: number; dirent: { data: string } }[];
   return {
+    once: message.payload!.value["once"] as JsonObject,
     ops: Object.fromEntries(ops.map(({ key, dirent }) => [key, utf8Decode(base64Decode(dirent.data)!)])),
     appends: ops.filter(({ flags }) => flags === 32).map(({ key }) => key),
     answer: (errnum = 0) => respond(responseTo(message, errnum, null)),
@@ -102,6 +106,7 @@ test("a failed commit rejects those who wait, and is told", async () => {
 });
 
 const ENOSPC = 28;
+const EHOSTUNREACH = 113;
 
 test("what a full disk refuses is sent again until it is taken, in order, with what came meanwhile", async () => {
   const { timeline, commits, failures, delays, kvs } = batch();
@@ -117,18 +122,21 @@ test("what a full disk refuses is sent again until it is taken, in order, with w
   kvs.flush();
   assert.equal(commits.length, 1, "what is refused goes first");
   await timeline.runUntil(() => commits.length === 2, 5000);
-  assert.deepEqual(commits[1]!.ops, { log: "1\n2\n", R: "new" });
+  assert.deepEqual(commits[1]!.ops, { log: "1\n", R: "old" });
   assert.deepEqual(commits[1]!.appends, ["log"]);
   commits[1]!.answer(ENOSPC);
   await timeline.runUntil(() => commits.length === 3, 5000);
   assert.deepEqual([isSettled, delays.length], [false, 1], "a trouble that lasts is told once");
   commits[2]!.answer();
-  await settled;
+  await timeline.runUntil(() => commits.length === 4, 5000);
+  assert.deepEqual(commits[3]!.ops, { log: "2\n", R: "new" });
+  commits[3]!.answer();
+  await Promise.all([settled, kvs.settle("log")]);
   assert.deepEqual([kvs.length, failures.length, kvs.isUnderWay("log", 8)], [0, 0, false]);
   kvs.append("log", "3\n");
   kvs.append("other", "3\n");
   kvs.flush();
-  assert.deepEqual(commits[3]!.ops, { log: "3\n", other: "3\n" });
+  assert.deepEqual(commits[4]!.ops, { log: "3\n", other: "3\n" });
 });
 
 test("commits that were under way behind a refused one: what was refused goes again, and who waits waits for all", async () => {
@@ -145,11 +153,37 @@ test("commits that were under way behind a refused one: what was refused goes ag
   assert.equal(commits.length, 3, "the third may be taken or refused: it is waited for");
   commits[2]!.answer();
   await timeline.runUntil(() => commits.length === 4, 5000);
-  assert.deepEqual(commits[3]!.ops, { log: "12" });
-  assert.deepEqual([isSettled, delays.length], [false, 1]);
+  assert.deepEqual(commits[3]!.ops, { log: "1" });
   commits[3]!.answer();
+  await timeline.runUntil(() => commits.length === 5, 5000);
+  assert.deepEqual(commits[4]!.ops, { log: "2" });
+  assert.deepEqual([isSettled, delays.length], [false, 1]);
+  commits[4]!.answer();
   await settled;
   assert.equal(kvs.length, 0);
+});
+
+test("what was lost with a link is sent again as it was, and says which it is and what was answered", async () => {
+  const { timeline, commits, kvs } = batch();
+  for (const text of ["1", "2", "3"]) {
+    kvs.append("log", text);
+    kvs.flush();
+  }
+  commits[0]!.answer();
+  // The answers may come in another order than the commits went.
+  commits[2]!.answer(EHOSTUNREACH);
+  commits[1]!.answer(EHOSTUNREACH);
+  await timeline.runUntil(() => commits.length === 4, 5000);
+  commits[3]!.answer();
+  await timeline.runUntil(() => commits.length === 5, 5000);
+  const told = commits.map(({ ops, once }) => [ops["log"], once["number"], once["answered"]]);
+  assert.deepEqual(told, [
+    ["1", 1, 0],
+    ["2", 2, 0],
+    ["3", 3, 0],
+    ["2", 2, 1],
+    ["3", 3, 2],
+  ]);
 });
 
 test("a value that is set after text was appended replaces it", () => {
@@ -206,5 +240,7 @@ test("who need not wait for room hears as soon as there is none; what was writte
   await timeline.runUntil(() => commits.length === 2, 10_000);
   commits[1]!.answer();
   await committed;
-  assert.deepEqual(commits[1]!.ops, { log: "a\n", key: "b" });
+  await timeline.runUntil(() => commits.length === 3, 1000);
+  const sent = commits.slice(1).map(({ ops }) => ops);
+  assert.deepEqual(sent, [{ log: "a\n" }, { key: "b" }]);
 });

@@ -4,7 +4,8 @@
  *
  * Invariants: commits are sent in order, and the KVS carries out the commits of one sender in that order, so appends to a
  * key keep their order; text appended to a key within a batch is one operation; a settled write is in the KVS; writes that
- * the KVS refuses for now, because its disk is full, are sent again, one commit at a time, until it has taken them.
+ * the KVS refuses for now, because its disk is full, are sent again, one commit at a time, until it has taken them. So is a
+ * commit whose answer was lost with a link: by its number the KVS knows whether it has taken it, and what goes before it.
  */
 import { base64Encode, utf8Encode } from "../base/bytes.ts";
 import { type ErrnoName, FluxError } from "../base/errors.ts";
@@ -23,7 +24,7 @@ const ORDERED_LENGTH_MAX = 48 * 1024;
 const COMMITS_IN_FLIGHT_MAX = 8;
 /** What was refused is sent again after this time. */
 const RETRY_DELAY_MS = 1000;
-/** Refusals of a commit of which nothing happened, and which may be taken later as it is. */
+/** Refusals of a commit which may be taken later as it is: nothing happened, or (the last one) its answer was lost. */
 const REFUSALS: readonly ErrnoName[] = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM", "EHOSTUNREACH"];
 
 interface Waiter {
@@ -47,20 +48,33 @@ interface Entry {
 export interface KvsBatchOptions {
   readonly handle: Handle;
   readonly clock: Clock;
+  /** Tells the KVS who sends a commit again, on a rank whose link to it may break: a name that nobody else has. */
+  readonly sender?: string;
   /** Told of each commit that failed; its writes are lost. */
   failed(error: FluxError): void;
   /** Told when commits begin to be refused for now: they are sent again until they are taken. */
   delayed(error: FluxError): void;
 }
 
+/** The entries of a commit, by key. */
 type Batch = Map<string, Entry>;
+
+interface Commit {
+  readonly number: number;
+  readonly batch: Batch;
+}
 
 export class KvsBatch {
   readonly #options: KvsBatchOptions;
-  #pending: Batch = new Map();
+  readonly #pending: Batch = new Map();
   readonly #inFlight: Batch = new Map();
-  /** What was refused since the last commit that was taken, in the order in which it was sent; sent again by a timer. */
-  #refused: Batch[] = [];
+  /** What was refused waits for its time, … */
+  #refused: Commit[] = [];
+  /** … and then goes before all else, as it was, in the order in which it was sent first. */
+  #again: Commit[] = [];
+  /** Number of the last commit, and those of all whose end is not known, ascending. */
+  #number = 0;
+  readonly #unanswered = new Set<number>();
   /** The last commit was refused: one at a time is sent until one is taken. */
   #isDelayed = false;
   #commitCount = 0;
@@ -193,22 +207,27 @@ export class KvsBatch {
 
   /** Returns whether there was something to commit. */
   #commit(): boolean {
-    const batch = this.#takeDue();
-    if (batch.size === 0) return false;
+    const commit = this.#again.shift() ?? this.#takeDue();
+    if (commit === null) return false;
+    const { number, batch } = commit;
     this.#commitCount++;
+    const [oldest = number] = this.#unanswered;
     const ops = [...batch].map(([key, entry]) => ({
       key,
       flags: (entry.append ? OPERATION_APPEND : 0) | (entry.isLast ? OPERATION_LAST : 0),
       dirent: { ver: 1, type: "val", data: base64Encode(utf8Encode(entry.chunks.join(""))) },
     }));
-    this.#options.handle.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops }).then(
-      () => this.#finish(batch, null),
-      (error: unknown) => this.#finish(batch, error),
+    const { handle, sender } = this.#options;
+    const once = sender === undefined ? {} : { once: { sender, number, answered: oldest - 1 } };
+    handle.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops, ...once }).then(
+      () => this.#finish(commit, null),
+      (error: unknown) => this.#finish(commit, error),
     );
     return true;
   }
 
-  #takeDue(): Batch {
+  /** Null where nothing is due. */
+  #takeDue(): Commit | null {
     const nowMs = this.#options.clock.monotonicMs();
     const batch: Batch = new Map();
     let length = 0;
@@ -225,31 +244,36 @@ export class KvsBatch {
       this.#inFlight.set(key, entry);
     }
     if (nextMs < Infinity) this.#wakeAt(nextMs);
-    return batch;
+    if (batch.size === 0) return null;
+    this.#unanswered.add(++this.#number);
+    return { number: this.#number, batch };
   }
 
-  #finish(batch: Batch, error: unknown): void {
+  #finish(commit: Commit, error: unknown): void {
+    const { number, batch } = commit;
     this.#commitCount--;
-    if (error instanceof FluxError && REFUSALS.some((name) => error.is(name))) return this.#refuse(batch, error);
+    if (error instanceof FluxError && REFUSALS.some((name) => error.is(name))) return this.#refuse(commit, error);
+    this.#unanswered.delete(number);
     if (error === null) this.#isDelayed = false;
     for (const [key, entry] of batch) {
       if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
       this.#length -= entry.length;
       // Who waits for the last write to a key waits for those before it, too.
-      const earlier = this.#refused.findLast((refused) => refused.has(key))?.get(key);
+      const waiting = [...this.#refused, ...this.#again];
+      const earlier = waiting.findLast((refused) => refused.batch.has(key))?.batch.get(key);
       if (earlier !== undefined && error === null) earlier.waiters.push(...entry.waiters);
       else for (const waiter of entry.waiters) settle(waiter, error);
     }
     if (error !== null) this.#options.failed(error instanceof FluxError ? error : new FluxError("EIO", String(error)));
     if (this.#refused.length > 0) this.#retryOnceAnswered();
-    else if (this.#pending.size > 0) this.#schedule();
+    else if (this.#again.length + this.#pending.size > 0) this.#schedule();
   }
 
-  #refuse(batch: Batch, error: FluxError): void {
-    this.#refused.push(batch);
+  #refuse(commit: Commit, error: FluxError): void {
+    this.#refused.push(commit);
     if (!this.#isDelayed) this.#options.delayed(error);
     this.#isDelayed = true;
-    for (const entry of [...batch.values(), ...this.#pending.values()]) {
+    for (const entry of [...commit.batch.values(), ...this.#pending.values()]) {
       for (const waiter of entry.waiters) if (!waiter.isPatient) settle(waiter, null);
       entry.waiters = entry.waiters.filter(({ isPatient }) => isPatient);
     }
@@ -263,29 +287,9 @@ export class KvsBatch {
   }
 
   #retry(): void {
-    const batches = [...this.#refused, this.#pending];
+    this.#again = [...this.#refused, ...this.#again].toSorted((a, b) => a.number - b.number);
     this.#refused = [];
-    this.#pending = new Map();
-    for (const batch of batches) for (const [key, entry] of batch) this.#putBack(key, entry);
     this.#send(1);
-  }
-
-  /** Puts what was written to a key behind what was written to it before. */
-  #putBack(key: string, entry: Entry): void {
-    if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
-    const before = this.#pending.get(key);
-    if (before === undefined) return void this.#pending.set(key, entry);
-    if (entry.append) {
-      before.chunks.push(...entry.chunks);
-      before.length += entry.length;
-    } else {
-      this.#length -= before.length;
-      before.append = false;
-      before.chunks = entry.chunks;
-      before.length = entry.length;
-    }
-    before.dueMs = Math.min(before.dueMs, entry.dueMs);
-    before.waiters.push(...entry.waiters);
   }
 }
 

@@ -61,6 +61,17 @@ export interface Operation {
   readonly dirent: TreeObject | null;
 }
 
+/**
+ * Says of a commit, as `once`, which of its sender's it is: where its answer was lost it is sent again, and carried out once.
+ * Ours alone.
+ */
+export interface Once {
+  readonly sender: string;
+  readonly number: number;
+  /** All up to this number have been answered. */
+  readonly answered: number;
+}
+
 export interface CommitAnswer {
   readonly rootref: string;
   readonly rootseq: number;

@@ -58,6 +58,7 @@ export async function startShellHost(options: ShellHostOptions): Promise<ShellHo
   const batch = new KvsBatch({
     handle,
     clock: ports.clock,
+    sender: ports.random.uuid(),
     failed: (error) => options.complain(`committing job output: ${error.message}`),
     delayed: (error) => options.complain(`committing job output: ${error.message}; trying again`),
   });

@@ -26,7 +26,12 @@ class World {
   #savedRoots: string[] = [];
 
   commit(operations: { key: string; dirent: Treeobj | null }[]): void {
-    const request = { namespace: "primary", flags: 0, operations: operations.map((each) => ({ ...each, flags: 0 })) };
+    const request = {
+      namespace: "primary",
+      flags: 0,
+      operations: operations.map((each) => ({ ...each, flags: 0 })),
+      once: null,
+    };
     this.leader.submit({ request, payload: Payload.json({}), sender: "", adopted: new Set(), settle: () => {} });
     for (;;) {
       const { versions, missing, foreign } = this.leader.turn();

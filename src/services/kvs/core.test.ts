@@ -21,7 +21,7 @@ function put(leader: Leader, key: string, text: string): NamespaceRoot {
 
 function submit(leader: Leader, key: string, text: string): void {
   const operations: Operation[] = [{ key, flags: 0, dirent: valueObject(utf8Encode(text)) }];
-  const request = { namespace: "primary", flags: 0, operations };
+  const request = { namespace: "primary", flags: 0, operations, once: null };
   const payload = Payload.json({ ops: operations });
   leader.submit({ request, payload, sender: "", adopted: new Set(), settle: () => {} });
 }

@@ -33,6 +33,7 @@ import { Publication } from "./publication.ts";
 import { Reader } from "./reader.ts";
 import { replay } from "./recovery.ts";
 import type { NumberedRecord } from "./redo-log.ts";
+import { SentAgain } from "./sent-again.ts";
 import { parseSettings, type LeaderOptions, type Settings } from "./settings.ts";
 import { Supplier } from "./supplier.ts";
 import { serviceStatistics } from "./statistics.ts";
@@ -57,6 +58,7 @@ export class LeaderService implements RunningModule {
   readonly #supplier: Supplier;
   readonly #arrivals: Arrivals;
   readonly #publication: Publication;
+  readonly #sentAgain = new SentAgain();
   #settings: Settings;
   #turnIsDue = false;
   readonly #operationCounts = new RunningSummary();
@@ -302,17 +304,20 @@ export class LeaderService implements RunningModule {
 
   /** Resolves, where it is a long one, when it has been answered. */
   #submit(request: IncomingRequest, caller: Caller, commit: SubmittedCommit): void | Promise<void> {
-    const { namespace, flags, operations } = commit.request;
+    const { namespace, flags, operations, once } = commit.request;
     checkAccess(caller, this.#leader.root(namespace).owner);
     this.#operationCounts.add(operations.length);
     const isSync = (flags & CommitFlag.Sync) !== 0;
     if (isSync && namespace !== PRIMARY_NAMESPACE)
       throw new FluxError("EINVAL", "only commits to the primary namespace can be synchronised");
+    const known = once && this.#sentAgain.begin(once);
+    if (known !== null) return request.respond(known);
     const end = isLong(operations) ? Promise.withResolvers<void>() : null;
     this.#leader.submit({
       ...commit,
       sender: request.sender,
       settle: (outcome) => {
+        if (once !== null) this.#sentAgain.end(once, outcome);
         if (outcome instanceof FluxError) request.respondError(outcome);
         else if (isSync) void this.#answerOnceSaved(request, outcome);
         else request.respond(outcome);

@@ -27,7 +27,7 @@ function leaderOfTest(historyBytes = 2 ** 20): Leader {
 }
 
 function submit(leader: Leader, sender: string, operations: readonly Operation[]): void {
-  const request = { namespace: "primary", flags: 0, operations };
+  const request = { namespace: "primary", flags: 0, operations, once: null };
   const payload = Payload.json({ namespace: "primary", flags: 0, ops: operations as never });
   leader.submit({ request, payload, sender, adopted: new Set(), settle: () => {} });
 }

@@ -4,7 +4,7 @@
  * | topic                     | role  | request                               | response                            |
  * |---------------------------|-------|---------------------------------------|-------------------------------------|
  * | lookup, lookup-plus       | user  | LookupRequest                         | {val}; LookupPlusAnswer; ENOENT     |
- * | commit                    | user  | {namespace, flags, ops}               | {rootref, rootseq}                  |
+ * | commit                    | user  | {namespace, flags, ops, once?}        | {rootref, rootseq}                  |
  * | getroot                   | user  | {namespace, hold?}                    | {owner, rootseq, rootref, flags}    |
  * | wait-version              | user  | {namespace, rootseq}                  | {rootref, rootseq}, once it is there |
  * | namespace-create, -remove | owner | {namespace, owner, flags}; {namespace}| empty; EEXIST, ENOTSUP              |
@@ -34,6 +34,7 @@ import {
   guestKey,
   INLINE_VALUE_LENGTH,
   type LookupRequest,
+  type Once,
   type Operation,
   OPERATION_APPEND,
   PRIMARY_NAMESPACE,
@@ -94,6 +95,7 @@ export interface CommitRequest {
   readonly namespace: string;
   readonly flags: number;
   readonly operations: readonly Operation[];
+  readonly once: Once | null;
 }
 
 /** Whom a request speaks for. */
@@ -117,9 +119,16 @@ export function parseCommit(json: JsonObject, known?: readonly Operation[]): Com
   const namespace = requireString(json, "namespace");
   const flags = requireInteger(json, "flags");
   const operations = known ?? parseOperations(json["ops"]);
-  if (guestKey(namespace, ".") === null) return { namespace, flags, operations };
+  const once = parseOnce(json["once"]);
+  if (guestKey(namespace, ".") === null) return { namespace, flags, operations, once };
   const moved = operations.map((operation) => ({ ...operation, key: guestKey(namespace, operation.key)! }));
-  return { namespace: PRIMARY_NAMESPACE, flags, operations: moved };
+  return { namespace: PRIMARY_NAMESPACE, flags, operations: moved, once };
+}
+
+function parseOnce(value: JsonValue | undefined): Once | null {
+  if (!isJsonObject(value)) return null;
+  const [number, answered] = [requireInteger(value, "number"), requireInteger(value, "answered")];
+  return { sender: requireString(value, "sender"), number, answered };
 }
 
 /** The name of the namespace that holds what a request's namespace names. */

@@ -82,7 +82,7 @@ export const command: Command = defineCommand({
       names: ["format"],
       short: "o",
       argument: "FORMAT",
-      help: "Specify output format using Python's string format syntax or a defined format by name (use 'help' to get a list of names)",
+      help: "Specify output format using Python's string format syntax or a defined format by name (use 'help' to get a list of names). {attempt} is the attempt that a job with --retry is at: 2/3",
     },
     { names: ["sort"], argument: "KEY,...", help: "Specify sort order" },
     {

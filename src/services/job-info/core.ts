@@ -26,6 +26,8 @@ export interface ActiveJob {
   readonly followers: Set<Follower>;
   /** Whether it is inactive by now. */
   isOver: boolean;
+  /** Whether an attempt that ends may be followed by another one. */
+  mayRetry: boolean;
 }
 
 /** Whether a job came to its end while somebody looked at what is stored of it. */
@@ -38,6 +40,8 @@ export interface EndNotice {
 export interface JournalEntry {
   readonly id: Integer;
   readonly events: readonly JobEvent[];
+  /** With the submit event. */
+  readonly jobspec?: Jobspec;
 }
 
 /** An event of the journal that is in no eventlog. */
@@ -61,7 +65,7 @@ export class ActiveJobs {
    */
   expect(id: Integer, userid: number, stored: readonly JobEvent[]): ActiveJob {
     const events = this.#unseen === null ? [] : [...stored];
-    const job: ActiveJob = { userid, events, followers: new Set(), isOver: false };
+    const job: ActiveJob = { userid, events, followers: new Set(), isOver: false, mayRetry: false };
     this.#jobs.set(id, job);
     this.#unseen?.add(id);
     return job;
@@ -103,6 +107,8 @@ export class ActiveJobs {
     let events = entry.events.filter(({ name }) => name !== VOLATILE);
     if (this.#unseen !== null) events = events.slice(this.#jobs.get(entry.id)?.events.length ?? 0);
     if (events.length > 0) this.#add(entry.id, events);
+    const job = this.#jobs.get(entry.id);
+    if (job !== undefined) job.mayRetry ||= entry.jobspec?.attributes.system?.["retry"] !== undefined;
     this.#unseen?.delete(entry.id);
   }
 

@@ -267,7 +267,7 @@ class JobInfoService implements RunningModule {
       // The shell's first event tells that its output log exists, but the two travel in commits of their own. Who asks for
       // a mark behind what is there wants to hear of what is not there, too.
       waitCreate: has(WatchFlag.WaitCreate) || (SHELL_LOGS.has(watch.path) && !has(WatchFlag.InitialSentinel)),
-      isLast: (line: string) => isExec && line.includes('"name":"done"'),
+      isLast: (line: string) => isExec && found.active?.mayRetry === false && line.includes('"name":"done"'),
     };
     const guest = new GuestWatch(options, {
       line: (line) => request.respondInTurn({ event: line }),

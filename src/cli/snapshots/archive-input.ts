@@ -16,11 +16,8 @@ export async function* archiveBytes(path: string): AsyncGenerator<Uint8Array> {
     yield* reading(input, path);
     return;
   }
-  const { name, stream } = compression;
-  stream.write(start);
-  pipeline(input, stream, () => {
-    // An error is thrown to the reader below.
-  });
+  const { name } = compression;
+  const stream = decompressing(compression, input, start, path);
   try {
     for await (const chunk of stream) yield chunk as Uint8Array;
   } catch (error) {
@@ -29,6 +26,25 @@ export async function* archiveBytes(path: string): AsyncGenerator<Uint8Array> {
     const text = isCut ? `truncated ${name} input` : `${name} decompression failed`;
     throw new FluxError("EINVAL", text, { cause: error });
   }
+}
+
+function decompressing(
+  { name, decompress }: NonNullable<ReturnType<typeof decompressorFor>>,
+  input: Readable,
+  start: Uint8Array,
+  path: string,
+): Readable {
+  if (typeof decompress === "object") {
+    if (path === "-") throw new FluxError("EINVAL", `${name} archives are not read from standard input: name the file`);
+    input.destroy();
+    return decompress.ofFile(path);
+  }
+  const stream = decompress();
+  stream.write(start);
+  pipeline(input, stream, () => {
+    // An error is thrown to the reader.
+  });
+  return stream;
 }
 
 function open(path: string): Readable {

@@ -2,7 +2,7 @@
  * What neighbours in the tree know of each other: names, keys, and the control messages between them.
  */
 import { hexEncode, utf8Encode } from "../base/bytes.ts";
-import type { JsonObject } from "../base/json.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
 import type { Address, KeyPair, Ports } from "../base/ports.ts";
 import { MessageType, Payload, Role, USERID_UNKNOWN, type ControlMessage, type Message } from "../protocol/message.ts";
 import type { StateName } from "./state-machine.ts";
@@ -116,5 +116,13 @@ export interface Welcome {
   /** Tells one life of the leader from the next: event numbers begin anew with each. */
   readonly epoch: string;
   /** All events after the one that the broker named in its hello follow. */
-  readonly resumes?: boolean;
+  readonly resumes: boolean;
+}
+
+/** Reads a welcome; null where it is malformed. */
+export function readWelcome({ payload }: ControlMessage): Welcome | null {
+  const { uuid, sequence, hostlist, config, starttime, epoch, resumes } = payload?.value ?? {};
+  if (typeof uuid !== "string" || typeof sequence !== "number" || typeof hostlist !== "string") return null;
+  if (typeof starttime !== "string" || typeof epoch !== "string" || !isJsonObject(config)) return null;
+  return { uuid, sequence, hostlist, config, starttime, epoch, resumes: resumes === true };
 }

@@ -79,7 +79,7 @@ export class Overlay implements Routes {
   #router: Router | null = null;
   readonly #listeners: Listener[] = [];
   readonly #uplink: Uplink;
-  #welcome: Omit<Welcome, "sequence" | "uuid"> | null = null;
+  #welcome: Omit<Welcome, "sequence" | "uuid" | "resumes"> | null = null;
   #state: StateName = "load-builtins";
   readonly #pulse: Pulse;
   #closed = false;
@@ -178,7 +178,7 @@ export class Overlay implements Routes {
   }
 
   /** From now on children are welcomed. */
-  open(welcome: Omit<Welcome, "sequence" | "uuid">): void {
+  open(welcome: Omit<Welcome, "sequence" | "uuid" | "resumes">): void {
     this.#welcome = welcome;
     for (const proceed of this.#early.splice(0)) proceed();
     this.#pulse.start();

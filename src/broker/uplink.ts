@@ -10,7 +10,7 @@
 import { errorText, isFluxError } from "../base/errors.ts";
 import type { Address, KeyPair, Ports, TimerHandle } from "../base/ports.ts";
 import { MessageType, type ControlMessage, type Message } from "../protocol/message.ts";
-import { Control, control, edgeKey, identityOf, type PeerCard, type Welcome } from "./edge.ts";
+import { Control, control, edgeKey, identityOf, readWelcome, type PeerCard, type Welcome } from "./edge.ts";
 import { Link } from "./link.ts";
 import type { Pace } from "./pace.ts";
 import type { Peer, Router } from "./router.ts";
@@ -143,7 +143,11 @@ export class Uplink {
         const { sequence, epoch } = message.payload?.value ?? {};
         if (typeof sequence === "number" && typeof epoch === "string") this.#miss(sequence, epoch);
       } else if (message.controlType === Control.Welcome && peer === null) {
-        const welcome = (message.payload?.value ?? {}) as unknown as Welcome;
+        const welcome = readWelcome(message);
+        if (welcome === null) {
+          end = "the parent's welcome is malformed";
+          return link.destroy();
+        }
         peer = { uuid: welcome.uuid, rank, send: (each) => link.send(each) };
         this.#enter(peer, rank, welcome, isAgain);
         welcomed();
@@ -192,7 +196,7 @@ export class Uplink {
     if (!isAgain) {
       router.eventSequence = welcome.sequence;
       this.#epoch = welcome.epoch;
-    } else if (welcome.resumes !== true) this.#miss(welcome.sequence, welcome.epoch);
+    } else if (!welcome.resumes) this.#miss(welcome.sequence, welcome.epoch);
     this.#options.events.joined(peer, welcome, isAgain);
     router.release();
   }

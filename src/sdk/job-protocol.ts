@@ -4,7 +4,8 @@
  *
  * Pure data: it knows neither how a job gets from state to state nor where its eventlog is kept.
  */
-import type { Integer } from "../base/json.ts";
+import { FluxError } from "../base/errors.ts";
+import type { Integer, JsonObject } from "../base/json.ts";
 import { exitCodeOfStatus, signalOfStatus, signalSentence } from "../base/signals.ts";
 import { decodeEntry, decodeEventlog, encodeEntry, type EventlogEntry } from "../formats/eventlog.ts";
 import { JobResult } from "../formats/job-states.ts";
@@ -25,6 +26,7 @@ export {
   URGENCY_HOLD,
   URGENCY_MAX,
 } from "../formats/job-states.ts";
+import type { Payload } from "../protocol/message.ts";
 
 /** One event of an eventlog (RFC 18). */
 export type JobEvent = EventlogEntry;
@@ -37,6 +39,29 @@ export interface JobException {
   readonly note: string;
   readonly userid?: number;
   readonly wait_status?: number;
+}
+
+/** Types of a scheduler's responses to `sched.alloc` (RFC 27). */
+export const AllocResponseType = { Success: 0, Annotate: 1, Deny: 2, Cancel: 3 } as const;
+
+/** One message of `job-manager.events-journal`. With id -1, all that happened before the listener came has been told. */
+export interface JournalEntry {
+  readonly id: Integer;
+  readonly events: readonly JobEvent[];
+  /** With the submit event: the jobspec without its environment. */
+  readonly jobspec?: JsonObject;
+  /** With the alloc event: the allocated resource set. */
+  readonly R?: JsonObject;
+  /** With id -1: the jobs that the listener said to know, and that do not exist any more, or differ. */
+  readonly gone?: readonly Integer[];
+}
+
+/** Reads a message of the journal. Throws EPROTO. */
+export function readJournalEntry(payload: Payload | null): JournalEntry {
+  const { id, events } = payload?.value ?? {};
+  if ((typeof id !== "number" && typeof id !== "bigint") || !Array.isArray(events))
+    throw new FluxError("EPROTO", "Protocol error: malformed entry of the job manager's journal");
+  return payload!.value as unknown as JournalEntry;
 }
 
 /** A job that the ingest service has validated and stored, as it hands it to the job manager. */

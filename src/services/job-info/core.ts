@@ -5,10 +5,10 @@
  * Invariants: a job's events here are a prefix of its eventlog, and no shorter than what the journal has shown; a job
  * leaves with its `clean` event, or, where a new journal does not know it, with what is stored of it.
  */
-import type { Integer, JsonObject } from "../../base/json.ts";
+import { memberAt, type Integer, type JsonObject } from "../../base/json.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
-import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
+import { encodeEvent, type JobEvent, type JournalEntry } from "../../sdk/job-protocol.ts";
 import type { UpdatedKey } from "./protocol.ts";
 
 /** Who follows a job. */
@@ -34,14 +34,6 @@ export interface ActiveJob {
 export interface EndNotice {
   readonly id: Integer;
   isOver: boolean;
-}
-
-/** One message of `job-manager.events-journal`. */
-export interface JournalEntry {
-  readonly id: Integer;
-  readonly events: readonly JobEvent[];
-  /** With the submit event. */
-  readonly jobspec?: Jobspec;
 }
 
 /** An event of the journal that is in no eventlog. */
@@ -108,7 +100,7 @@ export class ActiveJobs {
     if (this.#unseen !== null) events = events.slice(this.#jobs.get(entry.id)?.events.length ?? 0);
     if (events.length > 0) this.#add(entry.id, events);
     const job = this.#jobs.get(entry.id);
-    if (job !== undefined) job.mayRetry ||= entry.jobspec?.attributes.system?.["retry"] !== undefined;
+    if (job !== undefined) job.mayRetry ||= memberAt(entry.jobspec, ["attributes", "system", "retry"]) !== undefined;
     this.#unseen?.delete(entry.id);
   }
 

@@ -8,23 +8,14 @@ import type { TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { Role, type Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
-import { parseEventlog, type JobEvent } from "../../sdk/job-protocol.ts";
+import { parseEventlog, readJournalEntry, type JobEvent } from "../../sdk/job-protocol.ts";
 import { guestKey, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { ANY_USER, ANYONE, type Methods } from "../../sdk/service.ts";
-import {
-  ActiveJobs,
-  applyUpdates,
-  isComplete,
-  lifeOf,
-  linesOf,
-  type ActiveJob,
-  type Follower,
-  type JournalEntry,
-} from "./core.ts";
+import { ActiveJobs, applyUpdates, isComplete, lifeOf, linesOf, type ActiveJob, type Follower } from "./core.ts";
 import { ForeignEvents } from "./foreign-events.ts";
 import { GuestWatch } from "./guest-watch.ts";
 import { LookupFlag, parseLookup, parseUpdate, parseWatch, WatchFlag, type WatchRequest } from "./protocol.ts";
@@ -88,7 +79,7 @@ class JobInfoService implements RunningModule {
   #follow(): Promise<void> {
     return new Promise((resolve) => {
       const item = (payload: Payload | null): void => {
-        const entry = (payload?.value ?? {}) as unknown as JournalEntry;
+        const entry = readJournalEntry(payload);
         if (entry.id !== -1) return this.#jobs.take(entry);
         for (const id of this.#jobs.complete()) this.#finishUnseen(id);
         resolve();

@@ -6,9 +6,9 @@
  * (`finished.ts`).
  */
 import type { Integer } from "../../base/json.ts";
-import { compareIds, JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
+import { compareIds, JobState, STATES_PENDING, STATES_RUNNING, type JournalEntry } from "../../sdk/job-protocol.ts";
 import { FinishedJobs, type PageStore, type Pause, type StoredPage } from "./finished.ts";
-import { applyEntry, newRecord, type JobRecord, type JournalEntry } from "./record.ts";
+import { applyEntry, newRecord, type JobRecord } from "./record.ts";
 import { Statistics } from "./statistics.ts";
 
 export class JobList {

@@ -13,7 +13,7 @@ import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { FluxError } from "../../base/errors.ts";
 import { mergeAnnotations } from "../../sdk/job-annotations.ts";
-import { jobResult, JobResult, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
+import { jobResult, JobResult, JobState, type JobEvent, type JournalEntry } from "../../sdk/job-protocol.ts";
 
 export interface JobRecord {
   readonly id: Integer;
@@ -60,16 +60,6 @@ export interface JobRecord {
   result: JobResult | 0;
   /** Of a job that was tried again: which attempt this is, of how many. Shown among the annotations, as `retry`. */
   attempt: { readonly attempt: number; readonly of: number; readonly reason: string } | null;
-}
-
-/** One message of `job-manager.events-journal`. */
-export interface JournalEntry {
-  readonly id: Integer;
-  readonly events: readonly JobEvent[];
-  readonly jobspec?: JsonObject;
-  readonly R?: JsonObject;
-  /** With the entry that ends what happened before: jobs that were said to be known, and are not so. */
-  readonly gone?: readonly Integer[];
 }
 
 export function newRecord(id: Integer): JobRecord {

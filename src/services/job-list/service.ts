@@ -7,7 +7,7 @@ import { fluidKvsPath } from "../../formats/fluid.ts";
 import type { TimerHandle } from "../../base/ports.ts";
 import { Role, type Payload } from "../../protocol/message.ts";
 import type { OpenStream } from "../../sdk/handle.ts";
-import { JobState } from "../../sdk/job-protocol.ts";
+import { JobState, readJournalEntry, type JournalEntry } from "../../sdk/job-protocol.ts";
 import { LookupFlag, PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -18,7 +18,7 @@ import { JobList } from "./core.ts";
 import { memoryPages, type StoredPage } from "./finished.ts";
 import { PageFiles } from "./page-files.ts";
 import { parseList, parseListId, type ListIdRequest } from "./protocol.ts";
-import { ALL_ATTRIBUTES, describe, type JobRecord, type JournalEntry } from "./record.ts";
+import { ALL_ATTRIBUTES, describe, type JobRecord } from "./record.ts";
 
 const SERVICE = "job-list";
 /** Jobs in one answer of a stream, after the first. */
@@ -115,7 +115,7 @@ class JobListService implements RunningModule {
       let isComplete = false;
       const item = (payload: Payload | null): void => {
         opened();
-        const entry = (payload?.value ?? {}) as unknown as JournalEntry;
+        const entry = readJournalEntry(payload);
         if (entry.id === -1) {
           isComplete = true;
           this.#replace(list, entry.gone ?? []);

@@ -3,16 +3,13 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
-import { JobState } from "../../sdk/job-protocol.ts";
+import { AllocResponseType, JobState } from "../../sdk/job-protocol.ts";
 import { mergeAnnotations, withoutScheduler } from "../../sdk/job-annotations.ts";
 import type { JobManager } from "./core.ts";
 import { wantsDebug } from "./fold.ts";
 import { parseExecutionAnswer, type ExecutionAnswer } from "./execution.ts";
 import type { Job } from "./job.ts";
 import { restrictResources } from "./resources.ts";
-
-/** Types of answers to `sched.alloc`. */
-const Allocation = { Success: 0, Annotate: 1, Deny: 2, Cancel: 3 } as const;
 
 function protocolError(): FluxError {
   return new FluxError("EPROTO", "sched.alloc-response: protocol error");
@@ -25,10 +22,10 @@ export function takeAllocationAnswer(manager: JobManager, payload: JsonObject): 
   const job = manager.jobs.get(id);
   if (job === undefined || (job.allocation !== "pending" && job.allocation !== "canceling"))
     throw new FluxError("EPROTO", `sched.alloc-response: unexpected answer for job ${id}`);
-  if (type === Allocation.Success) allocated(manager, job, payload);
-  else if (type === Allocation.Annotate) annotated(manager, job, payload);
-  else if (type === Allocation.Deny) denied(manager, job, payload);
-  else if (type === Allocation.Cancel) unallocated(manager, job);
+  if (type === AllocResponseType.Success) allocated(manager, job, payload);
+  else if (type === AllocResponseType.Annotate) annotated(manager, job, payload);
+  else if (type === AllocResponseType.Deny) denied(manager, job, payload);
+  else if (type === AllocResponseType.Cancel) unallocated(manager, job);
   else throw protocolError();
   manager.settle();
 }

@@ -11,21 +11,11 @@ import type { Integer, JsonObject } from "../../base/json.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { RequestSet } from "../../sdk/request-set.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
-import { compareIds, JobState, type JobEvent } from "../../sdk/job-protocol.ts";
+import { compareIds, JobState, type JobEvent, type JournalEntry } from "../../sdk/job-protocol.ts";
 import type { Job } from "./job.ts";
 import type { InactiveJobs } from "./inactive.ts";
 import { journalRequest, type KnownJobs } from "./protocol.ts";
 import type { JobEntry } from "./store.ts";
-
-/** One message of the journal. */
-export interface JournalEntry {
-  readonly id: Integer;
-  readonly events: readonly JobEvent[];
-  /** With the submit event: the jobspec without its environment. */
-  readonly jobspec?: JsonObject;
-  /** With the alloc event: the allocated resource set. */
-  readonly R?: JsonObject;
-}
 
 interface Listener {
   readonly allow: ReadonlySet<string> | null;

@@ -10,12 +10,11 @@ import { updateJobspec } from "../../formats/jobspec-attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { environmentOf, withEnvironment, withoutEnvironment } from "../../sdk/job-environment.ts";
-import { JobState, parseEventlog, STATES_RUNNING, type JobEvent } from "../../sdk/job-protocol.ts";
+import { JobState, parseEventlog, STATES_RUNNING, type JobEvent, type JournalEntry } from "../../sdk/job-protocol.ts";
 import { LookupFlag, PRIMARY_NAMESPACE, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import { apply, replay } from "./fold.ts";
 import { newJob, type Folded, type Job } from "./job.ts";
-import type { JournalEntry } from "./journal.ts";
 import { outcomeOf, type Outcome } from "./outcome.ts";
 import { withExpiration } from "./resources.ts";
 

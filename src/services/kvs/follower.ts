@@ -17,7 +17,6 @@ import {
   PRIMARY_NAMESPACE,
   type CommitAnswer,
   type RootAnswer,
-  type SetrootEvent,
 } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { BlobLoader } from "./blob-loader.ts";
@@ -184,7 +183,8 @@ export class FollowerService implements RunningModule {
     if (topic.endsWith("-removed")) return this.#remove(namespace);
     const known = this.#roots.get(namespace);
     if (known === undefined || !topic.endsWith("-setroot")) return;
-    const { rootref, rootseq } = event as unknown as SetrootEvent;
+    const { rootref, rootseq } = event;
+    if (typeof rootref !== "string" || typeof rootseq !== "number") return;
     const root = { ...known, rootref, rootseq };
     if (this.#paused.has(namespace)) this.#paused.set(namespace, root);
     else this.#advance(root);

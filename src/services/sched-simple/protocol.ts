@@ -16,10 +16,8 @@
  */
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { MATCHTAG_NONE } from "../../protocol/message.ts";
+import type { AllocResponseType } from "../../sdk/job-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-
-/** Types of an alloc response. */
-export const AllocResponseType = { Success: 0, Annotate: 1, Deny: 2, Cancel: 3 } as const;
 
 export interface AllocResponse {
   readonly id: Integer;

@@ -1,11 +1,16 @@
 -- What start-up files of job shells see (flux-shell-initrc(5)), for any Lua from 5.1.
 --
--- Run as `lua shell-initrc.lua FILE MARK`: standard input is a Lua expression with what is known of the job, standard output gets
--- MARK and, as JSON, what the file wants. The file and what it registers run before there are tasks: callbacks for
--- `shell.init`, `shell.post-init`, and for each task `task.init` and `task.exec`; for later topics there are none.
+-- Run as `lua shell-initrc.lua FILE MARK`. Each line of standard input is a Lua expression, each line of standard output that
+-- begins with MARK is JSON. The first line says what is known of the job; the answer to it is what the file wants: it has run
+-- then, with all that it registers for `shell.init`, `shell.post-init`, and for each task `task.init` and `task.exec`. Each
+-- further line is what has happened since: the answer is what those say who registered for that.
 
 local rcfile, mark = arg[1], arg[2]
-local facts = assert((loadstring or load)("return " .. io.read("*a")))()
+local function next_line()
+    local line = io.read("*l")
+    return line and assert((loadstring or load)("return " .. line))()
+end
+local facts = next_line()
 local log, env_changes, tasks, plugins = {}, {}, {}, {}
 local environment = facts.environment
 local current_task, rcdir
@@ -182,7 +187,7 @@ task = setmetatable({}, {
 
 -- Plugins ----------------------------------------------------------------------------------------------------------------
 
-local CALLED = { "shell.init", "shell.post-init", "task.init", "task.exec" }
+local LATER_TOPICS = { "task.fork", "shell.start", "task.exit", "shell.tasks-complete", "shell.finish", "shell.exit" }
 
 local function matches(pattern, topic)
     local translated = pattern:gsub("[%^%$%(%)%%%.%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
@@ -193,11 +198,6 @@ local function check_handlers(spec)
     for _, handler in ipairs(spec.handlers) do
         if type(handler.topic) ~= "string" then error("Missing or invalid 'topic' in handler entry", 3) end
         if type(handler.fn) ~= "function" then error("Missing or invalid 'fn' in handler entry", 3) end
-        local is_called = false
-        for _, topic in ipairs(CALLED) do is_called = is_called or matches(handler.topic, topic) end
-        if not is_called then
-            say("warning", "start-up files are over when tasks run: '" .. handler.topic .. "' is not called")
-        end
     end
 end
 
@@ -230,43 +230,81 @@ plugin = {
     end,
 }
 
-local function call(topic, complaint)
+-- Returns false where one has failed, or has returned false.
+local function call(topic)
     for _, each in ipairs(plugins) do
         for _, handler in ipairs(each.handlers) do
             if matches(handler.topic, topic) then
-                local is_well, problem = pcall(handler.fn, topic)
-                if not is_well then
-                    if getmetatable(problem) == DIED then error(problem, 0) end
-                    say("error", "lua plugin " .. tostring(each.name) .. ": " .. tostring(problem))
+                local is_well, result = pcall(handler.fn, topic)
+                if not is_well and getmetatable(result) == DIED then error(result, 0) end
+                if not is_well then say("error", "lua plugin " .. tostring(each.name) .. ": " .. tostring(result)) end
+                if not is_well or result == false then
                     say("error", "plugin '" .. tostring(each.name) .. "': " .. topic .. " failed")
-                    error(setmetatable({ message = complaint }, DIED), 0)
+                    return false
                 end
             end
         end
     end
+    return true
+end
+
+local function require_success(topic, complaint)
+    if not call(topic) then error(setmetatable({ message = complaint }, DIED), 0) end
+end
+
+-- What is said where a task's process would be is for nobody: there is no shell that hears it.
+local function run_task_exec()
+    local before = log
+    log = {}
+    pcall(call, "task.exec")
+    log = before
 end
 
 local function run_tasks()
     for _, info in ipairs(facts.tasks) do
         current_task = { info = info, changes = {}, environment = shell.getenv() }
-        for _, topic in ipairs({ "task.init", "task.exec" }) do
-            call(topic, string.format("failed to initialize taskid=%d", info.rank))
-        end
+        require_success("task.init", string.format("failed to initialize taskid=%d", info.rank))
+        run_task_exec()
         tasks[tostring(info.rank)] = { environment = current_task.changes }
         current_task = nil
     end
 end
 
-local refusal
-local is_well, problem = pcall(function()
-    run_file(rcfile)
-    call("shell.init", "shell_init")
-    call("shell.post-init", "shell_post_init")
-    run_tasks()
-end)
-if not is_well then
-    local has_died = getmetatable(problem) == DIED
-    refusal = has_died and problem.message or "loading rc file " .. rcfile .. ": " .. tostring(problem)
+local function wanted_topics()
+    local wanted = {}
+    for _, topic in ipairs(LATER_TOPICS) do
+        for _, each in ipairs(plugins) do
+            for _, handler in ipairs(each.handlers) do
+                if matches(handler.topic, topic) then wanted[topic] = true end
+            end
+        end
+    end
+    return wanted
 end
-local report = { options = shell.options, environment = env_changes, tasks = tasks, log = log, refusal = refusal or false }
-io.stdout:write(mark, json(report), "\n")
+
+local function answer(value)
+    io.stdout:write("\n", mark, json(value), "\n")
+    io.stdout:flush()
+    log = {}
+end
+
+local function refusal_of(is_well, problem)
+    if is_well then return false end
+    return getmetatable(problem) == DIED and problem.message or "loading rc file " .. rcfile .. ": " .. tostring(problem)
+end
+
+local refusal = refusal_of(pcall(function()
+    run_file(rcfile)
+    require_success("shell.init", "shell_init")
+    require_success("shell.post-init", "shell_post_init")
+    run_tasks()
+end))
+answer({
+    options = shell.options, environment = env_changes, tasks = tasks, log = log, refusal = refusal, topics = wanted_topics(),
+})
+
+for event in next_line do
+    current_task = event.task and { info = event.task, changes = {}, environment = shell.getenv() }
+    local is_well, result = pcall(call, event.topic)
+    answer({ log = log, failed = is_well and not result, refusal = refusal_of(is_well, result) })
+end

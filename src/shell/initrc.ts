@@ -3,22 +3,18 @@
  * module. It is run by a process of its own before the shell's plugins are made: what a user writes cannot hold up or break
  * the shells of others. What it wants comes back as data, and is carried out here.
  *
- * Files in Lua, as flux-core has them (flux-shell-initrc(5)), are run the same way.
+ * Files in Lua, as flux-core has them (flux-shell-initrc(5)), are run the same way. Where a file wants to hear of what happens
+ * later, its process stays (`plugins/initrc.ts`).
  *
  * Invariant: the file is read once per shell, before the tasks of any node start.
  */
-import { utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { errnoSentence, FluxError, isFluxError, type ErrnoName } from "../base/errors.ts";
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from "../base/json.ts";
-import type { ChildProcess, Exec, Ports } from "../base/ports.ts";
-import { exitCodeOfStatus } from "../base/signals.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
+import type { Ports } from "../base/ports.ts";
 import { formatFluid } from "../formats/fluid.ts";
+import { InitrcProcess } from "./initrc-process.ts";
 import { ShellOptions } from "./options.ts";
 import { serviceName, type JobPlan } from "./plan.ts";
-
-/** Characters that a file may say on what is to be done, and of complaints that are kept. */
-const REPORT_LENGTH_MAX: number = 4 * 1024 * 1024;
-const COMPLAINT_LENGTH_MAX = 2000;
 
 /** Variables to be set; null (Lua has none: false) removes one. */
 export type Changes = Readonly<Record<string, string | null | false>>;
@@ -33,15 +29,17 @@ export interface InitrcReport {
   readonly log: readonly { level: number; message: string; component?: string }[];
   /** The job is not to run, and why. */
   readonly refusal: string | null | false;
+  /** What it wants to hear of later, each with true: topics of flux-shell-plugins(7). */
+  readonly topics: Readonly<Record<string, unknown>>;
 }
 
 export interface InitrcRun {
+  readonly process: InitrcProcess;
+  /** Rejects with FluxError. */
   readonly report: Promise<InitrcReport>;
-  /** The job is to end. */
-  cancel(): void;
 }
 
-/** The file that a job names; null where it names none. Throws FluxError ENOENT, EPERM with a sentence that names the file. */
+/** The file that a job names, relative to its directory or absolute; null where it names none. Throws FluxError ENOENT, EPERM with a sentence that names the file. */
 export function initrcPath(plan: JobPlan, { disk, host }: Ports): string | null {
   const given = plan.options.value("userrc") ?? plan.options.value("initrc");
   if (given === undefined) return null;
@@ -50,48 +48,22 @@ export function initrcPath(plan: JobPlan, { disk, host }: Ports): string | null 
   const refuse = (name: ErrnoName, why: string): FluxError => new FluxError(name, `loading rc file ${path}: ${why}`);
   if (disk.info(absolute) === null) throw refuse("ENOENT", errnoSentence(2));
   if (plan.userid !== host.uid) throw refuse("EPERM", "only the owner of the instance can have a file run");
-  return absolute;
+  return path;
 }
 
-/** Runs the file, with what it may look at on its standard input. */
+/** Runs the file, with what it may look at. Throws FluxError where that cannot be done. */
 export function runInitrc(path: string, plan: JobPlan, { exec, host }: Ports): InitrcRun {
-  const outcome = Promise.withResolvers<InitrcReport>();
-  const output: Record<string, string> = { stdout: "", stderr: "" };
-  let child: ChildProcess | null = null;
-  try {
-    child = start(exec, {
-      argv: [host.fluxPath, "shell-initrc", path],
-      env: { ...plan.environment },
-      cwd: plan.cwd,
-      output: (stream, text) => (output[stream] = (output[stream]! + text).slice(0, REPORT_LENGTH_MAX)),
-      exit: (status) => {
-        if (status === 0) return void Promise.try(reportOf, output["stdout"]!).then(outcome.resolve, outcome.reject);
-        const why = output["stderr"]!.trim().slice(0, COMPLAINT_LENGTH_MAX) || `exit code ${exitCodeOfStatus(status)}`;
-        outcome.reject(new FluxError("EINVAL", `loading rc file ${path}: ${why}`));
-      },
-    });
-    child.write("stdin", utf8Encode(stringifyJson(factsOf(plan, host.uid))));
-    child.closeInput("stdin");
-  } catch (error) {
-    if (!isFluxError(error)) throw error;
-    outcome.reject(error);
-  }
-  return { report: outcome.promise, cancel: () => void child?.kill(9, { group: true }) };
-}
-
-interface Start {
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
-  output(stream: string, text: string): void;
-  exit(status: number): void;
-}
-
-function start(exec: Exec, { argv, env, cwd, output, exit }: Start): ChildProcess {
-  return exec.spawn(
-    { argv, env, cwd, stdin: "pipe", stdout: "pipe", stderr: "pipe", diesWithParent: true },
-    { output: (stream, chunk) => chunk !== null && output(stream, utf8Decode(chunk)), exit },
-  );
+  const { environment, cwd } = plan;
+  const process = new InitrcProcess(exec, {
+    argv: [host.fluxPath, "shell-initrc", path],
+    env: { ...environment },
+    cwd,
+  });
+  const report = process.tell(factsOf(plan, host.uid)).then(reportOf);
+  const failure = (error: unknown): never => {
+    throw isFluxError(error) ? new FluxError(error.errnum, `loading rc file ${path}: ${error.message}`) : error;
+  };
+  return { process, report: report.catch(failure) };
 }
 
 function factsOf(plan: JobPlan, instanceOwner: number): JsonObject {
@@ -137,14 +109,12 @@ function rankFacts(plan: JobPlan, brokerRank: number, shellRank: number): JsonOb
 }
 
 /** Throws FluxError EPROTO: the files of users have a part in what is reported. */
-export function reportOf(text: string): InitrcReport {
-  const report = parseJson(text);
-  const { options, environment, tasks, log, refusal } = isJsonObject(report) ? report : {};
-  const isWhole = [options, environment, tasks, ...(isJsonObject(tasks) ? Object.values(tasks) : [])].every(
+export function reportOf({ options, environment, tasks, log, refusal, topics }: JsonObject): InitrcReport {
+  const isWhole = [options, environment, tasks, topics, ...(isJsonObject(tasks) ? Object.values(tasks) : [])].every(
     isJsonObject,
   );
   if (!isWhole || !Array.isArray(log)) throw new FluxError("EPROTO", "the rc file's process gave no report");
-  return { options, environment, tasks, log: log.filter(isJsonObject), refusal } as object as InitrcReport;
+  return { options, environment, tasks, log: log.filter(isJsonObject), refusal, topics } as object as InitrcReport;
 }
 
 /** The plan with what the file wants for all tasks. */

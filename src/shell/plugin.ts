@@ -69,6 +69,8 @@ export interface ShellContext {
   kill(signum: number): void;
   /** Output cannot be written where it should be: the job fails, once. */
   outputLost(error: FluxError): void;
+  /** The shell's exit code is not 0. */
+  fail(): void;
   /** Ends the shell with a fatal exception; with a wait status that is to be the job's. */
   die(note: string, component?: string, waitStatus?: number): void;
   /** The running task of a rank on this node. */

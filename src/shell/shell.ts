@@ -16,6 +16,7 @@ import { encodeEvent } from "../sdk/job-protocol.ts";
 import type { Methods } from "../sdk/service.ts";
 import { TaskEnds, TASKS_FAILED } from "../sdk/task-ends.ts";
 import { apply, initrcPath, planWith, runInitrc, type InitrcReport, type InitrcRun } from "./initrc.ts";
+import { InitrcPlugin } from "./plugins/initrc.ts";
 import { serviceName, type JobPlan, type TaskPlan } from "./plan.ts";
 import { initPlugins, makePlugins, type NamedPlugin } from "./plugin-stack.ts";
 import { ShellLogLevel, type HostFacts, type ShellContext, type ShellLogEntry, type TaskLaunch } from "./plugin.ts";
@@ -50,9 +51,9 @@ export class Shell implements ShellContext {
   readonly #surroundings: ShellSurroundings;
   readonly #plugins: NamedPlugin[] = [];
   readonly #tasks = new Map<number, Task>();
-  /** The user's start-up file, where there is one. */
-  #initrc: InitrcRun | null = null;
-  #wishes: InitrcReport["tasks"] = {};
+  /** The user's start-up file, where there is one, and what it wants. */
+  #initrc: InitrcRun["process"] | null = null;
+  #wishes: Pick<InitrcReport, "tasks" | "topics"> = { tasks: {}, topics: {} };
   #phase: "init" | "running" | "finishing" | "done" = "init";
   #exitCode = 0;
   readonly #ends = new TaskEnds();
@@ -115,10 +116,11 @@ export class Shell implements ShellContext {
     try {
       const rc = initrcPath(this.plan, this.host.ports);
       if (rc === null) return this.#prepare(prepared);
-      this.#initrc = runInitrc(rc, this.plan, this.host.ports);
-      this.#initrc.report
-        .then((report) => {
-          this.#takeInitrc(report);
+      const { process, report } = runInitrc(rc, this.plan, this.host.ports);
+      this.#initrc = process;
+      report
+        .then((wishes) => {
+          this.#takeInitrc(wishes);
           if (this.#phase === "init") this.#prepare(prepared);
         })
         .catch((error: unknown) => this.#abort(error));
@@ -132,7 +134,7 @@ export class Shell implements ShellContext {
     for (const { level, message, component } of report.log) this.log(level, message, component);
     if (typeof report.refusal === "string") throw new FluxError("EINVAL", report.refusal);
     this.#plan = planWith(this.plan, report);
-    this.#wishes = report.tasks;
+    this.#wishes = report;
   }
 
   #prepare(prepared: () => void): void {
@@ -143,6 +145,8 @@ export class Shell implements ShellContext {
       );
       this.#checkOptions();
       for (const made of makePlugins(this)) this.#plugins.push(made);
+      if (this.#initrc !== null)
+        this.#plugins.push({ name: "initrc", plugin: new InitrcPlugin(this, this.#initrc, this.#wishes.topics) });
       prepared();
       const lost = lostDirectoryText(this.plan, this.host.ports.disk, FALLBACK_DIRECTORY);
       if (lost !== null) this.#cwd = FALLBACK_DIRECTORY;
@@ -172,7 +176,7 @@ export class Shell implements ShellContext {
   kill(signum: number): void {
     if (this.#phase === "init") {
       this.#earlySignal ??= signum;
-      this.#initrc?.cancel();
+      this.#initrc?.kill();
     }
     for (const { plugin } of this.#plugins) plugin.killed?.(signum);
     for (const task of this.#tasks.values()) {
@@ -270,7 +274,7 @@ export class Shell implements ShellContext {
     if (this.#phase === "done" || this.#isGivenUp) return;
     this.log(ShellLogLevel.fatal, note, component);
     this.exception(0, "exec", note, waitStatus);
-    this.#exitCode = Math.max(this.#exitCode, 1);
+    this.fail();
     this.#isGivenUp = true;
     this.kill(SIGNALS["SIGKILL"]!);
     if (this.#tasks.size === 0 && !this.#isLaunching) this.#finish();
@@ -348,7 +352,7 @@ export class Shell implements ShellContext {
     };
     try {
       for (const { plugin } of this.#plugins) plugin.prepare?.(plan, launch);
-      const wish = this.#wishes[plan.rank];
+      const wish = this.#wishes.tasks[plan.rank];
       if (wish?.command !== undefined) launch.argv = wish.command.map((word) => this.render(word, plan));
       apply(launch.env, wish?.environment ?? {});
       const task = new Task(plan, launch, this.host.ports.exec, {
@@ -378,11 +382,15 @@ export class Shell implements ShellContext {
     }
   }
 
+  fail(): void {
+    this.#exitCode = Math.max(this.#exitCode, 1);
+  }
+
   /** A file that takes no more (disk full): the job fails, its tasks are ended by the exception. */
   outputLost(error: FluxError): void {
     if (this.#hasLostOutput) return;
     this.#hasLostOutput = true;
-    this.#exitCode = Math.max(this.#exitCode, 1);
+    this.fail();
     this.log(ShellLogLevel.fatal, error.message);
     this.exception(0, "exec", error.message);
   }

@@ -2,33 +2,34 @@
  * Start-up files of job shells in Lua (flux-shell-initrc(5)), run by the machine's own `lua`: who has such files has it, and
  * its libraries. `libexec/shell-initrc.lua` is what they see; this is its errand boy.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { FluxError } from "../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../base/json.ts";
+import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { installRoot } from "../../host/paths.ts";
+import { RC_LINE_MARK } from "../../shell/initrc-process.ts";
 
-const REPORT_BYTES_MAX: number = 4 * 1024 * 1024;
-/** Before the report: programs that a file starts may print, too. */
-const MARK = "\n\u0001report ";
-
-/** What the file wants, with false for null. Throws FluxError with a sentence. */
-export function runLuaFile(path: string, facts: JsonObject): JsonObject {
+/**
+ * Runs a file, and what it registers, with all that happens; its answers go to our standard output. Resolves to the exit
+ * code of the interpreter. Throws FluxError ENOENT where there is none.
+ */
+export async function runLuaFile(path: string, happenings: AsyncIterable<JsonObject>): Promise<number> {
   const prelude = join(installRoot(), "libexec", "shell-initrc.lua");
-  const { status, stdout, stderr, error } = spawnSync("lua", [prelude, path, MARK], {
-    input: luaText(facts),
-    encoding: "utf8",
-    maxBuffer: REPORT_BYTES_MAX,
+  const lua = spawn("lua", [prelude, path, RC_LINE_MARK], { stdio: ["pipe", "inherit", "inherit"] });
+  // An interpreter that has ended reads nothing any more: its exit code says why.
+  lua.stdin.on("error", () => {});
+  const ended = new Promise<number>((resolve, reject) => {
+    lua.on("exit", (code) => resolve(code ?? 1));
+    lua.on("error", (error: NodeJS.ErrnoException) =>
+      reject(error.code === "ENOENT" ? new FluxError("ENOENT", "files in Lua need the program 'lua' in PATH") : error),
+    );
   });
-  if (error !== undefined && "code" in error && error.code === "ENOENT")
-    throw new FluxError("ENOENT", "files in Lua need the program 'lua' in PATH");
-  if (error !== undefined) throw error;
-  const [, text] = stdout.split(MARK);
-  if (status !== 0 || text === undefined)
-    throw new FluxError("EINVAL", stderr.trim() || `lua ended with exit code ${String(status)}`);
-  const report = parseJson(text);
-  if (!isJsonObject(report)) throw new FluxError("EPROTO", "lua gave no report");
-  return report;
+  const passOn = async (): Promise<number> => {
+    for await (const happening of happenings) lua.stdin.write(`${luaText(happening)}\n`);
+    lua.stdin.end();
+    return ended;
+  };
+  return Promise.race([ended, passOn()]);
 }
 
 /** A value as a Lua expression. */

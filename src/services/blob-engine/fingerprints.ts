@@ -3,7 +3,7 @@
  * of members apart.
  *
  * Invariant: a digest that was added is found. One that was not may be found, too, with a chance of one in 2^95 for each
- * member: for who asks what may be removed, an error to the safe side.
+ * member; since the question is what may be removed, that errs on the safe side.
  */
 
 const WORDS = 3;

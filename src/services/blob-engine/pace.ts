@@ -3,9 +3,9 @@
  * And what it has done so far. Pure.
  *
  * How much could be removed is not known before a cycle. A file that grows is a sign that there is something; but a large
- * tree is dropped by writing a single directory. So a whole cycle follows every change in the end: soon where the file has
- * grown much, when it is quiet, or after a rest that makes the work small beside the time. A cycle that looks at what is new
- * only follows wherever there is some.
+ * tree is dropped by writing a single directory. So every change is followed by a whole cycle in the end: soon if the file
+ * has grown much, else when it is quiet, or after a rest that makes the work a small share of the time. A cycle over what is
+ * new follows whenever there is something new.
  */
 import type { CycleReport } from "./collector.ts";
 

@@ -1,7 +1,7 @@
 /**
- * Large blobs that passed a broker on their way down, for as long as others below are likely to ask for the same: a file
- * that all ranks extract from an archive moves once over each edge of the tree. Pieces of long values that are read once
- * would only drive out what is needed again, so they have a place of their own, a bounded one, and a short stay.
+ * Large blobs that passed a broker on their way down, kept as long as others below are likely to ask for the same: so a file
+ * that all ranks extract from an archive moves once over each edge of the tree. In the cache, pieces of long values that are
+ * read once would drive out what is needed again; so they have a place of their own, bounded in size and time.
  */
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { BlobCache } from "./core.ts";

@@ -1,7 +1,7 @@
 /**
- * How long the rest of a job may go on when a part of it is over: `exit-timeout` after its first task, or after a shell
- * that was killed (flux-shell(1)), and `shell-exit-timeout` after its first shell. A job on one node is not looked at here
- * for its tasks: its shell sees to that.
+ * How long the rest of a job may go on when a part of it is over: `exit-timeout` after its first task, or after a shell that
+ * was killed (flux-shell(1)), and `shell-exit-timeout` after its first shell. The tasks of a job on one node are left to its
+ * shell.
  */
 import { endingText } from "../../base/signals.ts";
 import type { JsonObject, JsonValue } from "../../base/json.ts";

@@ -1,9 +1,9 @@
 /**
- * Events that somebody else than the job manager appends to the eventlog of an active job. The journal does not tell of
- * them, but they stand in the key-value store, and who watches the eventlog (RFC 41) is to see them.
+ * Events that somebody other than the job manager appends to the eventlog of an active job. The journal does not have them,
+ * but they are in the key-value store, and a watcher of the eventlog (RFC 41) is to see them.
  *
- * Invariants: an event is told once, and none that the journal tells; those that come with a job's usual end soon after
- * a watch begins cost the store nothing, as it is looked at after a moment only.
+ * Invariants: an event is told once, and none that the journal tells. The store is looked at only some time after a watch has
+ * begun, so a job that ends soon costs it nothing.
  */
 import { base64Decode, utf8Decode } from "../../base/bytes.ts";
 import { isFluxError } from "../../base/errors.ts";

@@ -2,9 +2,9 @@
  * Jobs that have ended. The latest are in memory; the others are written in pages, by the time of their end, and read
  * back when someone asks. Pure: pages are bytes that a store keeps.
  *
- * Invariants: a job is in memory or in exactly one page. Of a job in a page nothing stays but its id and the time of its end
- * (eight bytes each), so that it is found; a page that holds only purged jobs is removed. What a store does not take stays
- * in memory.
+ * Invariants: a job is in memory or in exactly one page. Of a job in a page only its id and the time of its end (eight bytes
+ * each) stay in memory, so that it can be found; a page that holds only purged jobs is removed. Jobs that the store does not
+ * take stay in memory.
  */
 import { utf8Decode, utf8Encode } from "../../base/bytes.ts";
 import { parseJson, stringifyJson, type Integer } from "../../base/json.ts";

@@ -1,7 +1,7 @@
 /**
- * Jobs that have ended, noted in the KVS so that a restart need not read each of them: pages of those that ended, so many
- * at a time, and with the last page which jobs are in none yet. A restart reads the pages, the jobs that are noted as in
- * none, and what was submitted since: its work is in proportion to what is active.
+ * Jobs that have ended, noted in the KVS so that a restart need not read each of them: pages of a fixed number of ended jobs,
+ * and with the last page the ids of the jobs that are in none yet. A restart reads the pages, those jobs, and what was
+ * submitted since: its work is in proportion to what is active.
  *
  *     checkpoint.inactive-jobs.N       {version, jobs: [[id, time of its end, user id, bits of its outcome], ...]}
  *     checkpoint.inactive-jobs.active  {version, ids, through}

@@ -17,7 +17,7 @@ import { LogLevel } from "../../sdk/module.ts";
 import { BulkCommand } from "../../sdk/bulk-command.ts";
 import type { Job } from "./job.ts";
 
-/** A key of older configurations: what the command is says it all. */
+/** A key of older configurations, which is accepted and means nothing. */
 const DEPRECATED = "use-systemd-unit";
 
 export interface HousekeepingConfig {

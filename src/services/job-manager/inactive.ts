@@ -1,13 +1,12 @@
 /**
- * What is remembered of jobs that have ended: of each when it ended, whose it was and how it went, in the order in which
- * they ended (for purging), and for the latest of them so that it is found by its id (for dependencies and error texts).
- * All else is in the KVS.
+ * What is remembered of jobs that have ended: of each, when it ended, whose it was and how it went, in the order in which
+ * they ended (for purging); the latest can also be found by id (for dependencies and error texts). All else is in the KVS.
  *
- * Jobs that ended are put into *pages*, so many each, which somebody keeps (`archive.ts`): then a restart need not look at
- * each of them.
+ * Jobs that ended are put into *pages* of a fixed number of jobs, which are kept (`archive.ts`), so that a restart need not look
+ * at each job.
  *
- * Invariants: what is found by id is bounded; per finished job four numbers stay, until it is purged. Pages hold the jobs
- * that ended first, in order, and each of them in one page.
+ * Invariants: the number of jobs found by id is bounded; per finished job four numbers stay, until it is purged. Pages hold
+ * the jobs that ended first, in order, and each of them in one page.
  */
 import { AgedMap } from "../../base/aged-map.ts";
 import type { Integer } from "../../base/json.ts";

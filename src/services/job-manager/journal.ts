@@ -1,10 +1,10 @@
 /**
  * The journal of job events (`job-manager.events-journal`): every listener gets, job by job, what happened so far, then
- * an empty entry with id -1, then what happens. One that says which ended jobs it knows gets the others only, and with the
- * empty entry those of them that are not known here (any more): `gone`.
+ * an empty entry with id -1, then what happens. A listener that says which ended jobs it knows is told of the others only; the
+ * empty entry names those that it should not know (any more): `gone`.
  *
  * Invariants: a listener gets each event of a job once, in order, between its backlog and its end; events are shown only
- * once they are in the KVS, so whoever heard of one finds it there.
+ * once they are in the KVS, so that a listener that looks there finds them.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";

@@ -3,8 +3,8 @@
  * answer; carrying out an action changes the state so that the next answer differs.
  *
  * Rules that keep a job's record true after a crash at any moment (RFC 21): the execution service is asked for shells only
- * once the allocation is on its way to the KVS, so that what that service notes there, and waits for, comes after it; a job
- * is clean only when nothing is under way for it with the scheduler or the execution service.
+ * once the allocation is on its way to the KVS, so that the note which that service writes there, and waits for, comes after
+ * it; a job is clean only when nothing is under way for it with the scheduler or the execution service.
  */
 import type { JsonObject } from "../../base/json.ts";
 import { JobState, PRIORITY_MAX, URGENCY_EXPEDITE } from "../../sdk/job-protocol.ts";

@@ -1,7 +1,7 @@
 /**
- * Where the events of jobs go: what is posted while a commit is under way is appended to the eventlogs in the next KVS
- * commit, a lone event at once, or after a short wait for company where nothing depends on it; when a commit is
- * acknowledged, who waited for it is told.
+ * Where the events of jobs go: what is posted while a commit is under way is appended to the eventlogs by the next KVS commit;
+ * otherwise an event is committed at once, or, if nothing depends on it, after a short wait for others. When a commit is
+ * acknowledged, those that waited for it are told.
  *
  * Invariants:
  * 1. One commit is in flight at a time, so eventlogs have the order in which events were posted, across jobs too.
@@ -26,7 +26,7 @@ const COMPANY_DELAY_MS = 10;
  * job goes with the end of the one before.
  */
 const ANSWER_STEPS = 5;
-/** A commit of more operations takes the KVS several turns, and commits of others may pass it meanwhile. */
+/** A commit of more operations than this takes the KVS several turns, and commits of others may pass it meanwhile. */
 const ORDERED_OPERATIONS_MAX = 1024;
 /** Events that nothing waits for: most jobs end soon after they started, and then it is one commit. */
 const PATIENT_EVENTS: ReadonlySet<string> = new Set(["start"]);

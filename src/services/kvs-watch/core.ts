@@ -16,9 +16,9 @@ export interface Sent {
 }
 
 /**
- * A value that consists of other blobs than it did: perhaps some of them were merged. From the place `from` on, `sent` was
- * sent, and the value is in `blobs` now, of each its name, or its bytes where it has none: if these begin with the same bytes,
- * the watch goes on behind them.
+ * A value that consists of other blobs than before: perhaps some of them were merged. From the place `from` on, `sent` was
+ * sent; now the value is in `blobs`, each given by its name, or by its bytes if it has none. If these begin with the bytes
+ * that were sent, the watch goes on behind them.
  */
 export interface Mismatch {
   readonly from: number;

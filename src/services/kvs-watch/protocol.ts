@@ -1,8 +1,8 @@
 /**
- * Messages of the service `kvs-watch`: `lookup` (the request of `kvs.lookup`, answered {val} again and again) and `cancel`
- * ({matchtag}), after which the stream ends with ENODATA. Lookups that go on. A client asks it instead of `kvs` when it wants every change
- * (WATCH), the creation of a key (WAITCREATE) or a long value in pieces (STREAM). Any user may ask; what is allowed to be
- * read is decided by `kvs`.
+ * Messages of the service `kvs-watch`, for lookups that go on: `lookup` (the request of `kvs.lookup`, answered {val} again and
+ * again) and `cancel` ({matchtag}), after which the stream ends with ENODATA. A client asks it instead of `kvs` when it wants
+ * every change (WATCH), the creation of a key (WAITCREATE) or a long value in pieces (STREAM). Any user may ask; `kvs` decides
+ * who may read what.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";

@@ -1,7 +1,7 @@
 /**
  * Commits as they arrive, on any rank: what one needs before it may join the queue of its namespace. A huge one is cut
- * (`huge-commit.ts`). One that refers to blobs of the content store waits for the store's word that it keeps them, which may
- * take as long as what others store just then: in the queue, everybody's commits would wait with it.
+ * (`huge-commit.ts`). One that refers to blobs of the content store waits until the store has promised to keep them. That may
+ * take as long as the stores of others under way; if it waited in the queue, all commits behind it would wait, too.
  *
  * Invariant: the commits of one sender go on in the order in which they came.
  */
@@ -78,7 +78,7 @@ export class Arrivals {
   #follow(request: IncomingRequest, entered: Promise<void>): undefined {
     const { transit, payload } = request.message;
     const byteLength = payload?.byteLength ?? 0;
-    // It is in memory until it is done: its sender is held back.
+    // It takes memory until it is done: until then its sender is held back.
     transit?.left(-byteLength);
     const done = entered
       .catch((error: unknown) => this.#fail(request, error))

@@ -16,8 +16,8 @@
  *    `revived`, is in `pinned`: it stays dirty until the next checkpoint.
  * 4. `clean` holds only what the content store could give when it was put there.
  *
- * What was loaded for a lookup or a transaction is retained until it is done, however much it is: else what needs more than
- * the cache holds would never be done.
+ * What was loaded for a lookup or a transaction is retained until that is done, however much it is: otherwise one that needs
+ * more than the cache holds would never be done.
  *
  * It does not know which roots there are, nor how blobs travel.
  */
@@ -35,7 +35,7 @@ const MEMBER_BYTES = 16;
 /** Nodes, or entries of directories, that are looked at in one turn. */
 const FLUSH_SLICE = 4096;
 
-/** Thrown where blobs are needed that are not in memory: load them and try again. No Error, as nothing is wrong: a stack costs more than all the rest. */
+/** Thrown where blobs are needed that are not in memory: load them and try again. It is no Error: nothing is wrong, and taking a stack trace would cost more than all the rest. */
 export class MissingBlob {
   readonly refs: readonly string[];
   /** Whether a directory is expected, not a value. */

@@ -82,7 +82,7 @@ export class Checkpointer {
     return this.#savedHeld.some((ref) => !held.has(ref));
   }
 
-  /** What is held may have changed: a checkpoint is due when the last one keeps what nobody holds, also if nothing else changes. */
+  /** Roots may have been let go: if the last checkpoint keeps one that nobody holds, another is due, though nothing else changes. */
   noteHeld(): void {
     this.#heldTimer?.cancel();
     this.#heldTimer = null;

@@ -1,6 +1,6 @@
 /**
- * Reads the JSON text of a commit some operations at a time: one with very many of them takes as long as JSON.parse needs
- * for all, which nobody has to wait for in one go.
+ * Reads the JSON text of a commit some operations at a time: JSON.parse of very many of them at once would hold up everybody
+ * else.
  *
  * Pure. What it answers is what the parser says of the whole text; a text that is no commit is parsed as a whole.
  */

@@ -1,7 +1,7 @@
 /**
  * Versions that somebody reads by their reference (a dump, a watcher that is behind) although they may be superseded: they
- * are roots of checkpoints, and of the collector through them. Who asks for a root holds it until he asks again or is
- * gone, and a little longer: a script asks for the root with one command and reads from it with the next.
+ * are roots of checkpoints, and through these of the collector. A client that asks for a root holds it until it asks again
+ * or is gone, and a little longer: a script asks for the root with one command and reads from it with the next.
  *
  * Invariant: at most HELD_ROOTS_MAX are held. Pure: it is told the time.
  */

@@ -4,8 +4,9 @@
  * before it: each on the namespace as it is, and once more on the draft. Others wait behind it.
  *
  * Invariants:
- * 1. What passed and what was done of it before may be exchanged: applied after all that passed, it gives the same tree. So
- *    the log has it behind them. They write in other places, through no link, and make no link.
+ * 1. A commit that passed and what was done of the long one before may be exchanged: applied after all that passed, the long
+ *    commit gives the same tree. So the log has it behind them. For that they write in other places, through no link, and
+ *    make no link.
  * 2. No checkpoint begins meanwhile, which would not know what only the draft refers to.
  * 3. It happens whole or not at all. Of one sender, what waits is not passed by what came after it.
  */
@@ -53,7 +54,7 @@ export class LongCommit {
     return [this.commit, ...this.#behind];
   }
 
-  /** What passed is being done again: what that needs was in memory, or the long commit must begin anew. */
+  /** Commits that passed are being repeated on the draft: what they need is in memory, or the long commit begins anew. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
@@ -112,7 +113,7 @@ export class LongCommit {
     yield* this.#draft.mergeInSlices(LONG_COMMIT_SLICE, this.merges);
     yield* this.#index.freezeInSlices(this.#draft.root, LONG_COMMIT_SLICE);
     if (this.#passed.length === 0) return;
-    // With what would pass it now, there might be no end.
+    // If more could pass it now, this might never end.
     this.#isEnding = true;
     this.#draft = new Draft(this.#index, this.#draft.root, this.#namespace);
     for (const version of this.#passed) {

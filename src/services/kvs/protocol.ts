@@ -16,8 +16,8 @@
  * | forget                    | owner | raw digests                           | empty; likewise: the store drops them |
  * | hold                      | owner | {purpose, rootref or null}            | empty; on rank 0, for followers     |
  *
- * Who asks `getroot` holds that version: it stays readable by its reference until he asks again or is gone (unless `hold`
- * is false, as services ask, who are told `created` too). Followers hand this up.
+ * A client that asks `getroot` holds that version: it stays readable by its reference until the client asks again or is gone.
+ * Services ask with `hold` false, which holds nothing, and are told `created`, too. Followers pass holds up.
  *
  * Followers publish nothing: rank 0 announces each version as `kvs.namespace-NS-setroot` (SetrootEvent).
  *

@@ -1,8 +1,8 @@
 /**
- * What has been logged is shown: versions are answered, announced, and found by readers, in the order in which they were
- * made; with durability "fsync" once the log that holds them survives the loss of power, and not before.
+ * Shows what has been logged: versions are answered, announced, and found by readers, in the order in which they were made;
+ * with durability "fsync" not before the log that holds them survives the loss of power.
  *
- * Invariant: whatever anybody was shown is there after the crash that the user asked to be safe from.
+ * Invariant: what anybody was shown is still there after the kind of crash that the user asked to be safe from.
  */
 import { FluxError } from "../../base/errors.ts";
 import { NAMESPACE_EVENT_PREFIX, type CommitAnswer, type SetrootEvent } from "../../sdk/kvs-protocol.ts";

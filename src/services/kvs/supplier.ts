@@ -1,6 +1,6 @@
 /**
  * Gets what waiting commits need before they can happen: directories that are not in memory, and the content store's
- * word that it keeps what they refer to.
+ * promise to keep what they refer to.
  *
  * Invariant: what was loaded for the commits of a namespace stays in memory until they have happened, or failed.
  */

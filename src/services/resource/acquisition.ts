@@ -2,7 +2,7 @@
  * The one stream of `resource.acquire` (RFC 28): the scheduler gets the inventory and who is up, then what changes.
  *
  * Invariants: ranks that are gone for good are told once; the ranks told as up, less those told as down, are the ranks that are up.
- * Who asks without a stream gets the first response, and keeps others from acquiring until it is gone.
+ * A client that asks without a stream gets the first response, and keeps others from acquiring until it is gone.
  */
 import { FluxError } from "../../base/errors.ts";
 import { Idset } from "../../formats/idset.ts";

@@ -1,9 +1,9 @@
 /**
- * The table `[resource]` of the configuration (flux-config-resource(5)), checked as a whole: whoever loads a wrong one is
- * told so, and nothing of it counts.
+ * The table `[resource]` of the configuration (flux-config-resource(5)), checked as a whole: a wrong one is refused, and
+ * nothing of it takes effect.
  *
- * The sentences begin with what scripts look for; where the inventory itself is described, `resource-config.ts` of the
- * formats has them.
+ * Error texts begin with the words that scripts look for; those about the inventory itself are in
+ * `formats/resource-config.ts`.
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";

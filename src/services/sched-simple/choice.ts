@@ -32,7 +32,7 @@ export interface NodeConstraint {
 }
 
 /**
- * What a request gets of what is free in the table, on `within` its nodes: as much of what it can use as there is, null where
+ * What a request gets of what is free in the table, on the nodes in `within` (null = all): as much as it can use, or null if
  * that is less than it needs.
  */
 export function choose(table: NodeTable, request: ResourceRequest, within: Bits | null): NodeShare[] | null {

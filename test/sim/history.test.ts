@@ -8,7 +8,7 @@ import type { Handle } from "../../src/sdk/handle.ts";
 import type { ModuleContext } from "../../src/sdk/module.ts";
 import { kvsModule } from "../../src/services/kvs/service.ts";
 import { kvsWatchModule } from "../../src/services/kvs-watch/service.ts";
-import type { Planted } from "./history.ts";
+import { runHistory, type Planted } from "./history.ts";
 import { missedFault, sweepHistories } from "./history-sweep.ts";
 import { withHandle, withLog } from "./plant.ts";
 
@@ -24,6 +24,10 @@ test(
     assert.deepEqual(missing, [], "situations that no history met");
   },
 );
+
+test("a watcher that begins at a rank which has not heard of the new leader yet need not hear what that one told before", async () => {
+  await runHistory("550067");
+});
 
 type Subscribe = Handle["subscribe"];
 type Listener = Parameters<Subscribe>[1];

@@ -232,6 +232,7 @@ class HistoryRun {
       this.#cluster.kill(rank);
     } else if (fault === "power") {
       world.mark("the leader lost its power");
+      this.#notes.leaderDeaths.push(this.#notes.events.length);
       this.#cluster.losePower(0);
       const event = { client: "power", rank: 0, namespace: PRIMARY_NAMESPACE, eventsBefore: 0 };
       this.#notes.events.push({ ...event, kind: "power" });

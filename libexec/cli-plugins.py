@@ -142,6 +142,14 @@ def descend(tree, words):
     return tree, words[-1]
 
 
+def _of_system(key, default=None):
+    """A property that is the system attribute of this name."""
+    return property(
+        lambda self: self._system.get(key, default),
+        lambda self, value: self._system.__setitem__(key, value),
+    )
+
+
 class Jobspec:
     """A jobspec (RFC 14) with the methods by which plugins change it."""
 
@@ -165,29 +173,9 @@ class Jobspec:
     def environment(self, value):
         self._system["environment"] = value
 
-    @property
-    def cwd(self):
-        return self._system.get("cwd")
-
-    @cwd.setter
-    def cwd(self, value):
-        self._system["cwd"] = value
-
-    @property
-    def duration(self):
-        return self._system.get("duration", 0)
-
-    @duration.setter
-    def duration(self, value):
-        self._system["duration"] = value
-
-    @property
-    def queue(self):
-        return self._system.get("queue")
-
-    @queue.setter
-    def queue(self, value):
-        self._system["queue"] = value
+    cwd = _of_system("cwd")
+    duration = _of_system("duration", 0)
+    queue = _of_system("queue")
 
     def setattr(self, key, val):
         """Sets an attribute: of the system unless the key says otherwise (`user.x`, `.x`)."""

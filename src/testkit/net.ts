@@ -1,8 +1,8 @@
 /**
  * The net port in virtual time: streams that are ordered and reliable until they break.
  *
- * What can happen to a stream, by a scenario or the death of a process: it is *reset* (what was under way is lost, both
- * ends learn it after a while), or *cut* (nothing gets through and nobody learns it until the cut ends; bytes wait).
+ * What a scenario or the death of a process can do to a stream: it is *reset* (what was under way is lost, and both ends learn
+ * of it after a while), or *cut* (nothing gets through, and nobody learns of it; bytes wait until the cut ends).
  * Single messages are never lost, doubled or reordered: TCP does not do that.
  */
 import { FluxError } from "../base/errors.ts";

@@ -2,7 +2,7 @@
  * A simulated world: machines with disks, a network, processes. Brokers, shell hosts and programs run in it as they do on
  * Node, in one real process, in virtual time, from a seed.
  *
- * Invariant: everything that differs between two runs of a seed is a bug: `digest` is equal for equal seeds.
+ * Invariant: two runs of a seed are the same, so that `digest` is equal for equal seeds; any difference is a bug.
  */
 import { createHash } from "node:crypto";
 import type { Ports, Trace, TraceFields } from "../base/ports.ts";

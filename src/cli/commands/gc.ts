@@ -136,7 +136,7 @@ async function markTree(collection: Collection, rootref: Blobref): Promise<void>
     window,
     load: (ref: Blobref) => store.load(ref),
     fetchValue: () => Promise.resolve(null),
-    // What another root reaches too has been walked.
+    // Blobs that another root reaches, too, have been walked already.
     isWanted: (ref: Blobref) => !seen.has(ref),
   };
   await orFailAt(context, "mark", async () => {

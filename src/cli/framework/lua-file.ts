@@ -1,6 +1,6 @@
 /**
- * Start-up files of job shells in Lua (flux-shell-initrc(5)), run by the machine's own `lua`: who has such files has it, and
- * its libraries. `libexec/shell-initrc.lua` is what they see; this is its errand boy.
+ * Runs start-up files of job shells in Lua (flux-shell-initrc(5)) with the machine's own `lua`: where there are such files,
+ * there is the program, with the libraries that they use. `libexec/shell-initrc.lua` is what the files see of the shell.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
  * Following the events of many jobs at once. For the instance owner one stream carries the events of all jobs
- * (`job-manager.events-journal`); everyone else opens the eventlog of each of his jobs.
+ * (`job-manager.events-journal`); everyone else opens the eventlog of each of their jobs.
  */
 import type { FluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";

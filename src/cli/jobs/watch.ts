@@ -1,4 +1,4 @@
-/** Watching one of several jobs: its output to the terminal, its events where wanted, its exit code in the end. */
+/** Watches one of several jobs: shows its output, and its events where wanted; gives its exit code in the end. */
 import { stringifyJson, type Integer, type JsonObject } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import type { JobEvent } from "../../sdk/job-protocol.ts";

@@ -10,10 +10,10 @@
 import type { CommandContext } from "../framework/command.ts";
 
 const PERIOD_MS = 100;
-/** More than that, and a terminal is busy with nothing else. */
+/** Redraws per period because of output; with more, a terminal would be busy with nothing else. */
 const REDRAWS_MAX = 5;
 const COLUMNS_DEFAULT = 80;
-/** Where less is left for the bar, there is none. */
+/** With fewer columns left, there is no bar. */
 const BAR_MIN = 5;
 const ERASE = "\r\u001b[K";
 /** Eighths of a block. */

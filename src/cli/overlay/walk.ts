@@ -1,6 +1,6 @@
 /**
- * The health of the overlay network, asked from broker to broker down the tree; who has no children is asked only where its
- * own answer counts. What lies behind a broker that is not there is presumed: ghosts.
+ * The health of the overlay network, asked from broker to broker down the tree; a broker without children is asked only
+ * where its own answer is wanted. Brokers behind one that is not there are shown by what is presumed of them: ghosts.
  */
 import { errorText, FluxError } from "../../base/errors.ts";
 import type { Clock } from "../../base/ports.ts";

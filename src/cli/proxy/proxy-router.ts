@@ -3,8 +3,8 @@
  * (flux-proxy(1)).
  *
  * Invariants: a client sees what it would see at the broker: its subscriptions and services are its own, its open requests
- * end with ECONNRESET where the connection breaks, and whom it called hears of its end. After `attachTo` with another
- * connection, subscriptions and services are there again.
+ * end with ECONNRESET when the connection breaks, and the services that it called are told of its end. After `attachTo` with
+ * another connection, subscriptions and services are there again.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Clock } from "../../base/ports.ts";

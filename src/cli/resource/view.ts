@@ -35,7 +35,7 @@ export async function schedulerView(handle: Handle, topic = "resource.sched-stat
   }
 }
 
-/** Throws FluxError EINVAL for a state that there is none of. */
+/** The resources in a state. Throws FluxError EINVAL where there is no such state. */
 export function resourcesIn(view: SchedulerView, state: string): ResourceSet {
   const { all, down, allocated } = view;
   switch (state) {

@@ -9,7 +9,7 @@ import type { OptionSpec } from "../framework/command.ts";
 
 const LINK = "RESTORE";
 
-/** For brokers: users name their archives. */
+/** The option by which brokers make and restore dumps: users name their archives. */
 export const latestOption: OptionSpec = {
   names: ["latest-in"],
   argument: "DIR",

@@ -5,7 +5,7 @@
 import type { Handle } from "../../sdk/handle.ts";
 import type { CommandContext, OptionSpec } from "../framework/command.ts";
 
-/** From so many keys on, only multiples of it are shown. */
+/** Counts above this are shown only at its multiples. */
 const STEP_KEYS = 100;
 const FIRST_KEYS = 10;
 

@@ -1,6 +1,6 @@
 /**
- * How a broker process learns its place: by the first of the methods that is usable here. Who cannot learn it, and is one of
- * several that a launcher started, does not start.
+ * How a broker process learns its place: by the first of the methods that is usable here. A broker that cannot learn it,
+ * and is one of several that a launcher started, does not start.
  */
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../../base/json.ts";

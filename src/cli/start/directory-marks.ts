@@ -1,7 +1,7 @@
 /**
- * Temporary directories of brokers that died without cleaning up. Who makes a directory marks it with a file that names
- * the process (`.owner-PID`), who shares it does so too (`.user-PID`); the next start of the same user removes those
- * whose processes are all gone.
+ * Temporary directories of brokers that died without cleaning up. The process that makes a directory marks it with a file
+ * that names the process (`.owner-PID`), and so do processes that share it (`.user-PID`); the next start of the same user
+ * removes the directories whose processes are all gone.
  *
  * Safe by these rules: only directories named as we name ours, owned by this user, with an owner's mark, on this host and
  * in this process namespace are looked at; a process counts as gone when no process has its number, or that one began

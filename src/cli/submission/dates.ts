@@ -3,8 +3,8 @@
  * 9am`, `Dec 25`, `30 minutes ago`.
  *
  * A text is read piece by piece; each piece sets the day, the time of day, or moves the result. A day that is named by its
- * date keeps the time of day it is now; one named by a word begins at midnight. What is not understood makes the whole text
- * none: a job must not begin at some other time than was meant.
+ * date keeps the present time of day; one named by a word begins at midnight. If any piece is not understood, the whole text
+ * is refused: a job must not begin at another time than was meant.
  *
  * Pure: now is an argument.
  */

@@ -4,7 +4,7 @@ import { systemError } from "../../host/errors.ts";
 import type { CommandContext, ParsedOptions } from "../framework/command.ts";
 import type { BulkLog } from "./bulk.ts";
 
-/** Many jobs may have a file each; each is opened for the moment of its message once so many are open. */
+/** Many jobs may have a file each: once so many are open, further ones are opened for each message only. */
 const OPEN_FILES_MAX = 128;
 
 export class LogFiles {

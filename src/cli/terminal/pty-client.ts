@@ -2,7 +2,7 @@
  * This terminal as a client of a terminal session somewhere else: what is typed goes there as it is, what the program
  * prints comes here, and so does the size of the window. For `flux terminus` and for jobs with an interactive terminal.
  *
- * Where standard input is no terminal it is typed, too; its end is what Ctrl-D is at the beginning of a line.
+ * Standard input that is no terminal is typed, too; at its end Ctrl-D is typed, as at the beginning of a line.
  */
 import { base64Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";

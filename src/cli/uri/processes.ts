@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { FluxError } from "../../base/errors.ts";
 import { systemError } from "../../host/errors.ts";
 
-/** A broker's children may be brokers' parents again (`flux start`): so deep. */
+/** How deep a broker's children are searched: they may be parents of brokers again (`flux start`). */
 const GENERATIONS_MAX = 4;
 
 /** The URI of a process. Throws FluxError ENOENT, EACCES, EINVAL with a sentence. */

@@ -8,7 +8,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { fluxCommandPath } from "../../host/paths.ts";
 import { processesWith, uriOfProcess } from "./processes.ts";
 
-/** Set where this runs on a job's node already: from there the way leads no further. */
+/** Set in the environment when this runs on a job's node already: then it must not go to another node again. */
 const ON_NODE = "FLUX_URI_RESOLVE_ON_NODE";
 const LSF_QUERY = "/opt/ibm/csm/bin/csm_allocation_query";
 

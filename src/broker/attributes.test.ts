@@ -1,7 +1,7 @@
 /** Broker attributes: what may be set by whom, and how their log and environment neighbours read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FluxError } from "../base/errors.ts";
+import { FluxError, isFluxError } from "../base/errors.ts";
 import { Attributes } from "./attributes.ts";
 import { instanceEnvironment } from "./environment.ts";
 import { formatForStderr, formatLogRecord, parseLogRecord } from "./log-record.ts";
@@ -27,6 +27,10 @@ test("clients may set run-time attributes; force helps with the others", () => {
   attributes.setByClient("log-stderr-level", "7", false);
   assert.equal(attributes.get("log-stderr-level"), "7");
   assert.throws(() => attributes.setByClient("size", "5", false), refusal("attribute may not be updated"));
+  assert.throws(
+    () => attributes.setByClient("size", "5", true),
+    (error) => isFluxError(error, "EPERM"),
+  );
   assert.throws(() => attributes.setByClient("foo", "5", true), refusal("unknown attribute"));
   attributes.setByClient("statedir", "/x", true);
   assert.equal(attributes.get("statedir"), "/x");

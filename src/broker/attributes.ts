@@ -69,13 +69,15 @@ export class Attributes {
     if (!this.isGiven(name)) this.set(name, rule === null ? value : canonical(name, rule, value));
   }
 
-  /** Sets a value for a client. Throws ENOENT, EPERM, or EINVAL. */
+  /** Sets a value for a client; `force` is for those that have an effect at the start only. Throws ENOENT, EPERM, or EINVAL. */
   setByClient(name: string, value: string, force: boolean): void {
     const rule = attributeRule(name);
     if (rule === null) throw new FluxError("ENOENT", "unknown attribute");
     // What nobody has set yet may be set once.
-    if (!force && rule.runtime !== true && (rule.readonly === true || this.#values.has(name)))
-      throw new FluxError("EPERM", "attribute may not be updated");
+    if (rule.runtime !== true && this.#values.has(name)) {
+      if (!force) throw new FluxError("EINVAL", "attribute may not be updated");
+      if (rule.immutable === true) throw new FluxError("EPERM");
+    }
     this.set(name, canonical(name, rule, value));
   }
 

@@ -106,13 +106,6 @@ function brokerMethods(core: Core): Methods {
         else throw new FluxError("EPROTO", `the value of ${name} must be a string or null`);
       return null;
     },
-    "stats-get": {
-      roles: ANYONE,
-      handler: () => ({
-        "event-sequence": core.router.eventSequence,
-        "overlay-queued": core.options.overlay.queuedBytes,
-      }),
-    },
   };
 }
 
@@ -151,7 +144,7 @@ function pushCleanup(core: Core, request: IncomingRequest): null {
 }
 
 function startShutdown(core: Core, request: IncomingRequest): null | undefined {
-  if (core.options.rank !== 0) throw new FluxError("EPROTO", "shutdown.start is only available on rank 0");
+  if (core.options.rank !== 0) throw new FluxError("EINVAL", "shutdown may only be initiated on rank 0");
   if (isEnding(core.states.state)) throw new FluxError("EINVAL", "shutdown is already in progress");
   const { loglevel } = request.json;
   const level = typeof loglevel === "number" ? loglevel : LOG_INFO;
@@ -184,7 +177,7 @@ export function overlayMethods(core: Core): Methods {
       const known = overlay.health.child(child)?.status;
       if (known === "lost" || known === "offline") throw new FluxError("EINVAL", `rank ${child} is already ${known}`);
       if (!overlay.disconnectChild(child))
-        throw new FluxError("ENOENT", `failed to disconnect subtree: rank ${child} is not a connected child`);
+        throw new FluxError("ENOENT", "requested rank is not this broker's direct child");
       return null;
     },
     "disconnect-parent": (request) => {

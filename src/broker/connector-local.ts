@@ -23,6 +23,7 @@ import {
 import { Outbox } from "./outbox.ts";
 import { isSmallTalk, type Pace } from "./pace.ts";
 import type { Credentials, Port } from "./port.ts";
+import type { Tap } from "./tracing.ts";
 
 /** A client with this much unread is not read from. */
 const PAUSE_BYTES = 4 * 1024 * 1024;
@@ -94,6 +95,7 @@ export class LocalConnector {
   #listener: Listener | null = null;
   #emptied: () => void = () => {};
   #connects = 0;
+  #tap: Tap | null = null;
 
   constructor(options: LocalConnectorOptions) {
     this.#options = options;
@@ -117,7 +119,15 @@ export class LocalConnector {
       return;
     }
     stream.write(Uint8Array.of(0));
-    this.#clients.add(new Client(this.#options, this.#pace, stream, admitted, (client) => this.#remove(client)));
+    const client = new Client(this.#options, this.#pace, stream, admitted, () => this.#remove(client));
+    client.tapInto(this.#tap);
+    this.#clients.add(client);
+  }
+
+  /** Lets somebody look on at the messages of all clients; null ends that. */
+  setTap(tap: Tap | null): void {
+    this.#tap = tap;
+    for (const client of this.#clients) client.tapInto(tap);
   }
 
   #remove(client: Client): void {
@@ -160,7 +170,7 @@ class Client implements Transit {
   readonly #port: Port;
   readonly #reader = new FrameReader(FRAME_BYTES_MAX);
   readonly #outbox: Outbox;
-  readonly #gone: (client: Client) => void;
+  readonly #gone: () => void;
   /** Messages that came in one piece and wait for this client's next turn. */
   #waiting: Message[] = [];
   /** Messages taken in this turn. */
@@ -182,7 +192,7 @@ class Client implements Transit {
     pace: Pace,
     stream: ByteStream,
     credentials: Credentials,
-    gone: (client: Client) => void,
+    gone: () => void,
   ) {
     this.#options = options;
     this.#pace = pace;
@@ -203,6 +213,10 @@ class Client implements Transit {
       },
       close: () => this.#close(),
     });
+  }
+
+  tapInto(tap: Tap | null): void {
+    this.#port.tap = tap;
   }
 
   end(): void {
@@ -332,7 +346,7 @@ class Client implements Transit {
     if (!this.#open) return;
     this.#open = false;
     this.#outbox.clear();
-    this.#gone(this);
+    this.#gone();
     this.#port.close();
   }
 }

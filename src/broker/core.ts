@@ -22,7 +22,7 @@ import { LocalConnector } from "./connector-local.ts";
 import { Groups } from "./groups.ts";
 import { BrokerLog } from "./log.ts";
 import { describeBug, messageLines } from "./log-record.ts";
-import { ModuleHost } from "./module-host.ts";
+import { ModuleHost, type ModuleTap } from "./module-host.ts";
 import type { ModuleRegistry } from "./module-files.ts";
 import { moduleMethods } from "./module-service.ts";
 import type { Overlay } from "./overlay.ts";
@@ -200,9 +200,11 @@ export class Core {
 
   #makeTracing(): { moduleTracing: Tracing; linkTracing: Tracing } {
     const { clock } = this.options.ports;
-    const moduleTracing = new Tracing(clock, (isOn) =>
-      this.modules.setTap(isOn ? (name, prefix, message) => moduleTracing.show(prefix, message, { name }) : null),
-    );
+    const moduleTracing = new Tracing(clock, (isOn) => {
+      const show: ModuleTap = (name, prefix, message) => moduleTracing.show(prefix, message, { name });
+      this.modules.setTap(isOn ? show : null);
+      this.connector.setTap(isOn ? (prefix, message) => show("connector-local", prefix, message) : null);
+    });
     const linkTracing = new Tracing(clock, (isOn) => {
       this.router.linkTap = isOn
         ? (prefix, message, rank) => linkTracing.show(prefix, message, rank === undefined ? {} : { rank })

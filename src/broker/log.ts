@@ -146,7 +146,7 @@ export class BrokerLog {
       setattr: (request) => {
         const name = requireString(request.json, "name");
         if (!name.startsWith(ATTRIBUTE_PREFIX)) throw new FluxError("EINVAL", `${name} is not a log attribute`);
-        this.#surroundings.attributes.setByClient(name, requireString(request.json, "value"), true);
+        this.#surroundings.attributes.setByClient(name, requireString(request.json, "value"), false);
         return null;
       },
       "stats-get": {

@@ -4,7 +4,7 @@
  *
  * Invariants: it costs nothing while nobody looks on. The messages by which one looks on are not shown.
  */
-import { Errno, FluxError } from "../base/errors.ts";
+import { FluxError } from "../base/errors.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Clock } from "../base/ports.ts";
 import { globExpression } from "../formats/glob.ts";
@@ -84,7 +84,7 @@ export class Tracing {
       if (filter.rank !== null && rank !== ANY_RANK && filter.rank !== rank) continue;
       if (message.type !== MessageType.Control && !filter.topic.test(message.topic)) continue;
       brief ??= summary(this.#clock.now(), prefix, message, name, rank);
-      request.respond({ ...brief, payload: filter.isFull ? jsonOf(message) : null });
+      request.respond({ ...brief, ...(filter.isFull ? contentOf(message) : { payload: null, errstr: "" }) });
     }
   }
 
@@ -94,7 +94,7 @@ export class Tracing {
 }
 
 function summary(timestamp: number, prefix: string, message: Message, name: string | null, rank: number): JsonObject {
-  const errnum = message.type === MessageType.Response ? message.errnum : 0;
+  const errnum = errnumOf(message);
   return {
     timestamp,
     prefix,
@@ -102,19 +102,25 @@ function summary(timestamp: number, prefix: string, message: Message, name: stri
     name,
     type: message.type,
     topic: message.topic,
-    payload_size: message.payload?.byteLength ?? 0,
+    // The text of an error is not counted.
+    payload_size: errnum === 0 ? (message.payload?.byteLength ?? 0) : 0,
     errnum,
-    errstr: errnum === 0 ? "" : (Object.entries(Errno).find(([, each]) => each === errnum)?.[0] ?? String(errnum)),
   };
 }
 
-/** The payload where it is a JSON object. */
-function jsonOf({ payload }: Message): JsonObject | null {
-  if (payload === null) return null;
+function errnumOf(message: Message): number {
+  return message.type === MessageType.Response ? message.errnum : 0;
+}
+
+/** The payload where it is a JSON object; the text of an error. */
+function contentOf(message: Message): JsonObject {
+  const { payload } = message;
+  if (payload === null) return { payload, errstr: "" };
+  if (errnumOf(message) !== 0) return { payload: null, errstr: payload.text };
   try {
-    return payload.value;
+    return { payload: payload.value, errstr: "" };
   } catch (error) {
-    if (error instanceof FluxError) return null;
+    if (error instanceof FluxError) return { payload: null, errstr: "" };
     throw error;
   }
 }

@@ -166,7 +166,7 @@ export class Server {
       ["ping", { roles: ANYONE, handler: (request) => this.#ping(request) }],
       ["stats-get", { roles: ANYONE, handler: () => this.#traffic() }],
       ["stats-clear", { handler: () => this.clearStats() }],
-      ["rusage", { roles: ANY_USER, handler: () => this.#rusage() }],
+      ["rusage", { roles: ANY_USER, handler: (request) => this.#rusage(request) }],
       ["debug", { handler: (request) => this.#debug(service, request) }],
       ["disconnect", { roles: ANYONE, handler: () => undefined }],
       ["config-reload", { handler: () => null }],
@@ -205,7 +205,11 @@ export class Server {
     return echo === null ? { ...request.json, ...added } : Payload.pieces(echo);
   }
 
-  #rusage(): JsonObject {
+  #rusage(request: IncomingRequest): JsonObject {
+    const { who = "self" } = request.json;
+    // Modules have no threads of their own: their resources are counted with the process.
+    if (typeof who === "string" && !["self", "children", "thread"].includes(who))
+      throw new FluxError("EINVAL", `${who} is unsupported`);
     if (this.#identity.rusage === undefined) throw new FluxError("ENOSYS");
     return this.#identity.rusage();
   }

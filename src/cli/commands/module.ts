@@ -193,9 +193,9 @@ async function showStats(context: CommandContext): Promise<void> {
       .catch((error: unknown) => context.fail(`${target}.${topic}: ${errorText(error)}`));
   if (options.has("clear-all")) return handle.sendEvent(`${target}.stats-clear`);
   if (options.has("clear")) return void (await call("stats-clear"));
-  const who = options.text("rusage") ?? "self";
-  if (!["self", "children", "thread"].includes(who)) context.fail(`${target}.rusage: ${who} is unsupported`);
-  const payload = options.has("rusage") ? await call("rusage", { who }) : await call("stats-get");
+  const payload = options.has("rusage")
+    ? await call("rusage", { who: options.text("rusage") ?? "self" })
+    : await call("stats-get");
   const answer = parseJsonReals(payload?.text ?? "{}");
   const path = options.text("parse");
   const value = path === null ? answer : memberAt(answer, path.split("."));

@@ -67,11 +67,11 @@ async function shutDown(context: CommandContext, handle: Handle): Promise<void> 
   const { options } = context;
   const loglevel = options.has("quiet") ? LEVEL_WARNING : options.has("verbose") ? LEVEL_DEBUG : LEVEL_INFO;
   if (options.has("background")) {
-    await handle.rpc("shutdown.start", { loglevel }, { nodeid: 0 });
+    await handle.rpc("shutdown.start", { loglevel });
     return;
   }
   try {
-    for await (const { log } of handle.stream<{ log: string }>("shutdown.start", { loglevel }, { nodeid: 0 }))
+    for await (const { log } of handle.stream<{ log: string }>("shutdown.start", { loglevel }))
       context.err(formatForStderr(parseLogRecord(log)));
   } catch (error) {
     // The broker has gone: that was the wish.

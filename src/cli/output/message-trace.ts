@@ -2,6 +2,7 @@
  * Traced messages as lines (`flux module trace`, `flux overlay trace`): when, who, which way, what, how long, and for a
  * response how it went.
  */
+import { Errno } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { CommandContext, OptionSpec } from "../framework/command.ts";
 import { pythonJson } from "./python-json.ts";
@@ -18,6 +19,7 @@ export interface TracedMessage {
   readonly payload_size: number;
   readonly payload: JsonObject | null;
   readonly errnum: number;
+  /** The text of an error that had one, where payloads are asked for. */
   readonly errstr: string;
 }
 
@@ -77,11 +79,16 @@ export function tracePrinter(
   const stamp = options.has("human") ? humanStamp(options.has("delta"), paint) : plainStamp(paint);
   return (message: TracedMessage): void => {
     const { type, topic, payload, payload_size: size, errnum, errstr } = message;
-    const outcome = type !== 2 ? "" : errnum === 0 ? " success" : ` ${errstr}`;
+    const outcome = type !== 2 ? "" : errnum === 0 ? " success" : ` ${errnoName(errnum)}`;
     const what = `${who(message)} ${MARKS[type] ?? "?"} ${topic} [${encodeSize(size)}]${outcome}`;
     context.out(`${stamp(message.timestamp)} ${paint(errnum === 0 ? (STYLES[type] ?? "") : FAILED, what)}\n`);
     if (payload !== null) context.out(`${pythonJson(payload, { indent: 2 })}\n`);
+    if (errstr !== "") context.out(`${errstr}\n`);
   };
+}
+
+function errnoName(errnum: number): string {
+  return Object.entries(Errno).find(([, each]) => each === errnum)?.[0] ?? String(errnum);
 }
 
 type Paint = (style: string, text: string) => string;

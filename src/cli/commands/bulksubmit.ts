@@ -57,8 +57,9 @@ async function run(context: CommandContext, plugins: SubmissionPlugins): Promise
     }
     return 0;
   }
-  // The first job is made before anything is opened: a mistake on the command line costs nothing.
-  const jobs = lines.count * replicaCount(lines.at(0).options);
+  // All lines are made before anything is opened: a mistake in one of them leaves no jobs behind.
+  let jobs = 0;
+  for (let index = 0; index < lines.count; index++) jobs += replicaCount(lines.at(index).options);
   const handle = await context.open();
   const [waiter, progress] = await Promise.all([waiterOf(context, handle), progressOf(context, jobs)]);
   const log = await jobLog(context, progress);

@@ -9,7 +9,7 @@ import { shellServiceOf } from "../../jobs/shell-service.ts";
 import type { CommandContext } from "../../framework/command.ts";
 import { ATTACH_DEFAULTS, attachJob } from "../../jobs/attach.ts";
 import { parseFsd } from "../../../formats/duration.ts";
-import { tryParseFluid } from "../../../formats/fluid.ts";
+import { requireJobId } from "./operands.ts";
 import { Idset } from "../../../formats/idset.ts";
 
 const TAIL_DEFAULT = 10;
@@ -24,10 +24,9 @@ export async function attach(context: CommandContext): Promise<number> {
   const [text] = operands;
   if (text === undefined || operands.length !== 1) context.failUsage();
   checkOptions(context);
+  const id = requireJobId(text);
   const handle = await context.open();
   try {
-    const id = tryParseFluid(text);
-    if (id === null) throw new FluxError("ENOENT");
     if (options.has("debug") || options.has("debug-emulate")) await meetDebugger(context, handle, id);
     return await attachJob(context, handle, id, {
       ...ATTACH_DEFAULTS,

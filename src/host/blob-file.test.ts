@@ -204,6 +204,36 @@ test("a database that cannot shrink, as flux-core makes them, is rebuilt once an
   assert.ok(statSync(path).size < 200_000, `${statSync(path).size} bytes`);
 });
 
+test("a large one is rebuilt when enough of it is not needed any more; rows keep their numbers", () => {
+  const path = at("large-no-vacuum");
+  const old = new DatabaseSync(path);
+  old.exec("PRAGMA synchronous=OFF");
+  old.exec("CREATE TABLE objects(hash CHAR(20) PRIMARY KEY, size INT, object BLOB, epoch INT)");
+  old.exec("CREATE TABLE checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT)");
+  old.exec("BEGIN");
+  const insert = old.prepare("INSERT INTO objects VALUES (?, -1, zeroblob(1048576), 0)");
+  for (let number = 0; number < 130; number++) insert.run(codec.digest("sha1", utf8Encode(String(number))));
+  old.exec("COMMIT");
+  old.close();
+  const database = openBlobFile(path);
+  const numbers = (): number[] => database.rowsBelow(Infinity, 1000).map(({ rowid }) => rowid);
+  const [before, all] = [statSync(path).size, numbers()];
+  database.removeRows(all.slice(0, 1));
+  assert.equal(database.shrink(1_000_000), false, "too much is in use");
+  database.removeRows(all.slice(1).filter((rowid) => rowid % 10 !== 0));
+  const kept = numbers();
+  while (database.shrink(64 * 1024 * 1024));
+  database.settle();
+  assert.deepEqual(numbers(), kept);
+  assert.equal(database.load(codec.digest("sha1", utf8Encode("9")))!.byteLength, 1024 * 1024);
+  assert.ok(statSync(path).size < before / 8, `${statSync(path).size} bytes of ${before}`);
+  database.removeRows(kept.slice(1));
+  while (database.shrink(64 * 1024 * 1024));
+  database.settle();
+  database.close();
+  assert.ok(statSync(path).size < 2_000_000, `${statSync(path).size} bytes`);
+});
+
 test("a database of before there were epochs gets them; one with other tables is refused", () => {
   const old = new DatabaseSync(at("no-epoch"));
   old.exec("CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB)");

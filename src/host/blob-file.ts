@@ -19,6 +19,8 @@ import {
   hasTextHashes,
   modesOf,
   prepareDatabase,
+  rebuild,
+  type Prepared,
   type BlobFileOptions,
 } from "./blob-schema.ts";
 import { packed, unpacked } from "./blob-packing.ts";
@@ -73,10 +75,14 @@ class SqliteBlobFile implements BlobFile {
   /** Counted when first asked for, kept up from then on. */
   #objectCount: number | null = null;
 
-  constructor(path: string, database: DatabaseSync, synchronous: string) {
+  /** Whether free pages can be given back. */
+  #canShrink: boolean;
+
+  constructor(path: string, database: DatabaseSync, { synchronous, canShrink }: Prepared) {
     this.#path = path;
     this.#database = database;
     this.#synchronous = synchronous;
+    this.#canShrink = canShrink;
     this.#statements = prepared(database, hasTextHashes(database) ? BY_TEXT_OR_HASH : BY_HASH);
     this.#pageBytes = Number(database.prepare("PRAGMA page_size").get()?.["page_size"] ?? 0);
     this.#lastRowid = Number(this.#statements.lastRowid.get()?.["last"] ?? 0);
@@ -252,10 +258,19 @@ class SqliteBlobFile implements BlobFile {
       const before = this.#freePages();
       const pages = Math.min(Math.floor(maxBytes / this.#pageBytes), before);
       if (pages < 1) return false;
+      if (!this.#canShrink) return this.#rebuild();
       this.#database.exec(`PRAGMA incremental_vacuum(${pages})`);
-      // A database that somebody else made may keep its pages for ever.
       return this.#freePages() < before;
     });
+  }
+
+  /** In a database that somebody else made: now that what is not needed is gone, it may be small enough. */
+  #rebuild(): boolean {
+    // Who reads it just now is not waited for.
+    this.#database.exec("PRAGMA busy_timeout=0");
+    this.#canShrink = rebuild(this.#path, this.#database);
+    this.#database.exec(`PRAGMA busy_timeout=${BUSY_TIMEOUT_MS}`);
+    return this.#canShrink;
   }
 
   settle(): void {

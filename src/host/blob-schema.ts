@@ -12,9 +12,10 @@ const JOURNAL_BYTES_MIN: number = 1024 * 1024;
 const JOURNAL_BYTES_MAX: number = 16 * 1024 * 1024;
 /** It takes at most this part of the room that there is. */
 const JOURNAL_ROOM_PART = 16;
-/** A database without the means to shrink is rebuilt up to this length, with so many times its length free on the disk. */
+/** A database without the means to shrink is rebuilt while so much of it is in use, with so many times that free on the disk. */
 const REBUILD_BYTES_MAX: number = 128 * 1024 * 1024;
 const REBUILD_ROOM_FACTOR = 2.5;
+const SET_VACUUM_MODE = "PRAGMA auto_vacuum=INCREMENTAL";
 /** SQLite's file header, and where in it stands the largest root page: 0 where there is no vacuum mode. */
 const HEADER_BYTES = 100;
 const LARGEST_ROOT_PAGE_OFFSET = 52;
@@ -92,38 +93,56 @@ export function modesOf({ journalMode = "WAL", synchronous = "NORMAL" }: BlobFil
   ];
 }
 
-/** Sets the modes of a connection and makes the tables. Returns how careful it is (`synchronous`). */
-export function prepareDatabase(path: string, connection: DatabaseSync, options: BlobFileOptions): string {
+export interface Prepared {
+  /** How careful it is. */
+  readonly synchronous: string;
+  /** Whether it can give back pages that are free. */
+  readonly canShrink: boolean;
+}
+
+/** Sets the modes of a connection and makes the tables. */
+export function prepareDatabase(path: string, connection: DatabaseSync, options: BlobFileOptions): Prepared {
   const [journalMode, synchronous] = modesOf(options);
-  makeShrinkable(path, connection);
+  const canShrink = makeShrinkable(path, connection);
   connection.exec(`PRAGMA journal_mode=${journalMode === "OFF" ? "MEMORY" : journalMode}`);
   connection.exec(`PRAGMA synchronous=${synchronous}`);
   limitJournal(path, connection);
   connection.exec(SCHEMA);
   checkTables(path, connection);
   if (connection.prepare(OLD_CHECKPOINTS).get() !== undefined) connection.exec(TAKE_OLD_CHECKPOINT);
-  return synchronous;
+  return { synchronous, canShrink };
+}
+
+/** Gives a new database the means to shrink, and one that was made without where that can be done. Returns whether it has them. */
+function makeShrinkable(path: string, connection: DatabaseSync): boolean {
+  // It takes effect in a database that is empty, or rebuilt; in another it would write, and there may be no room.
+  if (pragma(connection, "page_count") === 0) connection.exec(SET_VACUUM_MODE);
+  else if (storedVacuumMode(path) === 0) return rebuild(path, connection);
+  return true;
 }
 
 /**
- * A database that flux-core made reuses its free pages and never gives any back. It is rebuilt once, where that is quickly
- * done and there is room for a second copy; a longer one stays as it is.
+ * A database that flux-core made reuses its free pages and never gives any back. It is rebuilt, with the means to do so,
+ * where what is in use of it is little enough for that to be quickly done, and there is room for it twice. Rows keep their
+ * numbers. Returns whether it was done.
  */
-function makeShrinkable(path: string, connection: DatabaseSync): void {
-  const pragma = (name: string): number => Number(connection.prepare(`PRAGMA ${name}`).get()?.[name]);
-  const bytes = pragma("page_count") * pragma("page_size");
-  // It takes effect in a database that is empty, or rebuilt; in another it would write, and there may be no room.
-  const setMode = "PRAGMA auto_vacuum=INCREMENTAL";
-  if (bytes === 0) return connection.exec(setMode);
-  if (bytes > REBUILD_BYTES_MAX || storedVacuumMode(path) !== 0) return;
+export function rebuild(path: string, connection: DatabaseSync): boolean {
+  const pages = pragma(connection, "page_count") - pragma(connection, "freelist_count");
+  const usedBytes = pages * pragma(connection, "page_size");
   const { bavail, bsize } = statfsSync(dirname(path));
-  if (bavail * bsize < REBUILD_ROOM_FACTOR * bytes) return;
+  if (usedBytes > REBUILD_BYTES_MAX || bavail * bsize < REBUILD_ROOM_FACTOR * usedBytes) return false;
   try {
-    connection.exec(setMode);
+    connection.exec(SET_VACUUM_MODE);
     connection.exec("VACUUM");
+    return true;
   } catch {
     // Nothing has changed. Where the file is damaged, who reads the damaged part is told.
+    return false;
   }
+}
+
+function pragma(connection: DatabaseSync, name: string): number {
+  return Number(connection.prepare(`PRAGMA ${name}`).get()?.[name]);
 }
 
 /** The mode in the file's header: the connection tells the one that it would give a new file. */

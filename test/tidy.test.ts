@@ -28,7 +28,7 @@ function layerOf(path: string): string {
 function faultsOf({ path, text }: Source): string[] {
   const faults: string[] = [];
   const lines = text.split("\n");
-  const isTest = path.endsWith(".test.ts");
+  const isTest = /\.(test|fixture)\.ts$/.test(path);
   const isPure = !NODE_LAYERS.includes(layerOf(path));
   if (!isTest && !text.startsWith("/**")) faults.push("no header: begin with what the module is and its invariants");
   if (lines.length > FILE_LINES_MAX) faults.push(`${lines.length} lines: split it where its story changes`);

@@ -111,7 +111,7 @@ function installPackages() {
 const SOURCE_PATHS = [at("src"), at("tsconfig.json"), at("tsconfig.base.json"), at("package-lock.json")];
 
 function sourceFingerprint() {
-  return fingerprint(SOURCE_PATHS, (path) => /\.(ts|json|html|css|js)$/.test(path) && !path.endsWith(".test.ts"));
+  return fingerprint(SOURCE_PATHS, (path) => /\.(ts|json|html|css|js)$/.test(path) && !/\.(test|fixture)\.ts$/.test(path));
 }
 
 function compileSources(print) {

@@ -10,7 +10,7 @@ import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { contentModule } from "../content/service.ts";
 import { kvsModule } from "../kvs/service.ts";
-import { makeBrokers, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { makeBrokers, stopStorage, type Broker } from "../kvs/world.fixture.ts";
 import { contentFilesModule } from "./service.ts";
 
 const root = mkdtempSync(join(tmpdir(), "flux-files-"));

@@ -7,7 +7,7 @@ import { wideDirectoryText } from "../../formats/wide-directory.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { contentSqliteModule } from "../content-sqlite/service.ts";
-import { makeBrokers, MemoryDisk, stopStorage, type Broker } from "../kvs/world.test.ts";
+import { makeBrokers, MemoryDisk, stopStorage, type Broker } from "../kvs/world.fixture.ts";
 import { BackingRegister, BlobCache } from "./core.ts";
 import { contentModule } from "./service.ts";
 

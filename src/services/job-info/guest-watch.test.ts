@@ -7,7 +7,7 @@ import { Role, settleTransit, type Message } from "../../protocol/message.ts";
 import { Handle } from "../../sdk/handle.ts";
 import { waitForJob } from "../../sdk/jobs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
-import { JobWorld, OWNER } from "../job-manager/job-world.test.ts";
+import { JobWorld, OWNER } from "../job-manager/job-world.fixture.ts";
 
 const ENTRIES = 40;
 

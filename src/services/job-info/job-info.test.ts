@@ -6,7 +6,7 @@ import type { Integer, JsonObject } from "../../base/json.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { updateJob, waitForEvent, waitForJob, WatchFlag } from "../../sdk/jobs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
-import { JobWorld, jobspecOf, R } from "../job-manager/job-world.test.ts";
+import { JobWorld, jobspecOf, R } from "../job-manager/job-world.fixture.ts";
 import { ActiveJobs, applyUpdates, isComplete, lifeOf, LineSplitter } from "./core.ts";
 
 let world: JobWorld;

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { Integer } from "../../base/json.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { JobResult } from "../../sdk/job-protocol.ts";
-import { MemoryDisk } from "../kvs/world.test.ts";
+import { MemoryDisk } from "../kvs/world.fixture.ts";
 import { JobList } from "./core.ts";
 import { PageFiles } from "./page-files.ts";
 

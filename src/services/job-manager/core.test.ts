@@ -5,7 +5,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { JobFlag, JobState, PRIORITY_MAX, type JobEvent } from "../../sdk/job-protocol.ts";
 import { takeAllocationAnswer, takeExecutionAnswer } from "./answers.ts";
-import { Bench, OWNER, R } from "./bench.test.ts";
+import { Bench, OWNER, R } from "./bench.fixture.ts";
 import { replay } from "./fold.ts";
 import { newFolded, type Folded, type Job } from "./job.ts";
 import { plan } from "./plan.ts";

@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonValue } from "../../base/json.ts";
 import { waitForEvent } from "../../sdk/jobs.ts";
-import { JobWorld } from "./job-world.test.ts";
+import { JobWorld } from "./job-world.fixture.ts";
 
 /** A request of each method that would be carried out as it stands, but for the job. */
 const REQUESTS: Readonly<Record<string, Readonly<Record<string, JsonValue>>>> = {

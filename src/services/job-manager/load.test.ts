@@ -4,8 +4,8 @@ import { test } from "node:test";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import { waitForJob } from "../../sdk/jobs.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
-import { MemoryDisk } from "../kvs/world.test.ts";
-import { JobWorld, jobspecOf, R } from "./job-world.test.ts";
+import { MemoryDisk } from "../kvs/world.fixture.ts";
+import { JobWorld, jobspecOf, R } from "./job-world.fixture.ts";
 
 const DIRECTORY = "job.0000.0001.ce00.0000";
 const ID = 7751073792;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JsonObject } from "../../base/json.ts";
 import { JobState } from "../../sdk/job-protocol.ts";
-import { Bench } from "./bench.test.ts";
+import { Bench } from "./bench.fixture.ts";
 import { replay } from "./fold.ts";
 import type { Job } from "./job.ts";
 

@@ -22,8 +22,8 @@ import { JobFlag, JobResult, JobState } from "../../sdk/job-protocol.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
-import { MemoryDisk } from "../kvs/world.test.ts";
-import { JobWorld, jobspecOf, OWNER, R } from "./job-world.test.ts";
+import { MemoryDisk } from "../kvs/world.fixture.ts";
+import { JobWorld, jobspecOf, OWNER, R } from "./job-world.fixture.ts";
 
 const NORMAL = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"];
 

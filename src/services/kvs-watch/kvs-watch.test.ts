@@ -6,7 +6,7 @@ import { FluxError } from "../../base/errors.ts";
 import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
 import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
 import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
-import { type Broker, fails, startStorage, stopStorage } from "../kvs/world.test.ts";
+import { type Broker, fails, startStorage, stopStorage } from "../kvs/world.fixture.ts";
 import { LOOSE_REFS_MAX } from "../kvs/ref-list.ts";
 import { WatchState } from "./core.ts";
 import { kvsWatchModule } from "./service.ts";

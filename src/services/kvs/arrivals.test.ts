@@ -9,7 +9,7 @@ import type { Methods } from "../../sdk/service.ts";
 import { contentModule } from "../content/service.ts";
 import { contentSqliteModule } from "../content-sqlite/service.ts";
 import { kvsModule } from "./service.ts";
-import { makeBrokers, stopStorage, type Broker } from "./world.test.ts";
+import { makeBrokers, stopStorage, type Broker } from "./world.fixture.ts";
 
 /** A content store that keeps those waiting who ask it to keep blobs, until it is let go. */
 class SlowStore {

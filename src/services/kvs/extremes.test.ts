@@ -8,7 +8,7 @@ import { PLAIN_ENTRIES_MAX } from "../../formats/wide-directory.ts";
 import { nodeClock } from "../../host/clock.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { HELD_GRACE_MS } from "./protocol.ts";
-import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.test.ts";
+import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.fixture.ts";
 
 test("a key of 60 parts, on the leader and on a follower, in memory and from the store", async (t) => {
   const { kvs } = await startKvs(t, 2);

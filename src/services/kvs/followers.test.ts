@@ -5,7 +5,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { makeDirref } from "../../formats/treeobj.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
-import { startStorage, stopStorage } from "./world.test.ts";
+import { startStorage, stopStorage } from "./world.fixture.ts";
 
 test("a commit through a follower is read there at once, and elsewhere once the version has come", async (t) => {
   const brokers = await startStorage({ size: 4 });

@@ -8,7 +8,7 @@ import { Payload, type Transit } from "../../protocol/message.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { OPERATION_APPEND, type Operation } from "../../sdk/kvs-protocol.ts";
 import { VALUE_PIECE_BYTES } from "../../sdk/value-stream.ts";
-import { type Broker, fails, startStorage, stopStorage } from "./world.test.ts";
+import { type Broker, fails, startStorage, stopStorage } from "./world.fixture.ts";
 
 const CHUNK_BYTES = 65_536;
 

@@ -8,7 +8,7 @@ import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { OPERATION_PRUNE, type Operation } from "../../sdk/kvs-protocol.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { makeDir, makeDirref, makeVal, type Treeobj } from "../../formats/treeobj.ts";
-import { fails, makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.test.ts";
+import { fails, makeBrokers, MemoryDisk, startStorage, stopStorage } from "./world.fixture.ts";
 import { contentModule } from "../content/service.ts";
 import { kvsModule } from "./service.ts";
 

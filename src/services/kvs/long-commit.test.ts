@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { utf8Encode } from "../../base/bytes.ts";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
 import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
-import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.test.ts";
+import { fails, MemoryDisk, startKvs, startStorage, stopStorage, sync } from "./world.fixture.ts";
 
 const MANY: number = LONG_COMMIT_OPERATIONS + 3 * LONG_COMMIT_SLICE;
 function many(

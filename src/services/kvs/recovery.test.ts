@@ -7,7 +7,7 @@ import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../..
 import { utf8Encode } from "../../base/bytes.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { isFluxError } from "../../base/errors.ts";
-import { fails, MemoryDisk, startStorage, stopStorage, type Broker } from "./world.test.ts";
+import { fails, MemoryDisk, startStorage, stopStorage, type Broker } from "./world.fixture.ts";
 import { readLog } from "./redo-log.ts";
 import { LOOSE_REFS_MAX } from "./ref-list.ts";
 import { kvsModule } from "./service.ts";

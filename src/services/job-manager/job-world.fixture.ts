@@ -2,7 +2,7 @@
  * An instance of one broker for tests of the job services: the real KVS, and in the place of scheduler and execution
  * service two handles that the test moves.
  */
-import { makeBrokers, startStorage, stopStorage, OWNER, type MemoryDisk } from "../kvs/world.test.ts";
+import { makeBrokers, startStorage, stopStorage, OWNER, type MemoryDisk } from "../kvs/world.fixture.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";

@@ -4,6 +4,7 @@
  *
  * All logs of the job are opened at once; each ends by itself when the job is done.
  */
+import { utf8Decode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { stringifyJson, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { SIGNALS } from "../../base/signals.ts";
@@ -94,6 +95,8 @@ class Attachment {
   #shell: InputService | null = null;
   /** The job's terminal, until its end. */
   #terminal: Promise<void> | null = null;
+  /** Our terminal passes on everything as it is: it is the job's. */
+  #isRaw = false;
   readonly #output: OutputGate;
 
   constructor(context: CommandContext, handle: Handle, id: Integer, options: AttachOptions) {
@@ -298,9 +301,14 @@ class Attachment {
     this.#status.clear();
     const target = { topic: `${service}.${session}`, where: { nodeid: rank } };
     const client = new PtyClient(this.#context, this.#handle, target, { clears: false, endsInput: true });
-    void client.attached.then((isAttached) => this.#output.open(isAttached));
+    void client.attached.then((isAttached) => {
+      this.#isRaw = isAttached && this.#context.stdoutIsTerminal;
+      this.#output.open(isAttached);
+    });
     try {
-      if (!(await client.run()).isLeft) return;
+      const { isLeft } = await client.run();
+      this.#isRaw = false;
+      if (!isLeft) return;
       this.#detached = true;
       this.#detachedCode = 0;
       this.#finished.resolve();
@@ -345,8 +353,9 @@ class Attachment {
 
   #write(piece: OutputPiece): void {
     this.#status.hide();
-    if (piece.stream === "stdout") this.#context.out(piece.text);
-    else this.#context.err(piece.text);
+    const text = this.#isRaw ? withReturns(piece.text) : piece.text;
+    if (piece.stream === "stdout") this.#context.out(text);
+    else this.#context.err(text);
   }
 
   /** Prints the last lines of what there is; returns how many entries of the log that covers. */
@@ -422,4 +431,9 @@ async function stoppedQueueOf(handle: Handle, id: Integer): Promise<string | nul
 function linesOf(piece: OutputPiece): OutputPiece[] {
   if (typeof piece.text !== "string") return [piece];
   return piece.text.split(/(?<=\n)/).map((text) => ({ ...piece, text }));
+}
+
+/** Lines for a terminal that does not go back to its first column by itself. */
+function withReturns(text: string | Uint8Array): string {
+  return (typeof text === "string" ? text : utf8Decode(text)).replaceAll("\n", "\r\n");
 }

@@ -5,6 +5,7 @@
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { CommandContext } from "../framework/command.ts";
 import { OutputFormat, sortRows, splitSort } from "../output/format-string.ts";
+import { columnsOf, cutToColumns } from "../output/text-width.ts";
 import { paintJob, wantsColor } from "../output/job-colors.ts";
 import { attributesOfFields, jobField, jobFieldHeading, type JobRecord } from "./record.ts";
 
@@ -76,9 +77,6 @@ export class JobTable {
 function cut(text: string, width: number): string {
   return text
     .split("\n")
-    .map((line) => {
-      const letters = [...line];
-      return letters.length <= width ? line : `${letters.slice(0, Math.max(0, width - 1)).join("")}+`;
-    })
+    .map((line) => (columnsOf(line) <= width ? line : `${cutToColumns(line, width - 1)}+`))
     .join("\n");
 }

@@ -28,6 +28,11 @@ function one(spec: string, value: FieldValue): string {
 }
 
 describe("specs", () => {
+  test("columns hold wide letters, too", () => {
+    assert.equal(one(":<7.6+", "日本語"), "日本語 ");
+    assert.equal(one(":<6.6+", "日本語名"), "日本+");
+    assert.equal(one(":>8", "日本"), "    日本");
+  });
   const cases: readonly [spec: string, value: FieldValue, text: string][] = [
     ["", "sleep", "sleep"],
     [":>8", "sleep", "   sleep"],

@@ -14,6 +14,7 @@ import { FluxError } from "../../base/errors.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import { exponentText, Float, plainText, pythonText, type FieldValue } from "./field-value.ts";
 import { strftime } from "./strftime.ts";
+import { columnsOf, cutToColumns } from "./text-width.ts";
 
 /** One thing to list. Returns undefined for a field that does not exist at all. */
 export type Row = (field: string) => FieldValue | undefined;
@@ -107,7 +108,7 @@ export class OutputFormat {
       if (field.dropIfEmpty && texts.every((text) => EMPTY_TEXTS.has(text) || text === "-")) return [];
       if (!field.growToFit) return [segment];
       const heading = withHeader ? (this.#headings(field.name) ?? "") : "";
-      return [{ literal, field: { ...field, spec: widened(field, Math.max(...[heading, ...texts].map(lengthOf))) } }];
+      return [{ literal, field: { ...field, spec: widened(field, Math.max(...[heading, ...texts].map(columnsOf))) } }];
     });
   }
 }
@@ -345,17 +346,14 @@ function formatGeneral(value: number, precision: number): string {
 }
 
 function formatText(text: string, spec: Spec): string {
-  if (spec.precision === null || lengthOf(text) <= spec.precision) return pad(text, spec);
-  const kept = pad([...text].slice(0, spec.precision).join(""), spec);
-  return spec.plus && lengthOf(kept) < lengthOf(text) ? `${[...kept].slice(0, -1).join("")}+` : kept;
-}
-
-function lengthOf(text: string): number {
-  return [...text].length;
+  if (spec.precision === null || columnsOf(text) <= spec.precision) return pad(text, spec);
+  const kept = pad(cutToColumns(text, spec.precision), spec);
+  const columns = columnsOf(kept);
+  return spec.plus && columns < columnsOf(text) ? `${cutToColumns(kept, columns - 1)}+` : kept;
 }
 
 function pad(text: string, spec: Pick<Spec, "fill" | "align" | "width">): string {
-  const missing = spec.width - lengthOf(text);
+  const missing = spec.width - columnsOf(text);
   if (missing <= 0) return text;
   if (spec.align === ">") return spec.fill.repeat(missing) + text;
   if (spec.align !== "^") return text + spec.fill.repeat(missing);

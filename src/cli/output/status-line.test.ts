@@ -33,7 +33,7 @@ test("where it is asked for, every step is told at once, to what is no terminal 
     "started",
   ]);
   assert.equal(printed.at(-1), "\n");
-  assert.equal(printed[0]!.length, "<".length + 79);
+  assert.equal(printed[0]!.length, "<".length + 77);
 });
 
 test("a job with resources starts when its last prolog is over", () => {

@@ -12,6 +12,8 @@ import type { CommandContext } from "../framework/command.ts";
 const PERIOD_MS = 1000;
 const COLUMNS_DEFAULT = 80;
 const CLOCK_WIDTH = 8;
+/** What the terminal echoes for a key that interrupts: `^C`, which must not wrap. */
+const ECHO_WIDTH = 2;
 const ERASE = "\r\u001b[K";
 const WAITING_FOR_RESOURCES = "waiting for resources";
 const STARTED = "started";
@@ -127,7 +129,7 @@ export class StatusLine {
       .join(":");
     const stopped =
       this.#text === WAITING_FOR_RESOURCES && this.#queue !== null ? ` (${this.#queue} queue stopped)` : "";
-    const width = (this.#context.columns ?? COLUMNS_DEFAULT) - 1;
+    const width = (this.#context.columns ?? COLUMNS_DEFAULT) - ECHO_WIDTH - 1;
     const room = Math.max(0, width - CLOCK_WIDTH - 1);
     const left = [...`flux-job: ${this.#options.job} ${this.#text}${stopped}`].slice(0, room).join("").padEnd(room);
     this.#isShown = true;

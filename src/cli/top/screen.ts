@@ -33,8 +33,9 @@ const CODES: Readonly<Record<Style, string>> = {
 /** Styles that are left out where no color is wanted. */
 const COLORS: ReadonlySet<Style> = new Set(["yellow", "red", "green", "blue"]);
 
-const ENTER_SCREEN = "\u001b[?1049h\u001b[?25l\u001b[2J";
-const LEAVE_SCREEN = "\u001b[?25h\u001b[?1049l";
+/** Its own screen, no cursor; a row that is wider than the terminal thinks (emoji) does not go on in the next one. */
+const ENTER_SCREEN = "\u001b[?1049h\u001b[?25l\u001b[?7l\u001b[2J";
+const LEAVE_SCREEN = "\u001b[?7h\u001b[?25h\u001b[?1049l";
 const SIZE_DEFAULT: Size = { columns: 80, rows: 24 };
 
 const SEQUENCES: Readonly<Record<string, Key>> = {

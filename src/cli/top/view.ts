@@ -6,6 +6,7 @@
  */
 import type { Integer } from "../../base/json.ts";
 import { formatDuration } from "../../formats/duration.ts";
+import { columnsOf, cutToColumns } from "../output/text-width.ts";
 
 export type Style = "bold" | "dim" | "inverse" | "yellow" | "red" | "green" | "blue";
 
@@ -138,8 +139,8 @@ function titleLine(view: InstanceView, width: number, now: number): Line {
   const left = view.expiration === 0 ? "∞" : formatDuration(Math.max(0, view.expiration - now), 2);
   const middle = view.queue === null ? "" : `queue ${view.queue}`;
   const path = keepEnd(view.path, Math.max(8, width - left.length - middle.length - 4));
-  const gap = Math.max(1, Math.floor((width - middle.length) / 2) - lengthOf(path));
-  const rest = Math.max(1, width - 1 - lengthOf(path) - gap - middle.length - left.length);
+  const gap = Math.max(1, Math.floor((width - middle.length) / 2) - columnsOf(path));
+  const rest = Math.max(1, width - 1 - columnsOf(path) - gap - middle.length - left.length);
   return [span(path, "yellow"), plain(" ".repeat(gap)), span(middle, "bold"), plain(" ".repeat(rest) + left)];
 }
 
@@ -234,19 +235,15 @@ function runtimeOf(job: ShownJob, now: number): string {
   return formatDuration(Math.max(0, (job.endTime === 0 ? now : job.endTime) - job.startTime), 2);
 }
 
-function lengthOf(text: string): number {
-  return [...text].length;
-}
 function padTo(text: string, width: number): string {
-  return text + " ".repeat(Math.max(0, width - lengthOf(text)));
+  return text + " ".repeat(Math.max(0, width - columnsOf(text)));
 }
 function right(text: string, width: number): string {
   const cut = fit(text, width).trimEnd();
-  return " ".repeat(Math.max(0, width - lengthOf(cut))) + cut;
+  return " ".repeat(Math.max(0, width - columnsOf(cut))) + cut;
 }
 function fit(text: string, width: number): string {
-  const letters = [...text];
-  return padTo(letters.length <= width ? text : `${letters.slice(0, width - 1).join("")}+`, width);
+  return padTo(columnsOf(text) <= width ? text : `${cutToColumns(text, width - 1)}+`, width);
 }
 
 /** Controls in names would move the cursor: they are shown as what they are. */
@@ -259,9 +256,9 @@ function cutLine(line: Line, columns: number): Line {
   let room = columns;
   for (const { text, styles } of line) {
     if (room <= 0) break;
-    const letters = [...printable(text)].slice(0, room);
-    room -= letters.length;
-    if (letters.length > 0) kept.push({ text: letters.join(""), styles });
+    const shown = cutToColumns(printable(text), room);
+    room -= columnsOf(shown);
+    if (shown !== "") kept.push({ text: shown, styles });
   }
   return kept;
 }

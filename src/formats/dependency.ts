@@ -16,12 +16,14 @@ export interface Dependency extends JsonObject {
  * Reads a dependency URI. A scheme may stand alone (`singleton`): its value is the empty text. The value is taken as it
  * is; in options, percent signs are decoded and numbers become numbers. An option that is repeated becomes an array, one
  * without a value is ignored.
- * Throws FluxError EINVAL where the text is none.
+ * Throws FluxError EINVAL where the text is none. `what`: what such a URI is called there; that of a task map has the same form.
  */
-export function parseDependency(uri: string): Dependency {
+export function parseDependency(uri: string, what = "dependency"): Dependency {
   const match = /^([A-Za-z][A-Za-z0-9+.-]*)(?::([^?]*)(?:\?(.*))?)?$/s.exec(uri);
-  if (match === null)
-    throw new FluxError("EINVAL", `Invalid dependency URI "${uri}": must be SCHEME:VALUE[?KEY=VAL[&KEY=VAL...]]`);
+  if (match === null) {
+    const told = uri.includes(":") ? uri : `${uri}:`;
+    throw new FluxError("EINVAL", `Invalid ${what} URI "${told}": must be SCHEME:VALUE[?KEY=VAL[&KEY=VAL...]]`);
+  }
   const [, scheme = "", value = "", query = ""] = match;
   const options: Record<string, JsonValue> = {};
   for (const pair of query.split(/[&;]/)) {
@@ -35,7 +37,7 @@ export function parseDependency(uri: string): Dependency {
     if (known === undefined) options[key] = option;
     else options[key] = Array.isArray(known) ? [...(known as JsonValue[]), option] : [known, option];
   }
-  return { scheme, value, ...options };
+  return { scheme: scheme.toLowerCase(), value, ...options };
 }
 
 /** Whether a value of `attributes.system.dependencies` is a dependency. */

@@ -65,8 +65,8 @@ export interface NestOptions extends JobspecExtras {
 export function fromCommand(options: CommandOptions): Jobspec {
   const { numNodes, numTasks = numNodes ?? 1, coresPerTask = 1, gpusPerTask = 0 } = options;
   if (options.command.length === 0) throw invalid("command must be a non-empty list of strings");
-  if (numNodes !== undefined) checkNumber("node count", numNodes, 1);
-  checkNumber("task count", numTasks, 1);
+  if (numNodes !== undefined) checkNumber("node count", numNodes, 1, "an integer >= 1 (if set)");
+  checkNumber("task count", numTasks, 1, "a integer >= 1");
   checkNumber("cores per task", coresPerTask, 1);
   checkNumber("gpus per task", gpusPerTask, 0);
   const exclusive = options.exclusive ?? (numNodes !== undefined && options.numTasks === undefined);
@@ -124,7 +124,7 @@ function firstSlot(resources: readonly ResourceVertex[]): ResourceVertex | null 
 export function fromNestCommand(options: NestOptions): Jobspec {
   const { numNodes, numSlots = numNodes, coresPerSlot = 1, gpusPerSlot = 0 } = options;
   if (numSlots === undefined || numSlots === 0) throw invalid("Number of slots to allocate must be specified");
-  checkNumber("task count", numSlots, 1);
+  checkNumber("task count", numSlots, 1, "a integer >= 1");
   checkNumber("cores per task", coresPerSlot, 1);
   checkNumber("gpus per task", gpusPerSlot, 0);
   const exclusive = options.exclusive ?? (numNodes !== undefined && options.numSlots === undefined);
@@ -203,9 +203,10 @@ function assemble(
   return jobspec;
 }
 
-function checkNumber(what: string, value: number, min: number): void {
+/** `words`: what the number must be, as scripts know it. */
+function checkNumber(what: string, value: number, min: number, words: string = `an integer >= ${min}`): void {
   if (value > Number.MAX_SAFE_INTEGER) throw invalid(`${what} is too large`);
-  if (!isInteger(value, min)) throw invalid(`${what} must be an integer >= ${min} (got ${value})`);
+  if (!isInteger(value, min)) throw invalid(`${what} must be ${words}`);
 }
 
 function isInteger(value: number, min: number): boolean {

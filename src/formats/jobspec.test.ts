@@ -208,7 +208,7 @@ test("a command with its numbers, as flux submit has them", () => {
   assert.deepEqual(build({ gpusPerTask: 2 }).resources[0]!.with![1], { type: "gpu", count: 2 });
 
   assert.throws(() => build({ numTasks: 1, numNodes: 2 }), /node count must not be greater than task count/);
-  assert.throws(() => build({ numTasks: 0 }), /task count must be an integer >= 1/);
+  assert.throws(() => build({ numTasks: 0 }), /task count must be a integer >= 1$/);
   assert.throws(() => build({ exclusive: true }), /exclusive can only be set with a node count/);
   assert.throws(() => build({ duration: -1 }), /duration/);
   assert.throws(() => fromCommand({ command: [] }), /command/);

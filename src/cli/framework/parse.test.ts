@@ -118,6 +118,8 @@ describe("argparse", () => {
     [["-n"], "argument -n/--ntasks: expected one argument"],
     [["-n", "-l"], "argument -n/--ntasks: expected one argument"],
     [["--label-io=x"], "argument -l/--label-io: ignored explicit argument 'x'"],
+    [["-lQ"], "argument -l/--label-io: ignored explicit argument 'Q'"],
+    [["-Ql"], "unrecognized arguments: -Ql"],
     [["--count=foo"], "argument -c/--count: invalid int value: 'foo'"],
     [["--nt=4"], "unrecognized arguments: --nt=4"],
   ];

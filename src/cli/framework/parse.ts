@@ -176,9 +176,15 @@ class LineReader {
   }
 
   #readShort(word: string): void {
+    let flag: OptionSpec | null = null;
     for (let at = 1; at < word.length; at++) {
       const option = this.#short.get(word.charAt(at));
-      if (option === undefined) return this.#unknown(at === 1 ? word : `-${word.slice(at)}`, `-${word.charAt(at)}`);
+      if (option === undefined) {
+        // To argparse what is no letter of an option is an argument of the flag before it.
+        if (this.#argparse && flag !== null) this.#refuseArgument(flag, word.slice(at));
+        return this.#unknown(word, `-${word.charAt(at)}`);
+      }
+      flag = option;
       if (option.argument === undefined || option.bareShort === true) {
         this.#accept(option, null);
         if (this.#help !== null) return;

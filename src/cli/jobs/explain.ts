@@ -30,7 +30,7 @@ export interface JobFacts {
   readonly eventlog: readonly LoggedEvent[];
   /** `guest.exec.eventlog`; empty where the job never started. */
   readonly execLog: readonly LoggedEvent[];
-  /** The last lines that its tasks wrote to standard error. */
+  /** The last lines that its tasks wrote to standard error, as far as it can be read here. */
   readonly stderrTail: readonly string[];
   /** The file that has their standard error; null where it is kept with the job. */
   readonly stderrPath: string | null;
@@ -169,7 +169,7 @@ function waitingForResources(facts: JobFacts): string[] {
     const command = name === "" ? "flux queue start" : `flux queue start ${name}`;
     lines.push(`${name === "" ? "The queue" : `Its queue ${name}`} is stopped${reason}: ${command}`);
   }
-  if (facts.constraint !== null) lines.push(`Only nodes count with ${constraintText(facts.constraint)}.`);
+  lines.push(...constraintLines(facts));
   if (resources === null) lines.push("No scheduler is there to give it resources.");
   else lines.push(...shortage(request, resources));
   if (aheadCount > 0) lines.push(`Before it: ${count(aheadCount, "waiting job")} of higher priority, or older.`);
@@ -191,6 +191,11 @@ function holdLine({ job, eventlog }: JobFacts): string[] {
   const who = job.context.userName(userid);
   if (hold.name === "submit") return [`${who} submitted it held.`];
   return [`${who} put the hold on it ${ago(job.context.now - hold.timestamp)}.`];
+}
+
+/** Which nodes could be taken at all. */
+function constraintLines({ constraint }: JobFacts): string[] {
+  return constraint === null ? [] : [`Only nodes count with ${constraintText(constraint)}.`];
 }
 
 /** A constraint (RFC 31) in words. */
@@ -265,6 +270,7 @@ function ended(facts: JobFacts): string[] {
         "failed.",
         ...startedLine(facts),
         ...exceptionLines(facts),
+        ...constraintLines(facts),
         ...taskLines(facts),
         ...failureLines(facts),
         ...stderrLines(facts),
@@ -341,6 +347,7 @@ function endWords(status: number): string {
 }
 
 function stderrLines({ stderrTail, stderrPath }: JobFacts): string[] {
-  if (stderrPath !== null) return [`Its standard error is in ${stderrPath}`];
-  return stderrTail.length === 0 ? [] : ["The end of its standard error:", ...stderrTail.map((line) => `  ${line}`)];
+  const where = stderrPath === null ? [] : [`Its standard error is in ${stderrPath}`];
+  if (stderrTail.length === 0) return where;
+  return [...where, "The end of its standard error:", ...stderrTail.map((line) => `  ${line}`)];
 }

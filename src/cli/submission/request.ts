@@ -57,7 +57,7 @@ export function taskJobspec(options: ParsedOptions, command: readonly string[], 
   const extras = submissionExtras(options, source);
   const given = givenResources(options, source);
   if (given !== null) return withFiles(withResources(fromCommand({ ...extras, command }), given), options, source);
-  if (options.has("gpus-per-node") && !options.has("nodes"))
+  if (countOption(options, "gpus-per-node") !== undefined && !options.has("nodes"))
     throw new FluxError("EINVAL", "--gpus-per-node requires --nodes");
   const perResource = PER_RESOURCE_OPTIONS.some((name) => options.has(name));
   if (perResource && PER_TASK_OPTIONS.some((name) => options.has(name)))
@@ -176,13 +176,7 @@ function shellOptionsOf(options: ParsedOptions, source: SubmissionSource): Recor
     shell[key] = value;
   }
   const taskmap = options.text("taskmap");
-  if (taskmap !== null) {
-    const at = taskmap.indexOf(":");
-    if (taskmap === "" || at === 0)
-      throw new FluxError("EINVAL", `Invalid taskmap URI "${taskmap}": must be SCHEME[:VALUE]`);
-    shell["taskmap"] =
-      at < 0 ? { scheme: taskmap, value: "" } : { scheme: taskmap.slice(0, at), value: taskmap.slice(at + 1) };
-  }
+  if (taskmap !== null) shell["taskmap"] = { ...parseDependency(taskmap, "taskmap") };
   const signal = options.text("signal");
   if (signal !== null) shell["signal"] = parseSignalOption(signal);
   return shell;

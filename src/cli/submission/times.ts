@@ -5,6 +5,8 @@ import { tryParseFsd } from "../../formats/duration.ts";
 import { parseDateTime } from "./dates.ts";
 
 const SIGNAL_DEFAULT = "SIGUSR1";
+/** The last second of the year 9999. */
+const END_OF_TIME = 253_402_300_799;
 const TIMELEFT_DEFAULT_S = 60;
 
 /** A time limit in seconds: minutes where the text has no unit. Throws FluxError EINVAL. */
@@ -22,13 +24,11 @@ export function parseTimeLimit(text: string): number {
 
 /** When a job may begin, in seconds since the epoch: `+FSD`, or a date; of a time of day alone, the next. */
 export function parseBeginTime(text: string, now: number): number {
-  if (text.startsWith("+")) {
-    const seconds = tryParseFsd(text.slice(1));
-    if (seconds === null) throw new FluxError("EINVAL", "invalid Flux standard duration");
-    return now + seconds;
-  }
-  const time = parseDateTime(text, now, { bareTime: "next" });
+  const offset = text.startsWith("+") ? tryParseFsd(text.slice(1)) : null;
+  if (text.startsWith("+") && offset === null) throw new FluxError("EINVAL", "invalid Flux standard duration");
+  const time = offset === null ? parseDateTime(text, now, { bareTime: "next" }) : now + offset;
   if (time === null) throw new FluxError("EINVAL", `Invalid datetime: "${text}"`);
+  if (!(Math.abs(time) <= END_OF_TIME)) throw new FluxError("EINVAL", "timestamp out of range for platform time_t");
   return time;
 }
 

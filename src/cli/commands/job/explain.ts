@@ -1,4 +1,6 @@
 /** `flux job explain`: asks for what `jobs/explain.ts` needs to know of a job. */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { resolve } from "node:path";
 import { base64Decode, concatBytes, utf8Decode } from "../../../base/bytes.ts";
 import { errorText, FluxError, isFluxError } from "../../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../../base/json.ts";
@@ -29,6 +31,8 @@ import { requireJobId } from "./operands.ts";
 
 /** Lines of standard error that are shown. */
 const TAIL_LINES = 10;
+/** The end of a file of output that is looked through for them. */
+const TAIL_BYTES = 16 * 1024;
 /** Blobs at the end of the output that are looked through for them. */
 const TAIL_BLOBS = 32;
 
@@ -60,13 +64,14 @@ export async function explain(context: CommandContext): Promise<number> {
 async function factsOf(handle: Handle, id: Integer): Promise<JobFacts> {
   const job = await fetchJob(handle, id, ["all"]);
   const isWaiting = job.state === JobState.Sched;
+  const isRefused = job.isInactive && job.number("t_run") === 0;
   const [logs, output, antecedents, aheadCount, queue, request, resources] = await Promise.all([
     logsOf(handle, id),
-    outputEnd(handle, id),
+    outputEnd(handle, job),
     antecedentsOf(handle, job),
     isWaiting ? countAhead(handle, job) : 0,
     isWaiting ? queueStatus(handle, job.text("queue")) : null,
-    isWaiting ? requestOf(handle, id) : NO_REQUEST,
+    isWaiting || isRefused ? requestOf(handle, id) : NO_REQUEST,
     isWaiting ? resourceCounts(handle) : null,
   ]);
   return { job, ...logs, ...output, antecedents, aheadCount, queue, ...request, resources };
@@ -93,10 +98,10 @@ async function logsOf(
 }
 
 /** What the tasks wrote last to standard error. The output may be long: only its end is read. */
-async function outputEnd(handle: Handle, id: Integer): Promise<Pick<JobFacts, "stderrTail" | "stderrPath">> {
+async function outputEnd(handle: Handle, job: JobRecord): Promise<Pick<JobFacts, "stderrTail" | "stderrPath">> {
   const text = await orElse("", async () => {
     const kvs = new Kvs(handle);
-    const object = await kvs.getTreeObject(`${formatFluid(id, "kvs")}.guest.output`);
+    const object = await kvs.getTreeObject(`${formatFluid(job.id, "kvs")}.guest.output`);
     if (object.type !== "valref") return utf8Decode(valueBytes(object));
     // The header and notes of redirection are at the beginning.
     const refs = [...new Set([...object.data.slice(0, 4), ...object.data.slice(-TAIL_BLOBS)])];
@@ -109,11 +114,29 @@ async function outputEnd(handle: Handle, id: Integer): Promise<Pick<JobFacts, "s
   for (const line of text.split("\n")) {
     const entry = entryOf(line);
     if (entry === null || entry.context["stream"] !== "stderr") continue;
-    if (entry.name === "redirect") stderrPath = String(entry.context["path"]);
+    if (entry.name === "redirect") stderrPath = resolve(job.text("cwd"), String(entry.context["path"]));
     if (entry.name === "data") written += dataOf(entry.context);
   }
+  if (stderrPath !== null) written = fileEnd(stderrPath);
   const lines = written.split("\n").filter((line) => line !== "");
   return { stderrTail: lines.slice(-TAIL_LINES), stderrPath };
+}
+
+/** The end of a file, which may be a pipe that nobody writes to; nothing where it is on another host, or cannot be read. */
+function fileEnd(path: string): string {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const { size } = fstatSync(fd);
+      const bytes = new Uint8Array(Math.min(size, TAIL_BYTES));
+      return utf8Decode(bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, size - bytes.length)));
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return "";
+    throw error;
+  }
 }
 
 /** An entry of an eventlog; null for a part of one. */

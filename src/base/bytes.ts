@@ -47,6 +47,11 @@ export function base64Encode(bytes: Uint8Array): string {
   return view(bytes).toString("base64");
 }
 
+/** Encodes the UTF-8 of a text as base64. */
+export function base64EncodeText(text: string): string {
+  return base64Encode(utf8Encode(text));
+}
+
 /** How many bytes base64 stands for. */
 export function base64ByteLength(text: string): number {
   const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
@@ -55,12 +60,21 @@ export function base64ByteLength(text: string): number {
 
 /** Decodes base64, or returns null where the text is not base64. */
 export function base64Decode(text: string): Uint8Array | null {
+  const bytes = pooledBase64(text);
+  return bytes === null ? null : copyOf(bytes);
+}
+
+export function isBase64(text: string): boolean {
+  return pooledBase64(text) !== null;
+}
+
+/** What base64 stands for, in memory that may be part of a pool; null where the text is not base64. */
+function pooledBase64(text: string): Uint8Array | null {
   if (text.length % 4 !== 0) return null;
-  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
-  const length = (text.length / 4) * 3 - padding;
   const bytes = Buffer.from(text, "base64");
   // The decoder takes the URL-safe alphabet too, skips what it does not know and stops at padding: then bytes are missing.
-  return bytes.byteLength === length && !text.includes("-") && !text.includes("_") ? copyOf(bytes) : null;
+  const isWhole = bytes.byteLength === base64ByteLength(text) && !text.includes("-") && !text.includes("_");
+  return isWhole ? bytes : null;
 }
 
 /** Encodes bytes as lower-case hexadecimal digits. */

@@ -34,22 +34,23 @@ const FOUND = new RegExp(
   ].join("|"),
   "g",
 );
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
+const CONTROL = /[\0-\x1f]/;
 const VALREF = 1;
 const DIRREF = 2;
 const REF = 3;
 const SHA256 = 3;
 const VALUE = 7;
 const VALUE_BYTES_MAX = 0xffff;
-const CONTROL_END = 0x20;
 const SHA1_BYTES = 20;
 const SHA256_BYTES = 32;
 
 /** The short form of what may be the text of a directory; null where it is none. */
 export function packDirectory(text: Uint8Array): Uint8Array | null {
   if (!matches(text, START, 0) || !matches(text, END, text.byteLength - END.byteLength)) return null;
-  // A control character in the text itself could be taken for a code.
-  if (text.some((byte) => byte < CONTROL_END)) return null;
   const source = latin1Decode(text);
+  // A control character in the text itself could be taken for a code.
+  if (CONTROL.test(source)) return null;
   const parts: Uint8Array[] = [];
   let position = 0;
   for (const found of source.matchAll(FOUND)) {

@@ -5,7 +5,7 @@
  * Objects are plain JSON, made here and checked here; they are values and are not changed. Directories with millions of
  * entries are checked once, where they arrive.
  */
-import { base64Decode, base64Encode } from "../base/bytes.ts";
+import { base64Decode, base64Encode, base64EncodeText, isBase64 } from "../base/bytes.ts";
 import { FluxError, type ErrnoName } from "../base/errors.ts";
 import { isJsonObject, parseJson, type JsonValue } from "../base/json.ts";
 import { isBlobref, type Blobref } from "./blobref.ts";
@@ -33,6 +33,10 @@ const NOT_BASE64 = "the data of a val must be base64";
 
 export function makeVal(bytes: Uint8Array): Val {
   return { ver: 1, type: "val", data: bytes.byteLength === 0 ? "" : base64Encode(bytes) };
+}
+
+export function makeTextVal(text: string): Val {
+  return { ver: 1, type: "val", data: base64EncodeText(text) };
 }
 
 export function makeValref(blobrefs: readonly Blobref[]): Valref {
@@ -84,7 +88,7 @@ function whatIsWrong(value: JsonValue | undefined, depth: number): string | null
   if (Object.keys(value).length > TREEOBJ_MEMBERS) return "there are other members than ver, type and data";
   switch (type) {
     case "val":
-      return typeof data === "string" && base64Decode(data) !== null ? null : NOT_BASE64;
+      return typeof data === "string" && isBase64(data) ? null : NOT_BASE64;
     case "valref":
       return wrongBlobrefs(data, type);
     case "dirref":

@@ -2,7 +2,7 @@
  * The envelope J of a submission: `HEADER.PAYLOAD.SIGNATURE` with the mechanism "none", which an instance of a single
  * user accepts (RFC 15). HEADER holds typed keys and values that end in NUL, in base64; PAYLOAD is the jobspec in base64.
  */
-import { base64Decode, base64Encode, utf8DecodeStrict, utf8Encode } from "../base/bytes.ts";
+import { base64Decode, base64EncodeText, utf8DecodeStrict } from "../base/bytes.ts";
 import { FluxError } from "../base/errors.ts";
 
 const MECHANISM_NONE = "none";
@@ -20,8 +20,8 @@ export interface Envelope {
 /** Wraps a jobspec, given as JSON text. */
 export function wrapJobspec(jobspec: string, userid: number): string {
   const fields = ["version", `i${VERSION}`, "userid", `i${userid}`, "mechanism", `s${MECHANISM_NONE}`];
-  const header = base64Encode(utf8Encode(`${fields.join("\0")}\0`));
-  return `${header}.${base64Encode(utf8Encode(jobspec))}.${MECHANISM_NONE}`;
+  const header = base64EncodeText(`${fields.join("\0")}\0`);
+  return `${header}.${base64EncodeText(jobspec)}.${MECHANISM_NONE}`;
 }
 
 /** Unwraps a jobspec. Throws EINVAL where the envelope is malformed or its mechanism is not "none". */

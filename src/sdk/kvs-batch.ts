@@ -7,9 +7,9 @@
  * the KVS refuses for now, because its disk is full, are sent again, one commit at a time, until it has taken them. So is a
  * commit whose answer was lost with a link: by its number the KVS knows whether it has taken it, and what goes before it.
  */
-import { base64Encode, utf8Encode } from "../base/bytes.ts";
 import { type ErrnoName, FluxError } from "../base/errors.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
+import { makeTextVal } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import { OPERATION_APPEND, OPERATION_LAST, PRIMARY_NAMESPACE } from "./kvs-protocol.ts";
 
@@ -215,7 +215,7 @@ export class KvsBatch {
     const ops = [...batch].map(([key, entry]) => ({
       key,
       flags: (entry.append ? OPERATION_APPEND : 0) | (entry.isLast ? OPERATION_LAST : 0),
-      dirent: { ver: 1, type: "val", data: base64Encode(utf8Encode(entry.chunks.join(""))) },
+      dirent: makeTextVal(entry.chunks.join("")),
     }));
     const { handle, sender } = this.#options;
     const once = sender === undefined ? {} : { once: { sender, number, answered: oldest - 1 } };

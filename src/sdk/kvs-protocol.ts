@@ -6,7 +6,7 @@
  */
 import type { JsonObject } from "../base/json.ts";
 import { fluidKvsPath, parseFluid } from "../formats/fluid.ts";
-import { makeDir, makeDirref, makeVal, type Treeobj } from "../formats/treeobj.ts";
+import { makeDir, makeDirref, type Treeobj } from "../formats/treeobj.ts";
 
 /** The namespace that always exists; only the instance owner may use it. */
 export const PRIMARY_NAMESPACE = "primary";
@@ -112,10 +112,6 @@ export interface LookupPlusAnswer {
 
 /** Events about namespace NS are `kvs.namespace-NS-` and one of setroot, created, removed, error. */
 export const NAMESPACE_EVENT_PREFIX = "kvs.namespace-";
-
-export function valueObject(data: Uint8Array): TreeObject {
-  return makeVal(data);
-}
 
 export function directoryReference(rootref: string): TreeObject {
   return makeDirref(rootref);

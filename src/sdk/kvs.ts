@@ -8,7 +8,7 @@
 import { concatBytes, utf8Decode, utf8Encode } from "../base/bytes.ts";
 import { FluxError, isFluxError } from "../base/errors.ts";
 import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../base/json.ts";
-import { makeDirref, makeSymlink, valBytes, type DirEntries, type Treeobj } from "../formats/treeobj.ts";
+import { makeDirref, makeSymlink, valBytes, type DirEntries, type Treeobj, makeVal } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
 import {
   CommitFlag,
@@ -16,7 +16,6 @@ import {
   LookupFlag,
   OPERATION_APPEND,
   PRIMARY_NAMESPACE,
-  valueObject,
   type CommitAnswer,
   type Operation,
   type RootAnswer,
@@ -35,7 +34,7 @@ export class KvsTransaction {
     return this.putBytes(key, utf8Encode(text));
   }
   putBytes(key: string, bytes: Uint8Array): this {
-    return this.putTreeObject(key, valueObject(bytes));
+    return this.putTreeObject(key, makeVal(bytes));
   }
   putTreeObject(key: string, object: Treeobj): this {
     this.operations.push({ key, flags: 0, dirent: object });
@@ -44,7 +43,7 @@ export class KvsTransaction {
   /** Adds to the end of a value, or creates it. */
   append(key: string, data: string | Uint8Array): this {
     const bytes = typeof data === "string" ? utf8Encode(data) : data;
-    this.operations.push({ key, flags: OPERATION_APPEND, dirent: valueObject(bytes) });
+    this.operations.push({ key, flags: OPERATION_APPEND, dirent: makeVal(bytes) });
     return this;
   }
   /** Sets a key to an empty directory. */

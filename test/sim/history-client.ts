@@ -4,9 +4,9 @@
  */
 import { isFluxError } from "../../src/base/errors.ts";
 import type { DirEntries } from "../../src/formats/treeobj.ts";
-import { makeDirref, makeValref } from "../../src/formats/treeobj.ts";
+import { makeDirref, makeValref, makeTextVal } from "../../src/formats/treeobj.ts";
 import { blobrefFromDigest, type Blobref } from "../../src/formats/blobref.ts";
-import { PRIMARY_NAMESPACE, valueObject } from "../../src/sdk/kvs-protocol.ts";
+import { PRIMARY_NAMESPACE } from "../../src/sdk/kvs-protocol.ts";
 import { utf8Decode, utf8Encode } from "../../src/base/bytes.ts";
 import type { Handle } from "../../src/sdk/handle.ts";
 import { Kvs, KvsTransaction, valueBytes } from "../../src/sdk/kvs.ts";
@@ -115,7 +115,7 @@ export class HistoryClient {
     const name = `${this.#name}.${this.#commits++}`;
     const transaction = new KvsTransaction().append(JOURNAL, `${name} `);
     const isLong = this.#dice.chance(0.15);
-    const value = isLong ? await this.#storeBlobs(kvs.handle, name) : valueObject(utf8Encode(name));
+    const value = isLong ? await this.#storeBlobs(kvs.handle, name) : makeTextVal(name);
     for (const key of keys) transaction.putTreeObject(key, value);
     if (writesPair) transaction.putText(`${PAIR}.left`, name).putText(`${PAIR}.right`, name);
     const commit: CommitRecord = { name, namespace, keys, writesPair, rootseq: null };

@@ -1,5 +1,5 @@
 /** `flux pmi`: a PMI client (RFC 13) to try out what a launcher offers to parallel programs (flux-pmi(1)). */
-import { base64Decode, base64Encode, utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { base64Decode, base64EncodeText, utf8Decode } from "../../base/bytes.ts";
 import { pmiEnvironment } from "../../broker/boot-pmi.ts";
 import { errorText, FluxError } from "../../base/errors.ts";
 import type { Ports } from "../../base/ports.ts";
@@ -188,7 +188,7 @@ async function library(context: CommandContext, method: "libpmi" | "libpmi2", pa
     name: opened.kvsname,
     missing: "invalid key argument",
     barrier: async () => opened.barrier(),
-    put: async (key, value) => opened.put(key, isCray ? base64Encode(utf8Encode(value)) : value),
+    put: async (key, value) => opened.put(key, isCray ? base64EncodeText(value) : value),
     get: async (key) => {
       if (isCray && key.startsWith("flux.")) return null;
       const value = opened.get(key);

@@ -4,7 +4,7 @@
  */
 import { FluxError } from "../../base/errors.ts";
 import { parseJson, stringifyJson, type Integer, type JsonValue } from "../../base/json.ts";
-import { base64Encode, utf8Encode } from "../../base/bytes.ts";
+import { base64EncodeText } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import type { Hostlist } from "../../formats/hostlist.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
@@ -12,13 +12,8 @@ import { checkReadable } from "../../formats/jobspec-readable.ts";
 import { unwrapJobspec } from "../../sdk/job-envelope.ts";
 import { withoutEnvironment } from "../../sdk/job-environment.ts";
 import { encodeEvent, JobFlag, URGENCY_DEFAULT, URGENCY_MAX, type SubmittedJob } from "../../sdk/job-protocol.ts";
-import {
-  OPERATION_LAST,
-  OPERATION_PRUNE,
-  valueObject,
-  type Operation,
-  type TreeObject,
-} from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { OPERATION_LAST, OPERATION_PRUNE, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import type { SubmitRequest } from "./protocol.ts";
 import { validate, type ValidatorSettings } from "./validate.ts";
 
@@ -65,7 +60,7 @@ export function checkSubmission(
 ): Checked {
   const jobspec = validator === null ? checkReadable(changed) : validate(changed, validator, hosts);
   const stored = withoutEnvironment(jobspec);
-  return { jobspec, payload: stored === original ? payload : base64Encode(utf8Encode(stringifyJson(stored))) };
+  return { jobspec, payload: stored === original ? payload : base64EncodeText(stringifyJson(stored)) };
 }
 
 function checkRequest(request: SubmitRequest, submitter: Submitter): void {
@@ -98,9 +93,9 @@ export function operationsOf(job: SubmittedJob, envelope: string, payload: strin
   const event = encodeEvent({ timestamp: job.t_submit, name: "submit", context });
   const jobspec: TreeObject = { ver: 1, type: "val", data: payload };
   return [
-    { key: `${directory}.J`, flags: 0, dirent: valueObject(utf8Encode(envelope)) },
+    { key: `${directory}.J`, flags: 0, dirent: makeTextVal(envelope) },
     { key: `${directory}.jobspec`, flags: OPERATION_LAST, dirent: jobspec },
-    { key: `${directory}.eventlog`, flags: 0, dirent: valueObject(utf8Encode(event)) },
+    { key: `${directory}.eventlog`, flags: 0, dirent: makeTextVal(event) },
   ];
 }
 

@@ -11,7 +11,6 @@
  *
  * A KVS without these keys (from another version, or from another implementation of Flux) is read whole.
  */
-import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import {
   isJsonObject,
@@ -23,7 +22,8 @@ import {
 } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { compareIds } from "../../sdk/job-protocol.ts";
-import { valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { type Operation } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import type { JobManager } from "./core.ts";
 import { bitsOf, outcomeOfBits, type EndedJob, type EndedPage } from "./inactive.ts";
@@ -99,7 +99,7 @@ function nextId(id: Integer): Integer {
 }
 
 function put(name: string, value: object): Operation {
-  return { key: `${DIRECTORY}.${name}`, flags: 0, dirent: valueObject(utf8Encode(stringifyJson(value))) };
+  return { key: `${DIRECTORY}.${name}`, flags: 0, dirent: makeTextVal(stringifyJson(value)) };
 }
 
 function pageOperation({ number, jobs }: EndedPage): Operation {

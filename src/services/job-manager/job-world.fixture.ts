@@ -8,10 +8,10 @@ import type { Jobspec } from "../../formats/jobspec.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { Handle } from "../../sdk/handle.ts";
 import { submitJob } from "../../sdk/jobs.ts";
-import { PRIMARY_NAMESPACE, valueObject } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { PRIMARY_NAMESPACE } from "../../sdk/kvs-protocol.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
 import { Server } from "../../sdk/service.ts";
-import { utf8Encode } from "../../base/bytes.ts";
 import { jobInfoModule } from "../job-info/service.ts";
 import { jobIngestModule } from "../job-ingest/service.ts";
 import { jobListModule } from "../job-list/service.ts";
@@ -124,7 +124,7 @@ export class JobWorld {
   }
 
   async commit(key: string, text: string, flags = 0): Promise<void> {
-    const ops = [{ key, flags, dirent: valueObject(utf8Encode(text)) }];
+    const ops = [{ key, flags, dirent: makeTextVal(text) }];
     await this.client.rpc("kvs.commit", { namespace: PRIMARY_NAMESPACE, flags: 0, ops });
   }
 

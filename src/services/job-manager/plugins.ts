@@ -11,13 +11,13 @@
  */
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, stringifyJson, type JsonObject } from "../../base/json.ts";
-import { utf8Encode } from "../../base/bytes.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { globExpression } from "../../formats/glob.ts";
 import { configType } from "../../formats/policy-config.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { URGENCY_HOLD } from "../../sdk/job-protocol.ts";
-import { valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { type Operation } from "../../sdk/kvs-protocol.ts";
 import { ALLOC_BYPASS } from "./fold.ts";
 import type { Job } from "./job.ts";
 import { NO_PERILOG, perilogConfigsOf, type Perilog } from "./perilog.ts";
@@ -165,7 +165,7 @@ export class Plugins {
       this.#surroundings.raise(job, { type: "alloc", severity: 0, note: errorText(error), userid });
       return;
     }
-    const dirent = valueObject(utf8Encode(stringifyJson(R)));
+    const dirent = makeTextVal(stringifyJson(R));
     this.#surroundings.addOperation({ key: `${fluidKvsPath(job.id)}.R`, flags: 0, dirent });
     job.R = R;
     this.#surroundings.post(job, "alloc", { bypass: true });

@@ -5,7 +5,6 @@
  * nocheckpoint?}; `queue-start` {start, all, name?, reason?, nocheckpoint?}; `drain` answers when no job is active, `idle` when none has
  * resources or a request for them, with the number of pending ones.
  */
-import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, stringifyJson } from "../../base/json.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -13,7 +12,8 @@ import type { IncomingRequest } from "../../sdk/request.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
 import { QUEUE_LOG_KEY } from "../../sdk/events.ts";
 import { encodeEvent, JobState, STATES_PENDING, STATES_RUNNING } from "../../sdk/job-protocol.ts";
-import { OPERATION_APPEND, valueObject } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { OPERATION_APPEND } from "../../sdk/kvs-protocol.ts";
 import { lookupText } from "../../sdk/kvs-text.ts";
 import type { JobManager } from "./core.ts";
 import { queueEnableRequest, queueStartRequest, queueStatusRequest } from "./protocol.ts";
@@ -24,7 +24,7 @@ export const CHECKPOINT_KEY = "checkpoint.job-manager";
 /** What is kept over a restart besides the jobs themselves. */
 export function saveCheckpoint(manager: JobManager, surroundings: ManagerSurroundings): void {
   const checkpoint = { version: 1, max_jobid: manager.maxJobId, queue: manager.queues.save() };
-  const dirent = valueObject(utf8Encode(stringifyJson(checkpoint)));
+  const dirent = makeTextVal(stringifyJson(checkpoint));
   surroundings.addOperation({ key: CHECKPOINT_KEY, flags: 0, dirent });
 }
 
@@ -47,7 +47,7 @@ export async function restoreCheckpoint(manager: JobManager, handle: Handle): Pr
 function note(surroundings: ManagerSurroundings, name: string, queue: string | null, reason: string | null): void {
   const context = { ...(queue !== null && { queue }), ...(reason !== null && { reason }) };
   const line = encodeEvent({ timestamp: surroundings.now(), name, context });
-  surroundings.addOperation({ key: QUEUE_LOG_KEY, flags: OPERATION_APPEND, dirent: valueObject(utf8Encode(line)) });
+  surroundings.addOperation({ key: QUEUE_LOG_KEY, flags: OPERATION_APPEND, dirent: makeTextVal(line) });
 }
 
 export function queueMethods(manager: JobManager, surroundings: ManagerSurroundings): Methods {

@@ -10,12 +10,12 @@
  */
 import type { LogLevel } from "../../sdk/module.ts";
 import { Trouble } from "../../sdk/trouble.ts";
-import { utf8Encode } from "../../base/bytes.ts";
 import { errorText, isFluxError, type FluxError } from "../../base/errors.ts";
 import type { Clock, TimerHandle } from "../../base/ports.ts";
 import { fluidKvsPath } from "../../formats/fluid.ts";
 import { encodeEvent, type JobEvent } from "../../sdk/job-protocol.ts";
-import { OPERATION_APPEND, OPERATION_LAST, valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { OPERATION_APPEND, OPERATION_LAST, type Operation } from "../../sdk/kvs-protocol.ts";
 import type { Job } from "./job.ts";
 
 const RETRY_DELAY_MS = 1000;
@@ -199,5 +199,5 @@ function appendOperation(job: Job, events: readonly JobEvent[]): Operation {
   const text = events.length === 1 ? encodeEvent(events[0]!) : events.map(encodeEvent).join("");
   const isLast = events.at(-1)!.name === "clean";
   const flags = OPERATION_APPEND | (isLast ? OPERATION_LAST : 0);
-  return { key: `${fluidKvsPath(job.id)}.eventlog`, flags, dirent: valueObject(utf8Encode(text)) };
+  return { key: `${fluidKvsPath(job.id)}.eventlog`, flags, dirent: makeTextVal(text) };
 }

@@ -5,7 +5,8 @@ import { utf8Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import { Kvs, KvsTransaction, type WatchOptions } from "../../sdk/kvs.ts";
 import { MessageFlag, MessageType, Payload, settleTransit, type Message } from "../../protocol/message.ts";
-import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { LookupFlag, OPERATION_APPEND, OPERATION_LAST } from "../../sdk/kvs-protocol.ts";
 import { type Broker, fails, startStorage, stopStorage } from "../kvs/world.fixture.ts";
 import { LOOSE_REFS_MAX } from "../kvs/ref-list.ts";
 import { WatchState } from "./core.ts";
@@ -307,7 +308,7 @@ test("only what was sent decides whether a value with other pieces goes on", () 
 test("a value that ends, and is short, goes on being told piece by piece while it moves into its directory", async (t) => {
   const { kvs } = await start(t);
   const append = (text: string, flags = 0) => {
-    const ops = [{ key: "log", flags: OPERATION_APPEND | flags, dirent: valueObject(utf8Encode(text)) }];
+    const ops = [{ key: "log", flags: OPERATION_APPEND | flags, dirent: makeTextVal(text) }];
     return kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
   };
   const [one, two] = ["1".repeat(100), "2".repeat(100)];

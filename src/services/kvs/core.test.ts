@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { nodeCodec } from "../../host/codec.ts";
 import { Payload } from "../../protocol/message.ts";
-import { valueObject, type Operation } from "../../sdk/kvs-protocol.ts";
-import { utf8Encode } from "../../base/bytes.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { type Operation } from "../../sdk/kvs-protocol.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { Leader } from "./core.ts";
 import type { NamespaceRoot } from "./version.ts";
@@ -20,7 +20,7 @@ function put(leader: Leader, key: string, text: string): NamespaceRoot {
 }
 
 function submit(leader: Leader, key: string, text: string): void {
-  const operations: Operation[] = [{ key, flags: 0, dirent: valueObject(utf8Encode(text)) }];
+  const operations: Operation[] = [{ key, flags: 0, dirent: makeTextVal(text) }];
   const request = { namespace: "primary", flags: 0, operations, once: null };
   const payload = Payload.json({ ops: operations });
   leader.submit({ request, payload, sender: "", adopted: new Set(), settle: () => {} });

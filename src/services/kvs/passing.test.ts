@@ -2,23 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { utf8Encode } from "../../base/bytes.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { Payload } from "../../protocol/message.ts";
-import {
-  OPERATION_APPEND,
-  OPERATION_PRUNE,
-  valueObject,
-  type Operation,
-  type TreeObject,
-} from "../../sdk/kvs-protocol.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { OPERATION_APPEND, OPERATION_PRUNE, type Operation, type TreeObject } from "../../sdk/kvs-protocol.ts";
 import { BlobIndex } from "./blob-index.ts";
 import { Leader } from "./core.ts";
 import { lookupKey } from "./lookup.ts";
 import { LONG_COMMIT_OPERATIONS, LONG_COMMIT_SLICE } from "./protocol.ts";
 import type { NumberedRecord } from "./redo-log.ts";
 
-const long: TreeObject = valueObject(utf8Encode("x".repeat(100)));
+const long: TreeObject = makeTextVal("x".repeat(100));
 const FILLING: number = LONG_COMMIT_OPERATIONS + LONG_COMMIT_SLICE;
 const TURNS_MAX = 200;
 
@@ -51,7 +45,7 @@ const key = fc
 const operation: fc.Arbitrary<Operation> = fc.oneof(
   {
     weight: 4,
-    arbitrary: fc.record({ key, flags: fc.constant(0), dirent: fc.constantFrom(valueObject(utf8Encode("1")), long) }),
+    arbitrary: fc.record({ key, flags: fc.constant(0), dirent: fc.constantFrom(makeTextVal("1"), long) }),
   },
   { weight: 2, arbitrary: fc.record({ key, flags: fc.constant(OPERATION_APPEND), dirent: fc.constant(long) }) },
   { weight: 2, arbitrary: fc.record({ key, flags: fc.constantFrom(0, OPERATION_PRUNE), dirent: fc.constant(null) }) },

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { Kvs, KvsTransaction } from "../../sdk/kvs.ts";
-import { LookupFlag, OPERATION_APPEND, OPERATION_LAST, valueObject } from "../../sdk/kvs-protocol.ts";
-import { utf8Encode } from "../../base/bytes.ts";
+import { makeTextVal } from "../../formats/treeobj.ts";
+import { LookupFlag, OPERATION_APPEND, OPERATION_LAST } from "../../sdk/kvs-protocol.ts";
 import { nodeCodec } from "../../host/codec.ts";
 import { isFluxError } from "../../base/errors.ts";
 import { fails, MemoryDisk, startStorage, stopStorage, type Broker } from "./world.fixture.ts";
@@ -59,7 +59,7 @@ test("a value to which nothing more is appended becomes one blob, as far as it i
   const disk = new MemoryDisk();
   const { kvs } = await restart(disk);
   const write = (key: string, text: string, flags: number) => {
-    const ops = [{ key, flags, dirent: valueObject(utf8Encode(text)) }];
+    const ops = [{ key, flags, dirent: makeTextVal(text) }];
     return kvs.handle.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
   };
   const append = (key: string, text: string, flags = 0) => write(key, text, OPERATION_APPEND | flags);

@@ -8,7 +8,7 @@
  * A value to which much was appended, or which has ended, is merged into fewer blobs after the transactions of a version,
  * or into none where it is short. What is merged is logged: a version that is made again has the same hash.
  */
-import { base64ByteLength, base64Decode, base64Encode, concatBytes } from "../../base/bytes.ts";
+import { base64ByteLength, isBase64, base64Encode, concatBytes } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import {
   INLINE_VALUE_LENGTH,
@@ -230,7 +230,7 @@ export class Draft {
     const isShort = dirent.type === "val" && dirent.data.length <= INLINE_ENDED_LENGTH;
     if ((flags & OPERATION_LAST) === 0 || !isShort || dirent.data.length <= INLINE_VALUE_LENGTH)
       return this.#set(directory, name, entryOf(dirent, this.#addValue));
-    if (base64Decode(dirent.data) === null) throw new FluxError("EINVAL", "a value is not base64");
+    if (!isBase64(dirent.data)) throw new FluxError("EINVAL", "a value is not base64");
     this.#setInline(directory, name, dirent.data);
   }
 

@@ -130,9 +130,9 @@ export class FluxError extends Error {
   }
 }
 
-/** Whether a thrown value is a FluxError, optionally with the given errno. */
-export function isFluxError(error: unknown, errno?: ErrnoName): error is FluxError {
-  return error instanceof FluxError && (errno === undefined || error.is(errno));
+/** Whether a thrown value is a FluxError; where errnos are given, with one of them. */
+export function isFluxError(error: unknown, ...errnos: readonly ErrnoName[]): error is FluxError {
+  return error instanceof FluxError && (errnos.length === 0 || errnos.some((errno) => error.is(errno)));
 }
 
 /** The text of any thrown value, for a message to a person. */

@@ -211,7 +211,7 @@ class Follower {
     try {
       text = utf8Decode(disk.readFile(this.#file));
     } catch (error) {
-      if (isFluxError(error, "ENOENT") || isFluxError(error, "ESTALE")) return null;
+      if (isFluxError(error, "ENOENT", "ESTALE")) return null;
       throw error;
     }
     const value = parseJson(text);

@@ -7,7 +7,7 @@ import { FluxError } from "../base/errors.ts";
 import { isJsonObject, type JsonObject } from "../base/json.ts";
 import { MessageFlag, MessageType, Payload } from "../protocol/message.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
-import { ANY_USER, ANYONE, requireInteger, requireString, type Methods } from "../sdk/service.ts";
+import { ANY_USER, ANYONE, invalidMember, requireInteger, requireString, type Methods } from "../sdk/service.ts";
 import type { Core } from "./core.ts";
 import { formatLogRecord, type LogRecord } from "./log-record.ts";
 import { isEnding, stateNumber } from "./state-machine.ts";
@@ -17,8 +17,7 @@ const LOG_INFO = 6;
 
 function stringList(body: JsonObject, key: string): string[] {
   const value = body[key];
-  if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
-    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) throw invalidMember(key);
   return value as string[];
 }
 
@@ -96,7 +95,7 @@ function brokerMethods(core: Core): Methods {
     },
     setenv: (request) => {
       const { env } = request.json;
-      if (!isJsonObject(env)) throw new FluxError("EPROTO", "Protocol error: missing or invalid 'env'");
+      if (!isJsonObject(env)) throw invalidMember("env");
       for (const name of Object.keys(env))
         if (name === "" || /[=\0]/.test(name))
           throw new FluxError("EPROTO", `'${name}' cannot be the name of a variable`);

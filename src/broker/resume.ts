@@ -61,7 +61,7 @@ function temporaryScript(core: Core, path: string): string | null {
 /** The program of the instance that goes on; null where none was noted. Throws FluxError where it cannot be run again. */
 export async function recallProgram(core: Core): Promise<{ words: string[]; cwd: string } | null> {
   const text = await lookupText(core.handle, KEY).catch((error: unknown) => {
-    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+    if (isFluxError(error, "ENOENT", "ENOSYS")) return null;
     throw error;
   });
   if (text === null) return null;

@@ -30,6 +30,7 @@ import {
   type ResponseMessage,
 } from "../protocol/message.ts";
 import { GAP_TOPIC } from "../sdk/handle.ts";
+import { requireString } from "../sdk/service.ts";
 import { remember, settle, type Outstanding } from "./outstanding.ts";
 import { CallsBehind } from "./calls.ts";
 import { RecentEvents } from "./recent-events.ts";
@@ -279,10 +280,10 @@ export class Router {
   #handlePortMethod(port: Port, message: RequestMessage): boolean {
     if (!message.topic.startsWith("event.") && !message.topic.startsWith("service.")) return false;
     const methods: Record<string, (body: JsonObject) => void> = {
-      "event.subscribe": (body) => port.subscriptions.add(stringOf(body, "topic")),
-      "event.unsubscribe": (body) => port.subscriptions.remove(stringOf(body, "topic")),
-      "service.add": (body) => this.#addServiceFor(port, speakerOf(port, message), stringOf(body, "service")),
-      "service.remove": (body) => this.removeService(port, stringOf(body, "service")),
+      "event.subscribe": (body) => port.subscriptions.add(requireString(body, "topic")),
+      "event.unsubscribe": (body) => port.subscriptions.remove(requireString(body, "topic")),
+      "service.add": (body) => this.#addServiceFor(port, speakerOf(port, message), requireString(body, "service")),
+      "service.remove": (body) => this.removeService(port, requireString(body, "service")),
     };
     const method = methods[message.topic];
     if (method === undefined) return false;
@@ -426,10 +427,4 @@ export class Router {
 
 function noService(request: RequestMessage): FluxError {
   return new FluxError("ENOSYS", `No service matching ${request.topic} is registered`);
-}
-
-function stringOf(body: JsonObject, key: string): string {
-  const value = body[key];
-  if (typeof value !== "string") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
-  return value;
 }

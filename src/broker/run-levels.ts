@@ -271,7 +271,7 @@ async function stopJobs(core: Core, keepsJobs: boolean): Promise<void> {
     try {
       await core.handle.rpc(topic, payload);
     } catch (error) {
-      const isNotThere = isFluxError(error, "ENOSYS") || isFluxError(error, "ENOENT");
+      const isNotThere = isFluxError(error, "ENOSYS", "ENOENT");
       if (!isNotThere) core.options.log.append("broker", LOG_ERR, `cleanup: ${topic}: ${errorText(error)}`);
     }
   }

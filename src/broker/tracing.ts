@@ -11,7 +11,7 @@ import { globExpression } from "../formats/glob.ts";
 import { MessageType, type Message } from "../protocol/message.ts";
 import type { IncomingRequest } from "../sdk/request.ts";
 import { RequestSet } from "../sdk/request-set.ts";
-import { requireInteger } from "../sdk/service.ts";
+import { invalidMember, requireInteger } from "../sdk/service.ts";
 
 /** Takes a message that a party sent (`tx`) or got (`rx`). */
 export type Tap = (prefix: "tx" | "rx", message: Message) => void;
@@ -48,8 +48,7 @@ export class Tracing {
   begin(request: IncomingRequest): undefined {
     const { names, nodeid, topic_glob: glob, full } = request.json;
     const list = names === undefined ? [] : names;
-    if (!Array.isArray(list) || !list.every((name) => typeof name === "string"))
-      throw new FluxError("EPROTO", "Protocol error: missing or invalid 'names'");
+    if (!Array.isArray(list) || !list.every((name) => typeof name === "string")) throw invalidMember("names");
     const wasOn = this.isOn;
     this.#requests.add(request, {
       typemask: requireInteger(request.json, "typemask"),

@@ -65,6 +65,6 @@ async function unmapArchive(kvs: Kvs, name: string): Promise<void> {
   try {
     await kvs.handle.rpc("content.mmap-remove", { tag: name }, { nodeid: 0 });
   } catch (error) {
-    if (!isFluxError(error, "ENOENT") && !isFluxError(error, "ENOSYS")) throw error;
+    if (!isFluxError(error, "ENOENT", "ENOSYS")) throw error;
   }
 }

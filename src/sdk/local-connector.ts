@@ -58,7 +58,7 @@ async function connectWithRetries(ports: LocalConnectPorts, path: string, retrie
     try {
       return await ports.net.connect({ kind: "unix", path });
     } catch (error) {
-      const mayComeYet = isFluxError(error, "ENOENT") || isFluxError(error, "ECONNREFUSED");
+      const mayComeYet = isFluxError(error, "ENOENT", "ECONNREFUSED");
       if (!mayComeYet || attempt >= retries) {
         if (isFluxError(error, "ENOENT"))
           throw new FluxError("ENOENT", `broker socket ${path} was not found`, { cause: error });

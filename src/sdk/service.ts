@@ -245,18 +245,22 @@ function finish(request: IncomingRequest, answer: Answer): void {
   } else request.respond(answer);
 }
 
+/** The error of a request whose member is not there, or not what it must be. */
+export function invalidMember(key: string): FluxError {
+  return new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+}
+
 /** Reads a member of a request that must be a string. Throws EPROTO. */
 export function requireString(object: JsonObject, key: string): string {
   const value = object[key];
-  if (typeof value !== "string") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (typeof value !== "string") throw invalidMember(key);
   return value;
 }
 
 /** Reads a member of a request that must be an integer that fits a number. Throws EPROTO. */
 export function requireInteger(object: JsonObject, key: string): number {
   const value = object[key];
-  if (typeof value !== "number" || !Number.isInteger(value))
-    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (typeof value !== "number" || !Number.isInteger(value)) throw invalidMember(key);
   return value;
 }
 
@@ -264,8 +268,7 @@ export function requireInteger(object: JsonObject, key: string): number {
 export function requireNumber(object: JsonObject, key: string): number {
   const value = object[key];
   if (typeof value === "bigint") return Number(value);
-  if (typeof value !== "number" || !Number.isFinite(value))
-    throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (typeof value !== "number" || !Number.isFinite(value)) throw invalidMember(key);
   return value;
 }
 
@@ -273,12 +276,12 @@ export function requireNumber(object: JsonObject, key: string): number {
 export function requireJobId(object: JsonObject, key: string): number | bigint {
   const value = object[key];
   if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value))) return value;
-  throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  throw invalidMember(key);
 }
 
 /** Reads a member that must be an object. Throws EPROTO. */
 export function requireObject(object: JsonObject, key: string): JsonObject {
   const value: JsonValue | undefined = object[key];
-  if (!isJsonObject(value)) throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (!isJsonObject(value)) throw invalidMember(key);
   return value;
 }

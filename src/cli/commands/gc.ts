@@ -120,7 +120,7 @@ async function rootOf(context: CommandContext, store: BlobStore, namespace: stri
   try {
     return (await new Kvs(store.handle, namespace).getRoot()).rootref;
   } catch (error) {
-    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOTSUP")) return null;
+    if (isFluxError(error, "ENOENT", "ENOTSUP")) return null;
     if (isFluxError(error)) context.fail(`failed to get the root of namespace ${namespace}: ${error.message}`);
     throw error;
   }

@@ -48,7 +48,7 @@ function placeOf(context: CommandContext): Place {
 
 /** What is to be said of a server that does not answer. */
 function complaint(error: unknown, { service }: Place, what: string): string {
-  return isFluxError(error, "ENOSYS") || isFluxError(error, "EHOSTUNREACH")
+  return isFluxError(error, "ENOSYS", "EHOSTUNREACH")
     ? `no server running at ${service}`
     : `${what}: ${errorText(error)}`;
 }
@@ -187,8 +187,7 @@ function targetOf({ service, where }: Place, id: number): PtyTarget {
 }
 
 function noSession(context: CommandContext, error: unknown, { service }: Place, id: number): never {
-  if (isFluxError(error, "ENOSYS") || isFluxError(error, "ENOENT"))
-    return context.fail(`Invalid session or server at ${service}.${id}`);
+  if (isFluxError(error, "ENOSYS", "ENOENT")) return context.fail(`Invalid session or server at ${service}.${id}`);
   return context.fail(errorText(error));
 }
 

@@ -39,7 +39,7 @@ export class BlobStore {
       const answer = await this.handle.call("kvs.load-blob", blobrefDigest(ref), LEADER);
       return answer?.bytes ?? EMPTY_BYTES;
     } catch (error) {
-      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) throw missing;
+      if (isFluxError(error, "ENOENT", "ENOSYS")) throw missing;
       throw error;
     }
   }

@@ -203,7 +203,7 @@ function readOptional(path: string, source: SubmissionSource): string | null {
   try {
     return source.readText(path);
   } catch (error) {
-    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOTDIR")) return null;
+    if (isFluxError(error, "ENOENT", "ENOTDIR")) return null;
     throw error;
   }
 }

@@ -191,7 +191,7 @@ export async function pipeInto(context: CommandContext, handle: Handle, { topic,
     await handle.rpc(topic, { type: "detach" }, where);
   } catch (error) {
     // What was typed may have ended the session.
-    if (!isFluxError(error, "ENOENT") && !isFluxError(error, "ENOSYS")) throw error;
+    if (!isFluxError(error, "ENOENT", "ENOSYS")) throw error;
   }
 }
 

@@ -30,7 +30,7 @@ async function unsaved(handle: Handle, digest: Uint8Array): Promise<Uint8Array |
   try {
     return (await handle.call("kvs.load-blob", digest))?.bytes ?? EMPTY_BYTES;
   } catch (error) {
-    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+    if (isFluxError(error, "ENOENT", "ENOSYS")) return null;
     throw error;
   }
 }

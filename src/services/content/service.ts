@@ -273,7 +273,7 @@ class ContentService implements RunningModule {
       const payload = await this.#context.handle.call(`${this.#volatile!.name}.load-blob`, digest);
       return payload?.bytes ?? EMPTY_BYTES;
     } catch (error) {
-      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+      if (isFluxError(error, "ENOENT", "ENOSYS")) return null;
       throw error;
     }
   }

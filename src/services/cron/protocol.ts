@@ -13,7 +13,7 @@
 import { FluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { CALENDAR_FIELDS, calendarOf, type Calendar, type CalendarField } from "../../formats/crontab.ts";
-import { requireObject, requireString } from "../../sdk/service.ts";
+import { invalidMember, requireObject, requireString } from "../../sdk/service.ts";
 
 /** What starts an entry's command. */
 export type TriggerRequest =
@@ -67,8 +67,7 @@ export function parseEntryRequest(json: JsonObject): EntryRequest {
 function parseTrigger(type: string, args: JsonObject): TriggerRequest {
   switch (type) {
     case "interval": {
-      if (args["interval"] === undefined)
-        throw new FluxError("EPROTO", "Protocol error: missing or invalid 'interval'");
+      if (args["interval"] === undefined) throw invalidMember("interval");
       const intervalSeconds = numberIn(args, "interval", 0);
       const afterSeconds = numberIn(args, "after", intervalSeconds);
       if (intervalSeconds < 0 || afterSeconds < 0) throw new FluxError("EINVAL", "an interval is not negative");
@@ -94,8 +93,7 @@ function parseCalendar(args: JsonObject): Calendar {
   for (const field of CALENDAR_FIELDS) {
     const value = args[field];
     if (value === undefined) continue;
-    if (typeof value !== "string" && typeof value !== "number")
-      throw new FluxError("EPROTO", `Protocol error: missing or invalid '${field}'`);
+    if (typeof value !== "string" && typeof value !== "number") throw invalidMember(field);
     fields[field] = String(value);
   }
   return calendarOf(fields);
@@ -110,7 +108,7 @@ function stringMembers(object: JsonObject): Record<string, string> {
 function numberIn(object: JsonObject, key: string, fallback: number): number {
   const value: JsonValue | undefined = object[key];
   if (value === undefined) return fallback;
-  if (typeof value !== "number") throw new FluxError("EPROTO", `Protocol error: missing or invalid '${key}'`);
+  if (typeof value !== "number") throw invalidMember(key);
   return value;
 }
 

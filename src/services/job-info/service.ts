@@ -168,7 +168,7 @@ class JobInfoService implements RunningModule {
     try {
       return await lookupText(this.#context.handle, `${fluidKvsPath(id)}.${key}`);
     } catch (error) {
-      if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOTDIR")) throw new FluxError("ENOENT", missing);
+      if (isFluxError(error, "ENOENT", "ENOTDIR")) throw new FluxError("ENOENT", missing);
       throw error;
     }
   }

@@ -104,7 +104,7 @@ export class WatchState {
   }
 
   #fail(error: FluxError): Reaction {
-    const mayCome = isFluxError(error, "ENOENT") || isFluxError(error, "ENOTSUP");
+    const mayCome = isFluxError(error, "ENOENT", "ENOTSUP");
     if (this.#exists || !mayCome || !this.#has(LookupFlag.WaitCreate)) return { pieces: [], end: error };
     return { pieces: this.#sentinel() };
   }

@@ -25,7 +25,7 @@ export async function readCheckpoint(handle: Handle, ownerUserid: number): Promi
   try {
     answer = await handle.rpc("content.checkpoint-get", {});
   } catch (error) {
-    if (isFluxError(error, "ENOENT") || isFluxError(error, "ENOSYS")) return null;
+    if (isFluxError(error, "ENOENT", "ENOSYS")) return null;
     throw error;
   }
   const [newest] = checkpointList(answer["value"]);

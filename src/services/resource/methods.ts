@@ -5,7 +5,15 @@ import { Idset } from "../../formats/idset.ts";
 import { ResourceSet } from "../../formats/resource-set.ts";
 import { LogLevel } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
-import { ANY_USER, ANYONE, requireInteger, requireObject, requireString, type Methods } from "../../sdk/service.ts";
+import {
+  ANY_USER,
+  ANYONE,
+  invalidMember,
+  requireInteger,
+  requireObject,
+  requireString,
+  type Methods,
+} from "../../sdk/service.ts";
 import { ownTopology, resourcesFromFile, resourcesFromXml } from "./inventory.ts";
 import type { DrainMode } from "./protocol.ts";
 import type { ResourceService } from "./service.ts";
@@ -46,8 +54,7 @@ export function resourceMethods(service: ResourceService): Methods {
     },
     "expiration-update": async (request) => {
       const { expiration } = request.json;
-      if (typeof expiration !== "number" || !(expiration >= 0))
-        throw new FluxError("EPROTO", "Protocol error: missing or invalid 'expiration'");
+      if (typeof expiration !== "number" || !(expiration >= 0)) throw invalidMember("expiration");
       await service.setExpiration(expiration);
       return null;
     },

@@ -290,6 +290,14 @@ describe("output of jobs", () => {
     assert.deepEqual(piece, { stream: "stdout", text: new Uint8Array([255]) });
     assert.equal(formatter.format({ ...entry, context: { ...entry.context, repeat: 3 } }).length, 3);
   });
+  test("bytes that are no text stay what they are behind a label that is", () => {
+    const formatter = new JobOutputFormatter({ label: true, prefix: "ƒ1: " });
+    const entry = data("stdout", "0", "/wr+Cg==");
+    const [piece] = formatter.format({ ...entry, context: { ...entry.context, encoding: "base64" } });
+    const label = Buffer.from("ƒ1: 0: ");
+    const expected = Buffer.concat([label, Buffer.from([0xff, 10]), label, Buffer.from([0xfe, 10])]);
+    assert.deepEqual(Buffer.from(piece!.text as Uint8Array), expected);
+  });
   test("messages of the shell carry the time since submission", () => {
     const formatter = new JobOutputFormatter({ label: false });
     formatter.setOrigin(10);

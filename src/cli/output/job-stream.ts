@@ -2,7 +2,7 @@
  * The output of a job (RFC 24) as text for the terminal: data of its tasks line by line, notes on redirected streams,
  * messages of the job shell. Pure: entries in, texts out.
  */
-import { base64Decode, utf8Decode, utf8Encode } from "../../base/bytes.ts";
+import { base64Decode, latin1Decode, latin1Encode, utf8Encode } from "../../base/bytes.ts";
 import type { JsonObject } from "../../base/json.ts";
 
 export interface OutputPiece {
@@ -80,21 +80,25 @@ export class JobOutputFormatter {
   #labeled(stream: string, rank: string, data: string | Uint8Array): string | Uint8Array {
     const prefix = this.#style.prefix ?? "";
     if (!this.#style.label && prefix === "") return data;
-    const label = prefix + (this.#style.label ? `${rank}: ` : "");
+    const words = prefix + (this.#style.label ? `${rank}: ` : "");
     const key = `${stream} ${rank}`;
-    const text = typeof data === "string" ? data : utf8Decode(data);
+    // Bytes that are no text stay what they are: here each is a character.
+    const isText = typeof data === "string";
+    const text = isText ? data : latin1Decode(data);
+    const label = isText ? words : latin1Decode(utf8Encode(words));
     let labeled = this.#open.has(key) ? "" : label;
     const endsLine = text.endsWith("\n");
     labeled += (endsLine ? text.slice(0, -1) : text).replaceAll("\n", `\n${label}`) + (endsLine ? "\n" : "");
     if (endsLine) this.#open.delete(key);
     else this.#open.add(key);
-    return typeof data === "string" ? labeled : utf8Encode(labeled);
+    return isText ? labeled : latin1Encode(labeled);
   }
 
   #redirect(context: JsonObject): OutputPiece {
     const { stream, rank, path } = context;
     const where = path === undefined ? "" : ` to ${String(path)}`;
-    return { stream: "stderr", text: `${String(rank)}: ${String(stream)} redirected${where}\n` };
+    const text = `${this.#style.prefix ?? ""}${String(rank)}: ${String(stream)} redirected${where}\n`;
+    return { stream: "stderr", text };
   }
 
   /** `0.042s: flux-shell[0]: ERROR: message`; messages without a level of urgency carry no word for it. */

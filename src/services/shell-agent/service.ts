@@ -69,14 +69,16 @@ class ShellAgent implements RunningModule {
   }
 
   #spawn(): void {
-    const { host, exec } = this.#context.ports;
+    const { host, exec, disk } = this.#context.ports;
+    // A job's directory may be relative to that of its broker, which may be gone by now.
+    const isThere = disk.info(host.cwd)?.kind === "directory";
     const uri = this.#context.attribute("local-uri");
     try {
       this.#host = exec.spawn(
         {
           argv: [host.fluxPath, "shell-host"],
           env: { ...host.env, ...(uri === null ? {} : { [SHELL_HOST_URI]: uri }) },
-          cwd: this.#context.attribute("rundir") ?? host.cwd,
+          cwd: isThere ? host.cwd : (this.#context.attribute("rundir") ?? "/"),
           stdin: "null",
           stdout: "pipe",
           stderr: "pipe",

@@ -5,12 +5,12 @@
  *
  * Invariants:
  * 1. A commit that passed and what was done of the long one before may be exchanged: applied after all that passed, the long
- *    commit gives the same tree. So the log has it behind them. For that they write in other places, through no link, and
- *    make no link.
+ *    commit gives the same tree. So the log has it behind them. For that they write through no link, make no link, and
+ *    write in other places, or give values to places to which the long one gave values of its own, whatever was there.
  * 2. No checkpoint begins meanwhile, which would not know what only the draft refers to.
  * 3. It happens whole or not at all. Of one sender, what waits is not passed by what came after it.
  */
-import { type Operation, OPERATION_PRUNE, splitKey } from "../../sdk/kvs-protocol.ts";
+import { type Operation, OPERATION_APPEND, OPERATION_PRUNE, splitKey } from "../../sdk/kvs-protocol.ts";
 import type { BlobIndex } from "./blob-index.ts";
 import type { Directory } from "./directory.ts";
 import { isBehindLink } from "./lookup.ts";
@@ -78,7 +78,7 @@ export class LongCommit {
     return operations.every(
       (operation) =>
         isPlain(operation) &&
-        !this.#touched.meets(operation) &&
+        !this.#touched.meets(operation, sender !== this.commit.sender) &&
         !isBehindLink(this.#index, rootOf(root), splitKey(operation.key)),
     );
   }
@@ -86,7 +86,14 @@ export class LongCommit {
   /** A version was made of commits that passed. Throws MissingBlob, FluxError: then it must begin anew. */
   passedBy(version: NewVersion): void {
     if (this.#rest !== null) this.#passed.push(version);
-    else repeat(this.#draft, version);
+    else this.#repeat(version);
+  }
+
+  /** Does again on the draft what made a version, but for what the long commit has done over. */
+  #repeat({ commits, merges }: NewVersion): void {
+    const matters = ({ key }: { readonly key: string }): boolean => !this.#touched.isReplaced(key);
+    for (const { request } of commits) this.#draft.apply(request.operations.filter(matters), false);
+    for (const merge of merges.filter(matters)) this.#draft.merge(merge);
   }
 
   /**
@@ -117,30 +124,32 @@ export class LongCommit {
     this.#isEnding = true;
     this.#draft = new Draft(this.#index, this.#draft.root, this.#namespace);
     for (const version of this.#passed) {
-      repeat(this.#draft, version);
+      this.#repeat(version);
       yield;
     }
   }
-}
-
-/** Does again on a draft what made a version. */
-function repeat(draft: Draft, { commits, merges }: NewVersion): void {
-  for (const { request } of commits) draft.apply(request.operations, false);
-  for (const merge of merges) draft.merge(merge);
 }
 
 function isPlain({ dirent }: Operation): boolean {
   return dirent === null || dirent.type === "val" || dirent.type === "valref" || isEmptyDirectory(dirent);
 }
 
+function givesValue({ dirent, flags }: Operation): boolean {
+  return (dirent?.type === "val" || dirent?.type === "valref") && (flags & OPERATION_PRUNE) === 0;
+}
+
 /** Where some operations write: at a place, and with it in the directories above it, and in all that is below it. */
 class TouchedPlaces {
   readonly #places = new Set<string>();
   readonly #above = new Set<string>();
+  /** Places that were given a value before anything else happened there. */
+  readonly #replaced = new Set<string>();
 
   add(operation: Operation | undefined): void {
     if (operation === undefined) return;
     const path = placeOf(operation);
+    const isReplaced = givesValue(operation) && (operation.flags & OPERATION_APPEND) === 0;
+    if (isReplaced && !this.#places.has(path)) this.#replaced.add(path);
     this.#places.add(path);
     for (let end = path.lastIndexOf("."); end > 0; end = path.lastIndexOf(".", end - 1)) {
       const above = path.slice(0, end);
@@ -149,9 +158,16 @@ class TouchedPlaces {
     }
   }
 
-  meets(operation: Operation): boolean {
+  /** Whether a place got a value for which it does not matter what was there. */
+  isReplaced(key: string): boolean {
+    return this.#replaced.has(splitKey(key).join("."));
+  }
+
+  /** Whether an operation must wait. `mayPrecede`: it may count as done before these, where it does not matter then. */
+  meets(operation: Operation, mayPrecede: boolean): boolean {
     const path = placeOf(operation);
-    if (path === "" || this.#places.has(path) || this.#above.has(path)) return true;
+    if (path === "" || this.#above.has(path)) return true;
+    if (this.#places.has(path) && !(mayPrecede && givesValue(operation) && this.#replaced.has(path))) return true;
     for (let end = path.lastIndexOf("."); end > 0; end = path.lastIndexOf(".", end - 1))
       if (this.#places.has(path.slice(0, end))) return true;
     return false;

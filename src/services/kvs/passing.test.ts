@@ -35,8 +35,11 @@ function remove(key: string, flags = 0): Operation {
 function link(target: string): TreeObject {
   return { ver: 1, type: "symlink", data: { target } };
 }
+function placeOf(number: number): string {
+  return `filling.${number % 7}.${number}`;
+}
 function filling(): Operation[] {
-  return Array.from({ length: FILLING }, (_, number) => put(`filling.${number % 7}.${number}`));
+  return Array.from({ length: FILLING }, (_, number) => put(placeOf(number)));
 }
 
 const key = fc
@@ -66,9 +69,13 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
     }),
   },
 );
+/** At a place to which the long commit gives a value early. */
+const replaced: fc.Arbitrary<Operation> = fc
+  .tuple(fc.nat({ max: LONG_COMMIT_SLICE }), fc.constantFrom(0, OPERATION_APPEND))
+  .map(([number, flags]) => ({ key: placeOf(number), flags, dirent: valueObject(utf8Encode("1")) }));
 const commit = fc.record({
   sender: fc.constantFrom("one", "two", "three", "five", "six"),
-  operations: fc.array(operation, { minLength: 1, maxLength: 3 }),
+  operations: fc.array(fc.oneof(operation, replaced), { minLength: 1, maxLength: 3 }),
 });
 
 /** A long commit of which as much is done as a turn does: it writes to `filling`. */
@@ -98,10 +105,32 @@ test("what writes in other places passes", () => {
   assert.ok(leader.isInCommit);
 });
 
+test("a value for a place that it has given one is as if it came before; not from its own sender", () => {
+  const other = { ...put("filling.0.0"), dirent: valueObject(utf8Encode("other")) };
+  const leader = underWay([put("log", OPERATION_APPEND)]);
+  submit(leader, "four", [other]);
+  submit(leader, "two", [other, put("filling.1.1", OPERATION_APPEND)]);
+  submit(leader, "three", [put("log")]);
+  assert.deepEqual(
+    leader.turn().versions.map(({ commits }) => commits.map(({ sender }) => sender)),
+    [["two"]],
+  );
+  const lookup = { index: leader.index, held: new Map(), rootOf: () => leader.root("primary").rootref };
+  const value = (key: string): TreeObject | null => lookupKey(lookup, leader.root("primary").rootref, key, 0);
+  assert.deepEqual(value("filling.0.0"), other.dirent);
+  const submitted: string[][] = [];
+  while (leader.isInCommit)
+    for (const { commits } of leader.turn().versions) submitted.push(commits.map(({ sender }) => sender));
+  assert.deepEqual(submitted, [["four"], ["four", "three"]]);
+  assert.deepEqual(value("filling.0.0"), other.dirent, "its sender wrote it last");
+  assert.deepEqual(value("filling.1.1"), long);
+});
+
 test("what writes above or below what it has written, or may be led there by a link, waits; so does what its sender sent since", () => {
   const waiting = [
-    [put("filling.0.0")],
     [put("filling")],
+    [remove("filling.0.0")],
+    [{ ...put("filling.0.0"), dirent: { ver: 1, type: "dir", data: {} } }],
     [put("filling.0.0.below")],
     [put("other.k"), remove("filling.0")],
     [put("link.k")],

@@ -72,7 +72,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
 /** At a place to which the long commit gives a value early. */
 const replaced: fc.Arbitrary<Operation> = fc
   .tuple(fc.nat({ max: LONG_COMMIT_SLICE }), fc.constantFrom(0, OPERATION_APPEND))
-  .map(([number, flags]) => ({ key: placeOf(number), flags, dirent: valueObject(utf8Encode("1")) }));
+  .map(([number, flags]) => ({ key: placeOf(number), flags, dirent: makeTextVal("1") }));
 const commit = fc.record({
   sender: fc.constantFrom("one", "two", "three", "five", "six"),
   operations: fc.array(fc.oneof(operation, replaced), { minLength: 1, maxLength: 3 }),
@@ -106,7 +106,7 @@ test("what writes in other places passes", () => {
 });
 
 test("a value for a place that it has given one is as if it came before; not from its own sender", () => {
-  const other = { ...put("filling.0.0"), dirent: valueObject(utf8Encode("other")) };
+  const other = { ...put("filling.0.0"), dirent: makeTextVal("other") };
   const leader = underWay([put("log", OPERATION_APPEND)]);
   submit(leader, "four", [other]);
   submit(leader, "two", [other, put("filling.1.1", OPERATION_APPEND)]);

@@ -86,8 +86,9 @@ test("a client that is in the group of the brokers before the broker itself does
 
 test("attributes of the log keep their form, whoever sets them", () =>
   survives("log", async ({ handle }) => {
-    assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "many" }), "EINVAL");
-    assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "16" }), "answered");
+    assert.equal(await outcome(handle, "log.setattr", { name: "log-stderr-level", value: "many" }), "EINVAL");
+    assert.equal(await outcome(handle, "log.setattr", { name: "log-stderr-level", value: "3" }), "answered");
+    assert.equal(await outcome(handle, "log.setattr", { name: "log-ring-size", value: "16" }), "EINVAL");
   }));
 
 test("a log file that takes no more is complained of once, and ends nobody", async () => {

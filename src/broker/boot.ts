@@ -129,7 +129,7 @@ export async function bootBroker(options: BootOptions): Promise<{ core: Core; ov
   return { core, overlay };
 }
 
-/** Who wants the log in a file is not to find out at the end that there is none. */
+/** Opens the log file at once: a user who wants one must not find out at the end that there is none. */
 function openLogFile(disk: Disk, path: string | null): void {
   if (path === null) return;
   try {

@@ -119,7 +119,7 @@ export class Broker {
     if (this.#core === null || this.#signals > 2) return this.#exit(128 + signum);
     this.#boundShutdown();
     this.#shutdown(isJob(this.#attributes) ? signum : undefined);
-    // Who asks twice does not want to wait for jobs.
+    // A second signal means: do not wait for jobs.
     if (this.#signals > 1) this.#post("cleanup-timeout");
   }
 

@@ -115,7 +115,7 @@ export function doubtAboutStatedir(disk: Disk, attributes: Attributes): Doubt | 
     return { isSerious: true, text: `statedir ${path} has only ${left} left for jobs and their output: ${remedy}` };
   }
   if (!disk.isInMemory(path)) return null;
-  // Who named the place believes that what is there stays.
+  // A user who named the place expects that what is there stays.
   const isNamed = attributes.get("statedir-cleanup") === "0";
   return { isSerious: isNamed, text: `statedir ${path} is in memory, which it takes from jobs: ${remedy}` };
 }

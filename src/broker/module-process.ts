@@ -201,7 +201,7 @@ export class ModuleProcess implements RunningModule {
     this.#options.port.send(answer);
   }
 
-  /** Whoever waits for the start hears of it once. */
+  /** Settles the start, once. */
   #tell(error: FluxError | null): void {
     this.#told?.(error);
     this.#told = null;

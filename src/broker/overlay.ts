@@ -253,7 +253,7 @@ export class Overlay implements Routes {
     link.end();
   }
 
-  /** Who lives says something every few seconds. */
+  /** A living child says something every few seconds. */
   #isAlive({ link }: ChildLink): boolean {
     return this.#options.ports.clock.monotonicMs() - link.receivedMs < 3 * this.#pulse.intervalMs;
   }

@@ -294,7 +294,7 @@ export async function runRc3(options: RunLevelOptions): Promise<StateEvent> {
       if (!(await dumpSnapshot(core, (words) => runScript(options, "rc3.0", words)))) failed = true;
     }
     if (path !== null && core.userModules.has(name)) {
-      // Who has an rc3 of his own is to unload what he loaded.
+      // A user's own rc3 must unload what the user has loaded.
       failed = true;
       core.options.log.append("broker", LOG_ERR, `broker module '${name}' was not properly shut down`);
     }

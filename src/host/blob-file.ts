@@ -274,7 +274,7 @@ class SqliteBlobFile implements BlobFile {
   }
 
   settle(): void {
-    // The file itself becomes shorter when the log is carried over into it. Who reads it just now is not waited for.
+    // The file itself becomes shorter when the log is carried over into it. Present readers are not waited for.
     this.#attempt(() => {
       this.#database.exec("PRAGMA busy_timeout=0");
       this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");

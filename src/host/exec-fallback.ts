@@ -194,7 +194,7 @@ class FallbackChild implements ChildProcess {
     const group = options.group === true;
     if (group ? this.#told : this.#status !== null) return false;
     const isFound = killProcess(this.#child.pid!, signum, group);
-    // Who holds the streams of a process that has ended and is not in its group, is out of reach.
+    // A process that still holds the streams, but is not in the group of the one that ended, cannot be reached.
     if (signum === SIGKILL && this.#status !== null) for (const output of this.#outputs.values()) output.destroy();
     return isFound;
   }

@@ -271,7 +271,7 @@ class NativeChild implements ChildProcess {
     const group = options.group === true;
     if (group ? this.#told : this.#status !== null) return false;
     const isFound = killProcess(this.pid, signum, group);
-    // Who holds the streams of a process that has ended and is not in its group, is out of reach.
+    // A process that still holds the streams, but is not in the group of the one that ended, cannot be reached.
     if (signum === SIGKILL && this.#status !== null)
       queueMicrotask(() => {
         for (const stream of this.#streams.values()) stream.abandon();

@@ -88,7 +88,7 @@ export class FrameReader {
   #gather(chunk: Uint8Array): void {
     this.#length += chunk.byteLength;
     const last = this.#chunks.at(-1);
-    // Who sends byte by byte must not make us keep an array for each.
+    // A peer that sends byte by byte must not make us keep an array for each.
     if (
       last !== undefined &&
       chunk.byteLength < TINY_CHUNK_BYTES &&

@@ -127,7 +127,7 @@ function parsePayload(bytes: Uint8Array): JsonObject {
   return value;
 }
 
-/** Whoever wants to know when a message has left this process, or its last hands: what holds its sender back until then. */
+/** Told when a message has left this process, or has been dealt with here: its sender is held back until then. */
 export interface Transit {
   left(byteLength: number): void;
   /** Whether it is all the same how long the payload was: one that never travels need not be encoded for that. */

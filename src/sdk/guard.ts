@@ -4,7 +4,7 @@
  * id where they belong to a job, or else the same URI as that of the broker which started them.
  *
  * Invariants: the guard is a process that only waits, so it costs nothing until the end. Once dismissed it kills nothing.
- * Who has come from elsewhere and only talks to the broker (an editor in a terminal with FLUX_URI set) is left alone.
+ * Programs that the broker did not start and that only talk to it (an editor in a terminal with FLUX_URI set) are left alone.
  */
 import { isFluxError } from "../base/errors.ts";
 import { SIGNALS } from "../base/signals.ts";

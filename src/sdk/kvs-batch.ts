@@ -258,7 +258,7 @@ export class KvsBatch {
     for (const [key, entry] of batch) {
       if (this.#inFlight.get(key) === entry) this.#inFlight.delete(key);
       this.#length -= entry.length;
-      // Who waits for the last write to a key waits for those before it, too.
+      // Waiting for the last write to a key includes those before it.
       const waiting = [...this.#refused, ...this.#again];
       const earlier = waiting.findLast((refused) => refused.batch.has(key))?.batch.get(key);
       if (earlier !== undefined && error === null) earlier.waiters.push(...entry.waiters);

@@ -279,7 +279,7 @@ class Execution {
     if (target.taken >= ACKNOWLEDGED_BYTES) this.#acknowledge(target);
   }
 
-  /** Whoever reads our output slowly holds the process back, not the brokers between; flux-core's do not know this. */
+  /** A slow reader of our output holds back the process, not the brokers in between. Brokers of flux-core ignore this. */
   #acknowledge(target: Target): void {
     const request = { matchtag: target.matchtag, bytes: target.taken };
     target.taken = 0;
@@ -368,7 +368,7 @@ class Execution {
       });
   }
 
-  /** Who interrupts a second time may want to leave. */
+  /** A user who interrupts a second time may want to leave. */
   #warn(): void {
     this.#warnedMs = performance.now();
     const seconds = (IMPATIENCE_MS / 1000).toFixed(2);

@@ -115,7 +115,7 @@ const kill: Command = {
     if (!/^[+-]?\d+$/.test(signum!)) context.fail(`invalid literal for int() with base 10: '${signum}'`);
     const { service, where } = addressOf(context);
     const handle = await context.open();
-    // Who waits must be known before the process ends.
+    // The wait must be registered before the process ends.
     const ended = context.options.has("wait") ? waitFor(context, word!, "kill: wait failed") : null;
     ended?.catch(() => undefined);
     const request = { ...processName(word!), signum: Number(signum) };

@@ -12,7 +12,7 @@ import { schedulerView } from "../resource/view.ts";
 import type { Candidate } from "./candidates.ts";
 import type { Source } from "./vocabulary.ts";
 
-/** Who presses a key does not wait longer. */
+/** A user who presses a key does not wait longer than this. */
 const PATIENCE_MS = 1500;
 const JOBS_MAX = 200;
 

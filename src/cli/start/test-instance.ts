@@ -154,7 +154,7 @@ class TestInstance {
     };
     this.#control = new StartServer(this.#ports, {
       pids: () => this.#members.map(({ child }) => child?.pid ?? -1),
-      // Whoever is gone, or has not been started, needs no signal.
+      // A broker that is gone, or was never started, needs no signal.
       kill: (rank, signum) => void memberOf(rank).child?.kill(signum),
       exitCode: (rank) => memberOf(rank).exitCode,
       say: (text) => {

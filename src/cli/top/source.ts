@@ -131,7 +131,7 @@ export class InstanceSource {
       this.#stats = payload.value as unknown as JobStats;
       this.refresh();
     };
-    // Whoever may not see counts sees the jobs all the same.
+    // A user who may not see the counts sees the jobs all the same.
     const end = (): void => this.refresh();
     const cancelTopic = "job-list.job-stats-cancel";
     this.#stream = this.handle.open("job-list.job-stats", {}, { item, end }, { cancelTopic });

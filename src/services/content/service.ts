@@ -191,7 +191,7 @@ class ContentService implements RunningModule {
     const cached = this.#cache.get(key, this.#nowMs) ?? this.#passed.get(key);
     if (cached !== undefined) return cached;
     let loading = this.#loading.get(key);
-    // Who holds the volatile blobs is not asked for what it asks for itself.
+    // The holder of the volatile blobs is not asked for what it asks for itself.
     const askVolatile = this.#volatile !== null && this.#volatile.sender !== sender;
     if (loading === undefined) {
       loading = this.#fetch(key, digest, askVolatile).finally(() => this.#loading.delete(key));

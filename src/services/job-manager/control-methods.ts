@@ -164,7 +164,7 @@ async function setUrgency(manager: JobManager, request: IncomingRequest, stored:
   const answer = { old_urgency: job.urgency };
   const isSame = urgency === job.urgency;
   manager.post(job, "urgency", { userid: request.userid, urgency });
-  // Whoever asks is told a priority, though it is the same.
+  // A requester waits for a priority event, even if the priority stays the same.
   if (isSame && job.state === JobState.Sched) manager.post(job, "priority", { priority: job.priority });
   await stored();
   return answer;

@@ -20,7 +20,7 @@ export class Expectations {
     else waiting.add(expectation);
   }
 
-  /** Who waits for a name of a user's; the key is `USERID:NAME`. */
+  /** The dependencies that wait for a user's job of a name; the key is `USERID:NAME`. */
   of(key: string): Iterable<Expectation> {
     return this.#waiting.get(key) ?? [];
   }

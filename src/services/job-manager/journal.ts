@@ -74,7 +74,7 @@ export class Journal {
     }
   }
 
-  /** Whoever has heard enough gets the end of the stream. */
+  /** Ends the stream of a listener that has heard enough. */
   cancel(cancel: IncomingRequest): void {
     this.#listeners.takeCanceled(cancel)?.[0].end();
   }

@@ -2,7 +2,7 @@
  * Retries: whether an attempt of a job that has ended is followed by another one, and what the event `retry` says.
  *
  * An attempt that fails gives its resources back as any job; then `retry {attempt, of, reason, delay?}` takes the job back to
- * DEPEND instead of `clean` to INACTIVE. So others see the outcome of the last attempt only. Who cancels a job means it.
+ * DEPEND instead of `clean` to INACTIVE. So others see the outcome of the last attempt only. A job that was canceled is not retried.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";

@@ -307,7 +307,7 @@ class WatchService implements RunningModule {
     }
   }
 
-  /** Who reads slowly is not sent more than it takes. */
+  /** A watcher that reads slowly is not sent more than it takes. */
   async #respond(watcher: Watcher, value: TreeObject | null): Promise<void> {
     const answer = value === null ? null : lookupAnswer(value);
     if (answer instanceof Payload || watcher.state.sendsPieces) await watcher.request.respondInTurn(answer);

@@ -150,7 +150,7 @@ export class LeaderService implements RunningModule {
     this.#syncTimer?.cancel();
     let isSaved = true;
     try {
-      // Who waits for the log to be safe gets an answer.
+      // Callers that wait for the log to be safe get their answer.
       if (this.#settings.syncEachCommit) await this.#log?.sync();
       const isEnd = await endsWithBroker(this.#context);
       // Where only this service is loaded anew, what somebody asked for a moment ago can still be read after it.

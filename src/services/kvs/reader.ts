@@ -120,7 +120,7 @@ export class Reader {
       ...(value === null ? { errno: 2 } : { val: value }),
       rootseq: root.rootseq,
       ...(followed ? { followed } : {}),
-      // Who asks from inside does not look at it, and then it need not be made.
+      // Made on demand: a caller in this process does not look at it.
       get rootref() {
         return root.rootref;
       },

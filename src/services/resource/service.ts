@@ -164,7 +164,7 @@ export class ResourceService implements RunningModule {
     const events = log === null ? [] : parseEventlog(log);
     const checkpoint = saved === null ? null : parseCheckpoint(saved);
     for (const event of eventsToReplay(checkpoint, events)) this.state.replay(event);
-    // Who reads the journal learns why nodes are drained; what there was then says nothing of what there is.
+    // Readers of the journal learn why nodes are drained; the inventory of then says nothing of that of now.
     for (const event of events) if (event.name !== "resource-define") this.journal.add(event);
     if (!this.#args.isTruncating) return;
     const kept = eventsToKeep(checkpoint, events, { now: this.#now(), historySec: this.#settings.historySec });
@@ -252,7 +252,7 @@ export class ResourceService implements RunningModule {
     this.#exclude(resources);
     if (this.#args.forceUp || hasFakeResources(this.context.config())) this.#setOnline(resources.ranks);
     await this.change({ timestamp: this.#now(), name: "resource-define", context: { method } }, { orDelayed: true });
-    // Who is excluded is drained no more, after a restart without the exclusion either.
+    // An excluded rank is drained no more, nor after a restart without the exclusion.
     if (!undrained.isEmpty) {
       const context = { idset: undrained.toString(), nodelist: this.state.hostsOf(undrained) };
       await this.change({ timestamp: this.#now(), name: "undrain", context });

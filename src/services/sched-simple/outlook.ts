@@ -78,7 +78,7 @@ export class Outlook {
 
   #update(core: SchedulerCore, explainsAll: boolean): void {
     const estimates = new Map<Integer, number>();
-    // Who keeps a strict order of what it sees says nothing of when.
+    // Under a strict order no start times are estimated.
     if (core.policy === "easy" && core.pool.ends.size > 0) {
       this.passes++;
       for (const { id, time } of core.forecast(FORECAST_JOBS_MAX, this.#clock.now())) estimates.set(id, time);

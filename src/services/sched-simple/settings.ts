@@ -42,7 +42,7 @@ export function readSettings(name: string, config: JsonObject, args: readonly st
     else apply(settings, key, value, arg);
   }
   const { mode, logLevel } = settings;
-  // Who sees but the first jobs of a queue cannot tell when the others start.
+  // A scheduler that sees only the first jobs of the queue cannot tell when the others start.
   const policy = settings.policy ?? (mode?.mode === "limited" ? "fifo" : "easy");
   const standard: AllocMode = policy === "fifo" ? { mode: "limited", limit: FIFO_DEPTH } : { mode: "unlimited" };
   return { mode: mode ?? standard, policy, logLevel };

@@ -99,7 +99,7 @@ class InteractivePlugin implements ShellPlugin {
     if (task.rank === INTERACTIVE_RANK) this.#session.exited(status);
   }
 
-  /** Who ends a job does not wait for somebody to look at it. */
+  /** A job that is being ended does not wait for somebody to look at its terminal. */
   killed(): void {
     if (this.#session.isExited) this.#session.kill(SIGNALS["SIGKILL"]!);
   }

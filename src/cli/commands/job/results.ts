@@ -119,7 +119,7 @@ export async function wait(context: CommandContext): Promise<number> {
     if (!result.success) context.complain(result.errstr);
     return result.success ? 0 : 1;
   } catch (error) {
-    // Who may not ask at all does not learn whether there is a job to wait for.
+    // A user who may not ask must not learn whether there is a job to wait for.
     if (!isFluxError(error) || error.is("EPERM")) throw error;
     context.complain(error.message);
     return EXIT_NOT_WAITABLE;

@@ -2,7 +2,7 @@
  * A job as `flux jobs --json` shows it: what job-list tells of it, and what follows from that. What is not known yet is
  * left out. Pure.
  */
-import type { JsonObject, JsonValue } from "../../base/json.ts";
+import { realNumber, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { jobResultName, jobStateName } from "../../formats/job-states.ts";
 import { jobIdText } from "./client.ts";
 import type { JobRecord } from "./record.ts";
@@ -10,7 +10,19 @@ import type { JobRecord } from "./record.ts";
 /** Told in another form, or only where they say something. */
 const NOT_AS_IS: ReadonlySet<string> = new Set(["id", "state", "result", "dependencies", "expiration", "annotations"]);
 
+/** Seconds, which are reals also where they are whole ones: `60.0`. */
+const SECONDS = /^(t_.*|duration|expiration|runtime)$/;
+
 export function jobJson(job: JobRecord): JsonObject {
+  const members = Object.entries(membersOf(job));
+  const asShown = ([name, value]: [string, JsonValue]): [string, JsonValue] => [
+    name,
+    typeof value === "number" && SECONDS.test(name) ? realNumber(value) : value,
+  ];
+  return Object.fromEntries(members.map(asShown));
+}
+
+function membersOf(job: JobRecord): Record<string, JsonValue> {
   const derived: Record<string, JsonValue> = { id: job.id };
   for (const name of Object.keys(job.attributes))
     if (!NOT_AS_IS.has(name) && !name.startsWith("exception_")) derived[name] = job.attributes[name] as JsonValue;

@@ -312,6 +312,7 @@ class JobManagerService implements RunningModule {
   #disconnect(request: IncomingRequest): void {
     if (request.sender === this.#schedulerSender) {
       this.#schedulerSender = null;
+      this.#context.log(LogLevel.debug, "alloc: stop due to disconnect: Success");
       this.#manager.schedulerLost();
     }
     if (this.#manager.executionLost(request.sender)) this.#context.log(LogLevel.debug, "execution service is gone");

@@ -120,7 +120,7 @@ async function checkFeasible(handle: ManagerSurroundings["handle"], jobspec: Job
 /** When a running job with another duration (seconds, 0 = unlimited) ends; 0 for never. Throws EINVAL where it would be over. */
 function newExpiration(job: Job, duration: number, now: number): number {
   const start = getPath(job.R ?? {}, "execution.starttime");
-  if (typeof start !== "number") throw new FluxError("EINVAL", "job has no start time");
+  if (typeof start !== "number" || start === 0) throw new FluxError("EINVAL", "unable to get job starttime");
   if (duration === 0) return 0;
   const expiration = start + duration;
   if (expiration <= now) throw new FluxError("EINVAL", "requested duration places job expiration in the past");

@@ -1,7 +1,7 @@
 /** `flux kvs eventlog`: append, get, wait-event (RFC 18). */
 import { utf8Decode } from "../../../base/bytes.ts";
 import { FluxError, isFluxError } from "../../../base/errors.ts";
-import { isJsonObject, parseJson, type JsonObject } from "../../../base/json.ts";
+import { isJsonObject, parseJsonReals, textOfReal, type JsonObject } from "../../../base/json.ts";
 import { tryParseFsd } from "../../../formats/duration.ts";
 import { KvsTransaction, type Kvs } from "../../../sdk/kvs.ts";
 import { CommandExit, type CommandContext } from "../../framework/command.ts";
@@ -45,10 +45,10 @@ function eventText(timestamp: number, name: string, contextText: string): string
 
 function contextOf(text: string): JsonObject {
   try {
-    const value = parseJson(text);
-    if (isJsonObject(value)) return value;
+    const value = parseJsonReals(text);
+    if (isJsonObject(value) && textOfReal(value) === null) return value;
   } catch (error) {
-    if (!isFluxError(error)) throw error;
+    if (!(error instanceof SyntaxError)) throw error;
   }
   throw new FluxError("EINVAL");
 }

@@ -28,6 +28,7 @@
  * Published: `job-exception {id, type, severity, wait_status?}`, `shell-ID.kill {signum}`, `job-purge-inactive {jobs}`.
  */
 import { FluxError } from "../../base/errors.ts";
+import type { IncomingRequest } from "../../sdk/request.ts";
 import { isJsonObject, type Integer, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { checkReadable } from "../../formats/jobspec-readable.ts";
 import {
@@ -204,9 +205,14 @@ export const killHousekeepingRequest: Shape<{ signum: number; jobid: Integer | n
   ranks: optional(text),
 });
 
-export const schedulerReadyRequest: Shape<{ mode: string; limit: number | null }> = shape({
-  mode: text,
-  limit: optional(integer),
-});
+const readyShape: Shape<{ mode: string; limit: number | null }> = shape({ mode: text, limit: optional(integer) });
+
+/** How many jobs a scheduler wants to see at a time; Infinity for all. Throws EPROTO. */
+export function schedulerReadyRequest(request: IncomingRequest): { mode: string; limit: number } {
+  const { mode, limit } = readyShape(request);
+  if (mode === "unlimited") return { mode, limit: Infinity };
+  if (mode === "limited" && limit !== null && limit >= 1 && limit <= 0x7fffffff) return { mode, limit };
+  throw new FluxError("EPROTO", "Protocol error: 'mode' is neither unlimited nor limited with a limit");
+}
 
 export const executionHelloRequest: Shape<{ service: string }> = shape({ service: text });

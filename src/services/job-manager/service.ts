@@ -282,12 +282,9 @@ class JobManagerService implements RunningModule {
 
   #schedulerReady(request: IncomingRequest): object {
     const { mode, limit } = schedulerReadyRequest(request);
-    const isValid = limit !== null && limit >= 1 && limit <= 0x7fffffff;
-    if (mode !== "unlimited" && (mode !== "limited" || !isValid))
-      throw new FluxError("EPROTO", "Protocol error: 'mode' is neither unlimited nor limited with a limit");
     this.#schedulerSender = request.sender;
     this.#context.log(LogLevel.debug, `scheduler: ready ${mode}`);
-    this.#manager.scheduler.ready(mode === "limited" ? (limit as number) : Infinity);
+    this.#manager.scheduler.ready(limit);
     this.#manager.settle();
     return { count: this.#manager.count(JobState.Sched) };
   }

@@ -280,7 +280,7 @@ class Listing {
 
   #since(): number | null {
     const text = this.#context.options.text("since");
-    if (text === null) return null;
+    if (text === null || text === "") return null;
     const now = Date.now() / 1000;
     const since = /^\d+(\.\d*)?$/.test(text) ? Number(text) : parseDateTime(text, now);
     if (since === null) throw new FluxError("EINVAL", `--since: invalid datetime '${text}'`);
@@ -290,9 +290,9 @@ class Listing {
 
   async #selection(handle: Handle, since: boolean): Promise<Selection> {
     const { options, host } = this.#context;
-    const filter = options.has("filter") ? parseFilter(options.list("filter")) : null;
-    if (filter !== null && options.has("all-states"))
+    if (options.has("filter") && options.has("all-states"))
       this.#context.err("flux-jobs: WARNING: Both -a and --filter specified, ignoring -a\n");
+    const filter = options.has("filter") ? parseFilter(options.list("filter")) : null;
     const all = filter === null && (options.has("all-states") || since);
     const include = options.text("include");
     const user = options.text("user");
@@ -304,7 +304,7 @@ class Listing {
       states: all ? ALL_STATES : (filter?.states ?? DEFAULT_STATES),
       results: all ? 0 : (filter?.results ?? 0),
       queues: queues.length === 0 ? queues : queuesMeant(queues, await handle.rpc<JsonObject>("config.get")),
-      name: options.text("name"),
+      name: options.text("name") || null,
       include,
     };
   }

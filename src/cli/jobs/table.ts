@@ -21,6 +21,7 @@ export class JobTable {
   /** `sort` overrides the keys that the format names. Throws FluxError EINVAL for a format or a key that cannot be read. */
   constructor(context: CommandContext, chosen: string, sort: string | null) {
     this.#context = context;
+    this.#color = wantsColor(context);
     const { keys, format } = splitSort(chosen);
     this.#sortKeys = sort === null || sort === "" ? keys : sort.split(",");
     try {
@@ -29,9 +30,10 @@ export class JobTable {
       if (!isFluxError(error)) throw error;
       throw new FluxError("EINVAL", `Error in user format: ${error.message}`, { cause: error });
     }
-    for (const key of this.#sortKeyNames)
-      if (jobFieldHeading(key) === null) throw new FluxError("EINVAL", `Invalid sort key: ${key}`);
-    this.#color = wantsColor(context);
+    const unknown = this.#sortKeyNames.find((key) => jobFieldHeading(key) === null);
+    if (unknown === undefined) return;
+    const where = this.#sortKeys === keys ? "Error in user format: " : "";
+    throw new FluxError("EINVAL", `${where}Invalid sort key: ${unknown}`);
   }
 
   /** The attributes of job-list that the table is made from. */

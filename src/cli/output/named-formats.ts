@@ -53,7 +53,9 @@ export async function formatHelp(
   const all = { ...known, ...(await configuredFormats(source, known, env)) };
   if (name === undefined) {
     const width = Math.max(NAME_WIDTH, ...Object.keys(all).map((each) => each.length));
-    const lines = Object.entries(all).map(([each, { description }]) => `  ${each.padEnd(width)} ${description}\n`);
+    const lines = Object.entries(all).map(
+      ([each, { description }]) => `  ${each.padEnd(width)}${description && ` ${description}`}\n`,
+    );
     return `\nConfigured ${program} output formats:\n\n${lines.join("")}`;
   }
   const format = Object.hasOwn(all, name) ? all[name] : undefined;

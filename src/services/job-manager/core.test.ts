@@ -308,7 +308,8 @@ describe("dependencies", () => {
       [{ scheme: "afterok", value: "prep" }],
       /"prep" is not a valid jobid \(a job by its name: afterok:@prep\)$/,
     );
-    refuses([{ scheme: "afterok", value: "0x77" }], /dependency: afterok: id 0x77: job not found/);
+    refuses([{ scheme: "afterok", value: "0x77" }], /dependency: afterok: id 0x77: job not found$/);
+    refuses([{ scheme: "afterok", value: "first" }], /id first: job not found \(a job by its name: afterok:@first\)$/);
     refuses([{ scheme: "begin-time", value: "soon" }], /Invalid begin-time=soon/);
     refuses([{ scheme: "begin-time", value: "-1.0" }], /Invalid begin-time=-1.0/);
     refuses([{ scheme: "singleton", value: "" }], /singleton jobs require a job name/);

@@ -22,6 +22,7 @@ import {
   entriesOf,
   invalid,
   nameIn,
+  noSuchJob,
   notJobid,
   pluginOf,
   readDescription,
@@ -268,7 +269,7 @@ export class Dependencies {
   /** What is known of a job that another may depend on. Throws EINVAL. */
   #antecedent(job: Job, scheme: string, id: Integer, text: string): Outcome {
     const antecedent = id === job.id ? null : this.#output.outcome(id);
-    if (antecedent === null) throw invalid(`dependency: ${scheme}: id ${text}: job not found`);
+    if (antecedent === null) throw noSuchJob(scheme, text);
     if (antecedent.userid !== job.userid) throw invalid(`dependency: ${scheme}: id ${text}: Permission denied`);
     return antecedent;
   }

@@ -158,9 +158,18 @@ export function nameIn(value: string): NamedValue | null {
 
 /** Said of a value that should be a job id: a job's name is written otherwise. */
 export function notJobid(scheme: string, value: string): Error {
-  const isName = /^[A-Za-z_][\w.-]*$/.test(value);
-  const hint = isName ? ` (a job by its name: ${scheme}:@${value})` : "";
+  const hint = /^[A-Za-z_][\w.-]*$/.test(value) ? nameHint(scheme, value) : "";
   return invalid(`dependency: ${scheme}: "${value}" is not a valid jobid${hint}`);
+}
+
+/** Said of a job that there is none of. A word such as `first` reads as a job id, too, and rarely is meant as one. */
+export function noSuchJob(scheme: string, value: string): Error {
+  const hint = /^f[A-Za-z_-]{2,}$/.test(value) ? nameHint(scheme, value) : "";
+  return invalid(`dependency: ${scheme}: id ${value}: job not found${hint}`);
+}
+
+function nameHint(scheme: string, value: string): string {
+  return ` (a job by its name: ${scheme}:@${value})`;
 }
 
 /** One way to satisfy a dependency. */

@@ -94,6 +94,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   shutdown: { file: "shutdown" },
   "module-node-exec": { file: "module-node-exec" },
   "shell-initrc": { file: "shell-initrc" },
+  shell: { file: "shell" },
   "shell-host": { file: "shell-host" },
   "slurm-expiration-sync": { file: "slurm-expiration-sync" },
   sproc: { file: "sproc" },

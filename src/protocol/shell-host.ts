@@ -17,11 +17,15 @@
  * | shell-host.stdin    | leader's shell → shell host    | {id, input} → {}: input for the tasks there |
  * | shell-host.exchange | shell → leader's shell host    | {id, puts} → {puts}: a PMI barrier over nodes |
  * | shell-host.write    | shell → leader's shell host    | {id, path, data} → {}: a piece of a shared file |
+ * | job-exec.shell-start   | job shell of its own → job-exec | {id} → ShellStart                        |
+ * | job-exec.shell-report  | job shell of its own → job-exec | {id, rank, events} → {}: all but its end  |
  * | job-exec.shell-barrier | shell → job-exec            | {id, rank} → {} once all shells of the job are there |
  */
 import type { Integer, JsonObject } from "../base/json.ts";
 
 export const SHELL_HOST_SERVICE = "shell-host";
+/** The same service of `flux shell`, which is the shell of one job only. */
+export const ownShellService = (id: Integer): string => `${SHELL_HOST_SERVICE}-${id}`;
 export const SHELL_AGENT_SERVICE = "shell-agent";
 /**
  * The variable in which a shell host finds the address of its broker. Not FLUX_URI: by that the programs of users are known.

@@ -48,6 +48,13 @@ interface HostedShell {
 export interface ShellHostOptions {
   readonly handle: Handle;
   readonly ports: Ports;
+  /** It is the shell of one job only, and nobody attaches to it. */
+  readonly single?: {
+    /** Its own service. */
+    readonly service: string;
+    /** Takes what there is to tell. */
+    report(events: readonly HostEvent[]): void;
+  };
   /** Something went wrong that no job can be told. */
   complain(text: string): void;
 }
@@ -84,6 +91,7 @@ async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<Ho
     ports,
     handle,
     batch,
+    service: options.single?.service ?? SHELL_HOST_SERVICE,
     directories: new TemporaryDirectories(ports.disk, ports.clock, options.complain),
     rank: Number(rank),
     rundir: rundir ?? ports.host.temporaryDirectory,
@@ -120,7 +128,7 @@ class ShellHost {
     const { handle } = options;
     this.#uuid = facts.ports.random.uuid();
     this.#server = new Server(handle, { rank: facts.rank, fatal: (error) => this.#fatal(error) });
-    this.#server.add(SHELL_HOST_SERVICE, this.#methods());
+    this.#server.add(facts.service, this.#methods());
     this.#guard = new Guard(facts.ports.exec, "jobs");
     this.closed = new Promise((resolve) => {
       handle.onClose(() => {
@@ -133,13 +141,25 @@ class ShellHost {
 
   async begin(): Promise<void> {
     const { handle, uri, ports } = this.#facts;
-    this.#guard.post(uri, ports.host.env["PATH"] ?? "");
-    await handle.rpc("service.add", { service: SHELL_HOST_SERVICE });
-    // One name for the services of all jobs: a job has its service before it is heard of.
-    await handle.rpc("service.add", { service: `${this.#facts.ports.host.uid}-shell-*` });
+    await handle.rpc("service.add", { service: this.#facts.service });
     const heard = ({ topic, payload }: EventMessage): void => this.#event(topic, payload?.value ?? {});
     await handle.subscribe("shell-", heard, { ownerOnly: true });
+    if (this.#options.single !== undefined) return;
+    this.#guard.post(uri, ports.host.env["PATH"] ?? "");
+    // One name for the services of all jobs: a job has its service before it is heard of.
+    await handle.rpc("service.add", { service: `${this.#facts.ports.host.uid}-shell-*` });
     await handle.rpc(`${SHELL_AGENT_SERVICE}.ready`, { pid: this.#facts.ports.host.pid });
+  }
+
+  /** Ends the tasks of all jobs by a signal. */
+  terminate(signum: number): void {
+    for (const { shell } of this.#shells.values()) shell.terminate(signum);
+  }
+
+  /** What its shells have written is in the KVS. */
+  settle(): Promise<unknown> {
+    const keys = [...this.#shells.values(), ...this.#leaders.values()].flatMap(({ shell }) => guestKeysOf(shell));
+    return Promise.all(keys.map((key) => this.#facts.batch.settle(key)));
   }
 
   /** Ends every job and the connection. */
@@ -206,11 +226,11 @@ class ShellHost {
   }
 
   #start(request: IncomingRequest): undefined {
-    for (const job of request.json["jobs"] as readonly object[]) this.#startJob(job as ShellStart);
+    for (const job of request.json["jobs"] as readonly object[]) this.startJob(job as ShellStart);
     return undefined;
   }
 
-  #startJob(start: ShellStart): void {
+  startJob(start: ShellStart): void {
     const { id } = start;
     try {
       const readFile = (path: string): Uint8Array => this.#facts.ports.disk.readFile(path);
@@ -220,7 +240,8 @@ class ShellHost {
         exited: (ended, status) => this.#exited(ended, status),
         barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id, rank: this.#facts.rank }, { nodeid: 0 }),
       });
-      this.#shells.set(id, { shell, hasOwnName: shell.plan.userid !== this.#facts.ports.host.uid });
+      const hasOwnName = this.#options.single !== undefined || shell.plan.userid !== this.#facts.ports.host.uid;
+      this.#shells.set(id, { shell, hasOwnName });
       shell.start(() => this.#addService(shell));
     } catch (error) {
       if (!isFluxError(error)) throw error;
@@ -296,10 +317,11 @@ class ShellHost {
       else this.#ended.push(shell);
       this.#report({ type: "exit", id, status, ...this.#takeAppends(shell) });
     };
-    const keys = GUEST_KEYS.map((name) => `${shell.guestKey}.${name}`);
+    const keys = guestKeysOf(shell);
     // At rank 0 small commits and the report take the same way, and commits go first. Elsewhere only an answer tells.
+    const isSingle = this.#options.single !== undefined;
     const isOrdered = rank === 0 && !batch.canBePassed;
-    if (isOrdered || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX))) return exit();
+    if (!isSingle && (isOrdered || !keys.some((key) => batch.isUnderWay(key, REPORTED_LENGTH_MAX)))) return exit();
     Promise.all(keys.map((key) => batch.settle(key))).then(exit, exit);
   }
 
@@ -329,9 +351,10 @@ class ShellHost {
       this.#logTimer?.cancel();
       this.#logTimer = null;
       this.#facts.batch.flush();
-      if (!this.#events.isEmpty && this.#watchers.size > 0) {
+      if (!this.#events.isEmpty && (this.#watchers.size > 0 || this.#options.single !== undefined)) {
         const told = this.#events.take();
         for (const [request] of this.#watchers) request.respond(told);
+        this.#options.single?.report(told.events);
       }
       for (const shell of this.#ended.splice(0)) shell.release();
     });
@@ -346,6 +369,10 @@ class ShellHost {
     this.#killAll();
     throw error;
   }
+}
+
+function guestKeysOf({ guestKey }: Shell): string[] {
+  return GUEST_KEYS.map((name) => `${guestKey}.${name}`);
 }
 
 /** The methods of a job's service, for the owner of the job and the owner of the instance. */

@@ -16,6 +16,8 @@ export interface HostFacts {
   readonly ports: Ports;
   readonly handle: Handle;
   readonly batch: KvsBatch;
+  /** Where the shells of a job reach each other, on each of their nodes. */
+  readonly service: string;
   readonly directories: TemporaryDirectories;
   readonly rank: number;
   readonly rundir: string;

@@ -42,7 +42,8 @@ export class Barrier {
     const { rank } = request.json;
     this.#waiting.push({ request, rank: typeof rank === "number" ? rank : null });
     if (this.#waiting.length >= this.#job.ranks.length) return this.#release();
-    if (this.#timer !== null || this.#timeout === 0) return;
+    // Who has passed it once waits for others that are at work, as long as that takes.
+    if (this.#timer !== null || this.#timeout === 0 || this.isPassed) return;
     this.#timer = this.#world.context.ports.clock.after(this.#timeout * 1000, () => this.#expire());
   }
 

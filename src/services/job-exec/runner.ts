@@ -41,13 +41,13 @@ type TimerName = "expiration" | "run";
 
 export class JobRunner {
   readonly job: JobExecution;
+  readonly exec: ExecRequest;
   readonly testRun: TestRun | null;
   /** Where the KVS has what the job writes. */
   readonly guestKey: string;
   /** Its shells are in the shell hosts of its ranks. */
   readonly isHosted: boolean;
   readonly #world: ExecWorld;
-  readonly #exec: ExecRequest;
   readonly #resources: ResourceSet;
   readonly #log: ExecLog;
   readonly #barrier: Barrier;
@@ -73,7 +73,7 @@ export class JobRunner {
   constructor(world: ExecWorld, request: IncomingRequest, exec: ExecRequest) {
     this.#world = world;
     this.#request = request;
-    this.#exec = exec;
+    this.exec = exec;
     this.#resources = ResourceSet.parse(exec.R);
     this.guestKey = `${fluidKvsPath(exec.id)}.guest`;
     this.job = new JobExecution(exec.id, exec.userid, this.#resources.ranks);
@@ -93,7 +93,7 @@ export class JobRunner {
   }
 
   #makeShells(program: string | null): Shells {
-    const { id, userid, jobspec, R } = this.#exec;
+    const { id, userid, jobspec, R } = this.exec;
     if (program === null) return new HostedShells(this.#world, { id, userid, jobspec, R });
     return new ProgramShells(this.#world, id, program, this.job.ranks, {
       started: () => this.#started(),
@@ -114,15 +114,15 @@ export class JobRunner {
 
   /** Starts (or finds again) the shells. */
   begin(): void {
-    this.#log.add(this.#exec.reattach ? "reattach" : "init");
+    this.#log.add(this.exec.reattach ? "reattach" : "init");
     this.setExpiration(this.#expiration);
     if (this.testRun !== null) return this.#simulate(this.testRun);
-    const mockFailure = mockFailureOf(this.#exec.jobspec);
-    if (mockFailure !== null && !this.#exec.reattach) return this.#fakeFailure(mockFailure);
+    const mockFailure = mockFailureOf(this.exec.jobspec);
+    if (mockFailure !== null && !this.exec.reattach) return this.#fakeFailure(mockFailure);
     checkService(this.#world.settings.service, `${this.#hostOf(this.job.leader)} (rank ${this.job.leader})`);
     for (const rank of this.job.ranks) {
       if (this.isHosted) this.#await(rank);
-      else if (this.#exec.reattach) this.shellLost(rank, NOT_REATTACHED);
+      else if (this.exec.reattach) this.shellLost(rank, NOT_REATTACHED);
     }
     this.#proceed();
   }
@@ -146,7 +146,7 @@ export class JobRunner {
       if (!isKnown) this.shellLost(rank, NOT_FOUND);
       return;
     }
-    if (this.#exec.reattach && !isKnown) return this.shellLost(rank, NOT_REATTACHED);
+    if (this.exec.reattach && !isKnown) return this.shellLost(rank, NOT_REATTACHED);
     this.#proceed();
   }
 
@@ -179,7 +179,7 @@ export class JobRunner {
   /** `hostStatus`: how the process that held the shell ended, where that is known. */
   shellLost(rank: number, error: FluxError, hostStatus: WaitStatus | null = null): void {
     const status = killedBy(hostStatus);
-    const end = this.job.shellLost(rank, status, this.#exec.reattach || this.#barrier.isPassed);
+    const end = this.job.shellLost(rank, status, this.exec.reattach || this.#barrier.isPassed);
     if (end === null) return;
     this.#awaited.delete(rank);
     const { isFatal } = end;
@@ -256,7 +256,7 @@ export class JobRunner {
       running: phase === "running" ? 1 : 0,
       finalizing: phase === "finished" ? 1 : 0,
       exception_in_progress: this.job.fatal === null ? 0 : 1,
-      reattach: this.#exec.reattach ? 1 : 0,
+      reattach: this.exec.reattach ? 1 : 0,
       multiuser: this.job.userid === this.#world.context.ports.host.uid ? 0 : 1,
       total_shells: ranks.length,
       active_shells: runningRanks.length,
@@ -291,11 +291,11 @@ export class JobRunner {
   #proceed(): void {
     if (this.#awaited.size > 0 || this.job.phase !== "starting" || this.#isProceeding) return;
     this.#isProceeding = true;
-    if (this.#exec.reattach) return this.#started();
+    if (this.exec.reattach) return this.#started();
     this.#log.add("starting");
     const { handle } = this.#world.context;
     // A job shell that is a program reads its request itself.
-    const isChecked = this.isHosted && this.#exec.wasInHand;
+    const isChecked = this.isHosted && this.exec.wasInHand;
     const signed = isChecked ? checkSignedRequest(handle, this.job.id, this.job.userid) : null;
     Promise.all([this.#log.settle(), signed]).then(
       () => this.#launch(),
@@ -313,7 +313,7 @@ export class JobRunner {
   #started(): void {
     if (this.job.phase !== "starting") return;
     this.job.phase = "running";
-    this.#respond({ id: this.job.id, type: this.#exec.reattach ? "reattached" : "start", data: {} });
+    this.#respond({ id: this.job.id, type: this.exec.reattach ? "reattached" : "start", data: {} });
   }
 
   #simulate(run: TestRun): void {
@@ -324,7 +324,7 @@ export class JobRunner {
       const phase = mockException === "init" ? "initialization" : "starting";
       return this.fail("exec", fault ?? `mock ${phase} exception generated`);
     }
-    const isAgain = this.#exec.reattach;
+    const isAgain = this.exec.reattach;
     if (!isAgain) this.#log.add("starting");
     if (run.isOverridden && !isAgain) return;
     this.#started();
@@ -414,7 +414,7 @@ export class JobRunner {
   /** Shells that have not been handed to a host will never be. */
   #withdraw(type: string): void {
     const status = shellStatusOfSignal(type === "timeout" ? "SIGALRM" : "SIGTERM");
-    const isHeld = !this.#isLaunched && !this.#exec.reattach;
+    const isHeld = !this.#isLaunched && !this.exec.reattach;
     for (const rank of this.job.runningRanks)
       if (isHeld || this.#shells.withdraw(rank)) this.#ended(rank, this.job.shellExited(rank, status));
   }

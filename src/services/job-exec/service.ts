@@ -5,12 +5,12 @@
  * one commit holds what all jobs of a turn have written.
  */
 import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
-import type { Integer, JsonObject } from "../../base/json.ts";
+import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { f58FormOf, formatFluid } from "../../formats/fluid.ts";
 import { Idset } from "../../formats/idset.ts";
 import { MATCHTAG_NONE, Payload, responseTo, type EventMessage } from "../../protocol/message.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
-import type { HostEvent } from "../../protocol/shell-host.ts";
+import type { HostEvent, ShellStart } from "../../protocol/shell-host.ts";
 import { KvsBatch } from "../../sdk/kvs-batch.ts";
 import { LogLevel, type ModuleContext, type ModuleDefinition, type RunningModule } from "../../sdk/module.ts";
 import type { IncomingRequest } from "../../sdk/request.ts";
@@ -201,6 +201,8 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
       },
       "critical-ranks": { roles: ANY_USER, handler: (request) => this.#criticalRanks(request) },
       "shell-barrier": { roles: ANY_USER, handler: (request) => this.#shellBarrier(request) },
+      "shell-start": (request) => this.#shellStart(request),
+      "shell-report": (request) => this.#shellReport(request),
       override: { roles: ANY_USER, handler: (request) => this.#override(request) },
       "stats-get": { roles: ANY_USER, handler: () => this.#stats() },
     };
@@ -255,6 +257,24 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     return undefined;
   }
 
+  /** What a job shell that is a program has to know. */
+  #shellStart(request: IncomingRequest): ShellStart {
+    const { isHosted, testRun, exec } = this.#runner(request, "id");
+    if (isHosted || testRun !== null) throw new FluxError("EINVAL", "the job has no job shell of its own");
+    const { id, userid, jobspec, R } = exec;
+    return { id, userid, jobspec, R };
+  }
+
+  /** What it has to tell. */
+  #shellReport(request: IncomingRequest): null {
+    const runner = this.#runner(request, "id");
+    const rank = requireInteger(request.json, "rank");
+    const { events } = request.json;
+    if (!Array.isArray(events)) throw new FluxError("EPROTO", "events are wanted");
+    for (const event of events.filter(isShellEvent)) runner.hostEvent(rank, event);
+    return null;
+  }
+
   #override(request: IncomingRequest): null {
     const id = requireJobId(request.json, "jobid");
     const runner = this.#runners.get(id);
@@ -277,6 +297,14 @@ class JobExecService implements RunningModule, ExecWorld, HostLinkListener {
     );
     return { ...settingsReport(this.settings), jobs };
   }
+}
+
+/** What a job shell tells but for its end, which is that of its process. */
+function isShellEvent(value: unknown): value is HostEvent {
+  if (!isJsonObject(value)) return false;
+  const { type, event, severity, kind, note } = value;
+  if (type === "log") return isJsonObject(event) && typeof event["name"] === "string";
+  return type === "exception" && [typeof severity, typeof kind, typeof note].join() === "number,string,string";
 }
 
 /** A module that cannot be loaded says why in the log, too. Throws FluxError EINVAL. */

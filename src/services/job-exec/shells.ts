@@ -3,7 +3,7 @@
  * shell (`exec.job-shell` of flux-config-exec(5), `attributes.system.exec.job_shell`), as a program of its own on each
  * rank, through the subprocess servers.
  *
- * Such a program is called with the job id as its argument and FLUX_KVS_NAMESPACE in its environment, may enter the job's
+ * Such a program, which may hand the job on to `flux shell`, is called with the job id as its argument and FLUX_KVS_NAMESPACE in its environment, may enter the job's
  * barrier (`job-exec.shell-barrier`), and hears signals for the tasks as the event `shell-<id>.kill`. What it prints is kept
  * in the exec.eventlog.
  */
@@ -11,7 +11,7 @@ import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";
 import { EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, statusOfExit } from "../../base/signals.ts";
 import { Idset } from "../../formats/idset.ts";
-import type { ShellStart } from "../../protocol/shell-host.ts";
+import { ownShellService, type ShellStart } from "../../protocol/shell-host.ts";
 import { BulkCommand } from "../../sdk/bulk-command.ts";
 import type { JobMethod } from "./host-link.ts";
 import type { ExecWorld } from "./world.ts";
@@ -156,8 +156,10 @@ export class ProgramShells implements Shells {
     this.#command.kill(signum, Idset.from(ranks));
   }
 
-  /** The program watches the job's resources itself. */
-  setExpiration(): void {}
+  /** For `flux shell`; other programs watch the job's resources themselves. */
+  setExpiration(ranks: readonly number[], expiration: number): void {
+    for (const rank of ranks) this.#tell(rank, "expiration", { expiration });
+  }
 
   withdraw(): boolean {
     return false;
@@ -165,6 +167,12 @@ export class ProgramShells implements Shells {
 
   release(): void {}
 
-  /** Its log is its own. */
-  log(): void {}
+  log(leader: number, line: ShellLogLine): void {
+    this.#tell(leader, "log", line);
+  }
+
+  #tell(nodeid: number, method: JobMethod, payload: object): void {
+    const { handle } = this.#world.context;
+    handle.send(`${ownShellService(this.#id)}.${method}`, { id: this.#id, ...payload }, { nodeid });
+  }
 }

@@ -9,7 +9,6 @@
 import { errnoSentence, FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import { Idset } from "../../formats/idset.ts";
-import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { decodeStreamData } from "../../formats/stream-data.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
 import { ANY_USER, type Methods } from "../../sdk/service.ts";
@@ -124,9 +123,7 @@ class InputPlugin implements ShellPlugin {
     if (eof === true) for (const rank of wanted) this.#ended.add(rank);
     const others = plan.brokerRanks
       .slice(1)
-      .map((nodeid) =>
-        host.handle.rpc(`${SHELL_HOST_SERVICE}.stdin`, { id: plan.id, input }, { nodeid }).catch(isOver),
-      );
+      .map((nodeid) => host.handle.rpc(`${host.service}.stdin`, { id: plan.id, input }, { nodeid }).catch(isOver));
     await Promise.all([this.#deliver(input), ...others]);
     return {};
   }

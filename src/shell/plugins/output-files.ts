@@ -9,7 +9,6 @@ import { base64Decode, base64Encode } from "../../base/bytes.ts";
 import { FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
 import type { LogFile } from "../../base/ports.ts";
-import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { ShellLogLevel, type ShellContext } from "../plugin.ts";
 
 export class OutputFiles {
@@ -58,9 +57,7 @@ export class OutputFiles {
     const { host, plan } = this.#shell;
     const part = this.#part === null ? {} : { part: this.#part };
     const payload = { id: plan.id, path, data: base64Encode(data), ...part };
-    const sent = host.handle
-      .rpc(`${SHELL_HOST_SERVICE}.write`, payload, { nodeid: plan.brokerRanks[0]! })
-      .then(() => {});
+    const sent = host.handle.rpc(`${host.service}.write`, payload, { nodeid: plan.brokerRanks[0]! }).then(() => {});
     this.#sending.add(sent);
     const forget = (): void => void this.#sending.delete(sent);
     sent.then(forget, forget);

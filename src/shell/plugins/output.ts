@@ -10,7 +10,6 @@ import type { JsonObject } from "../../base/json.ts";
 import { templateScope } from "../../formats/mustache.ts";
 import { Idset } from "../../formats/idset.ts";
 import { encodeStreamData } from "../../formats/stream-data.ts";
-import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { encodeEvent } from "../../sdk/job-protocol.ts";
 import {
   ShellLogLevel,
@@ -255,7 +254,7 @@ class OutputPlugin implements ShellPlugin {
   #send(rank: number, stream: StreamName, data: Uint8Array | null): void {
     const { host, plan } = this.#shell;
     const payload = { id: plan.id, stream, rank, ...(data === null ? {} : { data: base64Encode(data) }) };
-    const sent = host.handle.rpc(`${SHELL_HOST_SERVICE}.write`, payload, { nodeid: plan.brokerRanks[0]! });
+    const sent = host.handle.rpc(`${host.service}.write`, payload, { nodeid: plan.brokerRanks[0]! });
     this.#sending.add(sent);
     const forget = (): void => void this.#sending.delete(sent);
     sent.then(forget, forget);

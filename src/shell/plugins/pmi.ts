@@ -7,7 +7,6 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { formatFluid } from "../../formats/fluid.ts";
 import { PMI_VALUE_MAX, PmiServer, type PmiConnection } from "../../protocol/pmi-server.ts";
-import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { unpackedText, type ShellOptions } from "../options.ts";
 import { ShellLogLevel, type PluginFactory, type ShellContext, type ShellPlugin } from "../plugin.ts";
 
@@ -152,7 +151,7 @@ class PmiPlugin implements ShellPlugin {
     if (isLeader) return this.#join(puts);
     const nodeid = plan.brokerRanks[0]!;
     return host.handle
-      .rpc<{ puts: Values }>(`${SHELL_HOST_SERVICE}.exchange`, { id: plan.id, puts }, { nodeid })
+      .rpc<{ puts: Values }>(`${host.service}.exchange`, { id: plan.id, puts }, { nodeid })
       .then((answer) => answer.puts);
   }
 

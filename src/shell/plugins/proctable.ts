@@ -3,7 +3,6 @@
  * for theirs. Columns of numbers hold differences to the one before.
  */
 import type { JsonObject } from "../../base/json.ts";
-import { SHELL_HOST_SERVICE } from "../../protocol/shell-host.ts";
 import { ANY_USER } from "../../sdk/service.ts";
 import type { PluginFactory, ShellContext } from "../plugin.ts";
 
@@ -28,7 +27,7 @@ async function proctable(shell: ShellContext): Promise<object> {
   const { plan, host } = shell;
   const others = plan.brokerRanks
     .slice(1)
-    .map((nodeid) => host.handle.rpc<NodeProcesses>(`${SHELL_HOST_SERVICE}.processes`, { id: plan.id }, { nodeid }));
+    .map((nodeid) => host.handle.rpc<NodeProcesses>(`${host.service}.processes`, { id: plan.id }, { nodeid }));
   const nodes = [ownProcesses(shell), ...(await Promise.all(others))];
   const rows = nodes.flatMap((node) =>
     node.ranks.map((rank, index) => ({ rank, host: node.host, pid: node.pids[index]! })),

@@ -54,13 +54,13 @@ export function cancel(context: CommandContext): Promise<number> {
 
 async function raiseOnIds(context: CommandContext, type: string, severity: number): Promise<number> {
   const { ids, words } = idsAndMessage(context.operands);
+  const given = context.options.text("message");
+  if (given !== null && words.length > 0)
+    throw new FluxError("EINVAL", "Do not set note on command line and with --message");
   if (ids.length === 0) {
     if (words.length > 0) throw new FluxError("EINVAL", `invalid jobid: ${words[0]!}`);
     context.failUsage();
   }
-  const given = context.options.text("message");
-  if (given !== null && words.length > 0)
-    throw new FluxError("EINVAL", "Do not set note on command line and with --message");
   const note = given ?? (words.length > 0 ? words.join(" ") : undefined);
   const handle = await context.open();
   return each(context, "raise", ids, (id) =>

@@ -114,10 +114,9 @@ function errnumOf(message: Message): number {
 /** The payload where it is a JSON object; the text of an error. */
 function contentOf(message: Message): JsonObject {
   const { payload } = message;
-  if (payload === null) return { payload, errstr: "" };
-  if (errnumOf(message) !== 0) return { payload: null, errstr: payload.text };
   try {
-    return { payload: payload.value, errstr: "" };
+    if (errnumOf(message) !== 0) return { payload: null, errstr: payload?.text ?? "" };
+    return { payload: payload?.value ?? null, errstr: "" };
   } catch (error) {
     if (error instanceof FluxError) return { payload: null, errstr: "" };
     throw error;

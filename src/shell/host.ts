@@ -233,12 +233,13 @@ class ShellHost {
   startJob(start: ShellStart): void {
     const { id } = start;
     try {
-      const readFile = (path: string): Uint8Array => this.#facts.ports.disk.readFile(path);
-      const shell = new Shell(planJob(start, { brokerRank: this.#facts.rank, readFile }), {
+      const { rank, ports } = this.#facts;
+      const readFile = (path: string): Uint8Array => ports.disk.readFile(path);
+      const shell = new Shell(planJob(start, { brokerRank: rank, cwd: ports.host.cwd, readFile }), {
         facts: this.#facts,
         report: (event) => this.#report(event),
         exited: (ended, status) => this.#exited(ended, status),
-        barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id, rank: this.#facts.rank }, { nodeid: 0 }),
+        barrier: () => this.#facts.handle.rpc("job-exec.shell-barrier", { id, rank }, { nodeid: 0 }),
       });
       const hasOwnName = this.#options.single !== undefined || shell.plan.userid !== this.#facts.ports.host.uid;
       this.#shells.set(id, { shell, hasOwnName });

@@ -32,7 +32,7 @@ function plan({ resources, count, R, options = {}, nslots }: Case, brokerRank: n
   const readFile = (): Uint8Array => assert.fail("no file is read");
   return planJob(
     { id: 1, userid: 1, jobspec: jobspec as JsonObject, R: { version: 1, execution } },
-    { brokerRank, readFile },
+    { brokerRank, cwd: "/", readFile },
   );
 }
 

@@ -54,6 +54,8 @@ export function serviceName({ userid, id }: JobPlan): string {
 export interface PlanOptions {
   /** The rank of the broker that this shell belongs to. */
   readonly brokerRank: number;
+  /** The broker's directory, for jobs that name none. */
+  readonly cwd: string;
   /** Reads a file, for task maps from host files. */
   readFile(path: string): Uint8Array;
 }
@@ -63,7 +65,7 @@ const TASKS_MAX: number = 2 ** 20;
 const NODE_TASKS_MAX: number = 2 ** 16;
 
 /** Throws FluxError EINVAL where the job cannot be run as it asks. */
-export function planJob(start: ShellStart, { brokerRank, readFile }: PlanOptions): JobPlan {
+export function planJob(start: ShellStart, { brokerRank, cwd, readFile }: PlanOptions): JobPlan {
   const jobspec = start.jobspec as Jobspec;
   const resources = ResourceSet.parse(start.R);
   const brokerRanks = [...resources.ranks];
@@ -94,7 +96,7 @@ export function planJob(start: ShellStart, { brokerRank, readFile }: PlanOptions
     cores: [...node.cores],
     gpus: [...node.gpus],
     command: jobspec.tasks[0]?.command ?? [],
-    cwd: system?.cwd ?? "/",
+    cwd: system?.cwd ?? cwd,
     environment: environmentOf(system?.environment),
   };
 }

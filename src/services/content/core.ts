@@ -113,7 +113,10 @@ export class BackingRegister {
   register(name: string): void {
     if (this.#isActive) throw new FluxError("EBUSY", `content backing store ${this.#name} is already active`);
     if (this.#name !== null && this.#name !== name)
-      throw new FluxError("EINVAL", `content backing store cannot be changed from ${this.#name} to ${name}`);
+      throw new FluxError(
+        "EINVAL",
+        `content backing store cannot be changed on the fly, from ${this.#name} to ${name}`,
+      );
     this.#name = name;
     this.#isActive = true;
   }

@@ -4,6 +4,7 @@
  */
 import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
+import { installRoot } from "../../host/paths.ts";
 import { nativeAddon } from "../../host/native.ts";
 import { COMMANDS } from "../registry.ts";
 
@@ -49,9 +50,11 @@ export function externalDirectories(): string[] {
   return splitPath(process.env["FLUX_EXEC_PATH"]);
 }
 
-/** The names of all programs of one's own in these directories. */
+/** The names of all programs of one's own in these directories: what comes with Flux beside its commands is no user's. */
 export function externalNames(): string[] {
-  const files = externalDirectories().flatMap((directory) => {
+  const own = join(installRoot(), "libexec");
+  const directories = externalDirectories().filter((directory) => directory !== own);
+  const files = directories.flatMap((directory) => {
     try {
       return readdirSync(directory).filter((file) => isProgram(join(directory, file)));
     } catch (error) {

@@ -42,8 +42,11 @@ function named(help: string): OptionSpec {
   return { names: ["name"], short: "n", argument: "NAME", help: `${help} NAME (default ${ARCHIVE_DEFAULT_NAME})` };
 }
 
+/** What `flux filemap` called `--name`. */
+export const OLD_NAME_OPTION: OptionSpec = { names: ["tags"], short: "T", argument: "NAME", hidden: true, help: "" };
+
 function nameOf(context: CommandContext): string {
-  return context.options.text("name") ?? ARCHIVE_DEFAULT_NAME;
+  return context.options.text("name") ?? context.options.text(OLD_NAME_OPTION.names[0]!) ?? ARCHIVE_DEFAULT_NAME;
 }
 
 /** Archives are for the whole instance, unless the job's own namespace is asked for. */
@@ -86,13 +89,12 @@ export const create: Command = {
     { names: ["chunksize"], argument: "N", help: "Limit the size of blobs to N bytes (default 1M; 0: no limit)" },
     { names: ["small-file-threshold"], argument: "N", help: "Store files up to N bytes in the archive (default 1K)" },
   ],
-  run: createFromOptions,
+  run: (context) => createFromOptions(context, context.options.has("mmap")),
 };
 
-async function createFromOptions(context: CommandContext): Promise<void> {
+export async function createFromOptions(context: CommandContext, isMapped: boolean): Promise<void> {
   const { options, operands } = context;
   if (operands.length === 0) return context.failUsage();
-  const isMapped = options.has("mmap");
   if (options.has("overwrite") && options.has("append"))
     context.fail("--overwrite and --append cannot be used together");
   if (isMapped && options.has("preserve")) context.fail("--mmap cannot work with --preserve");

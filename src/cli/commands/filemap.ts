@@ -1,6 +1,6 @@
 /** `flux filemap`: what `flux archive` was called once; old scripts go on, and are told. */
-import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
-import { create, extract, extractFromOptions, list, remove } from "./archive.ts";
+import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
+import { create, createFromOptions, extract, extractFromOptions, list, OLD_NAME_OPTION, remove } from "./archive.ts";
 
 const NOTICE = "⚠️This command is deprecated.⚠️   Use flux-archive(1) instead.\n";
 
@@ -12,7 +12,16 @@ function renamed(command: Command, name: string, hasNotice = true): Command {
     if (hasNotice && isUse) context.err(NOTICE);
     return run(context);
   };
-  return { ...command, name, usage: "[OPTIONS]...", run: announced };
+  const options = [...(command.options ?? []), OLD_NAME_OPTION, ...(name === "map" ? [notMapped] : [])];
+  return { ...command, name, usage: "[OPTIONS]...", options, run: announced };
+}
+
+const notMapped: OptionSpec = { names: ["disable-mmap"], hidden: true, help: "" };
+
+/** Larger files stay in place, unless that is not wanted or cannot be. */
+function map(context: CommandContext): Promise<void> {
+  const isOff = ["disable-mmap", "preserve", "no-force-primary"].some((option) => context.options.has(option));
+  return createFromOptions(context, !isOff);
 }
 
 export const command: Command = defineCommand({
@@ -24,7 +33,7 @@ export const command: Command = defineCommand({
   usage: "COMMAND [OPTIONS]",
   description: NOTICE.trimEnd(),
   subcommands: [
-    renamed(create, "map"),
+    renamed({ ...create, run: map }, "map"),
     renamed(remove, "unmap"),
     renamed(list, "list", false),
     // Old scripts know of no option for links that lead elsewhere.

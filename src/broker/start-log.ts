@@ -4,6 +4,7 @@
  */
 import type { JsonObject } from "../base/json.ts";
 import { errorText, isFluxError } from "../base/errors.ts";
+import { orNull } from "../base/promises.ts";
 import { decodeEventlog, encodeEntry } from "../formats/eventlog.ts";
 import { Kvs, KvsTransaction } from "../sdk/kvs.ts";
 import type { Core } from "./core.ts";
@@ -49,10 +50,6 @@ async function post(core: Core, kvs: Kvs, name: string, context: JsonObject): Pr
 }
 
 async function lastEventName(kvs: Kvs): Promise<string | null> {
-  try {
-    return decodeEventlog(await kvs.getText(KEY)).at(-1)?.name ?? null;
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) return null;
-    throw error;
-  }
+  const text = await orNull(kvs.getText(KEY), "ENOENT");
+  return text === null ? null : (decodeEventlog(text).at(-1)?.name ?? null);
 }

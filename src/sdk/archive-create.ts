@@ -15,6 +15,7 @@ import { makeValref } from "../formats/treeobj.ts";
 import { archiveBlobsKey, archiveExists, archiveKey, readArchiveList, removeArchive } from "./archive.ts";
 import { KvsTransaction, type Kvs } from "./kvs.ts";
 import { Window } from "./window.ts";
+import { getAttribute } from "./attributes.ts";
 
 export const CHUNK_BYTES: number = 1024 * 1024;
 export const SMALL_FILE_BYTES = 1024;
@@ -157,10 +158,9 @@ class FileMap implements DataSink {
   }
 
   static async open(kvs: Kvs, ports: CreationPorts, creation: ArchiveCreation): Promise<FileMap> {
-    const attribute = async (name: string): Promise<string> =>
-      (await kvs.handle.rpc<{ value: string }>("attr.get", { name })).value;
-    if ((await attribute("rank")) !== "0") throw new FluxError("EINVAL", "--mmap only works on the rank 0 broker");
-    return new FileMap(kvs, ports.codec, creation, (await attribute("content.hash")) as HashName);
+    if ((await getAttribute(kvs.handle, "rank")) !== "0")
+      throw new FluxError("EINVAL", "--mmap only works on the rank 0 broker");
+    return new FileMap(kvs, ports.codec, creation, (await getAttribute(kvs.handle, "content.hash")) as HashName);
   }
 
   async take(path: string, file: OpenFile): Promise<BlobRegion[]> {

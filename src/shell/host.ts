@@ -20,6 +20,7 @@ import {
   type HostEvent,
   type ShellStart,
 } from "../protocol/shell-host.ts";
+import { findAttribute } from "../sdk/attributes.ts";
 import { Guard } from "../sdk/guard.ts";
 import type { Handle } from "../sdk/handle.ts";
 import { KvsBatch } from "../sdk/kvs-batch.ts";
@@ -77,16 +78,10 @@ export async function startShellHost(options: ShellHostOptions): Promise<ShellHo
 
 async function readFacts(options: ShellHostOptions, batch: KvsBatch): Promise<HostFacts> {
   const { handle, ports } = options;
-  const attribute = async (name: string): Promise<string | null> => {
-    try {
-      return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
-    } catch (error) {
-      if (isFluxError(error, "ENOENT")) return null;
-      throw error;
-    }
-  };
   const names = ["rank", "rundir", "local-uri", "instance-level", "jobid", "jobid-path"];
-  const [rank, rundir, uri, level, jobId, jobIdPath] = await Promise.all(names.map(attribute));
+  const [rank, rundir, uri, level, jobId, jobIdPath] = await Promise.all(
+    names.map((name) => findAttribute(handle, name)),
+  );
   return {
     ports,
     handle,

@@ -1,7 +1,8 @@
 /** `flux admin`: administration of an instance (flux-admin(1)). */
 import { utf8Decode } from "../../base/bytes.ts";
-import { errorText, isFluxError } from "../../base/errors.ts";
+import { errorText } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { orNull } from "../../base/promises.ts";
 import { formatFsd } from "../../formats/duration.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
@@ -76,13 +77,8 @@ const systemScripts: Command = {
 };
 
 /** What the plugin that runs prologs and epilogs says of itself; null where it is not loaded. */
-async function loadedPerilog(handle: Handle): Promise<JsonObject | null> {
-  try {
-    return await handle.rpc<JsonObject>("job-manager.jobtap-query", { name: "perilog.so" });
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) return null;
-    throw error;
-  }
+function loadedPerilog(handle: Handle): Promise<JsonObject | null> {
+  return orNull(handle.rpc<JsonObject>("job-manager.jobtap-query", { name: "perilog.so" }), "ENOENT");
 }
 
 function commandText({ command }: JsonObject): string {

@@ -5,6 +5,7 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { tryParseFsd } from "../../formats/duration.ts";
 import { builtinValue } from "../framework/builtin-values.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 const FSD_TYPES = ["fsd", "fsd-integer", "fsd-real"];
 const TYPES = ["string", "integer", "real", "boolean", "object", "array", ...FSD_TYPES];
@@ -163,8 +164,7 @@ const reload: Command = {
   run: async (context) => {
     if (context.operands.length > 0) context.failUsage();
     const handle = await context.open();
-    const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "rank" });
-    if (context.options.has("follower-noop") && value !== "0") return;
+    if (context.options.has("follower-noop") && (await getAttribute(handle, "rank")) !== "0") return;
     await handle.rpc("config.reload").catch((error: unknown) => context.fail(`reload: ${errorText(error)}`));
   },
 };

@@ -1,6 +1,7 @@
 /** `flux event`: publishes and shows events (flux-event(1)). */
 import { utf8Encode } from "../../base/bytes.ts";
 import { Payload, type EventMessage } from "../../protocol/message.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
@@ -35,7 +36,7 @@ async function publish(context: CommandContext): Promise<void> {
   else handle.sendEvent(topic, payload, settings);
   if (arrived !== null) await arrived.promise;
   // What was sent has been read when the broker answers the next request.
-  else if (!options.has("synchronous")) await handle.rpc("attr.get", { name: "rank" });
+  else if (!options.has("synchronous")) await getAttribute(handle, "rank");
 }
 
 /** A text has a zero byte at its end, raw bytes have not. Whether it is JSON is between those who send and who hear it. */

@@ -1,6 +1,7 @@
 /** `flux getattr`: the value of a broker attribute. */
 import { throughProxy } from "../framework/connect.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 export const command: Command = defineCommand({
   name: "getattr",
@@ -15,9 +16,9 @@ export const command: Command = defineCommand({
     if (name === undefined || rest.length > 0) context.failUsage();
     const attribute = name as string;
     const handle = await context.open();
-    const { value } = await handle
-      .rpc<{ value: string }>("attr.get", { name })
-      .catch((error: Error) => context.fail(`${name}: ${error.message}`));
+    const value = await getAttribute(handle, attribute).catch((error: Error) =>
+      context.fail(`${name}: ${error.message}`),
+    );
     context.out(`${throughProxy(attribute, value)}\n`);
   },
 });

@@ -7,6 +7,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { fetchJob } from "../jobs/listing.ts";
+import { instanceHosts } from "../../sdk/attributes.ts";
 
 const SOURCES_HELP = `SOURCES may include:
 instance     hosts from the broker 'hostlist' attribute.
@@ -198,7 +199,7 @@ function indicesText(context: CommandContext, hosts: Hostlist, wanted: string): 
 async function hostsOf(context: CommandContext, source: string): Promise<Hostlist> {
   switch (source) {
     case "instance":
-      return instanceHosts(context);
+      return instanceHosts(await context.open());
     case "avail":
     case "available":
       return availableHosts(context);
@@ -207,7 +208,7 @@ async function hostsOf(context: CommandContext, source: string): Promise<Hostlis
       return parseHosts(context, utf8Decode(await inputInTime(context)).trim());
     case "local": {
       const job = context.host.env["FLUX_JOB_ID"];
-      return job === undefined ? instanceHosts(context) : jobOrHosts(context, job);
+      return job === undefined ? instanceHosts(await context.open()) : jobOrHosts(context, job);
     }
     default:
       return jobOrHosts(context, source);
@@ -266,15 +267,9 @@ async function jobHosts(context: CommandContext, id: Integer): Promise<Hostlist>
   return parseHosts(context, job.text("nodelist"));
 }
 
-async function instanceHosts(context: CommandContext): Promise<Hostlist> {
-  const handle = await context.open();
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" });
-  return Hostlist.parse(value);
-}
-
 /** The hosts whose brokers are online and that are not drained. Several brokers may share a host. */
 async function availableHosts(context: CommandContext): Promise<Hostlist> {
-  const hosts = await instanceHosts(context);
+  const hosts = await instanceHosts(await context.open());
   const handle = await context.open();
   const status = await handle.rpc<JsonObject>("resource.status", null, { nodeid: 0 });
   const online = Idset.parse(String(status["online"] ?? ""));

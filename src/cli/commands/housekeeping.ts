@@ -5,6 +5,7 @@ import { SIGNALS } from "../../base/signals.ts";
 import { FLUID_FORMS, formatFluid, parseFluid, tryParseFluid, type FluidForm } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
+import { instanceHosts } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { Float, type FieldValue } from "../output/field-value.ts";
@@ -96,7 +97,7 @@ const list: Command = {
     const { keys, format } = splitSort(await findFormat(SOURCE, requested, FORMATS, host.env));
     const output = new OutputFormat(format, headingOf);
     const handle = await context.open();
-    const hosts = await hostsOf(handle);
+    const hosts = await instanceHosts(handle);
     const tasks = await tasksOf(context, handle, includedRanks(options.text("include"), hosts));
     const rows = sortRows(
       tasks.map((task) => rowOf(task, hosts)),
@@ -146,7 +147,7 @@ const kill: Command = {
     const signum = signalOf(options.text("signal") ?? "SIGTERM");
     if (signum === null) return context.failUsage(`argument -s/--signal: invalid signal '${options.text("signal")}'`);
     const handle = await context.open();
-    const ranks = targets === null ? null : ranksOf(targets, await hostsOf(handle));
+    const ranks = targets === null ? null : ranksOf(targets, await instanceHosts(handle));
     const request = {
       signum,
       ...(id === null ? {} : { jobid: id }),
@@ -163,12 +164,6 @@ export const command: Command = defineCommand({
   summary: "list and control housekeeping tasks",
   subcommands: [list, kill],
 });
-
-/** The hosts of the instance, by rank. */
-async function hostsOf(handle: Handle): Promise<Hostlist> {
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" });
-  return Hostlist.parse(value);
-}
 
 /** Ranks that are named, by number or by host; a host that is not there is an error. */
 function ranksOf(text: string, hosts: Hostlist): Idset {

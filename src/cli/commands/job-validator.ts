@@ -11,6 +11,7 @@ import { isJsonObject, parseJson, type JsonObject, type JsonValue } from "../../
 import { commandEnvironment } from "../../broker/environment.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { parsePolicyConfig } from "../../formats/policy-config.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { FROBNICATORS, frobnicate } from "../../services/job-ingest/frobnicate.ts";
 import { validatorArguments } from "../../services/job-ingest/settings.ts";
@@ -112,8 +113,7 @@ function argumentsOf(context: CommandContext, args: readonly string[]): ReturnTy
 async function hostsOf(context: CommandContext): Promise<Hostlist | null> {
   if (context.host.env["FLUX_URI"] === undefined) return null;
   const handle = await context.open();
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" });
-  const hosts = Hostlist.tryParse(value);
+  const hosts = Hostlist.tryParse(await getAttribute(handle, "hostlist"));
   return hosts === null || hosts.isEmpty ? null : hosts;
 }
 

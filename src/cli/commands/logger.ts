@@ -3,6 +3,7 @@ import { utf8Decode } from "../../base/bytes.ts";
 import { formatLogRecord, messageLines, SEVERITY_NAMES } from "../../broker/log-record.ts";
 import { Payload } from "../../protocol/message.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 const SEVERITY_DEFAULT = "notice";
 const APPNAME_DEFAULT = "logger";
@@ -33,11 +34,11 @@ async function logger(context: CommandContext): Promise<void> {
   const text = operands.length > 0 ? operands.join(" ") : utf8Decode(await context.readInput());
   const { clock } = await context.ports();
   const handle = await context.open();
-  const { value: rank } = await handle.rpc<{ value: string }>("attr.get", { name: "rank" });
+  const rank = await getAttribute(handle, "rank");
   const lines = messageLines(text).map((line) =>
     formatLogRecord({ timestamp: clock.now(), severity, rank, appname, procid: String(context.host.pid), text: line }),
   );
   for (const line of lines) handle.send("log.append", Payload.text(line));
   // Behind them on the same way: when this is answered, the broker has them.
-  await handle.rpc("attr.get", { name: "rank" });
+  await getAttribute(handle, "rank");
 }

@@ -1,6 +1,6 @@
 /** `flux lsattr`: the broker's attributes, with their values on request. */
-import { isFluxError } from "../../base/errors.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
+import { findAttribute } from "../../sdk/attributes.ts";
 
 const NAME_COLUMNS = 40;
 
@@ -16,17 +16,8 @@ export const command: Command = defineCommand({
     if (context.operands.length > 0) context.failUsage();
     const handle = await context.open();
     const { names } = await handle.rpc<{ names: string[] }>("attr.list");
-    const values = await Promise.all(
-      names.map(async (name) => {
-        try {
-          return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
-        } catch (error) {
-          // Listed, but not set.
-          if (isFluxError(error, "ENOENT")) return null;
-          throw error;
-        }
-      }),
-    );
+    // Some are listed, but not set.
+    const values = await Promise.all(names.map((name) => findAttribute(handle, name)));
     const withValues = context.options.has("values");
     names.forEach((name, index) => {
       const value = values[index];

@@ -3,6 +3,7 @@ import { errorText } from "../../base/errors.ts";
 import { formatDuration, tryParseFsd } from "../../formats/duration.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { Idset } from "../../formats/idset.ts";
+import { instanceHosts } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext, type OptionSpec } from "../framework/command.ts";
 import { TRACE_OPTIONS, tracePrinter, typemaskOf, type TracedMessage } from "../output/message-trace.ts";
@@ -17,11 +18,6 @@ const timeout: OptionSpec = {
   argument: "FSD",
   help: "Set RPC timeout, 0=disable (default 0.5s)",
 };
-
-async function hostsOf(handle: Handle): Promise<Hostlist> {
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" });
-  return Hostlist.parse(value);
-}
 
 /** The ranks that a text names: an idset of ranks, or a hostlist. */
 function ranksOf(context: CommandContext, hosts: Hostlist, target: string, head = ""): Idset {
@@ -66,7 +62,7 @@ async function prepareWalk(context: CommandContext, { rank, ghosts, asksLeaves }
       ? TIMEOUT_SECONDS
       : (tryParseFsd(text) ?? context.fail(`Invalid argument for option 'timeout': '${text}'`));
   const handle = await context.open();
-  const hosts = await hostsOf(handle);
+  const hosts = await instanceHosts(handle);
   const topology = await handle
     .rpc<Topology>("overlay.topology", { rank }, { nodeid: rank })
     .catch((error: unknown) => context.fail(errorText(error)));
@@ -229,7 +225,7 @@ const lookup: Command = {
   run: async (context) => {
     const [target, ...others] = context.operands;
     if (target === undefined || others.length > 0) return context.fail("single TARGET argument is required");
-    const hosts = await hostsOf(await context.open());
+    const hosts = await instanceHosts(await context.open());
     const found = ranksOf(context, hosts, target);
     const isRanks = Idset.tryParse(target) !== null;
     const text = isRanks ? Hostlist.from([...found].map((rank) => hosts.nth(rank)!)).format() : found.format();
@@ -261,7 +257,7 @@ const parentof: Command = {
     const [target, ...others] = context.operands;
     if (target === undefined || others.length > 0) return context.fail("RANK is required");
     const handle = await context.open();
-    const rank = rankOf(context, await hostsOf(handle), target, "RANK");
+    const rank = rankOf(context, await instanceHosts(handle), target, "RANK");
     context.out(`${await parentOf(context, handle, rank)}\n`);
   },
 };
@@ -286,7 +282,7 @@ const disconnect: Command = {
     const [target, ...others] = context.operands;
     if (target === undefined || others.length > 0) return context.fail("TARGET is required");
     const handle = await context.open();
-    const hosts = await hostsOf(handle);
+    const hosts = await instanceHosts(handle);
     const rank = rankOf(context, hosts, target, "TARGET");
     const parent = context.options.integer("parent") ?? (await parentOf(context, handle, rank));
     if (parent < 0 || parent >= hosts.count) context.fail(`${parent} is not a valid rank in this instance`);

@@ -1,8 +1,8 @@
 /** `flux ping`: the time that a request takes to a service and back (flux-ping(1)). */
 import { errnoSentence, FluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
+import { getAttribute, instanceHosts } from "../../sdk/attributes.ts";
 import type { Handle, RequestOptions } from "../../sdk/handle.ts";
-import { Hostlist } from "../../formats/hostlist.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
 interface Target {
@@ -118,20 +118,17 @@ async function findTarget(context: CommandContext, handle: Handle, word: string)
     node = word;
     service = "broker";
   }
-  const hosts = async (): Promise<Hostlist> =>
-    Hostlist.parse((await handle.rpc<{ value: string }>("attr.get", { name: "hostlist" })).value);
-  if (bang < 0 && node === null && (await hosts()).find(word) >= 0) {
+  if (bang < 0 && node === null && (await instanceHosts(handle)).find(word) >= 0) {
     node = word;
     service = "broker";
   }
   if (service === "") service = "broker";
   if (node === null || node === "any") return { service, node: "any", options: {} };
   if (node === "upstream") {
-    const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "rank" });
-    return { service, node, options: { nodeid: Number(value), upstream: true } };
+    return { service, node, options: { nodeid: Number(await getAttribute(handle, "rank")), upstream: true } };
   }
   if (/^\d+$/.test(node)) return { service, node, options: { nodeid: Number(node) } };
-  const rank = (await hosts()).find(node);
+  const rank = (await instanceHosts(handle)).find(node);
   if (rank < 0) context.fail(`invalid nodeid/host: '${node}'`);
   return { service, node, options: { nodeid: rank }, rank };
 }

@@ -8,6 +8,7 @@ import { exitCodeOfStatus, SIGNALS } from "../../base/signals.ts";
 import { COMPATIBLE_VERSION } from "../../broker/boot.ts";
 import { LocalConnector } from "../../broker/connector-local.ts";
 import { Pace } from "../../broker/pace.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -75,7 +76,7 @@ async function proxy(context: CommandContext): Promise<number> {
 }
 
 async function checkVersion(context: CommandContext, handle: Handle): Promise<void> {
-  const { value: version } = await handle.rpc<{ value: string }>("attr.get", { name: "version" });
+  const version = await getAttribute(handle, "version");
   if (version === COMPATIBLE_VERSION) return;
   const text = `broker version ${version} differs from ${COMPATIBLE_VERSION}`;
   if (!context.options.has("force")) return context.fail(`${text}: use --force to connect nevertheless`);

@@ -3,6 +3,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import { JobState } from "../../formats/job-states.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { jobIdText } from "../jobs/client.ts";
@@ -176,8 +177,7 @@ function formatOf(format: string): OutputFormat {
 
 /** The instance itself, as a job. */
 async function rootOf(context: CommandContext, handle: Handle, asks: boolean): Promise<Row> {
-  const attribute = async (name: string): Promise<number> =>
-    Number((await handle.rpc<{ value: string }>("attr.get", { name })).value);
+  const attribute = async (name: string): Promise<number> => Number(await getAttribute(handle, name));
   const [size, began] = await Promise.all([attribute("size"), attribute("broker.starttime")]);
   const { uid } = context.host;
   const attributes = { id: 0, userid: uid, state: JobState.Run, ntasks: size, nnodes: size, t_run: began };

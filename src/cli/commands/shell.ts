@@ -8,6 +8,7 @@ import { ownShellService, type HostEvent, type ShellStart } from "../../protocol
 import { startShellHost } from "../../shell/host.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 import { parseJobId } from "../jobs/client.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 const FORWARDED = ["SIGINT", "SIGTERM", "SIGALRM"] as const;
 
@@ -26,7 +27,7 @@ export const command: Command = defineCommand({
     const exec = <T>(method: string, payload: object): Promise<T> =>
       handle.rpc<T>(`job-exec.${method}`, { id, ...payload }, { nodeid: 0 });
     const start = await exec<ShellStart>("shell-start", {});
-    const rank = Number((await handle.rpc<{ value: string }>("attr.get", { name: "rank" })).value);
+    const rank = Number(await getAttribute(handle, "rank"));
     const ended = Promise.withResolvers<number>();
     let told: Promise<unknown> = Promise.resolve();
     const report = (events: readonly HostEvent[]): void => {

@@ -3,11 +3,13 @@ import { resolve } from "node:path";
 import { utf8Decode } from "../../base/bytes.ts";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { formatForStderr, parseLogRecord } from "../../broker/log-record.ts";
+import { findAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import { resolveTarget } from "../uri/resolve.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 
+const LEADER = { nodeid: 0 };
 const LEVEL_WARNING = 4;
 const LEVEL_INFO = 6;
 const LEVEL_DEBUG = 7;
@@ -97,23 +99,15 @@ async function setDump(handle: Handle, value: string): Promise<void> {
 
 /** Where the broker puts dumps that nobody named, as far as can be told from outside. */
 async function automaticPlace(handle: Handle): Promise<string> {
-  const [statedir, cleanup] = await Promise.all([attribute(handle, "statedir"), attribute(handle, "statedir-cleanup")]);
+  const names = ["statedir", "statedir-cleanup"];
+  const [statedir, cleanup] = await Promise.all(names.map((name) => findAttribute(handle, name, LEADER)));
   return statedir !== null && cleanup === "0" ? `${statedir}/dump/` : "dump/";
-}
-
-async function attribute(handle: Handle, name: string): Promise<string | null> {
-  try {
-    return (await handle.rpc<{ value: string }>("attr.get", { name }, { nodeid: 0 })).value;
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) return null;
-    throw error;
-  }
 }
 
 /** Asks the user where the configured number of versions has been passed; an automatic dump needs no question. */
 async function isCollectionWanted(context: CommandContext, handle: Handle): Promise<boolean> {
   const { options } = context;
-  if (((await attribute(handle, "content.dump")) ?? "") !== "") return false;
+  if (((await findAttribute(handle, "content.dump", LEADER)) ?? "") !== "") return false;
   const { kvs } = await handle.rpc<{ kvs?: { "gc-threshold"?: number } }>("config.get");
   const threshold = kvs?.["gc-threshold"] ?? 0;
   if (threshold <= 0 || (await new Kvs(handle).version()) <= threshold) return false;

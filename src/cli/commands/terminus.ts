@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { errorText, FluxError, isFluxError } from "../../base/errors.ts";
 import { exitCodeOfStatus } from "../../base/signals.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle, RequestOptions } from "../../sdk/handle.ts";
 import { Server } from "../../sdk/service.ts";
 import { SESSION_VARIABLE, Terminus } from "../../shell/terminus/server.ts";
@@ -241,7 +242,7 @@ const server: Command = {
     const { service } = placeOf(context);
     const [ports, handle] = await Promise.all([context.ports(), context.open()]);
     const ended = Promise.withResolvers<void>();
-    const { value: rank } = await handle.rpc<{ value: string }>("attr.get", { name: "rank" });
+    const rank = await getAttribute(handle, "rank");
     const terminus = new Terminus({
       service,
       rank: Number(rank),

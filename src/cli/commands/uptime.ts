@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { isFluxError } from "../../base/errors.ts";
 import { formatDuration } from "../../formats/duration.ts";
 import { Idset } from "../../formats/idset.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
 
@@ -53,8 +54,7 @@ export const command: Command = defineCommand({
   run: async (context) => {
     const handle = await context.open();
     const { clock } = await context.ports();
-    const attribute = async (name: string): Promise<string> =>
-      (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+    const attribute = (name: string): Promise<string> => getAttribute(handle, name);
     const [state, owner, level, size, starttime] = await Promise.all([
       handle.rpc<{ state: string; duration: number }>("state-machine.get"),
       attribute("security.owner"),

@@ -6,6 +6,7 @@ import { COMPATIBLE_VERSION } from "../../broker/boot.ts";
 import { installRoot } from "../../host/paths.ts";
 import { connect } from "../framework/connect.ts";
 import { defineCommand, type Command } from "../framework/command.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 export const command: Command = defineCommand({
   name: "version",
@@ -21,7 +22,7 @@ export const command: Command = defineCommand({
     if (uri !== undefined) {
       try {
         const handle = await connect(uri);
-        const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "version" });
+        const value = await getAttribute(handle, "version");
         handle.close();
         context.out(`broker:  \t\t${value}\nFLUX_URI:\t\t${uri}\n`);
       } catch (error) {

@@ -3,6 +3,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import { JobResult, STATES_RUNNING } from "../../formats/job-states.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { defineCommand, type Command, type CommandContext } from "../framework/command.ts";
 import { fetchJob, listRecords } from "../jobs/listing.ts";
@@ -132,8 +133,7 @@ async function progressOf(
 /** When the instance began, in seconds since the epoch. */
 async function instanceStart(handle: Handle, otherwise: number): Promise<number> {
   try {
-    const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "broker.starttime" });
-    return Number(value);
+    return Number(await getAttribute(handle, "broker.starttime"));
   } catch (error) {
     if (isFluxError(error)) return otherwise;
     throw error;

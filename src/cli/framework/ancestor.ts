@@ -1,6 +1,7 @@
 /** `flux --parent` and `flux --root`: the environment of an instance further out, for the command that follows. */
 import { FluxError } from "../../base/errors.ts";
 import { connect } from "./connect.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 
 /**
  * Points FLUX_URI (and the KVS namespace of a job confined to one) at the ancestor `steps` levels up, or the outermost.
@@ -20,8 +21,7 @@ async function climb(steps: number): Promise<void> {
   for (let step = 0; step < steps; step++) {
     const handle = await connect(process.env["FLUX_URI"] ?? null);
     try {
-      const read = async (name: string): Promise<string> =>
-        (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+      const read = (name: string): Promise<string> => getAttribute(handle, name);
       if (Number(await read("instance-level")) === 0) return;
       process.env["FLUX_URI"] = await read("parent-uri");
       process.env["FLUX_KVS_NAMESPACE"] = await read("parent-kvs-namespace");

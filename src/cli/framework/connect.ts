@@ -4,6 +4,7 @@
  */
 import { dirname } from "node:path";
 import { errnoSentence, isFluxError, FluxError } from "../../base/errors.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { MessageChannel } from "../../sdk/channel.ts";
 import { connectLocal } from "../../sdk/local-connector.ts";
 import { Handle } from "../../sdk/handle.ts";
@@ -90,17 +91,13 @@ async function connectByPath(path: string): Promise<Handle> {
 }
 
 async function levelOf(handle: Handle): Promise<number> {
-  return Number(await attribute(handle, "instance-level"));
+  return Number(await getAttribute(handle, "instance-level"));
 }
 
 async function parentOf(handle: Handle): Promise<Handle> {
-  const uri = throughProxy("parent-uri", await attribute(handle, "parent-uri"));
+  const uri = throughProxy("parent-uri", await getAttribute(handle, "parent-uri"));
   handle.close();
   return connectTo(uri);
-}
-
-async function attribute(handle: Handle, name: string): Promise<string> {
-  return (await handle.rpc<{ value: string }>("attr.get", { name })).value;
 }
 
 /** What an attribute means here: where a proxy led to another machine, that is where its broker's parent is, too. */

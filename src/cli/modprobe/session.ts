@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { errorText, FluxError } from "../../base/errors.ts";
 import { isJsonObject, memberAt, type JsonObject, type JsonValue } from "../../base/json.ts";
 import { BUILTIN_SERVICES, DEFAULT_PERSONALITY } from "../../broker/personality.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { Kvs } from "../../sdk/kvs.ts";
 import type { CommandContext } from "../framework/command.ts";
@@ -86,8 +87,7 @@ export class Session {
   /** The services of a complete instance, with the backing store that the broker was told to use. */
   async wantDefaults(): Promise<void> {
     if (this.#attributes.has("content.backing-module")) {
-      const { value } = await this.#handle.rpc<{ value: string }>("attr.get", { name: "content.backing-module" });
-      this.table.choose("content-backing", value);
+      this.table.choose("content-backing", await getAttribute(this.#handle, "content.backing-module"));
     }
     const services: Readonly<Record<string, string>> = { "content-sqlite": "content-backing", "sched-simple": "sched" };
     this.wantLoaded(DEFAULT_PERSONALITY.map(({ name }) => services[name] ?? name));
@@ -204,9 +204,7 @@ export class Session {
     };
     return {
       "attr-get": async ({ name }) =>
-        this.#attributes.has(textOf(name))
-          ? (await this.#handle.rpc<{ value: string }>("attr.get", { name: textOf(name) })).value
-          : null,
+        this.#attributes.has(textOf(name)) ? getAttribute(this.#handle, textOf(name)) : null,
       "config-get": ({ key }) => this.#configured(textOf(key)) ?? null,
       rpc: ({ topic, payload, nodeid }) =>
         this.#handle.rpc(
@@ -235,13 +233,13 @@ async function ask(
   handle: Handle,
 ): Promise<{ rank: number; attributes: string[]; modules: string[]; config: JsonObject }> {
   const [rank, attributes, modules, config] = await Promise.all([
-    handle.rpc<{ value: string }>("attr.get", { name: "rank" }),
+    getAttribute(handle, "rank"),
     handle.rpc<{ names: string[] }>("attr.list"),
     handle.rpc<{ mods: { name: string }[] }>("module.list"),
     handle.rpc<JsonObject>("config.get"),
   ]);
   return {
-    rank: Number(rank.value),
+    rank: Number(rank),
     attributes: attributes.names,
     modules: modules.mods.map(({ name }) => name),
     config,

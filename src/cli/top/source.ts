@@ -4,6 +4,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import type { JsonObject } from "../../base/json.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import { JobState, STATES_RUNNING } from "../../sdk/job-protocol.ts";
 import type { Handle, OpenStream, Subscription } from "../../sdk/handle.ts";
 import { StatsSummary, type JobStats } from "../jobs/instance.ts";
@@ -76,8 +77,7 @@ export class InstanceSource {
 
   /** Asks an instance who it is, and begins to follow it. Rejects with what the instance says. */
   static async open(handle: Handle, path: string, uid: number, events: SourceEvents): Promise<InstanceSource> {
-    const attribute = async (name: string): Promise<string> =>
-      (await handle.rpc<{ value: string }>("attr.get", { name })).value;
+    const attribute = (name: string): Promise<string> => getAttribute(handle, name);
     const [size, depth, startTime, version, config] = await Promise.all([
       attribute("size"),
       attribute("instance-level"),

@@ -7,6 +7,7 @@ import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type Integer, type JsonObject } from "../../base/json.ts";
 import { tryParseFluid } from "../../formats/fluid.ts";
 import { STATES_RUNNING } from "../../formats/job-states.ts";
+import { getAttribute } from "../../sdk/attributes.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { watchEventlog } from "../jobs/client.ts";
 import { throughProxy } from "../framework/connect.ts";
@@ -81,7 +82,7 @@ async function nativeUri(context: CommandContext, target: string, isPatient: boo
 }
 
 async function attribute(handle: Handle, name: string): Promise<string> {
-  return throughProxy(name, (await handle.rpc<{ value: string }>("attr.get", { name })).value);
+  return throughProxy(name, await getAttribute(handle, name));
 }
 
 async function uriOfJob(handle: Handle, word: string, isPatient: boolean): Promise<string> {

@@ -4,6 +4,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, parseJson, type Integer, type JsonObject } from "../../base/json.ts";
+import { orNull } from "../../base/promises.ts";
 import { fluidKvsPath, tryParseFluid } from "../../formats/fluid.ts";
 import type { Jobspec } from "../../formats/jobspec.ts";
 import { updateJobspec } from "../../formats/jobspec-attributes.ts";
@@ -66,12 +67,8 @@ export async function isStored(handle: Handle, id: Integer): Promise<boolean> {
 
 /** A job's eventlog; null where there is no such job. */
 async function readEventlog(handle: Handle, id: Integer): Promise<JobEvent[] | null> {
-  try {
-    return parseEventlog(await lookupText(handle, `${fluidKvsPath(id)}.eventlog`));
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) return null;
-    throw error;
-  }
+  const text = await orNull(lookupText(handle, `${fluidKvsPath(id)}.eventlog`), "ENOENT");
+  return text === null ? null : parseEventlog(text);
 }
 
 async function readObject(handle: Handle, id: Integer, name: string): Promise<JsonObject> {
@@ -211,14 +208,9 @@ async function readEntry(handle: Handle, id: Integer): Promise<JournalEntry | nu
 export async function findNamed(handle: Handle, userid: number, name: string): Promise<Integer | null> {
   const constraint = { and: [{ userid: [userid] }, { name: [name] }, { states: ["inactive"] }] };
   const request = { max_entries: 1, attrs: ["t_inactive"], constraint };
-  try {
-    const { jobs } = await handle.rpc<{ jobs: { id: Integer }[] }>("job-list.list", request);
-    return jobs[0]?.id ?? null;
-  } catch (error) {
-    // Without the list, jobs that are over are known by their ids only.
-    if (isFluxError(error, "ENOSYS")) return null;
-    throw error;
-  }
+  // Without the list, jobs that are over are known by their ids only.
+  const list = await orNull(handle.rpc<{ jobs: { id: Integer }[] }>("job-list.list", request), "ENOSYS");
+  return list?.jobs[0]?.id ?? null;
 }
 
 /** What the log says of a restart. `last` is the greatest id, as people are shown it. */

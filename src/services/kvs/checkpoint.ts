@@ -8,6 +8,7 @@
  */
 import { FluxError, isFluxError } from "../../base/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../base/json.ts";
+import { orNull } from "../../base/promises.ts";
 import { isBlobref } from "../../formats/blobref.ts";
 import { checkCheckpoint, checkpointList, type Checkpoint } from "../../formats/checkpoint.ts";
 import { encodeBlobs } from "../../sdk/blob-batch.ts";
@@ -21,13 +22,8 @@ import { STORE_BATCH_BYTES, STORE_BATCH_COUNT, STORE_TURN_BYTES } from "./protoc
 
 /** The last checkpoint, or null where there is none (or no store that keeps any). Rejects where one cannot be read. */
 export async function readCheckpoint(handle: Handle, ownerUserid: number): Promise<SavedState | null> {
-  let answer: JsonObject;
-  try {
-    answer = await handle.rpc("content.checkpoint-get", {});
-  } catch (error) {
-    if (isFluxError(error, "ENOENT", "ENOSYS")) return null;
-    throw error;
-  }
+  const answer = await orNull(handle.rpc("content.checkpoint-get", {}), "ENOENT", "ENOSYS");
+  if (answer === null) return null;
   const [newest] = checkpointList(answer["value"]);
   return savedState(newest, ownerUserid);
 }

@@ -3,6 +3,7 @@ import { isFluxError } from "../../../base/errors.ts";
 import type { Integer } from "../../../base/json.ts";
 import { tryParseFluid } from "../../../formats/fluid.ts";
 import { Idset } from "../../../formats/idset.ts";
+import { getAttribute } from "../../../sdk/attributes.ts";
 import type { Handle } from "../../../sdk/handle.ts";
 import { JobState } from "../../../sdk/job-protocol.ts";
 import { jobInfo } from "../../../sdk/jobs.ts";
@@ -28,8 +29,7 @@ export async function execTargets(context: CommandContext, handle: Handle): Prom
     // Ranks are places in the list of the job's nodes here.
     return { ranks: chosen(context, nodes.length).map((place) => nodes[place]!), service: service ?? job.service };
   }
-  const { value } = await handle.rpc<{ value: string }>("attr.get", { name: "size" });
-  return { ranks: chosen(context, Number(value)), service: service ?? "rexec" };
+  return { ranks: chosen(context, Number(await getAttribute(handle, "size"))), service: service ?? "rexec" };
 }
 
 /** Ends the command where the job does not run. */

@@ -1,10 +1,10 @@
 /** `flux content`: the content store from the command line (flux-content(1)). */
 import { concatBytes, EMPTY_BYTES } from "../../base/bytes.ts";
-import { FluxError, isFluxError } from "../../base/errors.ts";
+import { FluxError } from "../../base/errors.ts";
 import { stringifyJson, type JsonObject } from "../../base/json.ts";
-import { handledLater } from "../../base/promises.ts";
+import { handledLater, orNull } from "../../base/promises.ts";
 import { blobrefDigest, isBlobref, type Blobref } from "../../formats/blobref.ts";
-import { checkCheckpoint } from "../../formats/checkpoint.ts";
+import { readCheckpoint } from "../../formats/checkpoint.ts";
 import { formatSize } from "../../formats/size.ts";
 import type { Handle } from "../../sdk/handle.ts";
 import { BlobStore, timeText } from "../snapshots/blobs.ts";
@@ -124,7 +124,7 @@ async function listCheckpoints(context: CommandContext): Promise<void> {
       sequence = 0,
       timestamp,
       rootref,
-    } = await orFailAt(context, "error parsing checkpoint", () => checkCheckpoint(each));
+    } = await orFailAt(context, "error parsing checkpoint", () => readCheckpoint(each));
     context.out(checkpointRow(String(index), String(sequence), `${timeText(timestamp)}Z`, rootref));
   }
 }
@@ -149,12 +149,8 @@ async function updateCheckpoint(context: CommandContext): Promise<void> {
 }
 
 async function lastSequence(handle: Handle): Promise<number> {
-  try {
-    return (await new BlobStore(handle, false).lastCheckpoint()).sequence ?? 0;
-  } catch (error) {
-    if (isFluxError(error, "ENOENT")) return 0;
-    throw error;
-  }
+  const checkpoints = await orNull(new BlobStore(handle, false).checkpoints(), "ENOENT");
+  return checkpoints === null ? 0 : (readCheckpoint(checkpoints[0]).sequence ?? 0);
 }
 
 interface Statistics extends JsonObject {

@@ -290,6 +290,22 @@ test("garbage ends the connection it came on, and no other", () =>
     }
   }));
 
+test("what a client that serves was asked and has not answered ends with its connection, streams too", () =>
+  atSocket(async (ports, uri, handle) => {
+    const server = new Handle(await connectLocal(ports, uri));
+    let count = 0;
+    const asked = Promise.withResolvers<void>();
+    server.serveRequests(() => ++count === 2 && asked.resolve());
+    await server.rpc("service.add", { service: "silent" });
+    const ended = Promise.withResolvers<FluxError | null>();
+    handle.open("silent.watch", {}, { item: () => {}, end: ended.resolve });
+    const call = handle.rpc("silent.say", {});
+    await asked.promise;
+    server.close();
+    await assert.rejects(call, (error) => isFluxError(error, "ENOSYS"));
+    assert.ok(isFluxError(await ended.promise, "ENOSYS"));
+  }));
+
 test("a client's service is reached by others and goes with its connection", () =>
   atSocket(async (ports, uri, handle) => {
     const server = new Handle(await connectLocal(ports, uri));

@@ -21,6 +21,7 @@ import {
   type Transit,
 } from "../protocol/message.ts";
 import { Outbox } from "./outbox.ts";
+import { remember, settle, unanswered, type Outstanding } from "./outstanding.ts";
 import { isSmallTalk, type Pace } from "./pace.ts";
 import type { Credentials, Port } from "./port.ts";
 import type { Tap } from "./tracing.ts";
@@ -185,6 +186,8 @@ class Client implements Transit {
   #isStopped = false;
   #open = true;
   #received = 0;
+  /** What it was asked, where it serves, and has not answered. */
+  readonly #asked: Outstanding = new Map();
   #sent = 0;
 
   constructor(
@@ -281,6 +284,7 @@ class Client implements Transit {
   #forward(message: Message): void {
     if (!this.#open || message.type === MessageType.Control) return;
     this.#received++;
+    if (message.type === MessageType.Response) settle(this.#asked, message);
     this.#noteTalk(message);
     const isRefused =
       message.type === MessageType.Request && this.#options.isOffline() && !OFFLINE_TOPICS.has(message.topic);
@@ -310,6 +314,7 @@ class Client implements Transit {
 
   #deliver(message: Message): void {
     if (!this.#open) return settleTransit(message);
+    if (message.type === MessageType.Request) remember(this.#asked, message);
     this.#sent++;
     if ((message.payload?.byteLength ?? 0) >= BULK_BYTES) this.#bulkMs = this.#options.clock.monotonicMs();
     this.#outbox.send(message);
@@ -346,6 +351,8 @@ class Client implements Transit {
     if (!this.#open) return;
     this.#open = false;
     this.#outbox.clear();
+    for (const request of unanswered(this.#asked))
+      this.#port.send(errorResponseTo(request, new FluxError("ENOSYS", "who served this is gone")));
     this.#gone();
     this.#port.close();
   }

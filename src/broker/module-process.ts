@@ -30,7 +30,7 @@ import type { Handle } from "../sdk/handle.ts";
 import type { RunningModule } from "../sdk/module.ts";
 import { ModuleStatus } from "./module-status.ts";
 import { Outbox } from "./outbox.ts";
-import { remember, settle, type Outstanding } from "./outstanding.ts";
+import { remember, settle, unanswered, type Outstanding } from "./outstanding.ts";
 import { Pace } from "./pace.ts";
 import type { Port } from "./port.ts";
 
@@ -212,9 +212,8 @@ export class ModuleProcess implements RunningModule {
     const wasRunning = this.#told === null;
     const failure =
       this.#isCanceled && wasRunning ? null : (this.#failure ?? failureOf(status, loader, this.#hasReported));
-    for (const requests of this.#asked.values())
-      for (const request of requests.values())
-        this.#refuse(request, new FluxError("EHOSTUNREACH", "module disconnect"));
+    for (const request of unanswered(this.#asked))
+      this.#refuse(request, new FluxError("EHOSTUNREACH", "module disconnect"));
     if (failure !== null) report(`${name}: ${failure.message}`);
     this.#outbox.clear();
     this.#hasEnded = true;

@@ -1,5 +1,6 @@
 /**
- * Requests that went over a link and are not answered, by sender and matchtag: whom to tell when the link breaks.
+ * Requests that went to a party of its own (over a link, to a client that serves, to a module's process) and are not
+ * answered, by sender and matchtag: whom to tell when that party is lost.
  */
 import {
   disconnectTopic,
@@ -48,4 +49,9 @@ function forget(outstanding: Outstanding, sender: string, topic: string): void {
   if (requests === undefined) return;
   for (const [matchtag, request] of requests) if (disconnectTopic(request.topic) === topic) requests.delete(matchtag);
   if (requests.size === 0) outstanding.delete(sender);
+}
+
+/** What will not be answered any more. */
+export function* unanswered(outstanding: Outstanding): Generator<RequestMessage> {
+  for (const requests of outstanding.values()) yield* requests.values();
 }

@@ -31,7 +31,7 @@ import {
 } from "../protocol/message.ts";
 import { GAP_TOPIC } from "../sdk/handle.ts";
 import { requireString } from "../sdk/service.ts";
-import { remember, settle, type Outstanding } from "./outstanding.ts";
+import { remember, settle, unanswered, type Outstanding } from "./outstanding.ts";
 import { CallsBehind } from "./calls.ts";
 import { RecentEvents } from "./recent-events.ts";
 import { Port, speakerOf, type Credentials } from "./port.ts";
@@ -163,9 +163,8 @@ export class Router {
     const entry = this.#peers.get(peer.uuid);
     if (entry === undefined || entry.peer !== peer) return;
     this.#peers.delete(peer.uuid);
-    for (const requests of entry.outstanding.values())
-      for (const request of requests.values())
-        this.#enqueue(() => this.#refuse(request, new FluxError("EHOSTUNREACH")));
+    for (const request of unanswered(entry.outstanding))
+      this.#enqueue(() => this.#refuse(request, new FluxError("EHOSTUNREACH")));
     for (const notice of entry.calls.take()) this.#enqueue(() => this.#routeRequest(notice));
   }
 

@@ -123,10 +123,11 @@ export class PtyClient {
   }
 
   #begin(): void {
+    // Who sees a cleared screen may type: from then on Ctrl-\ is a key.
+    if (this.#context.stdinIsTerminal) this.#restores.push(rawTerminal(), () => void process.stdin.destroy());
     if (this.#options.clears && this.#context.stdoutIsTerminal) this.#context.out(CLEAR);
     const { cancel } = this.#context.onSignal("SIGWINCH", () => this.#resize());
     this.#restores.push(cancel);
-    if (this.#context.stdinIsTerminal) this.#restores.push(rawTerminal(), () => void process.stdin.destroy());
     const watch = setInterval(() => void this.#check(), CHECK_MS);
     this.#restores.push(() => clearInterval(watch));
     void this.#type();

@@ -112,7 +112,10 @@ export class HostLink {
 
   #attach(generation: number): void {
     if (generation !== this.#generation || this.#state !== "starting") return;
-    const end = (error: FluxError | null): void => this.#lose(generation, error);
+    // That the host is gone its agent tells, too, and how it ended.
+    const end = (error: FluxError | null): void => {
+      if (error?.is("ENOSYS") !== true) this.#lose(generation, error);
+    };
     const item = (payload: Payload | null): void => {
       if (generation === this.#generation) this.#receive((payload?.value ?? {}) as HostResponse);
     };

@@ -253,7 +253,7 @@ class Client implements Transit {
       this.#stream.destroy();
     }
     if (!this.#reader.isWithin(BULK_BYTES) || this.#awaitsTurn) return;
-    this.#bulkMs = this.#options.clock.monotonicMs();
+    this.#noteBulk();
     this.#awaitsTurn = true;
     this.#pause();
     this.#pace.wait(() => {
@@ -293,9 +293,14 @@ class Client implements Transit {
     if (expectsResponse(message)) this.#deliver(errorResponseTo(message, error));
   }
 
+  #noteBulk(): void {
+    this.#bulkMs = this.#options.clock.monotonicMs();
+    this.#pace.moves(this);
+  }
+
   /** Small requests of those who do not move much just now. */
   #noteTalk(message: Message): void {
-    if (isSmallTalk(message) && this.#options.clock.monotonicMs() - this.#bulkMs >= BULK_MS) this.#pace.spoke();
+    if (isSmallTalk(message) && this.#options.clock.monotonicMs() - this.#bulkMs >= BULK_MS) this.#pace.spoke(this);
   }
 
   /** Passes a message on; what it takes in memory is counted until it has left. */
@@ -316,7 +321,7 @@ class Client implements Transit {
     if (!this.#open) return settleTransit(message);
     if (message.type === MessageType.Request) remember(this.#asked, message);
     this.#sent++;
-    if ((message.payload?.byteLength ?? 0) >= BULK_BYTES) this.#bulkMs = this.#options.clock.monotonicMs();
+    if ((message.payload?.byteLength ?? 0) >= BULK_BYTES) this.#noteBulk();
     this.#outbox.send(message);
     if (this.#outbox.heldBytes > DROP_BYTES) {
       this.#options.log(3, `dropped a client that left ${this.#outbox.heldBytes} bytes unread`);

@@ -260,7 +260,7 @@ export class Overlay implements Routes {
 
   #fromChild(child: ChildLink, message: Message): void {
     if (message.type !== MessageType.Control) {
-      if (isSmallTalk(message)) this.pace.spoke();
+      if (isSmallTalk(message)) this.pace.spoke(child);
       if (this.#children.get(child.rank) === child) this.#routerOrThrow().receiveFrom(child.peer, message);
       return;
     }

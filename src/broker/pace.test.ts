@@ -41,10 +41,10 @@ class Loop {
     let left = parts;
     const part = (): void => {
       this.work(partMs);
-      if (othersTalk) this.pace.spoke();
+      if (othersTalk) this.pace.spoke(this);
       if (--left > 0) this.pace.wait(part);
     };
-    if (othersTalk) this.pace.spoke();
+    if (othersTalk) this.pace.spoke(this);
     this.pace.wait(part);
     while (this.turn());
     assert.equal(left, 0);
@@ -72,9 +72,21 @@ test("beside others the broker is idle most of the time, and no longer", () => {
   assert.ok(loop.share(1000, 1, false) > 0.9, "soon after they have stopped it is as busy as it can be");
 });
 
+test("what a party asked for before does not hold it back when it moves much itself", () => {
+  const loop = new Loop();
+  const [mover, other] = [{}, {}];
+  loop.pace.spoke(mover);
+  loop.pace.moves(mover);
+  assert.ok(loop.share(100, 1, false) > 0.9);
+  loop.pace.spoke(other);
+  loop.pace.spoke(mover);
+  loop.pace.moves(mover);
+  assert.ok(loop.share(10, 1, false) < 0.2);
+});
+
 test("no part waits long, however busy the broker is", () => {
   const loop = new Loop();
-  loop.pace.spoke();
+  loop.pace.spoke(loop);
   loop.work(90);
   const atMs = loop.nowMs;
   let proceededMs = 0;

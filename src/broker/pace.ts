@@ -28,7 +28,8 @@ export function isSmallTalk({ type, topic, payload }: Message): boolean {
 export class Pace {
   readonly #clock: Clock;
   readonly #turns: Turns;
-  #talkMs = -Infinity;
+  /** When parties asked for something small last, of those who did lately; the latest stands last. */
+  readonly #talkers = new Map<object, number>();
   /** The last part: when it began, and how long the broker had been at work in its life by then. */
   #beganMs = 0;
   #beganBusyMs = 0;
@@ -38,9 +39,17 @@ export class Pace {
     this.#turns = new Turns(clock, PARTS_PER_TURN, () => this.#delayMs());
   }
 
-  /** Somebody who moves little has asked for something. */
-  spoke(): void {
-    this.#talkMs = this.#clock.monotonicMs();
+  /** A party (a client, a link) that moves little has asked for something. */
+  spoke(party: object): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#forgetSilent(nowMs);
+    this.#talkers.delete(party);
+    this.#talkers.set(party, nowMs);
+  }
+
+  /** A party moves much now: what it asked for before is no reason to hold it back. */
+  moves(party: object): void {
+    this.#talkers.delete(party);
   }
 
   /** Calls back when it is this one's turn, never within the call. */
@@ -54,8 +63,16 @@ export class Pace {
 
   #delayMs(): number {
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs - this.#talkMs > TALK_MS) return 0;
+    this.#forgetSilent(nowMs);
+    if (this.#talkers.size === 0) return 0;
     const busyMs = this.#clock.busyMs() - this.#beganBusyMs;
     return Math.min(busyMs / BUSY_SHARE - (nowMs - this.#beganMs), WAIT_MS_MAX);
+  }
+
+  #forgetSilent(nowMs: number): void {
+    for (const [party, talkMs] of this.#talkers) {
+      if (nowMs - talkMs <= TALK_MS) return;
+      this.#talkers.delete(party);
+    }
   }
 }

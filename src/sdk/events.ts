@@ -193,7 +193,7 @@ export async function* instanceEvents(handle: Handle, options: EventOptions): As
       return;
     } catch (error) {
       mayWait ||= stream.isOpen;
-      if (!isFluxError(error) || !follow || !mayWait || !AWAY.some((name) => error.is(name))) throw error;
+      if (!isFluxError(error, ...AWAY) || !follow || !mayWait) throw error;
       lost = error;
     } finally {
       stream.close();

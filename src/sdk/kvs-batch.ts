@@ -7,7 +7,7 @@
  * the KVS refuses for now, because its disk is full, are sent again, one commit at a time, until it has taken them. So is a
  * commit whose answer was lost with a link: by its number the KVS knows whether it has taken it, and what goes before it.
  */
-import { type ErrnoName, FluxError } from "../base/errors.ts";
+import { type ErrnoName, FluxError, isFluxError } from "../base/errors.ts";
 import type { Clock, TimerHandle } from "../base/ports.ts";
 import { makeTextVal } from "../formats/treeobj.ts";
 import type { Handle } from "./handle.ts";
@@ -252,7 +252,7 @@ export class KvsBatch {
   #finish(commit: Commit, error: unknown): void {
     const { number, batch } = commit;
     this.#commitCount--;
-    if (error instanceof FluxError && REFUSALS.some((name) => error.is(name))) return this.#refuse(commit, error);
+    if (isFluxError(error, ...REFUSALS)) return this.#refuse(commit, error);
     this.#unanswered.delete(number);
     if (error === null) this.#isDelayed = false;
     for (const [key, entry] of batch) {

@@ -45,7 +45,7 @@ export function luaText(value: JsonValue): string {
 
 /** Control characters, quotes and backslashes as decimal escapes, which every Lua knows. */
 function luaString(text: string): string {
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex -- they are what is escaped
   const escaped = text.replace(/[\u0000-\u001f"\\]/g, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
   return `"${escaped}"`;
 }

@@ -3,9 +3,9 @@
  * shell (`exec.job-shell` of flux-config-exec(5), `attributes.system.exec.job_shell`), as a program of its own on each
  * rank, through the subprocess servers.
  *
- * Such a program, which may hand the job on to `flux shell`, is called with the job id as its argument and FLUX_KVS_NAMESPACE in its environment, may enter the job's
- * barrier (`job-exec.shell-barrier`), and hears signals for the tasks as the event `shell-<id>.kill`. What it prints is kept
- * in the exec.eventlog.
+ * Such a program, which may hand the job on to `flux shell`, is called with the job id as its argument and with
+ * FLUX_KVS_NAMESPACE in its environment. It may enter the job's barrier (`job-exec.shell-barrier`), and hears signals for
+ * the tasks as the event `shell-<id>.kill`. What it prints is kept in the exec.eventlog.
  */
 import { FluxError } from "../../base/errors.ts";
 import type { Integer, JsonObject } from "../../base/json.ts";

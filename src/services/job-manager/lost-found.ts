@@ -4,7 +4,7 @@
  *
  * Does not know: what is wrong with them.
  */
-import { FluxError } from "../../base/errors.ts";
+import { isFluxError } from "../../base/errors.ts";
 import type { Integer } from "../../base/json.ts";
 import { fluidKvsPath, formatFluid } from "../../formats/fluid.ts";
 import type { Handle } from "../../sdk/handle.ts";
@@ -16,7 +16,7 @@ const DAMAGE = ["ENOENT", "EPROTO", "EINVAL", "ENOTDIR", "EISDIR"] as const;
 
 /** Whether an error says that a record is wrong: another attempt would find the same. */
 export function isDamage(error: unknown): boolean {
-  return error instanceof FluxError && DAMAGE.some((errno) => error.is(errno));
+  return isFluxError(error, ...DAMAGE);
 }
 
 /** Puts a job aside. Throws FluxError. */
